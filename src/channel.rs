@@ -1,0 +1,3 @@
+//! The conversation with Systems Manager: bytes to jobs, replies to bytes. Knows the wire, nothing else.
+
+pub mod frame;

@@ -1,0 +1,1 @@
+//! The only place that touches the kernel. Each effect is a value whose Drop undoes it.

@@ -1,0 +1,20 @@
+//! taskfault: an in-task fault-injection agent for Amazon ECS.
+//!
+//! The modules below stand in the order of the flow: bytes come in at [`channel`], become a document's
+//! steps in [`document`], the parameters of one fault in [`fault`], live for a while in [`run`], touch the
+//! kernel in [`effect`] and nowhere else, and go back as a reply through [`report`]. [`identity`] (who am
+//! I) and [`task`] (where am I) stand beside the flow. ARCHITECTURE.md has the picture and the invariants.
+
+pub mod aws;
+pub mod channel;
+pub mod cli;
+pub mod document;
+pub mod effect;
+pub mod fault;
+pub mod identity;
+pub mod report;
+pub mod run;
+pub mod task;
+
+#[cfg(feature = "local")]
+pub mod local;

@@ -1,0 +1,3 @@
+//! The life of one invocation: admit, start, hold, cancel, end.
+
+pub mod hold;

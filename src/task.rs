@@ -1,0 +1,9 @@
+//! Where am I: the task's metadata, its limits, and what it is allowed to do.
+
+/// The task that taskfault stands in, as far as it could be found out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Task {
+    /// The task's CPU limit in vCPU, from the task metadata (`Limits.CPU`). None where the task has none or
+    /// there is no metadata (`taskfault inject` outside ECS). Limits of the cgroup are read apart.
+    pub cpu_limit: Option<f64>,
+}
