@@ -1,7 +1,16 @@
 //! Jobs to plans: what a Run Command document, with its parameters, asks for.
 //!
 //! Pure. A document with a name that taskfault knows is never interpreted: its name and its parameters are
-//! enough ([`awsfis`]). Any other document becomes the steps that the stock agent would run.
+//! enough ([`awsfis`]). Any other document becomes the steps that the stock agent would run: [`schema`] reads
+//! its shape, [`parameters`] merges and checks the values and puts them in, [`precondition`] and [`steps`]
+//! decide what each step will do. Nothing here knows how a job arrives or how a step is run.
+
+pub mod awsfis;
+pub mod parameters;
+pub mod pattern;
+pub mod precondition;
+pub mod schema;
+pub mod steps;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,15 +55,20 @@ pub struct Step {
 /// What running the step means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
-    /// A shell script, as `aws:runShellScript` runs it.
-    Script(Script),
+    /// Shell scripts, as `aws:runShellScript` runs them: one, but for a document of schema 1.x whose plugin
+    /// has a list of properties. They run one after another and their outputs are merged.
+    Scripts(Vec<Script>),
     /// A fault that taskfault performs itself, for a time.
     Fault { fault: Fault, duration: Duration },
     /// Nothing to do, and this is the step's standard output (the dependency step of an AWSFIS document).
     Note(String),
     /// The step is skipped, and this is why.
     Skip(String),
-    /// The step fails without running, and this is why.
+    /// The step cannot be run at all (an unknown plugin, a precondition that makes no sense): it fails, and
+    /// this stands where its output would. The stock agent's words where it has any.
+    Refuse(String),
+    /// The step was understood but its inputs are wrong or the fault is not there yet: it fails without
+    /// anything having been started, and this is its standard error.
     Fail(String),
 }
 
@@ -79,4 +93,45 @@ pub enum OnFailure {
     Exit,
     /// They are skipped and the failed step counts as a success, code 168.
     SuccessAndExit,
+}
+
+/// Why a request cannot be turned into a plan at all: nothing runs and the whole command is `Failed`
+/// (acknowledgement code 51408 on the control channel). The texts are the stock agent's where it has one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// `docparser.go`, validateSchema.
+    #[error(
+        "Document with schema version {0} is not supported by this version of ssm agent, please update to latest version"
+    )]
+    Schema(String),
+    /// `docparser.go`: no steps.
+    #[error("Unsupported schema format")]
+    NoSteps,
+    /// The document is not shaped as a document.
+    #[error("document {document}: {reason}; check it against the Systems Manager document schema")]
+    Shape { document: String, reason: String },
+    /// `parameterstore.go`, ValidateSSMParameters: every parameter that is wrong, a line each.
+    #[error("all errors during param validation errors: {}", .0.join("\n"))]
+    Parameters(Vec<String>),
+    /// A `{{ssm:…}}` reference, which the stock agent would look up.
+    #[error(
+        "{place} refers to the Parameter Store ({reference}), which taskfault does not read; send the value itself"
+    )]
+    ParameterStore { place: String, reference: String },
+    /// Only for documents known by name: the stock agent ignores parameters that are not declared.
+    #[error("document {document} has no parameter {name:?}; it has {known}")]
+    UnknownParameter { document: String, name: String, known: String },
+}
+
+/// Decides everything about `request` that can be decided before anything runs.
+///
+/// # Errors
+/// [`ParseError`]: nothing may run, and the command is answered with `Failed`.
+pub fn plan(request: &Request) -> Result<Plan, ParseError> {
+    if let Some(name) = awsfis::known_name(&request.document_name) {
+        return awsfis::plan(name, &request.parameters);
+    }
+    let document = schema::read(&request.document_name, &request.document)?;
+    let values = parameters::Values::merge(&document.parameters, &request.parameters)?;
+    steps::plan(&document, &values)
 }

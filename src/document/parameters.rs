@@ -1,0 +1,252 @@
+//! Parameter values: merged with defaults, checked, and put in the place of their placeholders. Pure.
+//!
+//! As `docparser/parameters` and `paramvalidator` of the stock agent do it: one pass, no shell escaping, and
+//! only `allowedPattern` is checked, because everything else was checked by the service.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value};
+
+use super::ParseError;
+use super::pattern::Pattern;
+use super::schema::Parameter;
+
+/// The values that placeholders stand for, by parameter name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values {
+    values: BTreeMap<String, Value>,
+    /// Those that a shell step reads from its environment: parameter name to text.
+    environment: BTreeMap<String, String>,
+}
+
+impl Values {
+    /// The caller's values, completed by the declared defaults and checked against the declared patterns.
+    ///
+    /// Values whose name is not made of letters and digits are dropped, as the stock agent drops them.
+    ///
+    /// # Errors
+    /// [`ParseError::Parameters`] with every value that is wrong; [`ParseError::ParameterStore`].
+    pub fn merge(
+        declared: &BTreeMap<String, Parameter>,
+        supplied: &Map<String, Value>,
+    ) -> Result<Values, ParseError> {
+        let named = supplied.iter().filter(|(name, _)| valid_name(name));
+        let mut values: BTreeMap<_, _> = named.map(|(name, value)| (name.clone(), value.clone())).collect();
+        for (name, parameter) in declared {
+            values.entry(name.clone()).or_insert_with(|| parameter.default.clone());
+        }
+        for (name, value) in &values {
+            refuse_parameter_store(&format!("parameter {name}"), value)?;
+        }
+        let wrong: Vec<_> = declared
+            .iter()
+            .filter_map(|(name, parameter)| check(name, parameter, &values[name]).err())
+            .collect();
+        if !wrong.is_empty() {
+            return Err(ParseError::Parameters(wrong));
+        }
+        let environment = declared
+            .iter()
+            .filter(|(_, parameter)| parameter.as_environment)
+            .map(|(name, _)| (name.clone(), go_text(&values[name])))
+            .collect();
+        Ok(Values { values, environment })
+    }
+
+    /// What a shell step finds in its environment: `SSM_name` for every `ENV_VAR` parameter.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        self.environment.iter().map(|(name, value)| (format!("SSM_{name}"), value.clone())).collect()
+    }
+
+    /// `input` with every placeholder replaced by its value. A string that is nothing but a placeholder
+    /// becomes the value itself, list or number; within a longer text a value becomes text.
+    pub fn put_in(&self, input: &Value) -> Value {
+        substitute(input, &self.values)
+    }
+
+    /// As [`Values::put_in`], for the inputs of a shell step of schema 2.x: an `ENV_VAR` parameter is
+    /// replaced by a reference to its variable, so that its text never becomes part of the script.
+    pub fn put_in_shell(&self, input: &Value) -> Value {
+        let mut values = self.values.clone();
+        for name in self.environment.keys() {
+            values.insert(name.clone(), Value::String(format!("$SSM_{name}")));
+        }
+        substitute(input, &values)
+    }
+
+    /// `text` with every placeholder replaced by text.
+    pub fn put_in_text(&self, text: &str) -> String {
+        match substitute_text(text, &self.values) {
+            Value::String(text) => text,
+            value => go_json(&value),
+        }
+    }
+}
+
+/// Fails if a `{{ssm:name}}` reference is anywhere in `value`.
+pub(super) fn refuse_parameter_store(place: &str, value: &Value) -> Result<(), ParseError> {
+    match value {
+        Value::String(text) => match parameter_store_reference(text) {
+            Some(reference) => Err(ParseError::ParameterStore {
+                place: place.to_owned(),
+                reference: reference.chars().take(200).collect(),
+            }),
+            None => Ok(()),
+        },
+        Value::Array(items) => items.iter().try_for_each(|item| refuse_parameter_store(place, item)),
+        Value::Object(members) => {
+            members.values().try_for_each(|member| refuse_parameter_store(place, member))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first `{{ssm:name}}` or `{{ssm-secure:name}}` in `text`.
+pub(super) fn parameter_store_reference(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let after = &rest[start..];
+        if let Some((name, length)) = placeholder(after)
+            && (name.starts_with("ssm:") || name.starts_with("ssm-secure:"))
+        {
+            return Some(&after[..length]);
+        }
+        rest = &after[1..];
+    }
+    None
+}
+
+fn valid_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// `allowedPattern`, in the words of `allowedregexparamvalidator.go`.
+fn check(name: &str, parameter: &Parameter, value: &Value) -> Result<(), String> {
+    if parameter.allowed_pattern.is_empty() {
+        return Ok(());
+    }
+    check_pattern(&parameter.kind, &parameter.allowed_pattern, value).map_err(|reason| wrong(name, &reason))
+}
+
+/// One line of [`ParseError::Parameters`].
+pub(super) fn wrong(name: &str, reason: &str) -> String {
+    format!("error thrown in 'AllowedRegexParamValidator' while validating parameter /{name}/: {reason}")
+}
+
+fn check_pattern(kind: &str, pattern: &str, value: &Value) -> Result<(), String> {
+    let compiled = Pattern::compile(pattern)
+        .map_err(|error| format!("encountered error while compiling allowed pattern - internal error: {error}"))?;
+    let matched = |text: &str| match compiled.matches(text) {
+        true => Ok(()),
+        false => Err(format!("parameter value /{text}/ does not match the allowed pattern /{pattern}/")),
+    };
+    match value {
+        Value::String(text) => matched(text),
+        Value::Array(items) => items.iter().try_for_each(|item| matched(&go_text(item))),
+        Value::Object(_) => matched(&go_json(value)),
+        _ => Err(format!("invalid parameter type {kind} with parameter value {}", go_print(value))),
+    }
+}
+
+fn substitute(input: &Value, values: &BTreeMap<String, Value>) -> Value {
+    match input {
+        Value::String(text) => substitute_text(text, values),
+        Value::Array(items) => items.iter().map(|item| substitute(item, values)).collect(),
+        Value::Object(members) => {
+            let put = members.iter().map(|(key, value)| (key.clone(), substitute(value, values)));
+            Value::Object(put.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn substitute_text(text: &str, values: &BTreeMap<String, Value>) -> Value {
+    if let Some((name, length)) = placeholder(text)
+        && length == text.len()
+        && let Some(value) = values.get(name).filter(|_| valid_name(name))
+    {
+        return value.clone();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    // One pass from left to right: what a value brings in is never looked at again.
+    while let Some(start) = rest.find("{{") {
+        let after = &rest[start..];
+        match placeholder(after).and_then(|(name, length)| values.get(name).map(|value| (value, length))) {
+            Some((value, length)) => {
+                out.push_str(&rest[..start]);
+                // The agent's own quirk, kept for documents that count on it.
+                out.push_str(&go_text(value).replace("$$", "$"));
+                rest = &after[length..];
+            }
+            None => {
+                out.push_str(&rest[..=start]);
+                rest = &after[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Value::String(out)
+}
+
+/// The name and the length of the placeholder that `text` begins with.
+fn placeholder(text: &str) -> Option<(&str, usize)> {
+    let space = |c: char| matches!(c, '\t' | '\n' | '\x0c' | '\r' | ' ');
+    let inner = text.strip_prefix("{{")?.trim_start_matches(space);
+    let end = inner.find(|c: char| space(c) || c == '{' || c == '}')?;
+    let (name, after) = inner.split_at(end);
+    let rest = after.trim_start_matches(space).strip_prefix("}}")?;
+    Some((name, text.len() - rest.len()))
+}
+
+/// A value as text: a string as it is, anything else as JSON.
+pub(super) fn go_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => go_json(other),
+    }
+}
+
+/// JSON as Go's encoder writes it: sorted members, whole numbers without a fraction, and `<`, `>`, `&`
+/// escaped. It matters because the text ends up in scripts.
+pub(super) fn go_json(value: &Value) -> String {
+    let json = match value {
+        Value::Number(number) => go_number(number),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(go_json).collect::<Vec<_>>().join(","))
+        }
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> = members.iter().collect();
+            let members: Vec<_> = sorted
+                .into_iter()
+                .map(|(key, value)| format!("{}:{}", go_json(&Value::String(key.clone())), go_json(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        other => other.to_string(),
+    };
+    match value {
+        Value::String(_) => ["<", ">", "&", "\u{2028}", "\u{2029}"].iter().fold(json, |json, special| {
+            let code = special.chars().next().map_or(0, u32::from);
+            json.replace(special, &format!("\\u{code:04x}"))
+        }),
+        _ => json,
+    }
+}
+
+fn go_number(number: &Number) -> String {
+    match number.as_f64() {
+        Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 1e21 => {
+            format!("{float:.0}")
+        }
+        _ => number.to_string(),
+    }
+}
+
+/// As Go's `%v` prints a value.
+fn go_print(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        other => go_json(other),
+    }
+}

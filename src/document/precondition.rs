@@ -1,0 +1,197 @@
+//! Whether a step runs at all: its precondition, and whether its plugin is one that an agent has. Pure.
+//!
+//! Rules and texts of `runpluginutil.go` (getStepExecutionOperation, evaluatePreconditions), so that a
+//! document that is skipped or refused there is skipped or refused here in the same words.
+
+use super::parameters::{Values, parameter_store_reference};
+use super::schema::MainStep;
+
+/// The plugin that taskfault performs.
+pub const RUN_SHELL_SCRIPT: &str = "aws:runShellScript";
+
+/// Plugins that the stock agent has on Linux.
+const STOCK_ON_LINUX: [&str; 12] = [
+    RUN_SHELL_SCRIPT,
+    "aws:cloudWatch",
+    "aws:configureDocker",
+    "aws:configurePackage",
+    "aws:domainJoin",
+    "aws:downloadContent",
+    "aws:refreshAssociation",
+    "aws:runDockerAction",
+    "aws:runDocument",
+    "aws:runPowerShellScript",
+    "aws:softwareInventory",
+    "aws:updateSsmAgent",
+];
+
+/// Plugins that the stock agent knows by name but does not have on Linux.
+const STOCK_ELSEWHERE: [&str; 4] =
+    ["aws:applications", "aws:configureDaemon", "aws:psModule", "aws:updateAgent"];
+
+/// What is to be done with a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is a shell step and nothing speaks against it.
+    Run,
+    /// Left out, which counts as a success; the reason.
+    Skip(String),
+    /// Failed without running; the reason.
+    Refuse(String),
+}
+
+/// How far an agent knows a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plugin {
+    Ours,
+    /// The stock agent would run it, taskfault does not.
+    Stock,
+    Elsewhere,
+    Unknown,
+}
+
+fn plugin(action: &str) -> Plugin {
+    match action {
+        RUN_SHELL_SCRIPT => Plugin::Ours,
+        _ if STOCK_ON_LINUX.contains(&action) => Plugin::Stock,
+        _ if STOCK_ELSEWHERE.contains(&action) => Plugin::Elsewhere,
+        _ => Plugin::Unknown,
+    }
+}
+
+/// The verdict on `step`, a step of schema 2.x; `enabled` says whether its schema has preconditions (2.2).
+pub fn judge(step: &MainStep, enabled: bool, values: &Values) -> Verdict {
+    let (known, name) = (plugin(&step.action), step.name.as_str());
+    if !enabled {
+        return judge_without(known, &step.action, name, !step.precondition.is_empty());
+    }
+    if step.precondition.is_empty() {
+        return match known {
+            Plugin::Unknown => unknown(&step.action, name),
+            Plugin::Elsewhere => unsupported(&step.action, name),
+            Plugin::Ours | Plugin::Stock => perform(known, &step.action, name),
+        };
+    }
+    let (allowed, findings) = evaluate(step, values);
+    let findings = findings.join(", ");
+    if allowed && known == Plugin::Unknown {
+        unknown(&step.action, name)
+    } else if matches!(known, Plugin::Unknown | Plugin::Elsewhere) {
+        unsupported(&step.action, name)
+    } else if !allowed {
+        Verdict::Skip(format!(
+            "Step execution skipped due to unsatisfied preconditions: '{findings}'. Step name: {name}"
+        ))
+    } else if !findings.is_empty() {
+        Verdict::Refuse(format!(
+            "Unrecognized precondition(s): '{findings}', please update agent to latest version. Step name: {name}"
+        ))
+    } else {
+        perform(known, &step.action, name)
+    }
+}
+
+/// The verdict where the schema has no preconditions: 1.x and 2.0.x.
+pub fn judge_plugin(action: &str, name: &str) -> Verdict {
+    judge_without(plugin(action), action, name, false)
+}
+
+fn judge_without(known: Plugin, action: &str, name: &str, has_precondition: bool) -> Verdict {
+    match known {
+        Plugin::Unknown => unknown(action, name),
+        _ if has_precondition => Verdict::Refuse(format!(
+            "Precondition is not supported for document schema version prior to 2.2. Step name: {name}"
+        )),
+        Plugin::Elsewhere => {
+            Verdict::Refuse(format!("Plugin with name {action} not found. Step name: {name}"))
+        }
+        Plugin::Ours | Plugin::Stock => perform(known, action, name),
+    }
+}
+
+fn unknown(action: &str, name: &str) -> Verdict {
+    Verdict::Refuse(format!(
+        "Plugin with name {action} is not supported by this version of ssm agent, please update to latest version. \
+         Step name: {name}"
+    ))
+}
+
+fn unsupported(action: &str, name: &str) -> Verdict {
+    Verdict::Skip(format!("Step execution skipped due to unsupported plugin: {action}. Step name: {name}"))
+}
+
+/// The stock agent would run it. Updating would not help here, so the text is our own.
+fn perform(known: Plugin, action: &str, name: &str) -> Verdict {
+    match known {
+        Plugin::Ours => Verdict::Run,
+        _ => Verdict::Refuse(format!(
+            "Plugin with name {action} is not supported by taskfault, which runs {RUN_SHELL_SCRIPT} and the AWSFIS \
+             documents; send this document to a host with the stock agent. Step name: {name}"
+        )),
+    }
+}
+
+/// Whether the precondition allows the step, and what there is to say against it. A precondition that is not
+/// allowed skips the step; one that is allowed but has something said against it fails the step.
+fn evaluate(step: &MainStep, values: &Values) -> (bool, Vec<String>) {
+    let (mut allowed, mut findings) = (true, Vec::new());
+    for (operator, operands) in &step.precondition {
+        match (operator.as_str(), operands.as_slice()) {
+            ("StringEquals", [left, right]) => match string_equals(left, right, values) {
+                Equality::Holds => {}
+                Equality::Differs(finding) => {
+                    allowed = false;
+                    findings.push(finding);
+                }
+                Equality::Unrecognized(finding) => findings.push(finding),
+            },
+            ("StringEquals", _) => {
+                findings.push("\"StringEquals\": operator accepts exactly 2 arguments".to_owned());
+            }
+            _ => findings.push(format!("unrecognized operator: \"{operator}\"")),
+        }
+    }
+    (allowed, findings)
+}
+
+enum Equality {
+    Holds,
+    Differs(String),
+    Unrecognized(String),
+}
+
+fn string_equals(left: &str, right: &str, values: &Values) -> Equality {
+    const PLATFORM: &str = "platformType";
+    let complain = |reason: &str| Equality::Unrecognized(format!("\"StringEquals\": {reason}"));
+    // The unresolved operands are shown, so that no value of a parameter gets into a report.
+    let differs = || Equality::Differs(format!("\"StringEquals\": [{left}, {right}]"));
+    if left == right {
+        return match left {
+            PLATFORM => complain("[platformType platformType]"),
+            _ => complain("operator's arguments can't be identical"),
+        };
+    }
+    if let Some(reference) =
+        parameter_store_reference(left).or_else(|| parameter_store_reference(right))
+    {
+        return match reference.contains("ssm-secure:") {
+            true => complain("operator's arguments can't contain secure SSM parameters"),
+            false => complain("operator's arguments can't contain SSM parameters"),
+        };
+    }
+    let (left_value, right_value) = (values.put_in_text(left), values.put_in_text(right));
+    if left == PLATFORM || right == PLATFORM {
+        let (initial, resolved) = if left == PLATFORM { (right, right_value) } else { (left, left_value) };
+        return if initial.to_lowercase() != resolved.to_lowercase() {
+            complain("the second argument for the platformType variable can't contain document parameters")
+        } else if initial.to_lowercase() == "linux" {
+            Equality::Holds
+        } else {
+            differs()
+        };
+    }
+    if left == left_value && right == right_value {
+        return complain("at least one of operator's arguments must contain a valid document parameter");
+    }
+    if left_value == right_value { Equality::Holds } else { differs() }
+}

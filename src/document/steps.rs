@@ -1,0 +1,197 @@
+//! Documents to steps: what each step will do, with its inputs read. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::parameters::{Values, go_json, go_text, refuse_parameter_store};
+use super::precondition::{Verdict, judge, judge_plugin};
+use super::schema::{Body, Document, MainStep};
+use super::{OnFailure, ParseError, Plan, Script, Step, Work};
+
+/// The time-out of a script that names none, or one that is not in [`TIMEOUT_SECONDS`].
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The time-outs that are taken, in seconds.
+pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<i64> = 5..=172_800;
+
+/// The steps of `document` with `values` put in.
+///
+/// # Errors
+/// [`ParseError::ParameterStore`] if an input refers to the Parameter Store.
+pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
+    let mut steps = match &document.body {
+        Body::Steps { steps, preconditions } => steps
+            .iter()
+            .map(|step| main_step(step, *preconditions, values))
+            .collect::<Result<Vec<_>, _>>()?,
+        Body::Plugins(plugins) => plugins
+            .iter()
+            .map(|(name, properties)| plugin_step(name, properties, values))
+            .collect::<Result<Vec<_>, _>>()?,
+    };
+    // `finallyStep` is honoured on the last step only.
+    let last = steps.len().saturating_sub(1);
+    for step in &mut steps[..last] {
+        step.finally = false;
+    }
+    Ok(Plan { steps })
+}
+
+fn main_step(step: &MainStep, preconditions: bool, values: &Values) -> Result<Step, ParseError> {
+    let inputs = values.put_in_shell(&step.inputs);
+    refuse_parameter_store(&format!("step {:?}", step.name), &inputs)?;
+    let place = Place { directory: folder(&step.name), environment: values.environment() };
+    let work = work(judge(step, preconditions, values), &inputs, |inputs| place.scripts(inputs));
+    Ok(finish(&step.name, &step.action, work, &inputs))
+}
+
+fn plugin_step(name: &str, properties: &Value, values: &Values) -> Result<Step, ParseError> {
+    let inputs = values.put_in(properties);
+    refuse_parameter_store(&format!("plugin {name:?}"), &inputs)?;
+    let work = work(judge_plugin(name, name), &inputs, |inputs| plugin_scripts(name, inputs));
+    Ok(finish(name, name, work, &inputs))
+}
+
+fn work(verdict: Verdict, inputs: &Value, scripts: impl Fn(&Value) -> Result<Vec<Script>, String>) -> Work {
+    match verdict {
+        Verdict::Skip(reason) => Work::Skip(reason),
+        Verdict::Refuse(reason) => Work::Refuse(reason),
+        Verdict::Run => match scripts(inputs) {
+            Ok(scripts) => Work::Scripts(scripts),
+            Err(reason) => {
+                let inputs: String = go_json(inputs).chars().take(1000).collect();
+                Work::Fail(format!("Invalid format in plugin properties {inputs};\nerror {reason}"))
+            }
+        },
+    }
+}
+
+/// The step around `work`; its flow control is read from the inputs (`runpluginutil.go`, getStringPropByName).
+fn finish(name: &str, action: &str, work: Work, inputs: &Value) -> Step {
+    Step {
+        name: name.to_owned(),
+        action: action.to_owned(),
+        work,
+        on_failure: match modifier(inputs, "onFailure").as_str() {
+            "exit" => OnFailure::Exit,
+            "successAndExit" => OnFailure::SuccessAndExit,
+            _ => OnFailure::Continue,
+        },
+        exit_on_success: modifier(inputs, "onSuccess") == "exit",
+        finally: modifier(inputs, "finallyStep") == "true",
+    }
+}
+
+fn modifier(inputs: &Value, name: &str) -> String {
+    match inputs.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(yes)) => yes.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The properties of a 1.x plugin: one object, or a list of them, run one after another.
+fn plugin_scripts(plugin: &str, properties: &Value) -> Result<Vec<Script>, String> {
+    let one = std::slice::from_ref(properties);
+    let list = properties.as_array().map_or(one, Vec::as_slice);
+    let mut scripts = Vec::with_capacity(list.len());
+    for inputs in list {
+        let id = inputs.get("id").and_then(Value::as_str).map(folder).unwrap_or_default();
+        let directory = format!("{}/{id}", folder(plugin)).trim_end_matches('/').to_owned();
+        let place = Place { directory, environment: BTreeMap::new() };
+        scripts.extend(place.scripts(inputs)?);
+    }
+    Ok(scripts)
+}
+
+/// Where a script of a step is put, and what every script of the document finds in its environment.
+struct Place {
+    directory: String,
+    environment: BTreeMap<String, String>,
+}
+
+impl Place {
+    /// The one script of these inputs (`runscript.go`).
+    fn scripts(&self, inputs: &Value) -> Result<Vec<Script>, String> {
+        let nothing = Map::new();
+        let members = match inputs {
+            Value::Null => &nothing,
+            Value::Object(members) => members,
+            _ => return Err("the inputs are not an object".to_owned()),
+        };
+        let lines = strings(members, "runCommand")?;
+        let mut environment = string_map(members, "environment")?;
+        environment.extend(self.environment.clone());
+        Ok(vec![Script {
+            text: lines.join("\n") + "\n",
+            timeout: timeout(members.get("timeoutSeconds")),
+            working_directory: optional_text(members, "workingDirectory")?,
+            environment,
+            directory: self.directory.clone(),
+        }])
+    }
+}
+
+fn strings(members: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    let wrong = || format!("{key} is not a list of strings");
+    match members.get(key) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text.clone()),
+                Value::Null => Ok(String::new()),
+                _ => Err(wrong()),
+            })
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn string_map(members: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, String> {
+    let wrong = || format!("{key} is not a map of strings");
+    match members.get(key) {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(entries)) => entries
+            .iter()
+            .map(|(name, value)| match value {
+                Value::String(text) => Ok((name.clone(), text.clone())),
+                _ => Err(wrong()),
+            })
+            .collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn optional_text(members: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match members.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(_) => Err(format!("{key} is not a string")),
+    }
+}
+
+/// A text, a whole number or a number with a fraction (cut off); anything else, or out of range, is the
+/// default (`pluginutil.go`, ValidateExecutionTimeout).
+fn timeout(input: Option<&Value>) -> Duration {
+    let text = input.filter(|value| value.is_string() || value.is_number()).map(go_text).unwrap_or_default();
+    let whole = text.parse::<i64>().ok();
+    // The cast saturates, and a saturated value is out of range.
+    let seconds = whole.or_else(|| text.parse::<f64>().ok().map(|float| float as i64));
+    match seconds {
+        Some(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Duration::from_secs(seconds.unsigned_abs()),
+        _ => DEFAULT_TIMEOUT,
+    }
+}
+
+/// A name as the name of one folder: no colon, as in the stock agent (`fileutil.go`, BuildPath), and nothing
+/// that could lead out of the orchestration folder.
+fn folder(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._- ".contains(c) { c } else { '_' };
+    let name: String = name.chars().filter(|c| *c != ':').map(safe).take(200).collect();
+    match name.as_str() {
+        "" | "." | ".." => "_".to_owned(),
+        _ => name,
+    }
+}
