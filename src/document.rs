@@ -38,6 +38,16 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// The fault that taskfault performs itself, where the document is one of those.
+    pub fn fault_name(&self) -> Option<&'static str> {
+        self.steps.iter().find_map(|step| match &step.work {
+            Work::Fault { fault, .. } => Some(fault.name()),
+            _ => None,
+        })
+    }
+}
+
 /// One step, with everything about it decided that can be decided before it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {

@@ -7,3 +7,12 @@ pub mod cpu_stress;
 pub enum Fault {
     CpuStress(cpu_stress::CpuStress),
 }
+
+impl Fault {
+    /// The fault's name, as FIS has it (`cpu-stress`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Fault::CpuStress(_) => "cpu-stress",
+        }
+    }
+}
