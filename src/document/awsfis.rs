@@ -121,7 +121,8 @@ fn value_of(parameter: &Parameter, supplied: Option<&Value>) -> Result<String, S
         (Some(value @ (Value::String(_) | Value::Number(_))), _) => go_text(value),
         (None, Some(default)) => default.to_owned(),
         (other, _) => {
-            let shown = other.map_or("<nil>".to_owned(), |value| value.to_string().chars().take(200).collect());
+            let shown =
+                other.map_or("<nil>".to_owned(), |value| value.to_string().chars().take(200).collect());
             return Err(format!("invalid parameter type String with parameter value {shown}"));
         }
     };

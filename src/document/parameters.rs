@@ -134,8 +134,9 @@ pub(super) fn wrong(name: &str, reason: &str) -> String {
 }
 
 fn check_pattern(kind: &str, pattern: &str, value: &Value) -> Result<(), String> {
-    let compiled = Pattern::compile(pattern)
-        .map_err(|error| format!("encountered error while compiling allowed pattern - internal error: {error}"))?;
+    let compiled = Pattern::compile(pattern).map_err(|error| {
+        format!("encountered error while compiling allowed pattern - internal error: {error}")
+    })?;
     let matched = |text: &str| match compiled.matches(text) {
         true => Ok(()),
         false => Err(format!("parameter value /{text}/ does not match the allowed pattern /{pattern}/")),

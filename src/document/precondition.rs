@@ -171,9 +171,7 @@ fn string_equals(left: &str, right: &str, values: &Values) -> Equality {
             _ => complain("operator's arguments can't be identical"),
         };
     }
-    if let Some(reference) =
-        parameter_store_reference(left).or_else(|| parameter_store_reference(right))
-    {
+    if let Some(reference) = parameter_store_reference(left).or_else(|| parameter_store_reference(right)) {
         return match reference.contains("ssm-secure:") {
             true => complain("operator's arguments can't contain secure SSM parameters"),
             false => complain("operator's arguments can't contain SSM parameters"),

@@ -162,10 +162,7 @@ fn text(members: &Map<String, Value>, key: &str) -> Result<String, String> {
 }
 
 /// An object member; none where it is absent or null.
-fn object<'a>(
-    members: &'a Map<String, Value>,
-    key: &str,
-) -> Result<Option<&'a Map<String, Value>>, String> {
+fn object<'a>(members: &'a Map<String, Value>, key: &str) -> Result<Option<&'a Map<String, Value>>, String> {
     match members.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(object)) => Ok(Some(object)),
@@ -211,7 +208,10 @@ mod tests {
             (with(json!("x")), "mainSteps is not a list"),
             (with(json!([7])), "mainSteps[0]: it is not an object"),
             (with(json!([{"name": 3}])), "mainSteps[0]: name is not a string"),
-            (with(json!([{"precondition": {"StringEquals": "x"}}])), "\"StringEquals\" is not a list of strings"),
+            (
+                with(json!([{"precondition": {"StringEquals": "x"}}])),
+                "\"StringEquals\" is not a list of strings",
+            ),
             (json!({"schemaVersion": "2.2", "parameters": {"p": 1}}), "parameter \"p\" is not an object"),
         ] {
             assert!(message(&document).contains(part), "{document}: {}", message(&document));

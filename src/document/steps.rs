@@ -21,10 +21,9 @@ pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<i64> = 5..=172_800;
 /// [`ParseError::ParameterStore`] if an input refers to the Parameter Store.
 pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
     let mut steps = match &document.body {
-        Body::Steps { steps, preconditions } => steps
-            .iter()
-            .map(|step| main_step(step, *preconditions, values))
-            .collect::<Result<Vec<_>, _>>()?,
+        Body::Steps { steps, preconditions } => {
+            steps.iter().map(|step| main_step(step, *preconditions, values)).collect::<Result<Vec<_>, _>>()?
+        }
         Body::Plugins(plugins) => plugins
             .iter()
             .map(|(name, properties)| plugin_step(name, properties, values))

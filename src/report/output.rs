@@ -97,7 +97,10 @@ mod tests {
         let long_error = combined(b"12345", &err);
         assert_eq!((long_error.len(), count(body(&long_error).as_bytes(), b'e')), (2500, 2500 - 24 - 23 - 5));
         let long_output = combined(&out, b"12345");
-        assert_eq!((long_output.len(), count(body(&long_output).as_bytes(), b'o')), (2500, 2500 - 24 - 23 - 5));
+        assert_eq!(
+            (long_output.len(), count(body(&long_output).as_bytes(), b'o')),
+            (2500, 2500 - 24 - 23 - 5)
+        );
         let only_output = combined(&out, b"");
         assert_eq!((only_output.len(), body(&only_output).len()), (2500, 2500 - 23));
     }

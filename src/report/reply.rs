@@ -240,3 +240,131 @@ fn clip(name: &str) -> Cow<'_, str> {
         None => Cow::Borrowed(name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn step(name: &str, status: StepStatus, code: i32) -> StepReport {
+        StepReport {
+            name: name.to_owned(),
+            action: "aws:runShellScript".to_owned(),
+            status,
+            code,
+            stdout: b"mds\n".to_vec(),
+            stderr: Vec::new(),
+            message: None,
+            started: at(54_893),
+            ended: at(54_914),
+        }
+    }
+
+    /// Milliseconds after 2026-11-23T02:59:00Z.
+    fn at(ms: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_402_740_000 + ms)
+    }
+
+    fn replier() -> Replier {
+        Replier { version: "3.3.0.0".to_owned(), able_to_open_control_channel: None }
+    }
+
+    fn parsed(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// The example of the protocol sheet §6.1, observed on a socket (control channel, one step), byte for byte.
+    #[test]
+    fn a_final_reply_reads_as_the_stock_agents() {
+        let expected = concat!(
+            r#"{"additionalInfo":{"agent":{"lang":"en-US","name":"amazon-ssm-agent","os":"linux","osver":"1","ver":"3.3.0.0"},"#,
+            r#""dateTime":"2026-11-23T02:59:54.917Z","runId":"","runtimeStatusCounts":{"Success":1}},"#,
+            r#""documentStatus":"Success","documentTraceOutput":"","#,
+            r#""runtimeStatus":{"a":{"status":"Success","code":0,"name":"aws:runShellScript","output":"mds\n","#,
+            r#""startDateTime":"2026-11-23T02:59:54.893Z","endDateTime":"2026-11-23T02:59:54.914Z","#,
+            r#""outputS3BucketName":"","outputS3KeyPrefix":"","stepName":"","standardOutput":"mds\n","standardError":""}}}"#,
+        );
+        let reply = replier().finished(&[step("a", StepStatus::Success, 0)], at(54_917));
+        assert_eq!(reply, expected);
+    }
+
+    /// Protocol sheet §6.2.
+    #[test]
+    fn the_four_replies_differ_as_they_should() {
+        let steps = [step("a", StepStatus::Success, 0), step("b", StepStatus::Failed, 0)];
+        let now = at(0);
+        let accepted = parsed(&replier().accepted(now));
+        assert_eq!(accepted["documentStatus"], "InProgress");
+        assert_eq!(accepted["runtimeStatus"], Value::Null);
+        assert_eq!(accepted["additionalInfo"]["runtimeStatusCounts"], Value::Null);
+        assert!(accepted.as_object().unwrap().contains_key("runtimeStatus"));
+
+        let progress = parsed(&replier().progress(&steps, now));
+        assert_eq!(progress["documentStatus"], "InProgress");
+        assert_eq!(progress["additionalInfo"]["runtimeStatusCounts"], json!({"Failed": 1, "Success": 1}));
+        assert_eq!(progress["runtimeStatus"].as_object().unwrap().keys().collect::<Vec<_>>(), ["b"]);
+        // §6.3: a failed step with code 0 is reported with code 1.
+        assert_eq!(progress["runtimeStatus"]["b"]["code"], 1);
+
+        let finished = parsed(&replier().finished(&steps, now));
+        assert_eq!((&finished["documentStatus"], &finished["runtimeStatus"]), (&json!("Failed"), &json!({})));
+
+        let refused = parsed(&replier().refused("because", now));
+        assert_eq!(refused["documentStatus"], "Failed");
+        assert_eq!(refused["documentTraceOutput"], "because");
+        assert_eq!(refused["runtimeStatus"], Value::Null);
+    }
+
+    #[test]
+    fn only_the_long_poll_says_whether_the_control_channel_opened() {
+        let poll = Replier { able_to_open_control_channel: Some(false), ..replier() };
+        let reply = parsed(&poll.accepted(at(0)));
+        assert_eq!(reply["additionalInfo"]["ableToOpenMGSConnection"], false);
+        assert!(!replier().accepted(at(0)).contains("ableToOpenMGSConnection"));
+    }
+
+    #[test]
+    fn a_message_takes_the_place_of_the_combined_output() {
+        let skipped = StepReport { message: Some("why".to_owned()), ..step("a", StepStatus::Skipped, 0) };
+        let reply = parsed(&replier().finished(&[skipped], at(0)));
+        assert_eq!(reply["runtimeStatus"]["a"]["output"], "why");
+        assert_eq!(reply["documentStatus"], "Success");
+    }
+
+    #[test]
+    fn the_worst_reply_there_can_be_fits() {
+        let worst = StepReport {
+            name: "\u{1}".repeat(100_000),
+            action: "é".repeat(100_000),
+            stdout: vec![1; 60_000],
+            stderr: vec![0xff; 60_000],
+            message: Some("\u{2}".repeat(100_000)),
+            ..step("", StepStatus::Failed, 1)
+        };
+        let reply = replier().finished(std::slice::from_ref(&worst), at(0));
+        assert!(reply.len() <= REPLY_BYTES, "{}", reply.len());
+        let status = parsed(&reply);
+        let (_, step) = status["runtimeStatus"].as_object().unwrap().iter().next().unwrap();
+        assert!(step["standardOutput"].as_str().unwrap().ends_with("--output truncated--"));
+        assert!(replier().refused(&"\u{1}".repeat(300_000), at(0)).len() <= REPLY_BYTES);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+        #[test]
+        fn a_reply_is_always_json_that_fits(
+            name in ".*",
+            code: i32,
+            stdout in proptest::collection::vec(proptest::num::u8::ANY, 0..70_000),
+            stderr in proptest::collection::vec(0u8..32, 0..70_000),
+        ) {
+            let step = StepReport { name, stdout, stderr, ..step("", StepStatus::Failed, code) };
+            let reply = replier().progress(&[step], at(0));
+            proptest::prop_assert!(reply.len() <= REPLY_BYTES);
+            proptest::prop_assert!(parsed(&reply)["runtimeStatus"].is_object());
+        }
+    }
+}
