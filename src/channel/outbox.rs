@@ -109,6 +109,12 @@ impl Outbox {
         self.pending.borrow().len()
     }
 
+    /// All replies that wait, oldest first.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> Vec<Reply> {
+        self.pending.borrow().iter().map(|pending| pending.reply.clone()).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -201,5 +207,81 @@ fn way(reply: &Reply, link: &Link) -> Option<Origin> {
         Origin::Gateway if link.gateway_is_open() => Some(Origin::Gateway),
         Origin::Gateway if link.is_polling() => Some(Origin::Poll),
         Origin::Gateway => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+    use tokio_tungstenite::tungstenite::Message;
+
+    fn reply() -> Reply {
+        let job = JobId::try_from("aws.ssm.c.mi-0123456789abcdef0".to_owned()).unwrap();
+        Reply::new(&job, Topic::Send, "{}".into(), Origin::Gateway)
+    }
+
+    fn sent(messages: &mut mpsc::UnboundedReceiver<Message>) -> Vec<Uuid> {
+        std::iter::from_fn(|| messages.try_recv().ok())
+            .map(|message| Frame::decode(&message.into_data()).unwrap().id)
+            .collect()
+    }
+
+    /// What the loop of `deliver` does at one moment, without the loop.
+    fn turn(outbox: &Outbox, link: &Link) {
+        outbox.give_up();
+        for reply in outbox.due(link).0 {
+            super::super::mgs::send_frame(link, &reply.frame(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_is_repeated_with_the_same_id_until_it_is_acknowledged() {
+        let (outbox, link) = (Outbox::default(), Link::default());
+        let (sender, mut messages) = mpsc::unbounded_channel();
+        link.gateway_opened(sender);
+        let reply = reply();
+        outbox.push(reply.clone());
+        for wait in [1, 2, 4, 120, 120] {
+            turn(&outbox, &link);
+            assert_eq!(sent(&mut messages), [reply.id]);
+            turn(&outbox, &link);
+            assert!(sent(&mut messages).is_empty(), "not before its time");
+            tokio::time::advance(Duration::from_secs(wait)).await;
+        }
+        outbox.acknowledged(reply.id);
+        turn(&outbox, &link);
+        assert!(sent(&mut messages).is_empty());
+        assert!(outbox.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_channel_keeps_replies_and_a_new_one_sends_them_at_once() {
+        let (outbox, link) = (Outbox::default(), Link::default());
+        outbox.push(reply());
+        turn(&outbox, &link);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        turn(&outbox, &link);
+        assert_eq!(outbox.len(), 1);
+        let (sender, mut messages) = mpsc::unbounded_channel();
+        link.gateway_opened(sender);
+        outbox.gateway_opened();
+        turn(&outbox, &link);
+        assert_eq!(sent(&mut messages).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_nobody_wants_is_given_up_after_two_hours() {
+        let (outbox, link) = (Outbox::default(), Link::default());
+        let (sender, _messages) = mpsc::unbounded_channel();
+        link.gateway_opened(sender);
+        outbox.push(reply());
+        let mut turns = 0;
+        while !outbox.is_empty() && turns < 100 {
+            turn(&outbox, &link);
+            tokio::time::advance(LATER_WAIT).await;
+            turns += 1;
+        }
+        assert_eq!(turns, 62, "two hours of two minutes each, and the turn that gives up");
     }
 }

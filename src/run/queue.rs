@@ -304,3 +304,202 @@ impl StepReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    const INSTANCE: &str = "mi-0123456789abcdef0";
+
+    fn queue(dir: &std::path::Path) -> (Rc<Queue>, Rc<Outbox>) {
+        let outbox = Rc::new(Outbox::default());
+        let context = InvocationContext {
+            command_id: String::new(),
+            instance_id: INSTANCE.into(),
+            region: "us-east-1".into(),
+            orchestration_dir: dir.to_owned(),
+            platform_name: "Linux".into(),
+            platform_version: "6.1".into(),
+            task: crate::task::Task::default(),
+            environment: BTreeMap::new(),
+        };
+        let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };
+        (Queue::new(context, replier, Rc::clone(&outbox)), outbox)
+    }
+
+    fn id(n: u32) -> JobId {
+        JobId::try_from(format!("aws.ssm.command-{n}.{INSTANCE}")).unwrap()
+    }
+
+    /// A stress that burns nothing and lives until it is cancelled: it holds a place without any process.
+    fn hold(n: u32) -> Delivery {
+        let content = json!({
+            "DocumentName": "AWSFIS-Run-CPU-Stress",
+            "DocumentContent": {},
+            "Parameters": {"DurationSeconds": "3600", "LoadPercent": "0", "CPU": "1"},
+        });
+        Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_string() }
+    }
+
+    fn cancel(n: u32, target: &str) -> Delivery {
+        let content = json!({"CancelMessageId": target}).to_string();
+        Delivery { id: id(n), topic: "aws.ssm.cancelCommand".into(), content }
+    }
+
+    fn run(queue: &Rc<Queue>, delivery: &Delivery) -> Verdict {
+        let verdict = queue.offer(delivery, Origin::Gateway);
+        if matches!(verdict, Verdict::Accepted { .. }) {
+            queue.start(&delivery.id);
+        }
+        verdict
+    }
+
+    fn counts(queue: &Queue) -> (usize, usize) {
+        (queue.running.borrow().len(), queue.waiting.borrow().len())
+    }
+
+    /// The document status of each reply of a job, in order.
+    fn statuses(outbox: &Outbox, job: &JobId) -> Vec<String> {
+        outbox
+            .snapshot()
+            .into_iter()
+            .filter(|reply| reply.job == *job)
+            .map(|reply| {
+                let content: Value = serde_json::from_str(&reply.content).unwrap();
+                content["documentStatus"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    async fn in_local<F: Future<Output = ()>>(test: F) {
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn five_run_five_wait_and_the_eleventh_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..10 {
+                assert!(matches!(run(&queue, &hold(n)), Verdict::Accepted { .. }), "{n}");
+            }
+            assert_eq!(counts(&queue), (5, 5));
+            assert_eq!(run(&queue, &hold(10)), Verdict::Full);
+            // Refused is not remembered: the service offers it again, and then there may be room.
+            run(&queue, &cancel(100, id(9).as_str()));
+            assert!(matches!(run(&queue, &hold(10)), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_waiting_command_that_is_cancelled_is_answered_and_never_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..6 {
+                run(&queue, &hold(n));
+            }
+            run(&queue, &cancel(100, id(5).as_str()));
+            assert_eq!(counts(&queue), (5, 0));
+            assert_eq!(statuses(&outbox, &id(5)), ["InProgress", "InProgress", "Cancelled"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_running_command_that_is_cancelled_makes_room_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..6 {
+                run(&queue, &hold(n));
+            }
+            run(&queue, &cancel(100, id(0).as_str()));
+            while counts(&queue) != (5, 0) {
+                queue.changed().await;
+            }
+            assert_eq!(statuses(&outbox, &id(0)).last().unwrap(), "Cancelled");
+            assert!(statuses(&outbox, &id(5)).iter().all(|status| status == "InProgress"));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_cancel_for_somebody_elses_command_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            run(&queue, &hold(0));
+            for target in ["aws.ssm.command-0.mi-ffffffffffffffff0", "", "command-0", "*"] {
+                assert!(matches!(run(&queue, &cancel(100, target)), Verdict::Accepted { .. } | Verdict::Duplicate));
+            }
+            assert_eq!(counts(&queue), (1, 0));
+            assert!(!queue.running.borrow()[0].cancel.is_cancelled());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_is_remembered_for_thirty_minutes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            run(&queue, &cancel(1, "x"));
+            tokio::time::advance(MEMORY - Duration::from_secs(1)).await;
+            assert_eq!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Duplicate);
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert!(matches!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_withdrawn_job_may_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+            queue.withdraw(&id(1));
+            assert_eq!(counts(&queue), (0, 0));
+            assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn closing_answers_everything_and_takes_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..7 {
+                run(&queue, &hold(n));
+            }
+            queue.close();
+            queue.idle().await;
+            for n in 0..7 {
+                assert_eq!(statuses(&outbox, &id(n)).last().unwrap(), "Cancelled", "{n}");
+            }
+            assert_eq!(run(&queue, &hold(8)), Verdict::Closing);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_with_a_final_reply() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        let unreadable = ["", "{}", "[]", r#"{"DocumentName":"x","DocumentContent":{}}"#, "\u{0}"];
+        for (n, content) in (0..).zip(unreadable) {
+            let delivery =
+                Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_owned() };
+            let Verdict::Unreadable { reply } = queue.offer(&delivery, Origin::Poll) else { panic!("{content:?}") };
+            let reply: Value = serde_json::from_str(&reply).unwrap();
+            assert_eq!(reply["documentStatus"], "Failed", "{content:?}");
+            assert_ne!(reply["documentTraceOutput"], "", "{content:?}");
+        }
+        assert_eq!(counts(&queue), (0, 0));
+    }
+}
