@@ -1,1 +1,3 @@
 //! The only place that touches the kernel. Each effect is a value whose Drop undoes it.
+
+pub mod load;
