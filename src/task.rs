@@ -1,5 +1,6 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
+pub mod capabilities;
 pub mod limits;
 
 /// The task that taskfault stands in, as far as it could be found out.
