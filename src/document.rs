@@ -118,6 +118,12 @@ pub enum ParseError {
         "{place} refers to the Parameter Store ({reference}), which taskfault does not read; send the value itself"
     )]
     ParameterStore { place: String, reference: String },
+    /// See [`parameters::EXPANDED_BYTES`].
+    #[error(
+        "the document with its parameters put in is over {} bytes; use a value less often, or a shorter one",
+        parameters::EXPANDED_BYTES
+    )]
+    TooLarge,
     /// Only for documents known by name: the stock agent ignores parameters that are not declared.
     #[error("document {document} has no parameter {name:?}; it has {known}")]
     UnknownParameter { document: String, name: String, known: String },

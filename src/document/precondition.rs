@@ -3,6 +3,7 @@
 //! Rules and texts of `runpluginutil.go` (getStepExecutionOperation, evaluatePreconditions), so that a
 //! document that is skipped or refused there is skipped or refused here in the same words.
 
+use super::ParseError;
 use super::parameters::{Values, parameter_store_reference};
 use super::schema::MainStep;
 
@@ -60,21 +61,24 @@ fn plugin(action: &str) -> Plugin {
 }
 
 /// The verdict on `step`, a step of schema 2.x; `enabled` says whether its schema has preconditions (2.2).
-pub fn judge(step: &MainStep, enabled: bool, values: &Values) -> Verdict {
+///
+/// # Errors
+/// [`ParseError::TooLarge`] if an operand becomes absurdly long.
+pub fn judge(step: &MainStep, enabled: bool, values: &Values) -> Result<Verdict, ParseError> {
     let (known, name) = (plugin(&step.action), step.name.as_str());
     if !enabled {
-        return judge_without(known, &step.action, name, !step.precondition.is_empty());
+        return Ok(judge_without(known, &step.action, name, !step.precondition.is_empty()));
     }
     if step.precondition.is_empty() {
-        return match known {
+        return Ok(match known {
             Plugin::Unknown => unknown(&step.action, name),
             Plugin::Elsewhere => unsupported(&step.action, name),
             Plugin::Ours | Plugin::Stock => perform(known, &step.action, name),
-        };
+        });
     }
-    let (allowed, findings) = evaluate(step, values);
+    let (allowed, findings) = evaluate(step, values)?;
     let findings = findings.join(", ");
-    if allowed && known == Plugin::Unknown {
+    Ok(if allowed && known == Plugin::Unknown {
         unknown(&step.action, name)
     } else if matches!(known, Plugin::Unknown | Plugin::Elsewhere) {
         unsupported(&step.action, name)
@@ -88,7 +92,7 @@ pub fn judge(step: &MainStep, enabled: bool, values: &Values) -> Verdict {
         ))
     } else {
         perform(known, &step.action, name)
-    }
+    })
 }
 
 /// The verdict where the schema has no preconditions: 1.x and 2.0.x.
@@ -133,11 +137,11 @@ fn perform(known: Plugin, action: &str, name: &str) -> Verdict {
 
 /// Whether the precondition allows the step, and what there is to say against it. A precondition that is not
 /// allowed skips the step; one that is allowed but has something said against it fails the step.
-fn evaluate(step: &MainStep, values: &Values) -> (bool, Vec<String>) {
+fn evaluate(step: &MainStep, values: &Values) -> Result<(bool, Vec<String>), ParseError> {
     let (mut allowed, mut findings) = (true, Vec::new());
     for (operator, operands) in &step.precondition {
         match (operator.as_str(), operands.as_slice()) {
-            ("StringEquals", [left, right]) => match string_equals(left, right, values) {
+            ("StringEquals", [left, right]) => match string_equals(left, right, values)? {
                 Equality::Holds => {}
                 Equality::Differs(finding) => {
                     allowed = false;
@@ -151,7 +155,7 @@ fn evaluate(step: &MainStep, values: &Values) -> (bool, Vec<String>) {
             _ => findings.push(format!("unrecognized operator: \"{operator}\"")),
         }
     }
-    (allowed, findings)
+    Ok((allowed, findings))
 }
 
 enum Equality {
@@ -160,36 +164,36 @@ enum Equality {
     Unrecognized(String),
 }
 
-fn string_equals(left: &str, right: &str, values: &Values) -> Equality {
+fn string_equals(left: &str, right: &str, values: &Values) -> Result<Equality, ParseError> {
     const PLATFORM: &str = "platformType";
     let complain = |reason: &str| Equality::Unrecognized(format!("\"StringEquals\": {reason}"));
-    // The unresolved operands are shown, so that no value of a parameter gets into a report.
-    let differs = || Equality::Differs(format!("\"StringEquals\": [{left}, {right}]"));
     if left == right {
-        return match left {
+        return Ok(match left {
             PLATFORM => complain("[platformType platformType]"),
             _ => complain("operator's arguments can't be identical"),
-        };
+        });
     }
     if let Some(reference) = parameter_store_reference(left).or_else(|| parameter_store_reference(right)) {
-        return match reference.contains("ssm-secure:") {
+        return Ok(match reference.contains("ssm-secure:") {
             true => complain("operator's arguments can't contain secure SSM parameters"),
             false => complain("operator's arguments can't contain SSM parameters"),
-        };
+        });
     }
-    let (left_value, right_value) = (values.put_in_text(left), values.put_in_text(right));
+    let (left_value, right_value) = (values.put_in_text(left)?, values.put_in_text(right)?);
+    // The unresolved operands are shown, so that no value of a parameter gets into a report.
+    let differs = || Equality::Differs(format!("\"StringEquals\": [{left}, {right}]"));
     if left == PLATFORM || right == PLATFORM {
         let (initial, resolved) = if left == PLATFORM { (right, right_value) } else { (left, left_value) };
-        return if initial.to_lowercase() != resolved.to_lowercase() {
+        return Ok(if initial.to_lowercase() != resolved.to_lowercase() {
             complain("the second argument for the platformType variable can't contain document parameters")
         } else if initial.to_lowercase() == "linux" {
             Equality::Holds
         } else {
             differs()
-        };
+        });
     }
     if left == left_value && right == right_value {
-        return complain("at least one of operator's arguments must contain a valid document parameter");
+        return Ok(complain("at least one of operator's arguments must contain a valid document parameter"));
     }
-    if left_value == right_value { Equality::Holds } else { differs() }
+    Ok(if left_value == right_value { Equality::Holds } else { differs() })
 }

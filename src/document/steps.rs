@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::parameters::{Values, go_json, go_text, refuse_parameter_store};
+use super::parameters::{EXPANDED_BYTES, Values, go_json, go_text, refuse_parameter_store};
 use super::precondition::{Verdict, judge, judge_plugin};
 use super::schema::{Body, Document, MainStep};
 use super::{OnFailure, ParseError, Plan, Script, Step, Work};
@@ -18,17 +18,19 @@ pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<i64> = 5..=172_800;
 /// The steps of `document` with `values` put in.
 ///
 /// # Errors
-/// [`ParseError::ParameterStore`] if an input refers to the Parameter Store.
+/// [`ParseError::ParameterStore`] if an input refers to the Parameter Store, [`ParseError::TooLarge`].
 pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
-    let mut steps = match &document.body {
+    let mut room = EXPANDED_BYTES;
+    let steps: Result<Vec<_>, _> = match &document.body {
         Body::Steps { steps, preconditions } => {
-            steps.iter().map(|step| main_step(step, *preconditions, values)).collect::<Result<Vec<_>, _>>()?
+            steps.iter().map(|step| main_step(step, *preconditions, values, &mut room)).collect()
         }
         Body::Plugins(plugins) => plugins
             .iter()
-            .map(|(name, properties)| plugin_step(name, properties, values))
-            .collect::<Result<Vec<_>, _>>()?,
+            .map(|(name, properties)| plugin_step(name, properties, values, &mut room))
+            .collect(),
     };
+    let mut steps = steps?;
     // `finallyStep` is honoured on the last step only.
     let last = steps.len().saturating_sub(1);
     for step in &mut steps[..last] {
@@ -37,16 +39,26 @@ pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
     Ok(Plan { steps })
 }
 
-fn main_step(step: &MainStep, preconditions: bool, values: &Values) -> Result<Step, ParseError> {
-    let inputs = values.put_in_shell(&step.inputs);
+fn main_step(
+    step: &MainStep,
+    preconditions: bool,
+    values: &Values,
+    room: &mut usize,
+) -> Result<Step, ParseError> {
+    let inputs = values.put_in_shell(&step.inputs, room)?;
     refuse_parameter_store(&format!("step {:?}", step.name), &inputs)?;
-    let place = Place { directory: folder(&step.name), environment: values.environment() };
-    let work = work(judge(step, preconditions, values), &inputs, |inputs| place.scripts(inputs));
+    let place = Place { directory: folder(&step.name), environment: values.environment().clone() };
+    let work = work(judge(step, preconditions, values)?, &inputs, |inputs| place.scripts(inputs));
     Ok(finish(&step.name, &step.action, work, &inputs))
 }
 
-fn plugin_step(name: &str, properties: &Value, values: &Values) -> Result<Step, ParseError> {
-    let inputs = values.put_in(properties);
+fn plugin_step(
+    name: &str,
+    properties: &Value,
+    values: &Values,
+    room: &mut usize,
+) -> Result<Step, ParseError> {
+    let inputs = values.put_in(properties, room)?;
     refuse_parameter_store(&format!("plugin {name:?}"), &inputs)?;
     let work = work(judge_plugin(name, name), &inputs, |inputs| plugin_scripts(name, inputs));
     Ok(finish(name, name, work, &inputs))
@@ -96,7 +108,8 @@ fn plugin_scripts(plugin: &str, properties: &Value) -> Result<Vec<Script>, Strin
     let list = properties.as_array().map_or(one, Vec::as_slice);
     let mut scripts = Vec::with_capacity(list.len());
     for inputs in list {
-        let id = inputs.get("id").and_then(Value::as_str).map(folder).unwrap_or_default();
+        let id = inputs.as_object().and_then(|members| member(members, "id"));
+        let id = id.and_then(Value::as_str).map(folder).unwrap_or_default();
         let directory = format!("{}/{id}", folder(plugin)).trim_end_matches('/').to_owned();
         let place = Place { directory, environment: BTreeMap::new() };
         scripts.extend(place.scripts(inputs)?);
@@ -124,7 +137,7 @@ impl Place {
         environment.extend(self.environment.clone());
         Ok(vec![Script {
             text: lines.join("\n") + "\n",
-            timeout: timeout(members.get("timeoutSeconds")),
+            timeout: timeout(member(members, "timeoutSeconds")),
             working_directory: optional_text(members, "workingDirectory")?,
             environment,
             directory: self.directory.clone(),
@@ -132,9 +145,15 @@ impl Place {
     }
 }
 
+/// The member of that name; the stock agent does not mind its capitals.
+fn member<'a>(members: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let other = || members.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+    members.get(key).or_else(other)
+}
+
 fn strings(members: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
     let wrong = || format!("{key} is not a list of strings");
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(items)) => items
             .iter()
@@ -150,7 +169,7 @@ fn strings(members: &Map<String, Value>, key: &str) -> Result<Vec<String>, Strin
 
 fn string_map(members: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, String> {
     let wrong = || format!("{key} is not a map of strings");
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(BTreeMap::new()),
         Some(Value::Object(entries)) => entries
             .iter()
@@ -164,7 +183,7 @@ fn string_map(members: &Map<String, Value>, key: &str) -> Result<BTreeMap<String
 }
 
 fn optional_text(members: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(format!("{key} is not a string")),
