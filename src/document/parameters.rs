@@ -300,3 +300,156 @@ pub(super) fn go_print(value: &Value) -> String {
         other => go_text(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn declared(pairs: &[(&str, Parameter)]) -> BTreeMap<String, Parameter> {
+        pairs.iter().map(|(name, parameter)| ((*name).to_owned(), parameter.clone())).collect()
+    }
+
+    fn values(supplied: Value) -> Values {
+        let Value::Object(supplied) = supplied else { panic!("parameters are an object") };
+        Values::merge(&BTreeMap::new(), &supplied).unwrap()
+    }
+
+    fn put(values: &Values, input: Value) -> Value {
+        values.put_in(&input, &mut EXPANDED_BYTES.clone()).unwrap()
+    }
+
+    fn with_pattern(pattern: &str) -> Parameter {
+        Parameter { kind: "String".to_owned(), allowed_pattern: pattern.to_owned(), ..Parameter::default() }
+    }
+
+    fn refusal(pattern: &str, supplied: Value) -> String {
+        let Value::Object(supplied) = supplied else { panic!("parameters are an object") };
+        Values::merge(&declared(&[("p", with_pattern(pattern))]), &supplied).unwrap_err().to_string()
+    }
+
+    /// Protocol sheet §7.3, replacement rules.
+    #[test]
+    fn placeholders_become_values_or_text() {
+        let all =
+            values(json!({"s": "x y", "l": ["a", "b<"], "n": 5, "b": true, "m": {"k": "v"}, "d": "a$$b"}));
+        for (input, expected) in [
+            (json!("{{ l }}"), json!(["a", "b<"])),
+            (json!("{{l}}"), json!(["a", "b<"])),
+            (json!("{{\t n\n}}"), json!(5)),
+            (json!(" {{ n }}"), json!(" 5")),
+            (json!("echo {{ s }} {{s}}."), json!("echo x y x y.")),
+            (json!("echo {{ l }}"), json!("echo [\"a\",\"b\\u003c\"]")),
+            (json!("echo {{ b }} {{ m }}"), json!("echo true {\"k\":\"v\"}")),
+            (json!("echo {{ nosuch }}"), json!("echo {{ nosuch }}")),
+            (json!("{{ nosuch }}"), json!("{{ nosuch }}")),
+            (json!("{{{ s }}}"), json!("{x y}")),
+            (json!("{{ s"), json!("{{ s")),
+            (json!("{{ s } }"), json!("{{ s } }")),
+            (json!("{{{{s}}"), json!("{{x y")),
+            (json!("<{{ d }}>"), json!("<a$b>")),
+            (json!("{{ d }}"), json!("a$$b")),
+            (json!(["{{ s }}", {"{{ s }}": "{{ n }}"}, 7, null]), json!(["x y", {"{{ s }}": 5}, 7, null])),
+        ] {
+            assert_eq!(put(&all, input.clone()), expected, "{input}");
+        }
+    }
+
+    #[test]
+    fn defaults_fill_in_and_bad_names_fall_out() {
+        let parameters = declared(&[
+            ("a", Parameter { default: json!("A"), ..Parameter::default() }),
+            ("b", Parameter { default: json!("B"), ..Parameter::default() }),
+            ("c", Parameter::default()),
+        ]);
+        let supplied = json!({"b": "mine", "no-name": "x"});
+        let values = Values::merge(&parameters, supplied.as_object().unwrap()).unwrap();
+        let text = put(&values, json!("{{a}} {{b}} {{c}} {{no-name}}"));
+        assert_eq!(text, json!("A mine null {{no-name}}"));
+    }
+
+    #[test]
+    fn patterns_are_searched_in_every_element() {
+        let stock = "all errors during param validation errors: error thrown in 'AllowedRegexParamValidator' while \
+                     validating parameter /p/: ";
+        assert_eq!(
+            refusal("^[a-z]+$", json!({"p": "A b"})),
+            format!("{stock}parameter value /A b/ does not match the allowed pattern /^[a-z]+$/")
+        );
+        assert_eq!(
+            refusal("^[a-z]+$", json!({"p": ["ok", "NO"]})),
+            format!("{stock}parameter value /NO/ does not match the allowed pattern /^[a-z]+$/")
+        );
+        assert_eq!(
+            refusal("x", json!({})),
+            format!("{stock}invalid parameter type String with parameter value <nil>")
+        );
+        assert!(
+            refusal("(", json!({"p": "x"})).contains("encountered error while compiling allowed pattern")
+        );
+        let unanchored = declared(&[("p", with_pattern("[0-9]"))]);
+        assert!(Values::merge(&unanchored, json!({"p": "a1; rm"}).as_object().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn an_environment_parameter_is_only_referred_to() {
+        let parameter = Parameter { as_environment: true, ..Parameter::default() };
+        let supplied = json!({"p": "$(reboot)"});
+        let values = Values::merge(&declared(&[("p", parameter)]), supplied.as_object().unwrap()).unwrap();
+        let input = json!(["echo {{ p }}", "{{p}}"]);
+        let shell = values.put_in_shell(&input, &mut EXPANDED_BYTES.clone()).unwrap();
+        assert_eq!(shell, json!(["echo $SSM_p", "$SSM_p"]));
+        assert_eq!(put(&values, input), json!(["echo $(reboot)", "$(reboot)"]));
+        assert_eq!(values.environment()["SSM_p"], "$(reboot)");
+    }
+
+    #[test]
+    fn the_parameter_store_is_refused_by_name() {
+        let supplied = json!({"p": ["x {{ ssm:/my/secret:3 }}"]});
+        let error = Values::merge(&BTreeMap::new(), supplied.as_object().unwrap()).unwrap_err().to_string();
+        assert!(
+            error.contains("parameter p refers to the Parameter Store ({{ ssm:/my/secret:3 }})"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_value_cannot_be_multiplied_without_limit() {
+        let all = values(json!({"p": "x".repeat(1024 * 1024)}));
+        let input = json!(vec!["{{ p }} {{ p }} {{ p }}"; 1000]);
+        assert_eq!(all.put_in(&input, &mut EXPANDED_BYTES.clone()), Err(ParseError::TooLarge));
+        let list = json!(vec!["{{ p }}"; 1000]);
+        assert_eq!(all.put_in(&list, &mut EXPANDED_BYTES.clone()), Err(ParseError::TooLarge));
+    }
+
+    #[test]
+    fn numbers_read_as_go_writes_them() {
+        for (number, text) in [("5", "5"), ("5.0", "5"), ("-2.0", "-2"), ("1.5", "1.5"), ("1e3", "1000")] {
+            assert_eq!(go_text(&serde_json::from_str(number).unwrap()), text);
+        }
+    }
+
+    proptest! {
+        /// What a value brings in is never looked at again.
+        #[test]
+        fn substitution_is_a_single_pass(
+            before in "[a-z{} ]{0,8}",
+            value in "[a-z{} pq]{0,12}",
+            after in "[a-z{} ]{0,8}",
+        ) {
+            // Neither side may make a placeholder of its own, alone or with the one in the middle.
+            let sides = !before.contains('{') && !after.contains('}');
+            prop_assume!(sides);
+            let all = values(json!({"p": value, "q": "{{p}}{{q}}"}));
+            let put = put(&all, json!(format!("|{before}{{{{p}}}}{after}|{{{{ q }}}}")));
+            prop_assert_eq!(put, json!(format!("|{before}{value}{after}|{{{{p}}}}{{{{q}}}}")));
+        }
+
+        #[test]
+        fn text_without_placeholders_stays(text in "[^{]*") {
+            prop_assert_eq!(put(&values(json!({"p": "x"})), json!(text.clone())), json!(text));
+        }
+    }
+}

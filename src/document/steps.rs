@@ -213,3 +213,143 @@ fn folder(name: &str) -> String {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::document::{self, Request};
+
+    fn steps_of(document: Value, parameters: Value) -> Vec<Step> {
+        let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+        let request =
+            Request { command_id: "c".to_owned(), document_name: "doc".to_owned(), document, parameters };
+        document::plan(&request).unwrap().steps
+    }
+
+    fn one(inputs: Value) -> Step {
+        let step = json!({"action": "aws:runShellScript", "name": "a", "inputs": inputs});
+        steps_of(json!({"schemaVersion": "2.2", "mainSteps": [step]}), json!({})).remove(0)
+    }
+
+    fn script(inputs: Value) -> Script {
+        match one(inputs).work {
+            Work::Scripts(mut scripts) => scripts.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Protocol sheet §7.5.
+    #[test]
+    fn time_outs_outside_their_range_are_the_default() {
+        for (input, seconds) in [
+            (json!(null), 3600),
+            (json!("60"), 60),
+            (json!(60), 60),
+            (json!(60.9), 60),
+            (json!("60.9"), 60),
+            (json!("4"), 3600),
+            (json!(5), 5),
+            (json!(172_800), 172_800),
+            (json!(172_801), 3600),
+            (json!(-60), 3600),
+            (json!("1e300"), 3600),
+            (json!("5m"), 3600),
+            (json!(true), 3600),
+            (json!([60]), 3600),
+        ] {
+            let script = script(json!({"runCommand": [], "timeoutSeconds": input}));
+            assert_eq!(script.timeout, Duration::from_secs(seconds), "{input}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_read_and_lines_joined() {
+        let script = script(json!({
+            "runCommand": ["echo a", "echo b"],
+            "workingDirectory": "/tmp",
+            "environment": {"A": "1"},
+        }));
+        assert_eq!(script.text, "echo a\necho b\n");
+        assert_eq!(script.working_directory.as_deref(), Some("/tmp"));
+        assert_eq!(script.environment["A"], "1");
+        assert_eq!(script.directory, "a");
+        assert_eq!(self::script(json!({"RunCommand": ["x"]})).text, "x\n");
+    }
+
+    #[test]
+    fn wrong_inputs_fail_the_step_in_the_stock_words() {
+        for (inputs, reason) in [
+            (json!({"runCommand": "echo a"}), "runCommand is not a list of strings"),
+            (json!({"runCommand": [1]}), "runCommand is not a list of strings"),
+            (json!({"environment": {"A": 1}}), "environment is not a map of strings"),
+            (json!({"workingDirectory": 1}), "workingDirectory is not a string"),
+            (json!("x"), "the inputs are not an object"),
+        ] {
+            let Work::Fail(text) = one(inputs.clone()).work else { panic!("{inputs} is accepted") };
+            assert!(text.starts_with("Invalid format in plugin properties "), "{text}");
+            assert!(text.ends_with(&format!(";\nerror {reason}")), "{text}");
+        }
+    }
+
+    /// The form in which AWS-RunShellScript has long been published: protocol sheet §7.1.
+    #[test]
+    fn a_1_2_document_becomes_a_step_with_the_name_of_its_plugin() {
+        let document = json!({
+            "schemaVersion": "1.2",
+            "parameters": {
+                "commands": {"type": "StringList"},
+                "workingDirectory": {"type": "String", "default": ""},
+                "executionTimeout": {"type": "String", "default": "3600", "allowedPattern": "[1-9][0-9]{0,4}"},
+            },
+            "runtimeConfig": {"aws:runShellScript": {"properties": [{
+                "id": "0.aws:runShellScript",
+                "runCommand": "{{ commands }}",
+                "workingDirectory": "{{ workingDirectory }}",
+                "timeoutSeconds": "{{ executionTimeout }}",
+            }]}},
+        });
+        let steps = steps_of(document, json!({"commands": ["ls", "id"], "executionTimeout": "60"}));
+        assert_eq!(steps.len(), 1);
+        assert_eq!(
+            (steps[0].name.as_str(), steps[0].action.as_str()),
+            ("aws:runShellScript", "aws:runShellScript")
+        );
+        let expected = Script {
+            text: "ls\nid\n".to_owned(),
+            timeout: Duration::from_secs(60),
+            working_directory: None,
+            environment: BTreeMap::new(),
+            directory: "awsrunShellScript/0.awsrunShellScript".to_owned(),
+        };
+        assert_eq!(steps[0].work, Work::Scripts(vec![expected]));
+    }
+
+    #[test]
+    fn folders_stay_inside_the_orchestration_folder() {
+        for (name, expected) in [
+            ("a:b", "ab"),
+            ("..", "_"),
+            ("../../etc", ".._.._etc"),
+            ("", "_"),
+            ("x/y", "x_y"),
+            ("a b", "a b"),
+        ] {
+            assert_eq!(folder(name), expected);
+        }
+    }
+
+    #[test]
+    fn the_parameter_store_in_a_script_is_refused() {
+        let step =
+            json!({"action": "aws:runShellScript", "name": "a", "inputs": {"runCommand": ["{{ssm:x}}"]}});
+        let request = Request {
+            command_id: "c".to_owned(),
+            document_name: "doc".to_owned(),
+            document: json!({"schemaVersion": "2.2", "mainSteps": [step]}),
+            parameters: Map::new(),
+        };
+        assert!(matches!(document::plan(&request), Err(ParseError::ParameterStore { .. })));
+    }
+}
