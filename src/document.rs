@@ -128,6 +128,12 @@ pub enum ParseError {
         "{place} refers to the Parameter Store ({reference}), which taskfault does not read; send the value itself"
     )]
     ParameterStore { place: String, reference: String },
+    /// See [`parameters::EXPANDED_BYTES`].
+    #[error(
+        "the document with its parameters put in is over {} bytes; use a value less often, or a shorter one",
+        parameters::EXPANDED_BYTES
+    )]
+    TooLarge,
     /// Only for documents known by name: the stock agent ignores parameters that are not declared.
     #[error("document {document} has no parameter {name:?}; it has {known}")]
     UnknownParameter { document: String, name: String, known: String },
@@ -144,4 +150,82 @@ pub fn plan(request: &Request) -> Result<Plan, ParseError> {
     let document = schema::read(&request.document_name, &request.document)?;
     let values = parameters::Values::merge(&document.parameters, &request.parameters)?;
     steps::plan(&document, &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Any JSON of a few levels, with the words that documents are made of among its texts and keys.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let word = prop_oneof![
+            Just("schemaVersion".to_owned()),
+            Just("2.2".to_owned()),
+            Just("1.2".to_owned()),
+            Just("mainSteps".to_owned()),
+            Just("runtimeConfig".to_owned()),
+            Just("properties".to_owned()),
+            Just("parameters".to_owned()),
+            Just("inputs".to_owned()),
+            Just("runCommand".to_owned()),
+            Just("precondition".to_owned()),
+            Just("StringEquals".to_owned()),
+            Just("platformType".to_owned()),
+            Just("allowedPattern".to_owned()),
+            Just("aws:runShellScript".to_owned()),
+            Just("{{ a }} {{".to_owned()),
+            Just("a".to_owned()),
+            ".{0,12}",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            word.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 6, move |inner| {
+            let entries = proptest::collection::vec((word.clone(), inner.clone()), 0..6);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..6).prop_map(Value::from),
+                entries.prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn request(name: &str, document: Value, parameters: Value) -> Request {
+        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        Request { command_id: "c".to_owned(), document_name: name.to_owned(), document, parameters }
+    }
+
+    proptest! {
+        #[test]
+        fn planning_never_panics(document in any_json(), parameters in any_json(), member in any_json()) {
+            for (key, version) in [("mainSteps", "2.2"), ("mainSteps", "2.0"), ("runtimeConfig", "1.2")] {
+                // Nearly a document, so that the deeper layers are reached too.
+                let mut near = document.as_object().cloned().unwrap_or_default();
+                near.insert("schemaVersion".to_owned(), json!(version));
+                near.insert(key.to_owned(), member.clone());
+                let step = json!([{"name": "a", "action": "aws:runShellScript", "inputs": member.clone(),
+                                   "precondition": {"StringEquals": ["{{ a }}", "b"]}}]);
+                let _ = plan(&request("doc", Value::Object(near.clone()), parameters.clone()));
+                near.insert("mainSteps".to_owned(), step);
+                let _ = plan(&request("doc", Value::Object(near), parameters.clone()));
+            }
+            let _ = plan(&request("doc", document.clone(), parameters.clone()));
+            let _ = plan(&request("AWSFIS-Run-CPU-Stress", document, parameters));
+        }
+
+        /// Whatever the text of the document and its parameters, a known name never becomes a script.
+        #[test]
+        fn a_known_name_never_becomes_a_script(document in any_json(), value in ".*", key in "CPU|LoadPercent") {
+            let parameters = json!({"DurationSeconds": "5", key: value});
+            if let Ok(plan) = plan(&request("AWSFIS-Run-CPU-Stress", document, parameters)) {
+                prop_assert!(plan.steps.iter().all(|step| !matches!(step.work, Work::Scripts(_))));
+            }
+        }
+    }
 }

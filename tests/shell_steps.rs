@@ -1,5 +1,7 @@
 //! Documents with shell steps, from request to reports, in the machine's own `sh`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -317,6 +319,32 @@ fn a_cancel_kills_the_whole_group_whatever_it_traps() {
 }
 
 #[test]
+fn a_cancel_gets_through_to_a_script_that_prints_without_end() {
+    let bench = Bench::new();
+    let ready = bench.folder.path().join("ready");
+    let script = format!("echo $$ > {0}.part; mv {0}.part {0}; exec yes", ready.display());
+    let (pid, reports) = cancel_when_written(&bench, document(&[step("a", &script)]), &ready);
+    assert_eq!(words(&reports), [("a", "Cancelled", 137)]);
+    assert!(reports[0].stdout.len() <= 24_000);
+    assert_ends(&pid);
+}
+
+#[test]
+fn a_process_that_left_the_group_cannot_hold_up_a_cancel() {
+    let bench = Bench::new();
+    let ready = bench.folder.path().join("ready");
+    // It keeps the pipe open, which would keep the step open had it not been cancelled.
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}.part; mv {0}.part {0}; exec sleep 1000' & wait",
+        ready.display()
+    );
+    let (pid, reports) = cancel_when_written(&bench, document(&[step("a", &script)]), &ready);
+    assert_eq!(words(&reports), [("a", "Cancelled", 137)]);
+    assert!(!ended(&pid), "as under the stock agent, what left the group survives");
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+#[test]
 fn a_future_that_is_dropped_leaves_nothing() {
     let bench = Bench::new();
     let ready = bench.folder.path().join("ready");
@@ -414,7 +442,8 @@ fn a_daemon_with_its_output_elsewhere_survives_the_step() {
 
 #[test]
 fn a_time_out_kills_the_group() {
-    let script = "sleep 1000 & echo $$ $!; wait";
+    // It prints without end meanwhile, which must not keep the time-out from being noticed.
+    let script = "sleep 1000 & echo $$ $!; yes >&2";
     let reports = Bench::new().run(document(&[step_with("a", script, json!({"timeoutSeconds": "5"}))]));
     assert_eq!(words(&reports), [("a", "TimedOut", 137)]);
     assert_eq!(text(&reports[0].stdout).split_whitespace().count(), 2);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::parameters::{Values, go_json, go_text, refuse_parameter_store};
+use super::parameters::{EXPANDED_BYTES, Values, go_json, go_text, refuse_parameter_store};
 use super::precondition::{Verdict, judge, judge_plugin};
 use super::schema::{Body, Document, MainStep};
 use super::{OnFailure, ParseError, Plan, Script, Step, Work};
@@ -18,17 +18,19 @@ pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<i64> = 5..=172_800;
 /// The steps of `document` with `values` put in.
 ///
 /// # Errors
-/// [`ParseError::ParameterStore`] if an input refers to the Parameter Store.
+/// [`ParseError::ParameterStore`] if an input refers to the Parameter Store, [`ParseError::TooLarge`].
 pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
-    let mut steps = match &document.body {
+    let mut room = EXPANDED_BYTES;
+    let steps: Result<Vec<_>, _> = match &document.body {
         Body::Steps { steps, preconditions } => {
-            steps.iter().map(|step| main_step(step, *preconditions, values)).collect::<Result<Vec<_>, _>>()?
+            steps.iter().map(|step| main_step(step, *preconditions, values, &mut room)).collect()
         }
         Body::Plugins(plugins) => plugins
             .iter()
-            .map(|(name, properties)| plugin_step(name, properties, values))
-            .collect::<Result<Vec<_>, _>>()?,
+            .map(|(name, properties)| plugin_step(name, properties, values, &mut room))
+            .collect(),
     };
+    let mut steps = steps?;
     // `finallyStep` is honoured on the last step only.
     let last = steps.len().saturating_sub(1);
     for step in &mut steps[..last] {
@@ -37,16 +39,26 @@ pub fn plan(document: &Document, values: &Values) -> Result<Plan, ParseError> {
     Ok(Plan { steps })
 }
 
-fn main_step(step: &MainStep, preconditions: bool, values: &Values) -> Result<Step, ParseError> {
-    let inputs = values.put_in_shell(&step.inputs);
+fn main_step(
+    step: &MainStep,
+    preconditions: bool,
+    values: &Values,
+    room: &mut usize,
+) -> Result<Step, ParseError> {
+    let inputs = values.put_in_shell(&step.inputs, room)?;
     refuse_parameter_store(&format!("step {:?}", step.name), &inputs)?;
-    let place = Place { directory: folder(&step.name), environment: values.environment() };
-    let work = work(judge(step, preconditions, values), &inputs, |inputs| place.scripts(inputs));
+    let place = Place { directory: folder(&step.name), environment: values.environment().clone() };
+    let work = work(judge(step, preconditions, values)?, &inputs, |inputs| place.scripts(inputs));
     Ok(finish(&step.name, &step.action, work, &inputs))
 }
 
-fn plugin_step(name: &str, properties: &Value, values: &Values) -> Result<Step, ParseError> {
-    let inputs = values.put_in(properties);
+fn plugin_step(
+    name: &str,
+    properties: &Value,
+    values: &Values,
+    room: &mut usize,
+) -> Result<Step, ParseError> {
+    let inputs = values.put_in(properties, room)?;
     refuse_parameter_store(&format!("plugin {name:?}"), &inputs)?;
     let work = work(judge_plugin(name, name), &inputs, |inputs| plugin_scripts(name, inputs));
     Ok(finish(name, name, work, &inputs))
@@ -96,7 +108,8 @@ fn plugin_scripts(plugin: &str, properties: &Value) -> Result<Vec<Script>, Strin
     let list = properties.as_array().map_or(one, Vec::as_slice);
     let mut scripts = Vec::with_capacity(list.len());
     for inputs in list {
-        let id = inputs.get("id").and_then(Value::as_str).map(folder).unwrap_or_default();
+        let id = inputs.as_object().and_then(|members| member(members, "id"));
+        let id = id.and_then(Value::as_str).map(folder).unwrap_or_default();
         let directory = format!("{}/{id}", folder(plugin)).trim_end_matches('/').to_owned();
         let place = Place { directory, environment: BTreeMap::new() };
         scripts.extend(place.scripts(inputs)?);
@@ -124,7 +137,7 @@ impl Place {
         environment.extend(self.environment.clone());
         Ok(vec![Script {
             text: lines.join("\n") + "\n",
-            timeout: timeout(members.get("timeoutSeconds")),
+            timeout: timeout(member(members, "timeoutSeconds")),
             working_directory: optional_text(members, "workingDirectory")?,
             environment,
             directory: self.directory.clone(),
@@ -132,9 +145,15 @@ impl Place {
     }
 }
 
+/// The member of that name; the stock agent does not mind its capitals.
+fn member<'a>(members: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let other = || members.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+    members.get(key).or_else(other)
+}
+
 fn strings(members: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
     let wrong = || format!("{key} is not a list of strings");
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(items)) => items
             .iter()
@@ -150,7 +169,7 @@ fn strings(members: &Map<String, Value>, key: &str) -> Result<Vec<String>, Strin
 
 fn string_map(members: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, String> {
     let wrong = || format!("{key} is not a map of strings");
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(BTreeMap::new()),
         Some(Value::Object(entries)) => entries
             .iter()
@@ -164,7 +183,7 @@ fn string_map(members: &Map<String, Value>, key: &str) -> Result<BTreeMap<String
 }
 
 fn optional_text(members: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
-    match members.get(key) {
+    match member(members, key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(format!("{key} is not a string")),
@@ -192,5 +211,145 @@ fn folder(name: &str) -> String {
     match name.as_str() {
         "" | "." | ".." => "_".to_owned(),
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::document::{self, Request};
+
+    fn steps_of(document: Value, parameters: Value) -> Vec<Step> {
+        let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+        let request =
+            Request { command_id: "c".to_owned(), document_name: "doc".to_owned(), document, parameters };
+        document::plan(&request).unwrap().steps
+    }
+
+    fn one(inputs: Value) -> Step {
+        let step = json!({"action": "aws:runShellScript", "name": "a", "inputs": inputs});
+        steps_of(json!({"schemaVersion": "2.2", "mainSteps": [step]}), json!({})).remove(0)
+    }
+
+    fn script(inputs: Value) -> Script {
+        match one(inputs).work {
+            Work::Scripts(mut scripts) => scripts.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Protocol sheet §7.5.
+    #[test]
+    fn time_outs_outside_their_range_are_the_default() {
+        for (input, seconds) in [
+            (json!(null), 3600),
+            (json!("60"), 60),
+            (json!(60), 60),
+            (json!(60.9), 60),
+            (json!("60.9"), 60),
+            (json!("4"), 3600),
+            (json!(5), 5),
+            (json!(172_800), 172_800),
+            (json!(172_801), 3600),
+            (json!(-60), 3600),
+            (json!("1e300"), 3600),
+            (json!("5m"), 3600),
+            (json!(true), 3600),
+            (json!([60]), 3600),
+        ] {
+            let script = script(json!({"runCommand": [], "timeoutSeconds": input}));
+            assert_eq!(script.timeout, Duration::from_secs(seconds), "{input}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_read_and_lines_joined() {
+        let script = script(json!({
+            "runCommand": ["echo a", "echo b"],
+            "workingDirectory": "/tmp",
+            "environment": {"A": "1"},
+        }));
+        assert_eq!(script.text, "echo a\necho b\n");
+        assert_eq!(script.working_directory.as_deref(), Some("/tmp"));
+        assert_eq!(script.environment["A"], "1");
+        assert_eq!(script.directory, "a");
+        assert_eq!(self::script(json!({"RunCommand": ["x"]})).text, "x\n");
+    }
+
+    #[test]
+    fn wrong_inputs_fail_the_step_in_the_stock_words() {
+        for (inputs, reason) in [
+            (json!({"runCommand": "echo a"}), "runCommand is not a list of strings"),
+            (json!({"runCommand": [1]}), "runCommand is not a list of strings"),
+            (json!({"environment": {"A": 1}}), "environment is not a map of strings"),
+            (json!({"workingDirectory": 1}), "workingDirectory is not a string"),
+            (json!("x"), "the inputs are not an object"),
+        ] {
+            let Work::Fail(text) = one(inputs.clone()).work else { panic!("{inputs} is accepted") };
+            assert!(text.starts_with("Invalid format in plugin properties "), "{text}");
+            assert!(text.ends_with(&format!(";\nerror {reason}")), "{text}");
+        }
+    }
+
+    /// The form in which AWS-RunShellScript has long been published: protocol sheet §7.1.
+    #[test]
+    fn a_1_2_document_becomes_a_step_with_the_name_of_its_plugin() {
+        let document = json!({
+            "schemaVersion": "1.2",
+            "parameters": {
+                "commands": {"type": "StringList"},
+                "workingDirectory": {"type": "String", "default": ""},
+                "executionTimeout": {"type": "String", "default": "3600", "allowedPattern": "[1-9][0-9]{0,4}"},
+            },
+            "runtimeConfig": {"aws:runShellScript": {"properties": [{
+                "id": "0.aws:runShellScript",
+                "runCommand": "{{ commands }}",
+                "workingDirectory": "{{ workingDirectory }}",
+                "timeoutSeconds": "{{ executionTimeout }}",
+            }]}},
+        });
+        let steps = steps_of(document, json!({"commands": ["ls", "id"], "executionTimeout": "60"}));
+        assert_eq!(steps.len(), 1);
+        assert_eq!(
+            (steps[0].name.as_str(), steps[0].action.as_str()),
+            ("aws:runShellScript", "aws:runShellScript")
+        );
+        let expected = Script {
+            text: "ls\nid\n".to_owned(),
+            timeout: Duration::from_secs(60),
+            working_directory: None,
+            environment: BTreeMap::new(),
+            directory: "awsrunShellScript/0.awsrunShellScript".to_owned(),
+        };
+        assert_eq!(steps[0].work, Work::Scripts(vec![expected]));
+    }
+
+    #[test]
+    fn folders_stay_inside_the_orchestration_folder() {
+        for (name, expected) in [
+            ("a:b", "ab"),
+            ("..", "_"),
+            ("../../etc", ".._.._etc"),
+            ("", "_"),
+            ("x/y", "x_y"),
+            ("a b", "a b"),
+        ] {
+            assert_eq!(folder(name), expected);
+        }
+    }
+
+    #[test]
+    fn the_parameter_store_in_a_script_is_refused() {
+        let step =
+            json!({"action": "aws:runShellScript", "name": "a", "inputs": {"runCommand": ["{{ssm:x}}"]}});
+        let request = Request {
+            command_id: "c".to_owned(),
+            document_name: "doc".to_owned(),
+            document: json!({"schemaVersion": "2.2", "mainSteps": [step]}),
+            parameters: Map::new(),
+        };
+        assert!(matches!(document::plan(&request), Err(ParseError::ParameterStore { .. })));
     }
 }

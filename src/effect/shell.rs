@@ -123,8 +123,9 @@ pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, S
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Ending::Cancelled),
-            status = whole => Ok(status),
+            // Before the output: a script that prints without end uses up the turn of this task every time.
             () = tokio::time::sleep(job.timeout) => Err(Ending::TimedOut),
+            status = whole => Ok(status),
         }
     };
     let ending = match ended {
