@@ -22,7 +22,7 @@ pub mod sts;
 pub mod switches;
 mod wire;
 
-pub use server::{Options, Server};
+pub use server::{Handle, Options, Server, ServerError};
 
 /// What every operation may know about the moment and the place of a call.
 #[derive(Debug, Clone)]

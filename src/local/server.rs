@@ -112,6 +112,11 @@ impl Server {
         self.address
     }
 
+    /// A way to look at the state, and to change it, while the server runs in the same process.
+    pub fn handle(&self) -> Handle {
+        Handle(self.shared.clone())
+    }
+
     /// Serves until `shutdown` is done; then ends what is under way, closes every control channel and writes
     /// the state file a last time.
     ///
@@ -144,6 +149,26 @@ impl Server {
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_GRACE, ended).await;
         shared.save().map_err(ServerError::from)
+    }
+}
+
+/// The state of a server in the same process.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// Looks at the state or changes it; agents that wait for something are woken.
+    pub fn state<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        self.0.change(use_it)
+    }
+
+    /// Resolves once the state satisfies `condition`, which is asked at every change.
+    pub async fn until(&self, condition: impl Fn(&State) -> bool) {
+        let mut changes = self.0.changes();
+        while !self.0.look(|state| condition(state)) {
+            // It cannot be closed: the sender is here.
+            let _ = changes.changed().await;
+        }
     }
 }
 
@@ -227,7 +252,9 @@ impl Shared {
     }
 
     fn tick(&self) {
-        self.look(|state| state.sweep(SystemTime::now()));
+        if self.look(|state| state.sweep(SystemTime::now())) {
+            self.change(|_| ());
+        }
         if let Err(error) = self.save() {
             self.log.line("server", "state file", error);
         }
