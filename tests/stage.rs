@@ -5,6 +5,11 @@
 //! that one runs it again as the first process of its tasks. Where the kernel refuses namespaces the tests
 //! are skipped aloud, and fail when `CI` is set.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails; clippy knows tests by their attribute only"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
