@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{self, SignalKind};
 
 use self::folder::Folder;
 use self::screen::Screen;
@@ -42,9 +43,6 @@ enum DemoError {
     Unmet(String),
 }
 
-/// Ended by Ctrl-C: 128 + SIGINT, as shells say it.
-const INTERRUPTED: u8 = 130;
-
 /// Plays the demo; the exit code is 0 only if all of it happened.
 ///
 /// Must be called before the process has a second thread, so before any async runtime.
@@ -70,24 +68,35 @@ async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions)
         Ok(interrupted) => interrupted,
         Err(error) => return fail(screen, &format!("watching for Ctrl-C: {error}")),
     };
-    let code = tokio::select! {
+    let ending = tokio::select! {
         // Dropping the story ends its tasks.
-        told = story::tell(screen, namespaces, folder.path()) => match told {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                show_logs(screen, folder.path());
-                fail(screen, &error.to_string())
-            }
-        },
-        () = interrupted.came() => {
-            screen.failure("interrupted; everything is ended and removed");
-            ExitCode::from(INTERRUPTED)
-        }
+        told = story::tell(screen, namespaces, folder.path()) => told.map_or_else(Ending::Failed, |()| Ending::Told),
+        signal = interrupted.came() => Ending::Interrupted(signal),
     };
-    match &options.keep_logs {
-        Some(directory) => keep_logs(screen, folder.path(), directory).unwrap_or(code),
-        None => code,
+    if matches!(ending, Ending::Failed(_)) {
+        show_logs(screen, folder.path());
     }
+    let kept = options.keep_logs.as_deref().map_or(Ok(()), |directory| keep_logs(folder.path(), directory));
+    drop(folder);
+    match ending {
+        Ending::Told => match kept {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(screen, &why),
+        },
+        Ending::Failed(error) => fail(screen, &error.to_string()),
+        Ending::Interrupted(signal) => {
+            screen.failure("interrupted; everything is ended and removed");
+            // 128 and the signal's number, as shells say it.
+            ExitCode::from(128 + signal as u8)
+        }
+    }
+}
+
+/// How the performance ended.
+enum Ending {
+    Told,
+    Failed(DemoError),
+    Interrupted(Signal),
 }
 
 fn fail(screen: &Screen, why: &str) -> ExitCode {
@@ -97,21 +106,25 @@ fn fail(screen: &Screen, why: &str) -> ExitCode {
 
 /// The signals by which a user or a terminal ends a program.
 struct Interruption {
-    signals: Vec<tokio::signal::unix::Signal>,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
 }
 
 impl Interruption {
     fn watch() -> io::Result<Interruption> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        Ok(Interruption { signals: kinds.into_iter().map(signal).collect::<Result<_, _>>()? })
+        Ok(Interruption {
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn came(mut self) {
-        let [interrupt, terminate, hangup] = self.signals.as_mut_slice() else { return };
+    async fn came(mut self) -> Signal {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = self.interrupt.recv() => Signal::SIGINT,
+            _ = self.terminate.recv() => Signal::SIGTERM,
+            _ = self.hangup.recv() => Signal::SIGHUP,
         }
     }
 }
@@ -127,8 +140,7 @@ fn show_logs(screen: &Screen, folder: &Path) {
     }
 }
 
-/// Some exit code if the logs could not be kept: the user asked for them.
-fn keep_logs(screen: &Screen, folder: &Path, directory: &Path) -> Option<ExitCode> {
+fn keep_logs(folder: &Path, directory: &Path) -> Result<(), String> {
     let copy = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
         for log in story::LOGS.iter().filter(|log| folder.join(log).exists()) {
@@ -136,6 +148,5 @@ fn keep_logs(screen: &Screen, folder: &Path, directory: &Path) -> Option<ExitCod
         }
         Ok(())
     };
-    let error = copy().err()?;
-    Some(fail(screen, &format!("keeping the logs in {}: {error}", directory.display())))
+    copy().map_err(|error| format!("keeping the logs in {}: {error}", directory.display()))
 }

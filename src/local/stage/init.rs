@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::errno::Errno;
@@ -77,7 +78,7 @@ fn outer(share_network: bool) -> Result<(), String> {
     flags.set(CloneFlags::CLONE_NEWNET, !share_network);
     unshare(flags).map_err(|errno| Refusal::read(RefusedCall::NewTask, errno).to_string())?;
     let mut first = Command::new("/proc/self/exe");
-    first.args([INIT_COMMAND, "--first"]);
+    first.arg0(std::env::args_os().next().unwrap_or_default()).args([INIT_COMMAND, "--first"]);
     let status = first.status().map_err(|error| format!("starting the task's first process: {error}"))?;
     // It has already said why.
     if status.success() { Ok(()) } else { Err(format!("the task's first process ended: {status}")) }

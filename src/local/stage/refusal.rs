@@ -39,7 +39,7 @@ impl fmt::Display for RefusedCall {
 pub struct Refusal {
     pub call: RefusedCall,
     pub errno: Errno,
-    /// One sentence each: the setting that is in the way and what to do.
+    /// The setting that is in the way and what to do, each in lines of at most 90 columns.
     pub advice: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Refusal {
 }
 
 fn advice_lines(advice: &[String]) -> String {
-    advice.iter().map(|line| format!("\n  - {line}")).collect()
+    advice.iter().map(|line| format!("\n  - {}", line.replace('\n', "\n      "))).collect()
 }
 
 /// What this machine allows, as far as it can be read. None: the kernel has no such setting.
@@ -101,26 +101,38 @@ fn advise(call: RefusedCall, errno: Errno, settings: &Settings) -> Vec<String> {
     };
     say(
         settings.unprivileged_userns_clone == Some(0),
-        "kernel.unprivileged_userns_clone is 0: run as root, or `sysctl kernel.unprivileged_userns_clone=1`",
+        "kernel.unprivileged_userns_clone is 0: run it as root, or allow it as root with\n\
+         sysctl kernel.unprivileged_userns_clone=1",
     );
     say(
         settings.max_user_namespaces == Some(0),
-        "user.max_user_namespaces is 0: `sysctl user.max_user_namespaces=10000`, as root",
+        "user.max_user_namespaces is 0: raise it as root with\n\
+         sysctl user.max_user_namespaces=10000",
     );
     say(
         settings.max_net_namespaces == Some(0),
-        "user.max_net_namespaces is 0: `sysctl user.max_net_namespaces=10000`, as root",
+        "user.max_net_namespaces is 0: raise it as root with\n\
+         sysctl user.max_net_namespaces=10000",
     );
     say(
         settings.apparmor_restricts.is_some_and(|value| value > 0),
-        "kernel.apparmor_restrict_unprivileged_userns is on: run as root, or \
-         `sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
+        "kernel.apparmor_restrict_unprivileged_userns is on: run it as root, or allow it as root with\n\
+         sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    );
+    // Where /proc cannot be mounted, the namespaces themselves were given.
+    let namespaces_given = call == RefusedCall::MountProc;
+    let filtered = settings.container || settings.seccomp == Some(2);
+    say(
+        // A seccomp filter answers so; a limit answers otherwise.
+        !namespaces_given && filtered && matches!(errno, Errno::EPERM | Errno::ENOSYS),
+        "this is a container, or a seccomp filter is on: run it outside, or give `docker run`\n\
+         --security-opt seccomp=unconfined --security-opt systempaths=unconfined\n\
+         (and --security-opt apparmor=unconfined where AppArmor is on)",
     );
     say(
-        settings.container || settings.seccomp == Some(2),
-        "this process stands in a container or under a seccomp filter: with Docker add \
-         `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-         --security-opt systempaths=unconfined`, or run it outside the container",
+        namespaces_given,
+        "parts of /proc are covered, as containers do: run it outside, or give `docker run`\n\
+         --security-opt systempaths=unconfined",
     );
     say(errno == Errno::ENOSYS, "this kernel was built without namespaces");
     say(
@@ -128,17 +140,12 @@ fn advise(call: RefusedCall, errno: Errno, settings: &Settings) -> Vec<String> {
         "the process has more than one thread, and the kernel moves only a process with one",
     );
     say(
-        errno == Errno::ENOSPC || errno == Errno::EUSERS,
-        "a limit on namespaces is reached: see `sysctl user` (max_*_namespaces), or too many levels are nested",
+        matches!(errno, Errno::ENOSPC | Errno::EUSERS) && settings.max_user_namespaces != Some(0),
+        "a limit on namespaces is reached: see max_*_namespaces in `sysctl user`, here and outside",
     );
     say(
         errno == Errno::EACCES && matches!(call, RefusedCall::Map(_)),
         "the program file must be readable, not only executable, by the user who runs it",
-    );
-    say(
-        call == RefusedCall::MountProc,
-        "parts of /proc are covered by other mounts, as containers do: with Docker add \
-         `--security-opt systempaths=unconfined`",
     );
     if advice.is_empty() {
         advice.push(
@@ -168,7 +175,9 @@ mod tests {
         let ubuntu = Settings { apparmor_restricts: Some(1), ..Settings::default() };
         assert!(advice(RefusedCall::Map("/proc/self/uid_map"), Errno::EPERM, ubuntu).contains("apparmor"));
         let docker = Settings { seccomp: Some(2), container: true, ..Settings::default() };
-        assert!(advice(RefusedCall::NewUser, Errno::EPERM, docker).contains("seccomp=unconfined"));
+        assert!(advice(RefusedCall::NewUser, Errno::EPERM, docker.clone()).contains("seccomp=unconfined"));
+        let covered = advice(RefusedCall::MountProc, Errno::EPERM, docker);
+        assert!(covered.contains("systempaths") && !covered.contains("seccomp=unconfined"), "{covered}");
     }
 
     #[test]
@@ -195,11 +204,14 @@ mod tests {
 
     #[test]
     fn the_message_has_the_call_and_one_line_of_advice_each() {
-        let refusal =
-            Refusal { call: RefusedCall::NewUser, errno: Errno::EPERM, advice: vec!["a".into(), "b".into()] };
+        let refusal = Refusal {
+            call: RefusedCall::NewUser,
+            errno: Errno::EPERM,
+            advice: vec!["a\nb".into(), "c".into()],
+        };
         assert_eq!(
             refusal.to_string(),
-            "namespaces are refused here: unshare(CLONE_NEWUSER): Operation not permitted\n  - a\n  - b"
+            "namespaces are refused here: unshare(CLONE_NEWUSER): Operation not permitted\n  - a\n      b\n  - c"
         );
     }
 }

@@ -90,6 +90,8 @@ impl Task {
         let what = format!("starting task {}", spec.name);
         let (ours, theirs) = UnixStream::pair().map_err(StageError::system(&what))?;
         let mut command = Command::new("/proc/self/exe");
+        // The same program under the same name, even if its file has been replaced since.
+        command.arg0(std::env::args_os().next().unwrap_or_default());
         command.arg(INIT_COMMAND).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
         if spec.network == Network::Stage {
             command.arg("--share-network");
