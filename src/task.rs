@@ -2,6 +2,8 @@
 
 pub mod arn;
 pub mod metadata;
+pub mod capabilities;
+pub mod limits;
 
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]

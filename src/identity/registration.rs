@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::activation::Activation;
-use super::key::{InstanceKey, KEY_TYPE, KeyError};
+use super::key::{InstanceKey, KEY_TYPE};
 use crate::aws::AwsError;
 use crate::aws::endpoint::Service;
 use crate::aws::json::{Auth, JsonClient};
@@ -24,15 +24,6 @@ struct Response {
     instance_id: String,
 }
 
-/// Why there is no instance.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistrationError {
-    #[error(transparent)]
-    Aws(#[from] AwsError),
-    #[error(transparent)]
-    Key(#[from] KeyError),
-}
-
 /// Registers and returns the new `mi-` id. The call is not signed: the activation code is the proof.
 ///
 /// # Errors
@@ -42,8 +33,11 @@ pub async fn register(
     activation: &Activation,
     key: &InstanceKey,
     fingerprint: &str,
-) -> Result<String, RegistrationError> {
-    let public_key = key.public_base64()?;
+) -> Result<String, AwsError> {
+    let public_key = key.public_base64().map_err(|error| AwsError::Unexpected {
+        operation: "RegisterManagedInstance".to_owned(),
+        reason: error.to_string(),
+    })?;
     let request = Request {
         activation_code: &activation.code,
         activation_id: &activation.id,
