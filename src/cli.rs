@@ -1,8 +1,11 @@
 //! The command line of `taskfault`. Knows the options and the exit codes, nothing of how anything is done.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::{config, sidecar, telemetry};
 
 pub mod doctor;
 pub mod duration;
@@ -36,9 +39,27 @@ pub enum Command {
     Status(status::StatusArgs),
 }
 
-/// Options of `taskfault sidecar`.
+/// Options of `taskfault sidecar`. What it registers with comes from the environment that ECS gives it.
 #[derive(Debug, clap::Args)]
-pub struct SidecarArgs {}
+pub struct SidecarArgs {
+    /// Where the registration and the status are kept
+    #[arg(long, env = "TASKFAULT_STATE_DIR", default_value = config::DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+    /// Log level, or targets with levels: info, debug, taskfault=debug,hyper=info
+    #[arg(long, env = "TASKFAULT_LOG", default_value = "info")]
+    log: String,
+    /// text or json
+    #[arg(long, env = "TASKFAULT_LOG_FORMAT", default_value = "text")]
+    log_format: telemetry::Format,
+}
+
+fn run_sidecar(args: SidecarArgs) -> ExitCode {
+    if let Err(error) = telemetry::init(&args.log, args.log_format) {
+        eprintln!("taskfault: {error}");
+        return ExitCode::from(USAGE);
+    }
+    sidecar::run(args.state_dir, std::env::vars_os().collect())
+}
 
 /// Parses the command line and does what it says. Wrong usage ends the process with code 2.
 pub fn run() -> ExitCode {
@@ -46,10 +67,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Faults(args) => faults::run(&args),
         Command::Inject(args) => inject::run(args),
-        Command::Sidecar(_) => {
-            eprintln!("taskfault: sidecar is not in this version yet");
-            ExitCode::FAILURE
-        }
+        Command::Sidecar(args) => run_sidecar(args),
         Command::Status(args) => status::run(&args),
     }
 }
