@@ -1,5 +1,10 @@
 //! `taskfault inject` as a process: exit codes, signals, and the report after them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests; the shared functions of a test file are not seen as such"
+)]
+
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};

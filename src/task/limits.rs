@@ -221,6 +221,10 @@ mod tests {
         root
     }
 
+    #[allow(
+        clippy::needless_update,
+        reason = "the task learns more about itself; these tests need one limit"
+    )]
     fn limits(files: &[(&str, &str)], task: Option<f64>, affinity: u32) -> CpuLimits {
         let task = Task { cpu_limit: task, ..Task::default() };
         CpuLimits::read_under(machine(files).path(), &task, affinity)
