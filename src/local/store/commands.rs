@@ -190,3 +190,169 @@ fn typed_parameters(sent: &BTreeMap<String, Vec<String>>, document: &Value) -> M
     };
     sent.iter().map(|(name, values)| (name.clone(), typed(name, values))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{at, command, job, offers, reply, submitted};
+    use super::*;
+    use std::time::Duration;
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    fn status(state: &State) -> Status {
+        state.commands[0].invocations[0].status
+    }
+
+    #[test]
+    fn parameters_get_their_declared_types() {
+        let mut command = command(&["mi-1"]);
+        let sent = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        for (name, values) in [
+            ("List", sent(&["1", "2"])),
+            ("Text", sent(&["5"])),
+            ("Flag", sent(&["true"])),
+            ("Number", sent(&["5"])),
+            ("Map", sent(&["{\"k\":\"v\"}"])),
+            ("Undeclared", sent(&["x"])),
+        ] {
+            command.parameters.insert(name.to_owned(), values);
+        }
+        let content = send_content(&command);
+        let expected = json!({ "List": ["1", "2"], "Text": "5", "Flag": true, "Number": 5, "Map": { "k": "v" },
+            "Undeclared": "x" });
+        assert_eq!(content["Parameters"], expected);
+        assert_eq!(content["CloudWatchOutputEnabled"], "false");
+        let members: Vec<_> = content.as_object().unwrap().keys().map(String::as_str).collect();
+        // The members of SendCommandPayload in amazon-ssm-agent, in the order of the map.
+        assert_eq!(
+            members,
+            [
+                "CloudWatchLogGroupName",
+                "CloudWatchOutputEnabled",
+                "CommandId",
+                "DocumentContent",
+                "DocumentName",
+                "OutputS3BucketName",
+                "OutputS3KeyPrefix",
+                "Parameters"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_never_sent_is_cancelled_at_once() {
+        let mut state = submitted(&["mi-1"]);
+        state.cancel(ID, &[], at(1));
+        assert_eq!(status(&state), Status::Cancelled);
+        assert!(offers(&mut state, 2).is_empty());
+    }
+
+    #[test]
+    fn what_the_agent_had_no_room_for_is_cancelled_at_once() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 1);
+        state.acknowledge(&job("mi-1"), "51402", Duration::from_secs(5), at(1));
+        state.cancel(ID, &[], at(2));
+        assert_eq!(status(&state), Status::Cancelled);
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_cancelled_by_message() {
+        for acknowledged in [true, false] {
+            let mut state = submitted(&["mi-1"]);
+            offers(&mut state, 1);
+            if acknowledged {
+                state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+            }
+            state.cancel(ID, &["mi-1".to_owned()], at(2));
+            state.cancel(ID, &[], at(3));
+            assert_eq!(status(&state), Status::Cancelling);
+            let out = offers(&mut state, 20);
+            assert_eq!(out.len(), 1, "one cancel message, and the job itself no more");
+            assert_eq!(out[0].topic, Topic::CancelCommand);
+            assert_eq!(out[0].content, json!({ "CancelMessageId": job("mi-1") }).to_string());
+            assert!(out[0].job_id.ends_with(".mi-1") && out[0].job_id != job("mi-1"));
+        }
+    }
+
+    #[test]
+    fn a_finished_command_is_not_cancelled() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 1);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state.reply(&job("mi-1"), &reply("Success", json!({})), at(2));
+        state.cancel(ID, &[], at(3));
+        assert_eq!(status(&state), Status::Success);
+        assert!(offers(&mut state, 4).is_empty());
+        assert_eq!(State::summary(&state.commands[0]).status, Status::Success);
+    }
+
+    #[test]
+    fn only_named_instances_are_cancelled() {
+        let mut state = submitted(&["mi-1", "mi-2"]);
+        state.cancel(ID, &["mi-2".to_owned(), "mi-3".to_owned()], at(1));
+        assert_eq!(status(&state), Status::Pending);
+        assert_eq!(state.commands[0].invocations[1].status, Status::Cancelled);
+        assert!(!state.commands[0].cancel_requested);
+        state.cancel(Uuid::from_u128(8), &[], at(1));
+        assert_eq!(status(&state), Status::Pending);
+    }
+
+    #[test]
+    fn a_command_is_what_its_targets_are() {
+        use Status::*;
+        for (max_errors, cancelled, targets, whole) in [
+            ("0", false, &[Pending, Delayed][..], Pending),
+            ("0", false, &[Pending, Success], InProgress),
+            ("0", true, &[Cancelling, Success], Cancelling),
+            ("0", false, &[Success, Success], Success),
+            ("0", false, &[Success, Failed], Failed),
+            ("0", false, &[TimedOut, Success], TimedOut),
+            ("1", false, &[Success, Failed], Incomplete),
+            ("50%", false, &[Success, Failed], Incomplete),
+            ("49%", false, &[Success, Failed], Failed),
+            ("0", false, &[Success, DeliveryTimedOut], DeliveryTimedOut),
+            ("1", false, &[Success, DeliveryTimedOut], Incomplete),
+            ("0", true, &[Cancelled, Success], Cancelled),
+            ("0", true, &[Success, Success], Success),
+            ("0", false, &[Cancelled, Cancelled], Cancelled),
+        ] {
+            let mut command = command(&vec!["mi-1"; targets.len()]);
+            command.max_errors = max_errors.to_owned();
+            command.cancel_requested = cancelled;
+            for (invocation, status) in command.invocations.iter_mut().zip(targets) {
+                invocation.status = *status;
+            }
+            assert_eq!(State::summary(&command).status, whole, "{targets:?} with {max_errors}");
+        }
+    }
+
+    #[test]
+    fn a_summary_counts() {
+        use Status::*;
+        let all = [Success, Failed, TimedOut, DeliveryTimedOut, Cancelled, Pending];
+        let mut command = command(&["mi-1"; 6]);
+        for (invocation, status) in command.invocations.iter_mut().zip(all) {
+            invocation.status = status;
+        }
+        let expected = CommandSummary {
+            status: InProgress,
+            target_count: 6,
+            completed: 5,
+            errors: 2,
+            delivery_timed_out: 1,
+        };
+        assert_eq!(State::summary(&command), expected);
+    }
+
+    #[test]
+    fn statuses_have_the_words_of_the_api() {
+        assert_eq!(
+            (Status::TimedOut.as_str(), Status::TimedOut.details()),
+            ("TimedOut", "ExecutionTimedOut")
+        );
+        assert_eq!(Status::DeliveryTimedOut.as_str(), "TimedOut");
+        assert_eq!(Status::DeliveryTimedOut.details(), "DeliveryTimedOut");
+        assert_eq!((Status::InProgress.as_str(), Status::InProgress.details()), ("InProgress", "InProgress"));
+    }
+}

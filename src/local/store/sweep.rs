@@ -60,3 +60,88 @@ fn overdue(command: &Command, invocation: &Invocation, now: SystemTime) -> Optio
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::super::sample::{at, job, offers, reply, submitted};
+    use super::super::{RoleToken, Topic};
+    use super::*;
+
+    fn status(state: &State) -> Status {
+        state.commands[0].invocations[0].status
+    }
+
+    fn accepted() -> State {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 0);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state
+    }
+
+    #[test]
+    fn a_command_that_is_not_delivered_in_time_will_not_run() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 0);
+        assert!(!state.sweep(at(59)));
+        assert_eq!(status(&state), Status::Pending);
+        assert!(state.sweep(at(60)));
+        assert_eq!(status(&state), Status::DeliveryTimedOut);
+        assert!(offers(&mut state, 100).is_empty());
+        let summary = State::summary(&state.commands[0]);
+        assert_eq!((summary.delivery_timed_out, summary.errors), (1, 0));
+    }
+
+    #[test]
+    fn a_command_that_runs_for_too_long_has_timed_out() {
+        let mut state = accepted();
+        state.sweep(at(659));
+        assert_eq!(status(&state), Status::InProgress);
+        state.sweep(at(660));
+        assert_eq!(status(&state), Status::TimedOut);
+        state.reply(&job("mi-1"), &reply("Success", json!({})), at(661));
+        assert_eq!(status(&state), Status::TimedOut);
+    }
+
+    #[test]
+    fn a_cancel_that_nobody_answers_is_over_after_a_while() {
+        let mut state = accepted();
+        state.cancel(Uuid::from_u128(7), &[], at(10));
+        state.sweep(at(100));
+        assert_eq!(status(&state), Status::Cancelling, "the agent does not know yet");
+        let cancel = offers(&mut state, 100);
+        assert_eq!(cancel[0].topic, Topic::CancelCommand);
+        state.acknowledge(&cancel[0].job_id, "200", Duration::ZERO, at(100));
+        state.sweep(at(129));
+        assert_eq!(status(&state), Status::Cancelling);
+        state.sweep(at(130));
+        assert_eq!(status(&state), Status::Cancelled);
+    }
+
+    #[test]
+    fn a_cancel_that_never_arrives_ends_with_its_command() {
+        let mut state = accepted();
+        state.cancel(Uuid::from_u128(7), &[], at(10));
+        state.sweep(at(660));
+        assert_eq!(status(&state), Status::Cancelled);
+        assert!(offers(&mut state, 661).is_empty(), "the cancel message goes with it");
+    }
+
+    #[test]
+    fn expired_tokens_are_remembered_for_a_day() {
+        let mut state = State::default();
+        let token = RoleToken {
+            access_key_id: "ASIA".to_owned(),
+            instance_id: "mi-1".to_owned(),
+            secret_access_key: String::new(),
+            session_token: String::new(),
+            expires: at(0),
+        };
+        state.tokens.insert("ASIA".to_owned(), token);
+        assert!(!state.sweep(at(24 * 3600 - 1)));
+        assert!(state.sweep(at(24 * 3600)));
+        assert!(state.tokens.is_empty());
+    }
+}
