@@ -315,7 +315,7 @@ impl Channel<'_> {
                 }
                 order = orders.recv() => match order {
                     None => return Ok("replaced by a newer connection"),
-                    Some(Order::Drop) => return Err(tungstenite::Error::AlreadyClosed),
+                    Some(Order::Drop) => return Err(std::io::Error::other("cut on request").into()),
                     Some(Order::Binary(bytes)) => self.send(Message::Binary(bytes.into())).await?,
                     Some(Order::Text(text)) => self.send(Message::Text(text.into())).await?,
                 },
@@ -455,4 +455,58 @@ fn job_payload(offer: &Offer) -> Value {
         Topic::CancelCommand => "aws.ssm.cancelCommand",
     };
     json!({ "Content": offer.content, "JobId": offer.job_id, "Topic": topic, "SchemaVersion": 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys and topic as amazon-ssm-agent reads them (`agent/session/contracts/model.go`).
+    #[test]
+    fn a_job_has_the_keys_that_agents_read() {
+        let offer = |topic| Offer {
+            job_id: "aws.ssm.1.mi-1".to_owned(),
+            topic,
+            content: "{\"a\":1}".to_owned(),
+            created: SystemTime::UNIX_EPOCH,
+            attempt: 1,
+        };
+        assert_eq!(
+            job_payload(&offer(Topic::SendCommand)).to_string(),
+            r#"{"Content":"{\"a\":1}","JobId":"aws.ssm.1.mi-1","SchemaVersion":1,"Topic":"aws.ssm.sendCommand"}"#
+        );
+        assert_eq!(job_payload(&offer(Topic::CancelCommand))["Topic"], "aws.ssm.cancelCommand");
+    }
+
+    #[test]
+    fn a_token_is_good_once_for_one_instance_and_a_minute() {
+        let links = Links::default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_000);
+        let token = links.issue_token("mi-1", now);
+        assert!(!links.redeem("mi-2", &token, now));
+        assert!(links.redeem("mi-1", &token, now));
+        assert!(!links.redeem("mi-1", &token, now));
+        let late = links.issue_token("mi-1", now);
+        assert!(!links.redeem("mi-1", &late, now + TOKEN_LIFE));
+    }
+
+    #[test]
+    fn a_channel_that_was_replaced_does_not_strike_off_its_successor() {
+        let links = Links::default();
+        let (old, mut orders) = links.enter("mi-1");
+        let (new, _kept) = links.enter("mi-1");
+        assert!(matches!(orders.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        links.leave("mi-1", old);
+        assert!(links.open("mi-1"));
+        links.leave("mi-1", new);
+        assert!(!links.open("mi-1"));
+    }
+
+    #[test]
+    fn refusals_are_xml_with_the_code_as_element() {
+        let answer = error_answer(&ApiError::new("AccessDeniedException", "not <you> & me"));
+        assert_eq!(answer.status(), 403);
+        assert_eq!(error_answer(&ApiError::validation("x")).status(), 400);
+        assert_eq!(xml_text("not <you> & me"), "not &lt;you&gt; &amp; me");
+    }
 }
