@@ -148,6 +148,8 @@ pub struct Invocation {
     pub instance_id: String,
     pub instance_name: String,
     pub status: Status,
+    /// When its message was queued: later than the request if MaxConcurrency made it wait.
+    pub queued: Option<SystemTime>,
     /// When the agent took the job, by acknowledgement or by its first reply.
     pub accepted: Option<SystemTime>,
     /// When CancelCommand came, if it did.
@@ -169,6 +171,7 @@ impl Invocation {
             instance_id: instance_id.into(),
             instance_name: instance_name.into(),
             status: Status::Pending,
+            queued: None,
             accepted: None,
             cancel_requested: None,
             cancel_accepted: None,

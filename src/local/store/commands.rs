@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use super::{Command, Invocation, Outgoing, State, Status, Topic};
 
+/// MaxConcurrency where the caller gave none (botocore, SendCommand).
+const MAX_CONCURRENCY: usize = 50;
+
 /// What ListCommands says about a command as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandSummary {
@@ -26,21 +29,53 @@ pub fn job_id(id: Uuid, instance_id: &str) -> String {
 }
 
 impl State {
-    /// Takes a command whose invocations are built, and queues one message for each.
+    /// Takes a command whose invocations are built, and queues a message for each, MaxConcurrency at a time.
     pub fn submit(&mut self, command: Command, now: SystemTime) {
-        let content = send_content(&command).to_string();
-        for invocation in &command.invocations {
-            let job = job_id(command.id, &invocation.instance_id);
-            self.queue(&invocation.instance_id, Outgoing::new(job, Topic::SendCommand, content.clone(), now));
-        }
         self.commands.push(command);
+        self.advance(self.commands.len() - 1, now);
+    }
+
+    /// Queues what MaxConcurrency lets through now, and gives up what MaxErrors has put an end to. To be
+    /// called whenever an invocation of the command has ended.
+    pub(super) fn advance(&mut self, index: usize, now: SystemTime) {
+        let command = &mut self.commands[index];
+        let targets = command.invocations.len();
+        let most = share(&command.max_concurrency, targets).unwrap_or(MAX_CONCURRENCY).max(1);
+        let stop = State::summary(command).errors > share(&command.max_errors, targets).unwrap_or(0);
+        let busy = |invocation: &&Invocation| invocation.queued.is_some() && !invocation.status.is_final();
+        let mut free = most.saturating_sub(command.invocations.iter().filter(busy).count());
+        let mut content = None;
+        for at in 0..targets {
+            let waits =
+                command.invocations[at].queued.is_none() && !command.invocations[at].status.is_final();
+            if waits && stop {
+                command.invocations[at].finish(Status::Terminated, now);
+            } else if waits && free > 0 {
+                free -= 1;
+                let content = content.get_or_insert_with(|| send_content(command).to_string()).clone();
+                let invocation = &mut command.invocations[at];
+                invocation.queued = Some(now);
+                let job = job_id(command.id, &invocation.instance_id);
+                let queue = self.outgoing.entry(invocation.instance_id.clone()).or_default();
+                queue.push_back(Outgoing::new(job, Topic::SendCommand, content, now));
+            }
+        }
+    }
+
+    /// [`State::advance`] for the command that a job belongs to.
+    pub(super) fn advance_job(&mut self, job: &str, now: SystemTime) {
+        let id = split_job(job).map(|(id, _)| id);
+        if let Some(index) = self.commands.iter().position(|command| Some(command.id) == id) {
+            self.advance(index, now);
+        }
     }
 
     /// Cancels a command on some instances, or on all of its own if none are named. Invocations that have
     /// finished, and ids that do not belong to the command, are left alone. What never reached its agent is
     /// Cancelled at once; the rest is Cancelling until the agent answers or [`State::sweep`] loses patience.
     pub fn cancel(&mut self, command_id: Uuid, instance_ids: &[String], now: SystemTime) {
-        let Some(command) = self.commands.iter_mut().find(|command| command.id == command_id) else { return };
+        let Some(index) = self.commands.iter().position(|command| command.id == command_id) else { return };
+        let command = &mut self.commands[index];
         command.cancel_requested |= instance_ids.is_empty()
             || command.invocations.iter().all(|invocation| instance_ids.contains(&invocation.instance_id));
         for invocation in &mut command.invocations {
@@ -51,7 +86,8 @@ impl State {
             invocation.cancel_requested = Some(now);
             let job = job_id(command_id, &invocation.instance_id);
             let queue = self.outgoing.entry(invocation.instance_id.clone()).or_default();
-            let unseen = queue.iter().any(|out| out.job_id == job && (out.offers == 0 || out.refused));
+            let unseen = invocation.queued.is_none()
+                || queue.iter().any(|out| out.job_id == job && (out.offers == 0 || out.refused));
             queue.retain(|out| out.job_id != job);
             if unseen {
                 invocation.finish(Status::Cancelled, now);
@@ -62,6 +98,7 @@ impl State {
                 queue.push_back(Outgoing::new(cancel, Topic::CancelCommand, content, now));
             }
         }
+        self.advance(index, now);
     }
 
     /// What a command amounts to now, by the rules of the "Understanding command statuses" page of the
@@ -77,10 +114,6 @@ impl State {
             errors,
             delivery_timed_out: count(Status::DeliveryTimedOut),
         }
-    }
-
-    pub(super) fn queue(&mut self, instance_id: &str, message: Outgoing) {
-        self.outgoing.entry(instance_id.to_owned()).or_default().push_back(message);
     }
 
     /// The invocation a job id stands for.
@@ -134,7 +167,7 @@ fn aggregate(command: &Command, errors: usize) -> Status {
         };
     }
     let undelivered = all.iter().filter(|invocation| invocation.status == Status::DeliveryTimedOut).count();
-    let allowed = allowed_errors(&command.max_errors, all.len());
+    let allowed = share(&command.max_errors, all.len()).unwrap_or(0);
     if all.iter().all(|invocation| invocation.status == Status::Success) {
         Status::Success
     } else if command.cancel_requested && any(Status::Cancelled) {
@@ -154,11 +187,11 @@ fn waiting(invocation: &Invocation) -> bool {
     matches!(invocation.status, Status::Pending | Status::Delayed)
 }
 
-/// MaxErrors as a number of targets: `10` or `10%` (rounded down). Anything else counts as the default, 0.
-fn allowed_errors(max_errors: &str, targets: usize) -> usize {
-    match max_errors.strip_suffix('%') {
-        Some(percent) => percent.parse::<usize>().unwrap_or(0).min(100) * targets / 100,
-        None => max_errors.parse().unwrap_or(0),
+/// MaxConcurrency or MaxErrors as a number of targets: `10`, or `10%`, rounded down.
+fn share(text: &str, targets: usize) -> Option<usize> {
+    match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<usize>().ok().map(|percent| percent.min(100) * targets / 100),
+        None => text.parse().ok(),
     }
 }
 
@@ -296,6 +329,44 @@ mod tests {
         assert!(!state.commands[0].cancel_requested);
         state.cancel(Uuid::from_u128(8), &[], at(1));
         assert_eq!(status(&state), Status::Pending);
+    }
+
+    #[test]
+    fn no_more_run_at_once_than_the_caller_allows() {
+        let mut state = State::default();
+        let mut command = command(&["mi-1", "mi-2", "mi-3", "mi-4"]);
+        (command.max_concurrency, command.max_errors) = ("50%".to_owned(), "1".to_owned());
+        state.submit(command, at(0));
+        let waiting = |state: &State| {
+            state
+                .outgoing
+                .iter()
+                .filter(|(_, queue)| !queue.is_empty())
+                .map(|(id, _)| id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(waiting(&state), ["mi-1", "mi-2"]);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state.reply(&job("mi-1"), &reply("Failed", json!({})), at(2));
+        assert_eq!(waiting(&state), ["mi-2", "mi-3"]);
+        state.acknowledge(&job("mi-2"), "51408", Duration::ZERO, at(3));
+        let statuses: Vec<_> = state.commands[0].invocations.iter().map(|one| one.status).collect();
+        assert_eq!(statuses, [Status::Failed, Status::Failed, Status::Pending, Status::Terminated]);
+        state.reply(&job("mi-3"), &reply("Success", json!({})), at(4));
+        assert_eq!(State::summary(&state.commands[0]).status, Status::Failed);
+    }
+
+    #[test]
+    fn what_waits_for_others_is_cancelled_at_once() {
+        let mut state = State::default();
+        let mut command = command(&["mi-1", "mi-2"]);
+        command.max_concurrency = "1".to_owned();
+        state.submit(command, at(0));
+        offers(&mut state, 0);
+        state.cancel(ID, &[], at(1));
+        let statuses: Vec<_> = state.commands[0].invocations.iter().map(|one| one.status).collect();
+        assert_eq!(statuses, [Status::Cancelling, Status::Cancelled]);
+        assert!(state.outgoing["mi-2"].is_empty());
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl State {
                 if let Some((invocation, _)) = self.invocation_mut(job) {
                     invocation.finish(Status::Failed, now);
                 }
+                self.advance_job(job, now);
                 Ack::Refused
             }
         }

@@ -58,6 +58,7 @@ impl State {
         }
         if let Some(status) = final_status(&reply.document_status) {
             invocation.finish(status, now);
+            self.advance_job(job, now);
         }
         true
     }

@@ -19,16 +19,22 @@ impl State {
         let tokens = self.tokens.len();
         self.tokens.retain(|_, token| now < token.expires + TOKEN_MEMORY);
         let mut changed = self.tokens.len() != tokens;
-        for command in &mut self.commands {
+        for index in 0..self.commands.len() {
+            let mut ended = false;
+            let command = &mut self.commands[index];
             for at in 0..command.invocations.len() {
                 let Some(status) = overdue(command, &command.invocations[at], now) else { continue };
-                changed = true;
+                ended = true;
                 command.invocations[at].finish(status, now);
                 let instance = &command.invocations[at].instance_id;
                 let job = job_id(command.id, instance);
                 if let Some(queue) = self.outgoing.get_mut(instance) {
                     queue.retain(|message| message.job_id != job && !message.cancels(&job));
                 }
+            }
+            if ended {
+                self.advance(index, now);
+                changed = true;
             }
         }
         changed
@@ -49,12 +55,11 @@ impl super::Outgoing {
 /// DeliveryTimedOut. Delivered but not over at `ExpiresAfter`, the sum of both time-outs: it has run out of
 /// execution time.
 fn overdue(command: &Command, invocation: &Invocation, now: SystemTime) -> Option<Status> {
-    let expires = command.requested + command.timeout + command.execution_timeout;
+    let sent = invocation.queued?;
+    let expires = sent + command.timeout + command.execution_timeout;
     let patience_over = invocation.cancel_accepted.is_some_and(|taken| now >= taken + CANCEL_GRACE);
     match invocation.status {
-        Status::Pending | Status::Delayed if now >= command.requested + command.timeout => {
-            Some(Status::DeliveryTimedOut)
-        }
+        Status::Pending | Status::Delayed if now >= sent + command.timeout => Some(Status::DeliveryTimedOut),
         Status::Cancelling if patience_over || now >= expires => Some(Status::Cancelled),
         Status::InProgress if now >= expires => Some(Status::TimedOut),
         _ => None,
