@@ -4,11 +4,25 @@
 
 use std::time::SystemTime;
 
+pub mod agent;
+mod caller;
+pub mod delivery;
+mod dispatch;
 pub mod documents;
 pub mod error;
+pub mod gateway;
+pub mod log;
+pub mod metadata;
+mod random;
+pub mod server;
+pub mod signature;
 pub mod ssm;
 pub mod store;
 pub mod sts;
+pub mod switches;
+mod wire;
+
+pub use server::{Handle, Options, Server, ServerError};
 
 /// What every operation may know about the moment and the place of a call.
 #[derive(Debug, Clone)]

@@ -6,9 +6,6 @@ use serde_json::Value;
 
 use super::{State, Status, Topic};
 
-/// A refused or unanswered message is offered again after this long. The service's own period is not known.
-pub const REDELIVERY: Duration = Duration::from_secs(15);
-
 /// A message to put on a wire now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
@@ -34,10 +31,10 @@ pub enum Ack {
 }
 
 impl State {
-    /// The messages to send to an instance now. Each is not due again before `hold` has passed.
-    pub fn offers(&mut self, instance_id: &str, hold: Duration, now: SystemTime) -> Vec<Offer> {
+    /// The messages to send to an instance now, `most` of them. Each is not due again before `hold` has passed.
+    pub fn offers(&mut self, instance_id: &str, most: usize, hold: Duration, now: SystemTime) -> Vec<Offer> {
         let Some(queue) = self.outgoing.get_mut(instance_id) else { return Vec::new() };
-        let due = queue.iter_mut().filter(|message| message.due <= now);
+        let due = queue.iter_mut().filter(|message| message.due <= now).take(most);
         due.map(|message| {
             message.offered = Some(now);
             message.offers += 1;
@@ -68,7 +65,8 @@ impl State {
 
     /// An agent's answer to a message, by the codes of amazon-ssm-agent's `mgsinteractor.go`: 200 taken,
     /// 51405 taken before, 51402 no room, 51401 and 51499 not now; every other one means that it never will.
-    pub fn acknowledge(&mut self, job: &str, code: &str, now: SystemTime) -> Ack {
+    /// A message that the agent has no room for is due again after `later`.
+    pub fn acknowledge(&mut self, job: &str, code: &str, later: Duration, now: SystemTime) -> Ack {
         let instance = job.rsplit('.').next().unwrap_or_default();
         let Some(queue) = self.outgoing.get_mut(instance) else { return Ack::Unknown };
         let Some(at) = queue.iter().position(|message| message.job_id == job) else { return Ack::Unknown };
@@ -78,7 +76,7 @@ impl State {
                 Ack::Accepted
             }
             "51401" | "51402" | "51499" => {
-                queue[at].due = now + REDELIVERY;
+                queue[at].due = now + later;
                 queue[at].refused = true;
                 if let Some((invocation, _)) = self.invocation_mut(job)
                     && invocation.status == Status::Pending

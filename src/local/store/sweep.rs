@@ -13,11 +13,16 @@ const TOKEN_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 impl State {
     /// Applies every rule that depends on time: deliveries that came too late, executions that never ended,
-    /// cancels that nobody answered, credentials long gone. Call it before looking.
-    pub fn sweep(&mut self, now: SystemTime) {
+    /// cancels that nobody answered, credentials long gone. Call it before looking. True if it changed
+    /// anything.
+    pub fn sweep(&mut self, now: SystemTime) -> bool {
+        let tokens = self.tokens.len();
+        self.tokens.retain(|_, token| now < token.expires + TOKEN_MEMORY);
+        let mut changed = self.tokens.len() != tokens;
         for command in &mut self.commands {
             for at in 0..command.invocations.len() {
                 let Some(status) = overdue(command, &command.invocations[at], now) else { continue };
+                changed = true;
                 command.invocations[at].finish(status, now);
                 let instance = &command.invocations[at].instance_id;
                 let job = job_id(command.id, instance);
@@ -26,7 +31,7 @@ impl State {
                 }
             }
         }
-        self.tokens.retain(|_, token| now < token.expires + TOKEN_MEMORY);
+        changed
     }
 }
 
