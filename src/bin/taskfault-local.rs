@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use taskfault::local::demo::{self, DemoOptions};
 use taskfault::local::metadata::TaskLimits;
+use taskfault::local::stage::{InitOptions, run_init};
 use taskfault::local::{Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,8 +16,26 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The first line on standard output is the URL it listens on; what it receives goes to standard error, one
 /// line each.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER)]
+#[command(version, after_long_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play the whole conversation on this machine, in namespaces of its own
+    Demo(DemoOptions),
+    /// The first process of a task on the stage
+    #[command(hide = true)]
+    TaskInit(InitOptions),
+}
+
+/// What the local AWS plays, and where.
+#[derive(Debug, clap::Args)]
+struct ServeOptions {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
@@ -88,9 +108,20 @@ fn vcpu(text: &str) -> Result<f64, String> {
     cpu.ok_or_else(|| "a CPU limit is a number above 0, 0.5 for instance".to_owned())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+/// The demo and the stage make namespaces, so nothing may start a thread before them.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Demo(options)) => demo::run(&options),
+        Some(Command::TaskInit(options)) => run_init(options),
+        None => serve(arguments.serve),
+    }
+}
+
+fn serve(options: ServeOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(options)));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("taskfault-local: {error}");
@@ -99,15 +130,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::bind(Options {
-        listen: arguments.listen,
-        region: arguments.region,
-        account: arguments.account,
-        state_file: arguments.state,
-        limits: TaskLimits { cpu: arguments.task_cpu, memory_mib: arguments.task_memory },
+        listen: options.listen,
+        region: options.region,
+        account: options.account,
+        state_file: options.state,
+        limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
         ..Options::default()
     })
     .await?;

@@ -1,0 +1,39 @@
+# taskfault: one static program in an empty image.
+#
+#   docker build -t taskfault .                    the image to ship (no shell, no package, 1 file)
+#   docker build -t taskfault:debug --target debug .   the same program beside a shell, to look around
+#
+# The program is built for the platform that the build runs on (amd64 or arm64).
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# A static program from the gnu target: no musl, and names are resolved by glibc's own code.
+ENV RUSTFLAGS="-C target-feature=+crt-static"
+# Dependencies first, with empty sources: this layer is kept until Cargo.lock changes.
+COPY Cargo.toml Cargo.lock ./
+RUN rustc -vV | sed -n 's/^host: //p' > /target \
+    && mkdir -p src/bin \
+    && echo 'fn main() {}' | tee src/main.rs src/bin/taskfault-local.rs > /dev/null \
+    && touch src/lib.rs \
+    && cargo build --release --locked --no-default-features --bin taskfault --target "$(cat /target)"
+COPY src ./src
+# The copied files may be older than what was just built from the empty ones.
+RUN touch src/main.rs src/lib.rs \
+    && cargo build --release --locked --no-default-features --bin taskfault --target "$(cat /target)" \
+    && install -D "target/$(cat /target)/release/taskfault" /image/taskfault
+
+FROM debian:bookworm-slim AS debug
+LABEL org.opencontainers.image.title="taskfault (debug)"
+COPY --from=build /image/taskfault /taskfault
+ENTRYPOINT ["/taskfault"]
+CMD ["sidecar"]
+
+FROM scratch AS runtime
+LABEL org.opencontainers.image.title="taskfault" \
+      org.opencontainers.image.description="In-task fault injection for Amazon ECS: takes AWS FIS experiments through Systems Manager and performs the faults itself" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /image/taskfault /taskfault
+# Root: the registration lies in /var/lib/amazon/ssm, and NET_ADMIN is of use to root alone.
+USER 0:0
+ENTRYPOINT ["/taskfault"]
+CMD ["sidecar"]

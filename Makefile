@@ -1,0 +1,57 @@
+# Everything one does with taskfault. `make` alone lists it.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A tag for `make image`, seconds for `make fuzz`, parts for `make test` (all of them if empty).
+IMAGE ?= taskfault
+FUZZ_SECONDS ?= 60
+PARTS ?=
+
+.PHONY: help
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build both programs, optimised, in target/release
+	@echo "building target/release/taskfault and taskfault-local"
+	cargo build --release --locked
+
+.PHONY: demo
+demo: build ## A local AWS, one task, a CPU stress by name, a cancel, a clean end: under a minute
+	@echo "running the demo in namespaces of its own"
+	@target/release/taskfault-local demo
+
+.PHONY: test
+test: ## Run every check and test; PARTS="fmt unit" runs some (scripts/test names them)
+	@scripts/test $(PARTS)
+
+.PHONY: lint
+lint: ## Check form, lints, dependencies and scripts
+	@scripts/test fmt clippy dependencies scripts
+
+.PHONY: bench
+bench: ## Measure the CPU stress: asked against achieved, under quotas and beside other load
+	@echo "measuring CPU shares; an idle machine gives the best figures"
+	cargo bench --locked --bench cpu_shares
+
+.PHONY: fuzz
+fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback
+	@echo "fuzzing for $(FUZZ_SECONDS) s; new inputs go to fuzz/corpus, failing ones to fuzz/artifacts"
+	@scripts/fuzz frame -max_total_time=$(FUZZ_SECONDS)
+
+.PHONY: image
+image: ## Build the container image as IMAGE (taskfault), and IMAGE:debug with a shell
+	@echo "building $(IMAGE) and $(IMAGE):debug"
+	docker build -t $(IMAGE) .
+	docker build -t $(IMAGE):debug --target debug .
+
+.PHONY: deps
+deps: ## Install the Debian packages that the tests need (root or sudo)
+	@scripts/install-deps
+
+.PHONY: clean
+clean: ## Remove everything that was built here (images stay)
+	@echo "removing target, fuzz/target and .cache"
+	cargo clean
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts .cache
+	@echo "images stay: docker image rm taskfault taskfault:debug; docker image prune --filter label=taskfault.test"

@@ -1,0 +1,165 @@
+"""The roles in deploy/iam: form, least privilege, and that every call we make is granted."""
+
+import json
+import re
+from pathlib import Path
+
+import botocore.loaders
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+IAM = ROOT / "deploy" / "iam"
+ROLES = ["task", "managed-instance", "experiment"]
+
+# What each role's holder calls. Sources: AWS's page on the aws:ecs:task actions (task and experiment role); the
+# agent's calls for a managed instance that does Run Command and nothing else.
+CALLS = {
+    "task": {
+        "iam:PassRole", "ssm:AddTagsToResource", "ssm:CreateActivation", "ssm:DeleteActivation",
+        "ssm:DeregisterManagedInstance",
+    },
+    "managed-instance": {
+        "ec2messages:AcknowledgeMessage", "ec2messages:DeleteMessage", "ec2messages:FailMessage",
+        "ec2messages:GetEndpoint", "ec2messages:GetMessages", "ec2messages:SendReply",
+        "ssm:DeleteActivation", "ssm:DeregisterManagedInstance", "ssm:UpdateInstanceInformation",
+        "ssmmessages:CreateControlChannel", "ssmmessages:OpenControlChannel",
+    },
+    "experiment": {
+        "ec2:DescribeInstances", "ec2:DescribeSubnets", "ecs:DescribeContainerInstances", "ecs:DescribeTasks",
+        "ssm:CancelCommand", "ssm:ListCommands", "ssm:SendCommand",
+    },
+}
+
+# Who may take each role.
+TRUSTED = {
+    "task": "ecs-tasks.amazonaws.com",
+    "managed-instance": "ssm.amazonaws.com",
+    "experiment": "fis.amazonaws.com",
+}
+
+# Actions without a resource of their own, or that AWS's own policy grants on everything.
+ON_EVERYTHING = {
+    "ec2:DescribeInstances", "ec2:DescribeSubnets", "ssm:AddTagsToResource", "ssm:CancelCommand",
+    "ssm:CreateActivation", "ssm:DeleteActivation", "ssm:ListCommands", "ssm:UpdateInstanceInformation",
+} | {action for action in CALLS["managed-instance"] if action.startswith(("ec2messages:", "ssmmessages:"))}
+
+
+def document(role, kind):
+    return json.loads((IAM / f"{role}-role.{kind}.json").read_text())
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def grants(role):
+    """Each statement of the role's policy with its actions and resources as lists."""
+    for statement in document(role, "policy")["Statement"]:
+        yield statement, listed(statement["Action"]), listed(statement["Resource"])
+
+
+def test_there_is_a_policy_and_a_trust_for_each_role_and_nothing_else():
+    expected = {f"{role}-role.{kind}.json" for role in ROLES for kind in ("policy", "trust")}
+    assert {path.name for path in IAM.glob("*.json")} == expected
+
+
+@pytest.mark.parametrize("kind", ["policy", "trust"])
+@pytest.mark.parametrize("role", ROLES)
+def test_documents_are_well_formed(role, kind):
+    policy = document(role, kind)
+    assert set(policy) == {"Version", "Statement"}
+    assert policy["Version"] == "2012-10-17"
+    names = [statement["Sid"] for statement in policy["Statement"]]
+    assert len(names) == len(set(names))
+    known = {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
+    for statement in policy["Statement"]:
+        # IAM: letters and digits only.
+        assert re.fullmatch(r"[A-Za-z0-9]+", statement["Sid"])
+        assert statement["Effect"] == "Allow"
+        assert set(statement) <= known
+        for action in listed(statement["Action"]):
+            assert re.fullmatch(r"[a-z0-9-]+:[A-Z][A-Za-z]+", action), f"{action}: no wildcards"
+    # The limit of an inline policy of a role is 10,240 characters, white space apart; of a trust, 2,048.
+    size = len(re.sub(r"\s", "", json.dumps(policy)))
+    assert size <= (10240 if kind == "policy" else 2048)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_grants_the_calls_that_are_made_and_no_other(role):
+    granted = {action for _, actions, _ in grants(role) for action in actions}
+    assert granted == CALLS[role]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_actions_without_a_resource_are_granted_on_everything(role):
+    for statement, actions, resources in grants(role):
+        if "*" in resources:
+            assert set(actions) <= ON_EVERYTHING, statement["Sid"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_resources_are_arns_of_one_account_or_documents_of_aws(role):
+    arn = r"arn:aws:[a-z0-9]+:(\*)?:(ACCOUNT_ID)?:\S+"
+    for statement, _, resources in grants(role):
+        for resource in resources:
+            assert resource == "*" or re.fullmatch(arn, resource), resource
+            if resource != "*" and ":document/AWSFIS-" not in resource:
+                assert ":ACCOUNT_ID:" in resource, statement["Sid"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_its_service_on_behalf_of_this_account_takes_the_role(role):
+    (statement,) = document(role, "trust")["Statement"]
+    assert statement["Principal"] == {"Service": TRUSTED[role]}
+    assert statement["Action"] == "sts:AssumeRole"
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "ACCOUNT_ID"}
+    assert ":ACCOUNT_ID:" in statement["Condition"]["ArnLike"]["aws:SourceArn"]
+
+
+def test_the_managed_instance_role_is_handed_to_systems_manager_alone():
+    (statement,) = [s for s, actions, _ in grants("task") if "iam:PassRole" in actions]
+    assert listed(statement["Resource"]) == ["arn:aws:iam::ACCOUNT_ID:role/taskfault-managed-instance"]
+    assert statement["Condition"]["StringEquals"] == {"iam:PassedToService": "ssm.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    ("role", "action"),
+    [
+        ("task", "ssm:DeregisterManagedInstance"),
+        ("managed-instance", "ssm:DeregisterManagedInstance"),
+        ("experiment", "ssm:SendCommand"),
+    ],
+)
+def test_instances_are_only_reached_if_they_are_sidecars(role, action):
+    found = [
+        statement
+        for statement, actions, resources in grants(role)
+        if action in actions and any(":managed-instance/" in resource for resource in resources)
+    ]
+    assert found
+    for statement in found:
+        assert statement["Condition"]["StringEquals"] == {"ssm:resourceTag/FAULT_INJECTION_SIDECAR": "true"}
+
+
+def test_the_tags_are_those_that_the_sidecar_sets():
+    (statement,) = [s for s, actions, _ in grants("task") if "ssm:CreateActivation" in actions]
+    keys = statement["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"]
+    assert sorted(keys) == ["ECS_TASK_ARN", "ECS_TASK_AVAILABILITY_ZONE", "FAULT_INJECTION_SIDECAR"]
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "identity").glob("**/*.rs"))
+    for key in keys:
+        assert f'"{key}"' in sources, f"no file of src/identity sets {key}"
+
+
+def operations(service):
+    return set(botocore.loaders.Loader().load_service_model(service, "service-2")["operations"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_actions_exist(role):
+    """Names are those of the service's operations, where botocore knows the service."""
+    # Services without a public model: the agent's own two. PassRole is a permission, not an operation.
+    unknown = {"ec2messages", "ssmmessages"}
+    for action in CALLS[role] - {"iam:PassRole"}:
+        service, name = action.split(":")
+        if service not in unknown and name != "UpdateInstanceInformation":
+            assert name in operations(service), action
