@@ -103,23 +103,35 @@ def departures(value, shape, place):
 SCALARS = {"string": str, "integer": int, "long": int, "boolean": bool, "timestamp": (int, float)}
 
 
+class Server:
+    """One `taskfault-local`."""
+
+    def __init__(self, folder, listen="127.0.0.1:0", *options):
+        self.log = open(folder / "server.log", "a")
+        self.process = subprocess.Popen(
+            [BIN_DIR / "taskfault-local", "--listen", listen, "--region", REGION, "--account", ACCOUNT, *options],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env={"PATH": os.environ["PATH"]},
+        )
+        self.url = self.process.stdout.readline().strip()
+        assert self.url.startswith("http://127.0.0.1:"), f"taskfault-local did not start, see {self.log.name}"
+
+    def close(self):
+        """Ends it as a user does; the exit code."""
+        stop(self.process)
+        self.process.stdout.close()
+        self.log.close()
+        return self.process.returncode
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """The URL of a `taskfault-local` of our own."""
-    log = open(tmp_path_factory.mktemp("server") / "log", "w")
-    process = subprocess.Popen(
-        [BIN_DIR / "taskfault-local", "--listen", "127.0.0.1:0", "--region", REGION, "--account", ACCOUNT],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        env={"PATH": os.environ["PATH"]},
-    )
-    url = process.stdout.readline().strip()
-    assert url.startswith("http://127.0.0.1:"), f"taskfault-local did not start, see {log.name}"
-    yield url
-    stop(process)
-    log.close()
-    assert process.returncode == 0
+    started = Server(tmp_path_factory.mktemp("server"))
+    yield started.url
+    assert started.close() == 0
 
 
 @pytest.fixture(scope="session")
@@ -183,6 +195,10 @@ def session(environment):
 
 @pytest.fixture(scope="session")
 def ssm(session, server):
+    return ssm_client(session, server)
+
+
+def ssm_client(session, server):
     """boto3's client. It does not check what it sends, so that the server has to."""
     config = botocore.config.Config(parameter_validation=False, retries={"max_attempts": 0})
     client = session.client("ssm", endpoint_url=server, config=config)
@@ -233,6 +249,7 @@ class Sidecar:
 
     def __init__(self, binary, server, ssm, folder):
         self.ssm = ssm
+        self.process = None
         self.task_uri = f"{server}/v4/demo/web/{uuid.uuid4().hex}"
         self.log_path = folder / "log"
         self.log = open(self.log_path, "w")
@@ -252,9 +269,13 @@ class Sidecar:
                 "AWS_SECRET_ACCESS_KEY": "local",
             },
         )
-        with urllib.request.urlopen(f"{self.task_uri}/task", timeout=10) as response:
-            self.task_arn = json.load(response)["TaskARN"]
-        self.instance_id = eventually(self.registered, "the sidecar registers and comes online")["InstanceId"]
+        try:
+            with urllib.request.urlopen(f"{self.task_uri}/task", timeout=10) as response:
+                self.task_arn = json.load(response)["TaskARN"]
+            self.instance_id = eventually(self.registered, "the sidecar registers and comes online")["InstanceId"]
+        except BaseException:
+            self.close()
+            raise
 
     def registered(self):
         """Its entry in DescribeInstanceInformation, once it is online."""
@@ -311,11 +332,23 @@ class Sidecar:
 
 
 @pytest.fixture
-def sidecar(sidecar_binary, server, ssm, tmp_path):
+def start_sidecar(sidecar_binary, server, ssm, tmp_path):
+    """Starts a sidecar when the test says so, and waits until it is online."""
+    started = []
+
+    def start():
+        started.append(Sidecar(sidecar_binary, server, ssm, tmp_path))
+        return started[-1]
+
+    yield start
+    for sidecar in started:
+        sidecar.close()
+
+
+@pytest.fixture
+def sidecar(start_sidecar):
     """A sidecar that is online."""
-    started = Sidecar(sidecar_binary, server, ssm, tmp_path)
-    yield started
-    started.close()
+    return start_sidecar()
 
 
 @pytest.fixture
@@ -324,5 +357,25 @@ def switches(server):
     url = f"{server}/_taskfault/switches"
     with urllib.request.urlopen(url, timeout=10) as response:
         before = json.load(response)
-    yield lambda **changes: post(url, changes)
+    yield Switches(url)
     post(url, before)
+
+
+class Switches:
+    """The fault switches of one local AWS."""
+
+    def __init__(self, url):
+        self.url = url
+
+    def __call__(self, **changes):
+        """Changes some of them."""
+        post(self.url, changes)
+
+    def now(self):
+        """All of them, as they are."""
+        with urllib.request.urlopen(self.url, timeout=10) as response:
+            return json.load(response)
+
+    def drop_sockets(self):
+        """Cuts every control channel."""
+        post(self.url.replace("/switches", "/drop-sockets"), {})
