@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="taskfault" \
       org.opencontainers.image.description="In-task fault injection for Amazon ECS: takes AWS FIS experiments through Systems Manager and performs the faults itself" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image/taskfault /taskfault
-# Root: the registration lies in /var/lib/amazon/ssm, and NET_ADMIN is of use to root alone.
+# Root: registration and state lie below /var/lib, and NET_ADMIN is of use to root alone.
 USER 0:0
 ENTRYPOINT ["/taskfault"]
 CMD ["sidecar"]
