@@ -1,3 +1,41 @@
 //! The conversation with Systems Manager: bytes to jobs, replies to bytes. Knows the wire, nothing else.
+//!
+//! Two ways in: the control channel ([`mgs`], a websocket) and, while that is denied or unreachable, the
+//! long poll ([`mds`]). Both hand their jobs to an [`Inbox`] and both carry the replies of the [`outbox`].
 
 pub mod frame;
+pub mod heartbeat;
+pub mod job;
+pub mod link;
+pub mod mds;
+pub mod mgs;
+pub mod outbox;
+
+use std::fmt;
+
+use job::{Delivery, JobId, Verdict};
+
+/// The way a job came in; its replies go out the same way where they can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The control channel (`ssmmessages`).
+    Gateway,
+    /// The long poll (`ec2messages`).
+    Poll,
+}
+
+/// What takes the jobs: the run layer. The channels know it by this trait only.
+pub trait Inbox: fmt::Debug {
+    /// Looks at a job and decides; nothing runs yet.
+    fn offer(&self, delivery: &Delivery, origin: Origin) -> Verdict;
+    /// The service knows that the job is taken: it may run now. Called once for each accepted job.
+    fn start(&self, id: &JobId);
+    /// The service could not be told: as if the job had never come.
+    fn withdraw(&self, id: &JobId);
+}
+
+/// Now, as frames date themselves: Unix epoch milliseconds.
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

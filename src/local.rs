@@ -2,5 +2,35 @@
 //! ordinary AWS CLI. Written to the services' documented behaviour, not to our own sidecar: the stock
 //! amazon-ssm-agent must be as much at home here.
 
+use std::time::SystemTime;
+
+pub mod agent;
+mod caller;
+pub mod delivery;
+pub mod demo;
+mod dispatch;
+pub mod documents;
 pub mod error;
+pub mod gateway;
+pub mod log;
+pub mod metadata;
+mod random;
+pub mod server;
+pub mod signature;
+pub mod ssm;
+pub mod stage;
 pub mod store;
+pub mod sts;
+pub mod switches;
+mod wire;
+
+pub use server::{Handle, Options, Server, ServerError};
+
+/// What every operation may know about the moment and the place of a call.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub now: SystemTime,
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+}

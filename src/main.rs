@@ -1,1 +1,7 @@
-fn main() {}
+//! taskfault: parse, do, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    taskfault::cli::run()
+}

@@ -1,3 +1,5 @@
 //! The life of one invocation: admit, start, hold, cancel, end.
 
 pub mod hold;
+pub mod invocation;
+pub mod queue;

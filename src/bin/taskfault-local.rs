@@ -1,1 +1,153 @@
-fn main() {}
+//! `taskfault-local`: the AWS side of the conversation on one local port.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use taskfault::local::demo::{self, DemoOptions};
+use taskfault::local::metadata::TaskLimits;
+use taskfault::local::stage::{InitOptions, run_init};
+use taskfault::local::{Options, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.
+///
+/// The first line on standard output is the URL it listens on; what it receives goes to standard error, one
+/// line each.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play the whole conversation on this machine, in namespaces of its own
+    Demo(DemoOptions),
+    /// The first process of a task on the stage
+    #[command(hide = true)]
+    TaskInit(InitOptions),
+}
+
+/// What the local AWS plays, and where.
+#[derive(Debug, clap::Args)]
+struct ServeOptions {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// Region that it plays
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Account that it plays, twelve digits
+    #[arg(long, default_value = "000000000000", value_parser = account)]
+    account: String,
+    /// Keep instances, activations and commands in this file over a restart; without it they are forgotten
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// CPU limit in the metadata of tasks, in vCPU
+    #[arg(long, value_name = "VCPU", value_parser = vcpu)]
+    task_cpu: Option<f64>,
+    /// Memory limit in the metadata of tasks, in MiB
+    #[arg(long, value_name = "MIB")]
+    task_memory: Option<u64>,
+}
+
+const AFTER: &str = "\
+Use it with the AWS CLI (any credentials will do):
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+  aws ssm describe-instance-information
+  aws ssm send-command --document-name AWS-RunShellScript --instance-ids mi-... \\
+      --parameters 'commands=[\"echo hello\"]'
+
+Start a sidecar against it, as a task of a cluster and service that need no set-up:
+  export MANAGED_INSTANCE_ROLE_NAME=local
+  export ECS_CONTAINER_METADATA_URI_V4=http://127.0.0.1:4566/v4/CLUSTER/SERVICE/TASKID
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566
+  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+  taskfault sidecar
+Container credentials, in place of the last two variables:
+  export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4566/v2/credentials/TASKID
+
+The stock amazon-ssm-agent, in amazon-ssm-agent.json (its control channel needs a TLS front;
+without one it uses the long poll):
+  {\"Ssm\": {\"Endpoint\": \"http://127.0.0.1:4566\"}, \"Mds\": {\"Endpoint\": \"http://127.0.0.1:4566\"}}
+
+Switches for tests of agents, all off at the start:
+  GET  /_taskfault/health
+  GET  /_taskfault/switches
+  POST /_taskfault/switches      a JSON object with any of:
+         channel                 open | denied (403) | error (500) | hangup
+         withhold_reply_acks     replies are taken in, not acknowledged
+         withhold_delivery_acks  acknowledgements of jobs are overlooked
+         duplicate_jobs          every job is sent twice
+         token_lifetime_seconds  of role tokens, 3600
+         update_key_pair         the next role token asks for a new key pair
+         fingerprint_mismatch    role tokens are refused
+         throttle_next           so many Systems Manager calls are throttled
+         redelivery_seconds      until a job that was not acknowledged is sent again, 15
+         poll_seconds            how long an empty long poll is held, 15
+  POST /_taskfault/drop-sockets  cuts every control channel
+  POST /_taskfault/send          {\"instance_id\": ..., \"hex\" or \"text\": ...} goes out as it is
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
+
+fn account(text: &str) -> Result<String, String> {
+    match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("an account id has twelve digits".to_owned()),
+    }
+}
+
+fn vcpu(text: &str) -> Result<f64, String> {
+    let cpu: Option<f64> = text.parse().ok().filter(|cpu: &f64| cpu.is_finite() && *cpu > 0.0);
+    cpu.ok_or_else(|| "a CPU limit is a number above 0, 0.5 for instance".to_owned())
+}
+
+/// The demo and the stage make namespaces, so nothing may start a thread before them.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Demo(options)) => demo::run(&options),
+        Some(Command::TaskInit(options)) => run_init(options),
+        None => serve(arguments.serve),
+    }
+}
+
+fn serve(options: ServeOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(options)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taskfault-local: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::bind(Options {
+        listen: options.listen,
+        region: options.region,
+        account: options.account,
+        state_file: options.state,
+        limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
+        ..Options::default()
+    })
+    .await?;
+    println!("http://{}", server.address());
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(server.run(shutdown).await?)
+}

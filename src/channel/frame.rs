@@ -186,8 +186,5 @@ impl Frame {
 /// The `N` bytes at `offset`, or an error that says how many were missing.
 fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], FrameError> {
     let cut = FrameError::Cut { have: bytes.len(), need: offset + N };
-    bytes
-        .get(offset..offset + N)
-        .and_then(|slice| slice.try_into().ok())
-        .ok_or(cut)
+    bytes.get(offset..offset + N).and_then(|slice| slice.try_into().ok()).ok_or(cut)
 }

@@ -6,14 +6,26 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+mod commands;
+mod messages;
+mod replies;
+mod snapshot;
+mod sweep;
+
+pub use commands::{CommandSummary, job_id};
+pub use messages::{Ack, Offer};
+pub use replies::{Reply, StepReply};
+pub use snapshot::SnapshotError;
 
 /// Resource tags, in key order.
 pub type Tags = BTreeMap<String, String>;
 
 /// What `CreateActivation` made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Activation {
     pub id: String,
     pub code: String,
@@ -29,7 +41,7 @@ pub struct Activation {
 }
 
 /// A managed instance (`mi-` and 17 hex digits).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Instance {
     pub id: String,
     pub activation_id: String,
@@ -46,7 +58,7 @@ pub struct Instance {
 }
 
 /// Statuses of commands, invocations and plugins: `Status` and the longer `StatusDetails` of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
     Pending,
     InProgress,
@@ -58,11 +70,39 @@ pub enum Status {
     /// Never reached the instance in time: Status TimedOut, StatusDetails DeliveryTimedOut.
     DeliveryTimedOut,
     Failed,
-    /// Stopped by MaxErrors: Status Failed or Cancelled by the service's rules, StatusDetails Terminated.
+    /// Stopped by MaxErrors: Status Cancelled, StatusDetails Terminated.
     Terminated,
+    /// Of a whole command only: attempted everywhere, not successful everywhere, but not enough failures for
+    /// MaxErrors to call it Failed. Status Failed, StatusDetails Incomplete.
+    Incomplete,
 }
 
 impl Status {
+    /// `Status` of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "Pending",
+            Status::InProgress => "InProgress",
+            Status::Delayed => "Delayed",
+            Status::Success => "Success",
+            Status::Cancelled | Status::Terminated => "Cancelled",
+            Status::Cancelling => "Cancelling",
+            Status::TimedOut | Status::DeliveryTimedOut => "TimedOut",
+            Status::Failed | Status::Incomplete => "Failed",
+        }
+    }
+
+    /// `StatusDetails` of the API: says which time-out it was.
+    pub fn details(self) -> &'static str {
+        match self {
+            Status::TimedOut => "ExecutionTimedOut",
+            Status::DeliveryTimedOut => "DeliveryTimedOut",
+            Status::Terminated => "Terminated",
+            Status::Incomplete => "Incomplete",
+            other => other.as_str(),
+        }
+    }
+
     /// No later report changes it.
     pub fn is_final(self) -> bool {
         !matches!(self, Status::Pending | Status::InProgress | Status::Delayed | Status::Cancelling)
@@ -70,8 +110,9 @@ impl Status {
 }
 
 /// One `SendCommand`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Command {
+    #[serde(with = "snapshot::uuid_text")]
     pub id: Uuid,
     pub document_name: String,
     pub document_version: String,
@@ -100,21 +141,44 @@ pub struct Command {
 }
 
 /// One command on one instance.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Invocation {
     pub instance_id: String,
     pub instance_name: String,
     pub status: Status,
+    /// When the agent took the job, by acknowledgement or by its first reply.
+    pub accepted: Option<SystemTime>,
     /// When CancelCommand came, if it did.
     pub cancel_requested: Option<SystemTime>,
+    /// When the agent acknowledged the cancel message; the grace period counts from here.
+    pub cancel_accepted: Option<SystemTime>,
+    /// When `status` became final.
+    pub ended: Option<SystemTime>,
     /// In the order of the document's steps, filled from the agent's replies, merged by step name.
     pub plugins: Vec<Plugin>,
     /// `documentTraceOutput` of the agent's reply: why it could not be parsed, for instance.
     pub trace: String,
 }
 
+impl Invocation {
+    /// An invocation that has not been sent yet.
+    pub fn pending(instance_id: impl Into<String>, instance_name: impl Into<String>) -> Invocation {
+        Invocation {
+            instance_id: instance_id.into(),
+            instance_name: instance_name.into(),
+            status: Status::Pending,
+            accepted: None,
+            cancel_requested: None,
+            cancel_accepted: None,
+            ended: None,
+            plugins: Vec::new(),
+            trace: String::new(),
+        }
+    }
+}
+
 /// One step of an invocation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plugin {
     /// The step's name (schema 2.x) or the plugin's (1.2).
     pub name: String,
@@ -133,7 +197,7 @@ pub struct Plugin {
 }
 
 /// A message on its way to an instance, kept until it is acknowledged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outgoing {
     /// `aws.ssm.<uuid>.<instance>`; the same over every channel and every re-delivery.
     pub job_id: String,
@@ -144,17 +208,21 @@ pub struct Outgoing {
     /// When it was last put on a wire, and how often.
     pub offered: Option<SystemTime>,
     pub offers: u32,
+    /// Not to be put on a wire (again) before this.
+    pub due: SystemTime,
+    /// The agent said that it has no room (51402) or is going away (51401): it does not hold the job.
+    pub refused: bool,
 }
 
 /// What a message asks the agent to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Topic {
     SendCommand,
     CancelCommand,
 }
 
 /// A document in the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Document {
     pub name: String,
     /// `Amazon` for the built-in stand-ins, else the account id.
@@ -168,7 +236,7 @@ pub struct Document {
 }
 
 /// One version of a document.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DocumentVersion {
     pub number: u32,
     pub text: String,
@@ -177,8 +245,18 @@ pub struct DocumentVersion {
     pub created: SystemTime,
 }
 
+/// Credentials that `RequestManagedInstanceRoleToken` handed out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RoleToken {
+    pub access_key_id: String,
+    pub instance_id: String,
+    pub secret_access_key: String,
+    pub session_token: String,
+    pub expires: SystemTime,
+}
+
 /// The whole state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct State {
     pub activations: BTreeMap<String, Activation>,
     pub instances: BTreeMap<String, Instance>,
@@ -187,4 +265,31 @@ pub struct State {
     pub documents: BTreeMap<String, Document>,
     /// Per instance id, oldest first.
     pub outgoing: BTreeMap<String, VecDeque<Outgoing>>,
+    /// By access key id. Kept for a while after their end, so that an agent is told *expired*, not *unknown*.
+    pub tokens: BTreeMap<String, RoleToken>,
+}
+
+/// An instance that has been silent for longer is ConnectionLost: two heartbeats of five minutes. The
+/// service's own threshold is not documented.
+pub const PING_LOST: Duration = Duration::from_secs(600);
+
+impl Instance {
+    /// `PingStatus` of DescribeInstanceInformation.
+    pub fn ping_status(&self, now: SystemTime) -> &'static str {
+        match self.last_ping {
+            None => "Inactive",
+            Some(last) if now.duration_since(last).is_ok_and(|silent| silent > PING_LOST) => "ConnectionLost",
+            Some(_) => "Online",
+        }
+    }
+}
+
+impl State {
+    /// Forgets an instance, its credentials and what was on its way to it. Its control channel is closed by
+    /// the gateway when it next looks. False if there is no such instance.
+    pub fn deregister(&mut self, instance_id: &str) -> bool {
+        self.outgoing.remove(instance_id);
+        self.tokens.retain(|_, token| token.instance_id != instance_id);
+        self.instances.remove(instance_id).is_some()
+    }
 }

@@ -1,0 +1,163 @@
+//! The task role's credentials: from the container credentials endpoint, or from plain variables.
+//!
+//! aws-config would do this too, with thirty crates more; this is the one provider of its chain that a
+//! task needs.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::Full;
+use serde::Deserialize;
+
+use super::http::Client;
+
+/// Set by ECS in every container of a task with a role: a path below `http://169.254.170.2`.
+pub const RELATIVE_URI_VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+/// A whole URL instead (EKS, local emulators).
+pub const FULL_URI_VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+/// Sent as Authorization to the full URI.
+pub const TOKEN_VARIABLE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+/// A file with that token.
+pub const TOKEN_FILE_VARIABLE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+
+const ECS_CREDENTIALS_HOST: &str = "http://169.254.170.2";
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the task role's credentials come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Container { uri: Uri, token: Option<String>, token_file: Option<String> },
+    Variables(Credentials),
+}
+
+/// The credentials cannot be found out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error(
+        "no credentials: neither {RELATIVE_URI_VARIABLE} (ECS sets it when the task definition has a task \
+         role) nor AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set; give the task a taskRoleArn"
+    )]
+    None,
+    #[error("{variable}={value:?} is not a usable address of container credentials")]
+    Uri { variable: &'static str, value: String },
+}
+
+impl Source {
+    /// Finds the source by the environment: the container's endpoint first, plain keys as a fallback.
+    ///
+    /// # Errors
+    /// Nothing is set, or what is set is no URL.
+    pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Source, SourceError> {
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let whole = get(RELATIVE_URI_VARIABLE)
+            .map(|path| (RELATIVE_URI_VARIABLE, format!("{ECS_CREDENTIALS_HOST}{path}")))
+            .or_else(|| get(FULL_URI_VARIABLE).map(|url| (FULL_URI_VARIABLE, url)));
+        if let Some((variable, value)) = whole {
+            let uri = value.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+            let uri = uri.ok_or(SourceError::Uri { variable, value })?;
+            return Ok(Source::Container { uri, token: get(TOKEN_VARIABLE), token_file: get(TOKEN_FILE_VARIABLE) });
+        }
+        match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
+            (Some(key), Some(secret)) => {
+                let token = get("AWS_SESSION_TOKEN");
+                Ok(Source::Variables(Credentials::new(key, secret, token, None, "environment")))
+            }
+            _ => Err(SourceError::None),
+        }
+    }
+}
+
+/// The task role, as a provider for aws-sdk-ssm. The endpoint is asked anew each time: a task asks twice
+/// in its life, at the start and at the end.
+#[derive(Debug, Clone)]
+pub struct TaskRole {
+    pub source: Source,
+    pub client: Client,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ContainerCredentials {
+    access_key_id: String,
+    secret_access_key: String,
+    token: Option<String>,
+    expiration: Option<String>,
+}
+
+impl TaskRole {
+    async fn load(&self) -> Result<Credentials, String> {
+        let (uri, token) = match &self.source {
+            Source::Variables(credentials) => return Ok(credentials.clone()),
+            Source::Container { uri, token: Some(token), .. } => (uri, Some(token.clone())),
+            Source::Container { uri, token_file: Some(file), .. } => {
+                let token = std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?;
+                (uri, Some(token.trim().to_owned()))
+            }
+            Source::Container { uri, .. } => (uri, None),
+        };
+        let mut request = Request::get(uri).header(http::header::HOST, super::json::host_of(uri));
+        if let Some(token) = token {
+            request = request.header(http::header::AUTHORIZATION, token);
+        }
+        let request = request.body(Full::new(Bytes::new())).map_err(|error| error.to_string())?;
+        let answer = self.client.send(request, TIMEOUT).await.map_err(|reason| format!("{uri}: {reason}"))?;
+        if !answer.status().is_success() {
+            return Err(format!("{uri} answered {}", answer.status()));
+        }
+        let answer: ContainerCredentials =
+            serde_json::from_slice(answer.body()).map_err(|error| format!("{uri}: {error}"))?;
+        let expires = answer.expiration.as_deref().and_then(parse_rfc3339);
+        Ok(Credentials::new(answer.access_key_id, answer.secret_access_key, answer.token, expires, "container"))
+    }
+}
+
+fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok().map(SystemTime::from)
+}
+
+impl ProvideCredentials for TaskRole {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.load().await.map_err(|reason| {
+                CredentialsError::provider_error(format!("the task role's credentials: {reason}"))
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(variables: &[(&str, &str)]) -> Result<Source, SourceError> {
+        Source::find(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_container_endpoint_comes_before_plain_keys() {
+        let source = find(&[
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "B"),
+            (RELATIVE_URI_VARIABLE, "/v2/credentials/x"),
+        ]);
+        let Ok(Source::Container { uri, .. }) = source else { panic!("{source:?}") };
+        assert_eq!(uri, "http://169.254.170.2/v2/credentials/x");
+    }
+
+    #[test]
+    fn keys_alone_will_do_and_nothing_is_an_error() {
+        let keys = find(&[("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "B")]);
+        assert!(matches!(keys, Ok(Source::Variables(_))));
+        assert_eq!(find(&[("AWS_ACCESS_KEY_ID", "A")]).unwrap_err(), SourceError::None);
+        assert_eq!(find(&[]).unwrap_err(), SourceError::None);
+        let error = find(&[(FULL_URI_VARIABLE, "not a url")]).unwrap_err();
+        assert!(matches!(error, SourceError::Uri { variable: FULL_URI_VARIABLE, .. }));
+    }
+}

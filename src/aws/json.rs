@@ -1,0 +1,193 @@
+//! AWS JSON 1.1: one POST per call, the operation in a header, errors as `__type` and a message.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use bytes::Bytes;
+use http::{Request, Response, Uri, header};
+use http_body_util::Full;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::endpoint::{Endpoints, Service};
+use super::http::{CALL_TIMEOUT, Client, chain};
+use super::{AwsError, sign};
+
+pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+
+/// Who we are, in every request: the name and version of taskfault, not those that the heartbeat announces.
+pub const USER_AGENT: &str = concat!("taskfault/", env!("CARGO_PKG_VERSION"));
+
+/// How a call proves who makes it.
+#[derive(Debug)]
+pub enum Auth<'a> {
+    /// Not at all (registration).
+    Anonymous,
+    /// SigV4 with a secret key.
+    Keys(&'a Credentials),
+    /// SigV4 with the instance's RSA key: the instance id, and a signer from bytes to a base64 signature.
+    Rsa { instance_id: &'a str, key: &'a crate::identity::key::InstanceKey },
+}
+
+/// A caller of JSON 1.1 services.
+#[derive(Debug, Clone)]
+pub struct JsonClient {
+    client: Client,
+    endpoints: Endpoints,
+    region: String,
+}
+
+impl JsonClient {
+    pub fn new(client: Client, endpoints: Endpoints, region: String) -> JsonClient {
+        JsonClient { client, endpoints, region }
+    }
+
+    /// Calls `operation` of `service` and reads the answer as `T`, within 15 s.
+    ///
+    /// # Errors
+    /// See [`AwsError`].
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        service: Service,
+        operation: &str,
+        auth: Auth<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, AwsError> {
+        self.call_within(CALL_TIMEOUT, service, operation, auth, body).await
+    }
+
+    /// As [`Self::call`], with a time limit of the caller's (a long poll).
+    pub async fn call_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        service: Service,
+        operation: &str,
+        auth: Auth<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, AwsError> {
+        let unexpected = |reason: String| AwsError::Unexpected { operation: operation.to_owned(), reason };
+        let body = serde_json::to_vec(body).map_err(|error| unexpected(error.to_string()))?;
+        let endpoint = self.endpoints.of(service);
+        let request = self
+            .request(service, endpoint, operation, auth, body)
+            .map_err(|error| unexpected(chain(&*error)))?;
+        let answer = self.client.send(request, limit).await.map_err(|reason| AwsError::Unreachable {
+            operation: operation.to_owned(),
+            endpoint: endpoint.to_string(),
+            reason,
+        })?;
+        if !answer.status().is_success() {
+            return Err(service_error(operation, &answer));
+        }
+        let text: &[u8] = if answer.body().is_empty() { b"{}" } else { answer.body() };
+        serde_json::from_slice(text).map_err(|error| unexpected(error.to_string()))
+    }
+
+    fn request(
+        &self,
+        service: Service,
+        endpoint: &Uri,
+        operation: &str,
+        auth: Auth<'_>,
+        body: Vec<u8>,
+    ) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
+        let prefix = match service {
+            Service::Ssm => "AmazonSSM",
+            // Source: amazon-ssm-agent `vendor/…/ssmmds`; the name is historical.
+            Service::Ec2Messages => "EC2WindowsMessageDeliveryService",
+            Service::SsmMessages => "",
+        };
+        let target = format!("{prefix}.{operation}");
+        let host = host_of(endpoint);
+        let mut request = Request::post(endpoint)
+            .header(header::HOST, &host)
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
+            .header(header::CONTENT_LENGTH, body.len())
+            .header("x-amz-target", &target)
+            .body(Bytes::from(body))?;
+        let now = SystemTime::now();
+        match auth {
+            Auth::Anonymous => {}
+            Auth::Keys(credentials) => {
+                sign::sign_v4(&mut request, credentials, &self.region, service.name(), now)?;
+            }
+            Auth::Rsa { instance_id, key } => {
+                let date = sign::amz_date(now);
+                let signable = sign::RsaSignable {
+                    host: &host,
+                    content_type: CONTENT_TYPE,
+                    date: &date,
+                    target: &target,
+                    region: &self.region,
+                    body: request.body(),
+                };
+                let signature = key.sign(signable.string_to_sign().as_bytes())?;
+                let authorization = signable.authorization(instance_id, &signature);
+                let digest = sign::sha256_hex(request.body());
+                let headers = request.headers_mut();
+                headers.insert(header::AUTHORIZATION, authorization.parse()?);
+                headers.insert("x-amz-date", date.parse()?);
+                // Sent but not signed, as the stock agent has it.
+                headers.insert("x-amz-content-sha256", digest.parse()?);
+            }
+        }
+        request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
+        Ok(request.map(Full::new))
+    }
+}
+
+/// The Host header of an endpoint: without the port where it is the scheme's own, as signers expect.
+pub fn host_of(endpoint: &Uri) -> String {
+    let host = endpoint.host().unwrap_or_default();
+    match (endpoint.scheme_str(), endpoint.port_u16()) {
+        (Some("http"), Some(80)) | (Some("https"), Some(443)) | (_, None) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
+/// Reads the error of a JSON 1.1 answer: `__type` is a code or `namespace#code`, the message is called
+/// `message` or `Message`.
+fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
+    let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
+    let kind = text("__type").unwrap_or("UnknownError");
+    let code = kind.rsplit('#').next().unwrap_or(kind);
+    AwsError::Service {
+        operation: operation.to_owned(),
+        code: code.split(':').next().unwrap_or(code).to_owned(),
+        message: text("message").or_else(|| text("Message")).unwrap_or("(no message)").to_owned(),
+        status: answer.status().as_u16(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_read_in_every_spelling() {
+        for (body, code, message) in [
+            (r#"{"__type":"InvalidActivation","message":"no"}"#, "InvalidActivation", "no"),
+            (r#"{"__type":"com.amazon.ssm#TooManyUpdates","Message":"slow"}"#, "TooManyUpdates", "slow"),
+            ("<html>", "UnknownError", "(no message)"),
+        ] {
+            let answer = Response::builder().status(400).body(Bytes::from(body)).unwrap();
+            let AwsError::Service { code: got, message: text, status, .. } = service_error("Op", &answer) else {
+                panic!("not a service error");
+            };
+            assert_eq!((got.as_str(), text.as_str(), status), (code, message, 400));
+        }
+    }
+
+    #[test]
+    fn the_host_leaves_out_the_default_port() {
+        for (uri, host) in [
+            ("http://127.0.0.1:4566/", "127.0.0.1:4566"),
+            ("https://ssm.eu-west-1.amazonaws.com/", "ssm.eu-west-1.amazonaws.com"),
+            ("https://localhost:443/", "localhost"),
+            ("http://[::1]:80/", "[::1]"),
+        ] {
+            assert_eq!(host_of(&uri.parse().unwrap()), host);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The heartbeat (`UpdateInstanceInformation`): says that the instance is there, and by which channel.
+//!
+//! Once at the start, whenever the channel changes, then every five minutes after a first random pause, so
+//! that a fleet does not beat in step. Source: amazon-ssm-agent `agent/health/healthcheck.go`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::link::Link;
+use super::mgs::ANNOUNCED_VERSION;
+use crate::aws::AwsError;
+use crate::aws::backoff::jitter;
+use crate::aws::endpoint::Service;
+use crate::aws::json::Auth;
+use crate::identity::token::Identity;
+
+const EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// What the heartbeat says about the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// `NAME` of os-release.
+    pub platform_name: String,
+    /// `VERSION_ID` of os-release.
+    pub platform_version: String,
+    pub computer_name: String,
+    /// The service refuses an empty one.
+    pub ip_address: String,
+}
+
+/// Sends one heartbeat.
+///
+/// # Errors
+/// The service's; `InvalidInstanceId` when it does not know us any more.
+pub async fn beat(identity: &Identity, machine: &Machine, channel: &str) -> Result<(), AwsError> {
+    let operation = "UpdateInstanceInformation";
+    let credentials = identity.credentials().ok_or_else(|| AwsError::Unexpected {
+        operation: operation.to_owned(),
+        reason: "there are no credentials yet".to_owned(),
+    })?;
+    let body = json!({
+        "AgentName": "amazon-ssm-agent",
+        "AgentStatus": "Active",
+        "AgentVersion": ANNOUNCED_VERSION,
+        "AvailabilityZone": "",
+        "AvailabilityZoneId": "",
+        "ComputerName": machine.computer_name,
+        "IPAddress": machine.ip_address,
+        "InstanceId": identity.instance_id(),
+        "PlatformName": machine.platform_name,
+        "PlatformType": "Linux",
+        "PlatformVersion": machine.platform_version,
+        "SSMConnectionChannel": channel,
+    });
+    let auth = Auth::Keys(&credentials);
+    identity.client().call::<Value>(Service::Ssm, operation, auth, &body).await.map(drop)
+}
+
+/// Beats for ever; the first beat was sent by whoever calls this.
+pub async fn run(identity: &Identity, machine: &Machine, link: &Link) {
+    let mut channel = link.channel();
+    let mut pause = jitter(EVERY);
+    loop {
+        tokio::select! {
+            changed = channel.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(pause) => pause = EVERY,
+        }
+        let now = *channel.borrow_and_update();
+        match beat(identity, machine, now).await {
+            Ok(()) => tracing::debug!(channel = now, "heartbeat"),
+            Err(error) if error.code() == "InvalidInstanceId" => tracing::error!(
+                %error,
+                "the service does not know this instance any more: it was deregistered, or a local AWS was \
+                 restarted without its state; stop the task to register anew"
+            ),
+            Err(error) => tracing::warn!(%error, "heartbeat failed"),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A job as the service sends it, and our verdict on it. Pure.
+//!
+//! Source: amazon-ssm-agent `agent/session/contracts/model.go`, `agent/runcommand/contracts/model.go`,
+//! `agent/messageservice/interactor/mgs/mgsinteractor.go`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The largest job that is looked at, in bytes of its content. A document is at most 64 KB, the parameters
+/// of a command hardly more; anything near this size is not a command.
+pub const MAX_CONTENT_BYTES: usize = 1024 * 1024;
+
+/// `aws.ssm.<command>.<instance>`: names a job over every channel and every delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct JobId(String);
+
+impl JobId {
+    /// The command's id: the second-to-last of the dot-separated parts.
+    pub fn command_id(&self) -> &str {
+        self.0.rsplit('.').nth(1).unwrap_or_default()
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for JobId {
+    type Error = JobError;
+
+    fn try_from(text: String) -> Result<JobId, JobError> {
+        // The command id names a folder below the state directory: it must never be a path.
+        let safe = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let id = JobId(text);
+        let well_formed = id.0.starts_with("aws.ssm.") && id.0.split('.').count() >= 4 && id.0.len() <= 256;
+        match well_formed && !id.command_id().is_empty() && safe(id.command_id()) {
+            true => Ok(id),
+            false => Err(JobError::Id(id.0)),
+        }
+    }
+}
+
+/// What a job asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Run a document.
+    Send(SendCommand),
+    /// Stop the job with this id.
+    Cancel { target: String },
+}
+
+/// A job as it came over a wire, not yet looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub id: JobId,
+    pub topic: String,
+    /// JSON text.
+    pub content: String,
+}
+
+/// One job, taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub order: Order,
+}
+
+/// The content of a send job.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SendCommand {
+    #[serde(default)]
+    pub parameters: Option<Map<String, Value>>,
+    pub document_content: Value,
+    #[serde(default)]
+    pub document_name: String,
+    #[serde(default, rename = "OutputS3BucketName")]
+    pub output_s3_bucket: String,
+    /// `"true"` or `"false"`, a string.
+    #[serde(default)]
+    pub cloud_watch_output_enabled: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CancelCommand {
+    cancel_message_id: String,
+}
+
+/// Why bytes are no job. `Id` means that no answer can name the job; every other error is answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    #[error("job id {0:?} is not of the form aws.ssm.COMMAND.INSTANCE")]
+    Id(String),
+    #[error("job topic {0:?} is neither aws.ssm.sendCommand nor aws.ssm.cancelCommand")]
+    Topic(String),
+    #[error("job content of {0} bytes is over the limit of {MAX_CONTENT_BYTES}")]
+    TooLarge(usize),
+    #[error("job content is not what its topic says: {0}")]
+    Content(String),
+}
+
+impl Job {
+    /// Takes apart a job. The topic is matched by its beginning, because the long poll sends longer ones
+    /// (`aws.ssm.sendCommand.us.east.1.1`).
+    ///
+    /// # Errors
+    /// See [`JobError`].
+    pub fn parse(delivery: &Delivery) -> Result<Job, JobError> {
+        let Delivery { id, topic, content } = delivery;
+        if content.len() > MAX_CONTENT_BYTES {
+            return Err(JobError::TooLarge(content.len()));
+        }
+        let unreadable = |error: serde_json::Error| JobError::Content(error.to_string());
+        let order = match Topic::of(topic) {
+            Some(Topic::Send) => Order::Send(serde_json::from_str(content).map_err(unreadable)?),
+            Some(Topic::Cancel) => {
+                let cancel: CancelCommand = serde_json::from_str(content).map_err(unreadable)?;
+                Order::Cancel { target: cancel.cancel_message_id }
+            }
+            None => return Err(JobError::Topic(topic.clone())),
+        };
+        Ok(Job { id: id.clone(), order })
+    }
+
+    pub fn topic(&self) -> Topic {
+        match self.order {
+            Order::Send(_) => Topic::Send,
+            Order::Cancel { .. } => Topic::Cancel,
+        }
+    }
+}
+
+/// The two topics of Run Command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    Send,
+    Cancel,
+}
+
+impl Topic {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Topic::Send => "aws.ssm.sendCommand",
+            Topic::Cancel => "aws.ssm.cancelCommand",
+        }
+    }
+
+    /// The topic that `text` begins with.
+    pub fn of(text: &str) -> Option<Topic> {
+        [Topic::Send, Topic::Cancel].into_iter().find(|topic| text.starts_with(topic.as_str()))
+    }
+}
+
+/// What becomes of a job that was offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Taken: acknowledge it, send `first` (the InProgress reply), then start it.
+    Accepted { first: String },
+    /// Seen within the last 30 minutes; it is not run again.
+    Duplicate,
+    /// Five run and five wait.
+    Full,
+    /// The sidecar is stopping.
+    Closing,
+    /// The document cannot be understood; `reply` says why and is final.
+    Unreadable { reply: String },
+}
+
+/// The status code of an acknowledgement, and the name that goes with it.
+/// Source: amazon-ssm-agent `mgsinteractor.go` lines 166–177.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckCode {
+    Successful,
+    ClosedProcessor,
+    ProcessorBufferFull,
+    DuplicateCommand,
+    AgentJobMessageParseError,
+}
+
+impl AckCode {
+    pub fn code(self) -> &'static str {
+        match self {
+            AckCode::Successful => "200",
+            AckCode::ClosedProcessor => "51401",
+            AckCode::ProcessorBufferFull => "51402",
+            AckCode::DuplicateCommand => "51405",
+            AckCode::AgentJobMessageParseError => "51408",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            AckCode::Successful => "Successful",
+            AckCode::ClosedProcessor => "ClosedProcessor",
+            AckCode::ProcessorBufferFull => "ProcessorBufferFull",
+            AckCode::DuplicateCommand => "DuplicateCommand",
+            AckCode::AgentJobMessageParseError => "AgentJobMessageParseError",
+        }
+    }
+}
+
+impl From<&Verdict> for AckCode {
+    fn from(verdict: &Verdict) -> AckCode {
+        match verdict {
+            Verdict::Accepted { .. } => AckCode::Successful,
+            Verdict::Duplicate => AckCode::DuplicateCommand,
+            Verdict::Full => AckCode::ProcessorBufferFull,
+            Verdict::Closing => AckCode::ClosedProcessor,
+            Verdict::Unreadable { .. } => AckCode::AgentJobMessageParseError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "aws.ssm.da11fb41-9572-47f6-9aae-6f3494230478.mi-0123456789abcdef0";
+
+    fn id() -> JobId {
+        JobId::try_from(ID.to_owned()).unwrap()
+    }
+
+    fn delivery(topic: &str, content: &str) -> Delivery {
+        Delivery { id: id(), topic: topic.to_owned(), content: content.to_owned() }
+    }
+
+    #[test]
+    fn the_command_is_the_second_to_last_part() {
+        assert_eq!(id().command_id(), "da11fb41-9572-47f6-9aae-6f3494230478");
+    }
+
+    #[test]
+    fn an_id_that_could_be_a_path_is_refused() {
+        for bad in ["", "aws.ssm.x", "aws.ssm..mi-1", "aws.ssm.a/b.mi-1", "x.y.z.w", "aws.ssm.a b.mi-1"] {
+            assert_eq!(JobId::try_from(bad.to_owned()), Err(JobError::Id(bad.to_owned())));
+        }
+    }
+
+    /// The payload of the fact sheet (amazon-ssm-agent `agent/runcommand/contracts/model.go`).
+    #[test]
+    fn a_send_job_is_read_with_short_and_long_topics() {
+        let content = r#"{"Parameters":{"commands":["echo hi"]},"DocumentContent":{"schemaVersion":"2.2"},
+            "CommandId":"x","DocumentName":"AWS-RunShellScript","OutputS3BucketName":"","OutputS3KeyPrefix":"",
+            "CloudWatchLogGroupName":"","CloudWatchOutputEnabled":"false","Unknown":1}"#;
+        for topic in ["aws.ssm.sendCommand", "aws.ssm.sendCommand.us.east.1.1"] {
+            let job = Job::parse(&delivery(topic, content)).unwrap();
+            let Order::Send(send) = job.order else { panic!("not a send") };
+            assert_eq!(send.document_name, "AWS-RunShellScript");
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_says_why() {
+        let parse = |topic: &str, content: &str| Job::parse(&delivery(topic, content)).unwrap_err();
+        assert!(matches!(parse("aws.ssm.sendCommand", ""), JobError::Content(_)));
+        assert!(matches!(parse("aws.ssm.sendCommand", "{}"), JobError::Content(_)));
+        assert!(matches!(parse("aws.ssm.cancelCommand", "{}"), JobError::Content(_)));
+        assert!(matches!(parse("aws.ssm.other", "{}"), JobError::Topic(_)));
+        let big = " ".repeat(MAX_CONTENT_BYTES + 1);
+        assert_eq!(parse("aws.ssm.sendCommand", &big), JobError::TooLarge(big.len()));
+    }
+}

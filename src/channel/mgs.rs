@@ -1,0 +1,379 @@
+//! The control channel: a websocket to the message gateway service (`ssmmessages`).
+//!
+//! A token by POST, the upgrade, one text frame that opens the channel, then binary [`Frame`]s both ways.
+//! Source: amazon-ssm-agent `agent/session/{service,communicator,controlchannel}`.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{Request, Uri, header};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use uuid::Uuid;
+
+use super::frame::{Frame, MAX_FRAME_BYTES};
+use super::job::{AckCode, Delivery, JobId, Topic, Verdict};
+use super::link::Link;
+use super::outbox::{Outbox, Reply};
+use super::{Inbox, Origin};
+use crate::aws::backoff::{Backoff, jitter};
+use crate::aws::endpoint::Service;
+use crate::aws::http::{CALL_TIMEOUT, Client, chain};
+use crate::aws::json::{USER_AGENT, host_of};
+use crate::aws::sign::sign_v4;
+use crate::identity::token::Identity;
+
+/// The version of the stock agent whose protocol this is; the service chooses the channel by it. Our own
+/// name and version go in the user agent.
+pub const ANNOUNCED_VERSION: &str = "3.3.3572.0";
+
+/// Source for these four: amazon-ssm-agent `agent/session/config/config.go`.
+const PING_EVERY: Duration = Duration::from_secs(54);
+const FIRST_DEADLINE: Duration = Duration::from_secs(114);
+const PONG_DEADLINE: Duration = Duration::from_secs(60);
+const RECONNECT_JITTER: Duration = Duration::from_millis(2500);
+/// Our own: the stock agent's pauses grow to 40 minutes, and users have sat them out.
+const RETRY_BASE: Duration = Duration::from_secs(2);
+const RETRY_CAP: Duration = Duration::from_secs(60);
+/// A message that cannot be written by then means that the connection is dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The control channel of one instance.
+#[derive(Debug)]
+pub struct Gateway {
+    pub client: Client,
+    pub endpoint: Uri,
+    pub region: String,
+    pub identity: Rc<Identity>,
+    pub inbox: Rc<dyn Inbox>,
+    pub outbox: Rc<Outbox>,
+    pub link: Rc<Link>,
+}
+
+/// Why the channel is not open.
+#[derive(Debug, thiserror::Error)]
+enum GatewayError {
+    #[error("CreateControlChannel was answered HTTP {status}: {body}")]
+    Refused { status: u16, body: String },
+    #[error("cannot reach {endpoint}: {reason}")]
+    Unreachable { endpoint: String, reason: String },
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl Gateway {
+    /// Keeps the channel open, for ever.
+    pub async fn run(&self) {
+        let mut backoff = Backoff::new(RETRY_BASE, RETRY_CAP);
+        loop {
+            match self.open().await {
+                Ok(socket) => {
+                    backoff.reset();
+                    let reason = self.converse(socket).await;
+                    self.link.gateway_closed();
+                    tracing::warn!(reason, "control channel closed, opening it again");
+                    tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
+                }
+                Err(error) => {
+                    self.link.gateway_failed();
+                    let delay = RETRY_BASE / 4 + backoff.next_delay();
+                    tracing::warn!(
+                        %error, next_s = delay.as_secs_f32(),
+                        "control channel not open, using the long poll meanwhile"
+                    );
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<WebSocketStream<Box<dyn Stream>>, GatewayError> {
+        let token = self.create().await?;
+        let mut socket = tokio::time::timeout(CALL_TIMEOUT, self.upgrade())
+            .await
+            .map_err(|_| self.unreachable(format!("no upgrade within {} s", CALL_TIMEOUT.as_secs())))??;
+        let opening = json!({
+            "Cookie": null,
+            "MessageSchemaVersion": "1.0",
+            "RequestId": Uuid::new_v4().to_string(),
+            "TokenValue": token,
+            "AgentVersion": ANNOUNCED_VERSION,
+            "PlatformType": "linux",
+        });
+        write(&mut socket, Message::text(opening.to_string())).await.map_err(GatewayError::Protocol)?;
+        tracing::info!(endpoint = %self.endpoint, "control channel open");
+        Ok(socket)
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/control-channel/{}", self.identity.instance_id())
+    }
+
+    fn unreachable(&self, reason: String) -> GatewayError {
+        GatewayError::Unreachable { endpoint: self.endpoint.to_string(), reason }
+    }
+
+    /// The URL of the channel, for both calls: always http or https, which is what is signed.
+    fn url(&self, query: &str) -> Result<Uri, GatewayError> {
+        let mut parts = self.endpoint.clone().into_parts();
+        let path = format!("{}{query}", self.path());
+        parts.path_and_query = Some(path.parse().map_err(protocol)?);
+        Uri::from_parts(parts).map_err(protocol)
+    }
+
+    fn sign<B: AsRef<[u8]>>(&self, request: &mut Request<B>) -> Result<(), GatewayError> {
+        let credentials = self
+            .identity
+            .credentials()
+            .ok_or_else(|| GatewayError::Protocol("there are no credentials yet".to_owned()))?;
+        sign_v4(request, &credentials, &self.region, Service::SsmMessages.name(), SystemTime::now())
+            .map_err(protocol)
+    }
+
+    /// CreateControlChannel: success is 201 and nothing else; the token is in an XML body.
+    async fn create(&self) -> Result<String, GatewayError> {
+        let url = self.url("")?;
+        let body = json!({"MessageSchemaVersion": "1.0", "RequestId": Uuid::new_v4().to_string()});
+        let mut request = Request::post(&url)
+            .header(header::HOST, host_of(&url))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Bytes::from(body.to_string()))
+            .map_err(protocol)?;
+        self.sign(&mut request)?;
+        request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
+        let answer = self
+            .client
+            .send(request.map(Full::new), CALL_TIMEOUT)
+            .await
+            .map_err(|reason| self.unreachable(reason))?;
+        let body = String::from_utf8_lossy(answer.body());
+        if answer.status() != http::StatusCode::CREATED {
+            let body = body.chars().take(300).collect();
+            return Err(GatewayError::Refused { status: answer.status().as_u16(), body });
+        }
+        token_of(&body)
+    }
+
+    async fn upgrade(&self) -> Result<WebSocketStream<Box<dyn Stream>>, GatewayError> {
+        let url = self.url("?role=subscribe&stream=input")?;
+        let mut request =
+            Request::get(&url).header(header::HOST, host_of(&url)).body(Bytes::new()).map_err(protocol)?;
+        self.sign(&mut request)?;
+        let headers = request.headers_mut();
+        for (name, value) in [
+            (header::CONNECTION, "Upgrade"),
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+            (header::SEC_WEBSOCKET_KEY, &generate_key()),
+            (header::USER_AGENT, USER_AGENT),
+        ] {
+            headers.insert(name, value.parse().map_err(protocol)?);
+        }
+        let stream = self.connect(&url).await?;
+        // One byte over the frame limit must still be read, so that the frame is refused and not the socket.
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(4 * MAX_FRAME_BYTES))
+            .max_frame_size(Some(4 * MAX_FRAME_BYTES));
+        let request = request.map(drop);
+        match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+            Ok((socket, _answer)) => Ok(socket),
+            Err(tungstenite::Error::Http(answer)) => {
+                let status = answer.status().as_u16();
+                let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
+                Err(GatewayError::Refused { status, body })
+            }
+            Err(error) => Err(self.unreachable(chain(&error))),
+        }
+    }
+
+    async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, GatewayError> {
+        let secure = url.scheme_str() == Some("https");
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let tcp = TcpStream::connect((host, port)).await.map_err(|error| self.unreachable(chain(&error)))?;
+        // Acknowledgements are small and wanted at once; without this they wait for more to come.
+        tcp.set_nodelay(true).map_err(|error| self.unreachable(chain(&error)))?;
+        if !secure {
+            return Ok(Box::new(tcp));
+        }
+        let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(protocol)?;
+        let tls = tokio_rustls::TlsConnector::from(self.client.tls())
+            .connect(name, tcp)
+            .await
+            .map_err(|error| self.unreachable(chain(&error)))?;
+        Ok(Box::new(tls))
+    }
+
+    /// Reads and writes until the channel ends; returns why it did.
+    async fn converse(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
+        let (sender, mut outgoing) = mpsc::unbounded_channel();
+        self.link.gateway_opened(sender);
+        self.outbox.gateway_opened();
+        let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut deadline = Instant::now() + FIRST_DEADLINE;
+        loop {
+            let written = tokio::select! {
+                message = socket.next() => match message {
+                    Some(Ok(Message::Binary(bytes))) => { self.take(&bytes); Ok(()) }
+                    Some(Ok(Message::Text(text))) => { self.take(text.as_bytes()); Ok(()) }
+                    Some(Ok(Message::Pong(_))) => { deadline = Instant::now() + PONG_DEADLINE; Ok(()) }
+                    Some(Ok(Message::Close(_))) | None => return "closed by the service".to_owned(),
+                    Some(Ok(_)) => Ok(()),
+                    Some(Err(error)) => return chain(&error),
+                },
+                Some(message) = outgoing.recv() => write(&mut socket, message).await,
+                _ = ping.tick() => write(&mut socket, Message::Ping(Bytes::from_static(b"keepalive"))).await,
+                () = tokio::time::sleep_until(deadline) => {
+                    return "the service does not answer pings".to_owned();
+                }
+            };
+            if let Err(reason) = written {
+                return reason;
+            }
+        }
+    }
+
+    /// One message of the service. A bad one is said and dropped; the channel stays open.
+    fn take(&self, bytes: &[u8]) {
+        let frame = match Frame::decode(bytes) {
+            Ok(frame) => frame,
+            Err(error) => return tracing::warn!(%error, bytes = bytes.len(), "dropping a message that is no frame"),
+        };
+        match frame.message_type.as_str() {
+            "agent_job" => self.take_job(&frame),
+            "agent_job_reply_ack" => match serde_json::from_slice::<ReplyAck>(&frame.payload) {
+                Ok(ack) => self.outbox.acknowledged(ack.acknowledged_message_id),
+                Err(error) => tracing::warn!(%error, "dropping a reply acknowledgement that cannot be read"),
+            },
+            other => tracing::debug!(message_type = other, "dropping a message of a kind that is not ours"),
+        }
+    }
+
+    fn take_job(&self, frame: &Frame) {
+        let payload = match serde_json::from_slice::<AgentJob>(&frame.payload) {
+            Ok(payload) => payload,
+            Err(error) => {
+                tracing::warn!(%error, "refusing a job that cannot be read");
+                return self.acknowledge(frame, "", AckCode::AgentJobMessageParseError);
+            }
+        };
+        let id = match JobId::try_from(payload.job_id.clone()) {
+            Ok(id) => id,
+            Err(error) => {
+                tracing::warn!(%error, "refusing a job");
+                return self.acknowledge(frame, &payload.job_id, AckCode::AgentJobMessageParseError);
+            }
+        };
+        let topic = Topic::of(&payload.topic).unwrap_or(Topic::Send);
+        let delivery = Delivery { id, topic: payload.topic, content: payload.content };
+        let verdict = self.inbox.offer(&delivery, Origin::Gateway);
+        self.acknowledge(frame, delivery.id.as_str(), AckCode::from(&verdict));
+        match verdict {
+            Verdict::Accepted { first } => {
+                // Sent once and not kept, as the stock agent does: the step replies say more.
+                let reply = Reply::new(&delivery.id, topic, first, Origin::Gateway);
+                send_frame(&self.link, &reply.frame(super::now_ms()));
+                self.inbox.start(&delivery.id);
+            }
+            Verdict::Unreadable { reply } => {
+                self.outbox.push(Reply::new(&delivery.id, Topic::Send, reply, Origin::Gateway));
+            }
+            Verdict::Duplicate | Verdict::Full | Verdict::Closing => {}
+        }
+    }
+
+    fn acknowledge(&self, frame: &Frame, job: &str, code: AckCode) {
+        let payload = json!({
+            "jobId": job,
+            "acknowledgedMessageId": frame.id.to_string(),
+            "createdDate": crate::report::reply::iso8601(UNIX_EPOCH + Duration::from_millis(frame.created_ms)),
+            "statusCode": code.code(),
+            "errorMessage": code.name(),
+        });
+        let ack = Frame::new("agent_job_ack", Uuid::new_v4(), super::now_ms(), payload.to_string().into_bytes());
+        send_frame(&self.link, &ack);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentJob {
+    content: String,
+    job_id: String,
+    topic: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplyAck {
+    acknowledged_message_id: Uuid,
+}
+
+/// A plain or a TLS connection.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// Puts a frame on the control channel's way out, if it is open.
+pub(super) fn send_frame(link: &Link, frame: &Frame) -> bool {
+    match frame.encode() {
+        Ok(bytes) => link.send(Message::binary(bytes)),
+        Err(error) => {
+            tracing::error!(%error, message_type = frame.message_type, "cannot encode a frame");
+            false
+        }
+    }
+}
+
+async fn write(socket: &mut WebSocketStream<Box<dyn Stream>>, message: Message) -> Result<(), String> {
+    match tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err(format!("nothing could be written for {} s", WRITE_TIMEOUT.as_secs())),
+    }
+}
+
+fn protocol(error: impl std::error::Error) -> GatewayError {
+    GatewayError::Protocol(chain(&error))
+}
+
+/// The `TokenValue` of CreateControlChannel's answer, under whatever root element and namespace.
+fn token_of(xml: &str) -> Result<String, GatewayError> {
+    let document = roxmltree::Document::parse(xml).map_err(protocol)?;
+    document
+        .descendants()
+        .find(|node| node.tag_name().name() == "TokenValue")
+        .and_then(|node| node.text())
+        .map(|text| text.trim().to_owned())
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| GatewayError::Protocol("CreateControlChannel's answer has no TokenValue".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_under_any_root() {
+        for xml in [
+            "<CreateControlChannelResponse xmlns=\"urn:x\"><TokenValue>T+/=</TokenValue>\
+             <MessageSchemaVersion>1.0</MessageSchemaVersion></CreateControlChannelResponse>",
+            "<a:R xmlns:a=\"urn:y\"><a:TokenValue>\n T+/= </a:TokenValue></a:R>",
+        ] {
+            assert_eq!(token_of(xml).unwrap(), "T+/=");
+        }
+        for xml in ["", "{}", "<R/>", "<R><TokenValue/></R>"] {
+            assert!(token_of(xml).is_err(), "{xml}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `taskfault doctor`: what will work in this task and what will not, and why.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::status::DEFAULT_STATE_DIR;
+use crate::fault;
+use crate::task::Task;
+use crate::task::capabilities::{Capabilities, PidNamespace};
+use crate::task::limits::CpuLimits;
+
+/// How long the metadata endpoint may take for each step.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Options of `taskfault doctor`.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// State folder of the sidecar
+    #[arg(long, default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+    /// Address of the task metadata
+    #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", hide_env_values = true)]
+    metadata_uri: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Good,
+    /// Something will not work, and the words say what.
+    Warning,
+    /// cpu-stress will not work.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    name: &'static str,
+    verdict: Verdict,
+    words: String,
+}
+
+impl Finding {
+    fn new(name: &'static str, good: bool, words: impl Into<String>) -> Self {
+        Finding { name, verdict: if good { Verdict::Good } else { Verdict::Warning }, words: words.into() }
+    }
+}
+
+/// Looks and tells. Code 0 if cpu-stress would work here, 1 if not.
+pub fn run(args: &DoctorArgs) -> ExitCode {
+    let limits = CpuLimits::read(&Task::default());
+    let mut findings = vec![threads(), cpu(&limits)];
+    findings.extend(allowed(&Capabilities::read()));
+    findings.push(metadata(args.metadata_uri.as_deref()));
+    findings.push(state_dir(&args.state_dir));
+    let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+    if args.json {
+        println!("{:#}", json(&findings, &limits, works));
+    } else {
+        print!("{}", describe(&findings, works));
+    }
+    if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn json(findings: &[Finding], limits: &CpuLimits, works: bool) -> serde_json::Value {
+    let faults: Vec<_> = fault::ALL
+        .iter()
+        .map(|spec| serde_json::json!({ "name": spec.name, "works": spec.available && works, "available": spec.available }))
+        .collect();
+    serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": faults })
+}
+
+fn describe(findings: &[Finding], works: bool) -> String {
+    let mut text = String::from("This task\n");
+    for finding in findings {
+        let mark = match finding.verdict {
+            Verdict::Good => "ok",
+            Verdict::Warning => "--",
+            Verdict::Bad => "!!",
+        };
+        let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.words);
+    }
+    text.push_str("Faults\n");
+    for spec in fault::ALL {
+        let (mark, words) = match (spec.available, works) {
+            (true, true) => ("ok", "will work here"),
+            (true, false) => ("!!", "will not work here, see above"),
+            (false, _) => ("--", "not in this version yet"),
+        };
+        let _ = writeln!(text, "  {mark} {:<23} {words}", spec.name);
+    }
+    text
+}
+
+/// Whether a load can be started: by starting one that burns nothing and taking it back.
+fn threads() -> Finding {
+    use crate::effect::load::{CpuLoad, LoadPlan};
+    let plan = LoadPlan { threads: 1, share: 0.0, duration: Duration::from_secs(1) };
+    let outcome = CpuLoad::start(plan).map(CpuLoad::stop).map(|report| report.failure);
+    match outcome {
+        Ok(None) => Finding::new("threads", true, "a worker thread starts and reads its CPU clock"),
+        Ok(Some(error)) | Err(error) => {
+            Finding { name: "threads", verdict: Verdict::Bad, words: error.to_string() }
+        }
+    }
+}
+
+fn cpu(limits: &CpuLimits) -> Finding {
+    let most = limits.all_cores();
+    let quota = match &limits.cgroup {
+        Some(limit) => format!("cgroup quota {:.2} ({})", limit.cpus, limit.source),
+        None => "no cgroup quota".into(),
+    };
+    let words =
+        format!("{} usable, {quota}: 'all cores' means {:.2} ({})", limits.affinity, most.cpus, most.source);
+    Finding::new("CPUs", true, words)
+}
+
+fn allowed(found: &Capabilities) -> Vec<Finding> {
+    let without = |has: bool, words: &str| if has { "effective".to_string() } else { words.to_string() };
+    let shell = match &found.shell {
+        Some(shell) => format!("{}, for script steps of other documents", shell.display()),
+        None => "none: script steps of other documents will fail, AWSFIS documents do not need one".into(),
+    };
+    let namespace = match found.pid_namespace {
+        Some(PidNamespace::Shared) => "shared: processes of other containers can be seen",
+        Some(PidNamespace::Private) => "not shared: faults on processes will need pidMode task",
+        None => "could not be told: /proc is not readable",
+    };
+    vec![
+        Finding::new(
+            "NET_ADMIN",
+            found.net_admin,
+            without(
+                found.net_admin,
+                "missing: network faults will need it, or the ECS agent's fault endpoints",
+            ),
+        ),
+        Finding::new(
+            "SYS_PTRACE",
+            found.sys_ptrace,
+            without(found.sys_ptrace, "missing: only needed for processes of other users"),
+        ),
+        Finding::new(
+            "KILL",
+            found.kill,
+            without(found.kill, "missing: processes of other users cannot be signalled"),
+        ),
+        Finding::new("shell", found.shell.is_some(), shell),
+        Finding::new("PID namespace", found.pid_namespace == Some(PidNamespace::Shared), namespace),
+    ]
+}
+
+fn metadata(uri: Option<&str>) -> Finding {
+    let name = "task metadata";
+    let Some(uri) = uri else {
+        let words = "ECS_CONTAINER_METADATA_URI_V4 is not set: not in an ECS task, no task CPU limit known";
+        return Finding::new(name, false, words);
+    };
+    match answer(uri) {
+        Ok(line) if line.contains(" 200 ") => Finding::new(name, true, format!("{uri}/task answers")),
+        Ok(line) => Finding::new(name, false, format!("{uri}/task answers {:?}", line.trim_end())),
+        Err(error) => Finding::new(name, false, format!("{uri}/task could not be reached: {error}")),
+    }
+}
+
+/// The status line of `GET {uri}/task`. By hand, because one line is all that is wanted of a link-local
+/// plain-http address.
+fn answer(uri: &str) -> std::io::Result<String> {
+    let other = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_string());
+    let parsed: http::Uri =
+        format!("{}/task", uri.trim_end_matches('/')).parse().map_err(|_| other("not an address"))?;
+    if parsed.scheme_str() != Some("http") {
+        return Err(other("not an http:// address"));
+    }
+    let host = parsed.host().ok_or_else(|| other("no host in it"))?;
+    let port = parsed.port_u16().unwrap_or(80);
+    let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| other("the host has no address"))?;
+    let mut stream = TcpStream::connect_timeout(&address, METADATA_TIMEOUT)?;
+    stream.set_read_timeout(Some(METADATA_TIMEOUT))?;
+    write!(stream, "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n", parsed.path())?;
+    let mut start = Vec::new();
+    // The status line is short; the rest of the answer is not wanted.
+    stream.take(256).read_to_end(&mut start)?;
+    Ok(String::from_utf8_lossy(&start).lines().next().unwrap_or_default().to_string())
+}
+
+/// Whether a file can be made in the state folder, or the folder itself: by doing it and taking it back.
+fn state_dir(folder: &Path) -> Finding {
+    let name = "state folder";
+    match probe(folder) {
+        Ok(()) => Finding::new(name, true, format!("{} is writable", folder.display())),
+        Err(error) => Finding::new(name, false, format!("{} is not writable: {error}", folder.display())),
+    }
+}
+
+/// Makes a file without a name in `folder`, or in the nearest folder above that exists: nothing stays.
+fn probe(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let nearest = folder.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
+    let open = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(nearest);
+    match open {
+        // A file system without unnamed files (some overlays) still says whether it may be written to.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            nix::unistd::access(nearest, nix::unistd::AccessFlags::W_OK).map_err(Into::into)
+        }
+        other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufRead;
+    use std::net::TcpListener;
+
+    /// A metadata endpoint that answers one request with `status` and gives its request line.
+    fn endpoint(status: &'static str) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/v4/c/s/t", listener.local_addr().unwrap());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
+            lines.read_line(&mut request).unwrap();
+            let mut rest = String::new();
+            while lines.read_line(&mut rest).unwrap() > 2 {
+                rest.clear();
+            }
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
+            request
+        });
+        (uri, served)
+    }
+
+    #[test]
+    fn metadata_that_answers_is_good() {
+        let (uri, served) = endpoint("200 OK");
+        assert_eq!(metadata(Some(&uri)).verdict, Verdict::Good);
+        assert_eq!(served.join().unwrap(), "GET /v4/c/s/t/task HTTP/1.1\r\n");
+    }
+
+    #[test]
+    fn metadata_that_refuses_or_is_not_there_is_said() {
+        let (uri, served) = endpoint("404 Not Found");
+        let finding = metadata(Some(&uri));
+        served.join().unwrap();
+        assert_eq!(finding.verdict, Verdict::Warning);
+        assert!(finding.words.contains("404 Not Found"), "{}", finding.words);
+        for (uri, why) in [("ftp://x", "not an http:// address"), ("no blanks allowed", "not an address")] {
+            assert!(metadata(Some(uri)).words.contains(why), "{uri}: {}", metadata(Some(uri)).words);
+        }
+        assert!(metadata(None).words.contains("is not set"));
+    }
+
+    #[test]
+    fn the_state_folder_is_tried_and_left_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(state_dir(folder.path()).verdict, Verdict::Good);
+        assert_eq!(state_dir(&folder.path().join("not/there/yet")).verdict, Verdict::Good);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(state_dir(Path::new("/proc")).verdict, Verdict::Warning);
+    }
+
+    #[test]
+    fn one_bad_finding_takes_the_fault_with_it() {
+        let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
+        let text = describe(&[bad], false);
+        assert!(text.contains("!! cpu-stress"), "{text}");
+        assert!(text.contains("-- network-latency         not in this version yet"), "{text}");
+    }
+
+    #[test]
+    fn a_worker_thread_starts_here() {
+        assert_eq!(threads().verdict, Verdict::Good);
+    }
+}

@@ -1,0 +1,195 @@
+//! `taskfault status`: what is live, as the sidecar wrote it down.
+//!
+//! The sidecar keeps `status.json` in its state folder, written beside and renamed into place, and removes it
+//! when it goes:
+//!
+//! ```json
+//! {"pid": 7, "instance_id": "mi-0123456789abcdef0", "channel": "ssmmessages",
+//!  "commands": [{"command_id": "…", "document": "AWSFIS-Run-CPU-Stress", "fault": "cpu-stress",
+//!                "since": "2026-11-23T06:40:00Z"}]}
+//! ```
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The file in the state folder.
+pub const STATUS_FILE: &str = "status.json";
+
+/// Where the sidecar keeps its state unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/taskfault";
+
+/// More than this is no status file of ours.
+const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+
+/// Options of `taskfault status`.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// State folder of the sidecar
+    #[arg(long, default_value = DEFAULT_STATE_DIR)]
+    state_dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a sidecar says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Process id of the sidecar, as it sees itself.
+    pub pid: u32,
+    /// The managed instance (`mi-…`).
+    pub instance_id: String,
+    pub channel: Channel,
+    /// Commands that are running.
+    pub commands: Vec<LiveCommand>,
+}
+
+/// The channel that commands come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// The websocket control channel.
+    SsmMessages,
+    /// The long poll.
+    Ec2Messages,
+    /// Neither is connected.
+    None,
+}
+
+impl Channel {
+    fn name(self) -> &'static str {
+        match self {
+            Channel::SsmMessages => "ssmmessages",
+            Channel::Ec2Messages => "ec2messages",
+            Channel::None => "none",
+        }
+    }
+}
+
+/// One running command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveCommand {
+    pub command_id: String,
+    pub document: String,
+    /// The fault it performs, as FIS names it; None for other documents.
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// RFC 3339, UTC.
+    pub since: String,
+}
+
+/// Why the status could not be told.
+#[derive(Debug, Error)]
+enum StatusError {
+    #[error("could not read {0}: {1}")]
+    Read(PathBuf, io::Error),
+    #[error("{0} is not a status file of taskfault: {1}")]
+    Form(PathBuf, String),
+}
+
+/// Prints what is live. Code 0 also when no sidecar is running: that is an answer.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    let status = match read(&args.state_dir) {
+        Ok(status) => status.filter(|status| is_alive(status.pid)),
+        Err(error) => {
+            eprintln!("taskfault status: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if args.json {
+        println!("{:#}", serde_json::json!({ "sidecar": status }));
+    } else {
+        print!("{}", describe(status.as_ref(), &args.state_dir));
+    }
+    ExitCode::SUCCESS
+}
+
+/// The status in `state_dir`; None if there is no such file.
+fn read(state_dir: &Path) -> Result<Option<Status>, StatusError> {
+    let file = state_dir.join(STATUS_FILE);
+    match fs::metadata(&file) {
+        Ok(metadata) if metadata.len() > MAX_STATUS_BYTES => {
+            return Err(StatusError::Form(file, format!("it has {} bytes", metadata.len())));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StatusError::Read(file, error)),
+    }
+    let text = fs::read(&file).map_err(|error| StatusError::Read(file.clone(), error))?;
+    serde_json::from_slice(&text).map(Some).map_err(|error| StatusError::Form(file, error.to_string()))
+}
+
+/// Whether there is such a process. A sidecar that was killed leaves its file behind.
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+fn describe(status: Option<&Status>, state_dir: &Path) -> String {
+    let Some(status) = status else {
+        return format!("no sidecar is running here (state folder {})\n", state_dir.display());
+    };
+    let mut text = format!(
+        "sidecar {} runs as process {}, channel {}\n",
+        status.instance_id,
+        status.pid,
+        status.channel.name()
+    );
+    if status.commands.is_empty() {
+        text.push_str("no command is running\n");
+    }
+    for command in &status.commands {
+        let fault = command.fault.as_deref().unwrap_or("no fault");
+        let _ =
+            writeln!(text, "{} {} ({fault}) since {}", command.command_id, command.document, command.since);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"{"pid": 7, "instance_id": "mi-0123456789abcdef0", "channel": "ssmmessages",
+        "commands": [{"command_id": "c1", "document": "AWSFIS-Run-CPU-Stress", "fault": "cpu-stress",
+        "since": "2026-11-23T06:40:00Z"}]}"#;
+
+    #[test]
+    fn a_status_file_is_told_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(STATUS_FILE), TEXT).unwrap();
+        let status = read(folder.path()).unwrap().unwrap();
+        assert_eq!(
+            describe(Some(&status), folder.path()),
+            "sidecar mi-0123456789abcdef0 runs as process 7, channel ssmmessages\n\
+             c1 AWSFIS-Run-CPU-Stress (cpu-stress) since 2026-11-23T06:40:00Z\n"
+        );
+        let again: Status = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
+        assert_eq!(again, status);
+    }
+
+    #[test]
+    fn no_file_means_no_sidecar() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap().is_none());
+        assert!(describe(None, folder.path()).starts_with("no sidecar is running here"));
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_an_error_not_a_guess() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["", "{}", "[1]", "\u{0}", r#"{"pid": "seven"}"#] {
+            fs::write(folder.path().join(STATUS_FILE), text).unwrap();
+            assert!(matches!(read(folder.path()), Err(StatusError::Form(..))), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_process_is_alive() {
+        assert!(is_alive(std::process::id()));
+    }
+}

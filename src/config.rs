@@ -1,0 +1,121 @@
+//! What the sidecar is told by its arguments and its environment, read once and checked before anything starts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::aws::credentials::{Source, SourceError};
+use crate::aws::http::CA_BUNDLE_VARIABLE;
+use crate::task::metadata::{METADATA_VARIABLE, MetadataError};
+
+/// The name of the role that the instance gets; set in the task definition. The same name as in AWS's script.
+pub const ROLE_VARIABLE: &str = "MANAGED_INSTANCE_ROLE_NAME";
+/// Where the stock agent keeps its state, and where scripts look for the `registration` file.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";
+/// CreateActivation takes no longer role name.
+const ROLE_NAME_MAX: usize = 64;
+
+/// Everything the sidecar is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub role_name: String,
+    /// `http://169.254.170.2/v4/<id>`.
+    pub metadata_uri: String,
+    pub credentials: Source,
+    pub state_dir: PathBuf,
+    pub ca_bundle: Option<PathBuf>,
+    /// The whole environment: shell steps inherit it, endpoints are looked up in it.
+    pub environment: BTreeMap<OsString, OsString>,
+}
+
+/// A setting that is missing or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "{ROLE_VARIABLE} is not set: give the container this environment variable with the name (not the ARN) of \
+         the role that Systems Manager gives to the managed instance"
+    )]
+    NoRole,
+    #[error(
+        "{ROLE_VARIABLE}={0:?} is not a role name: at most {ROLE_NAME_MAX} letters, digits and +=,.@_/-, and not an ARN"
+    )]
+    Role(String),
+    #[error(transparent)]
+    Credentials(#[from] SourceError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+impl Config {
+    /// Reads the settings from `environment`.
+    ///
+    /// # Errors
+    /// The first thing that is missing or wrong, with what to do about it.
+    pub fn read(
+        state_dir: PathBuf,
+        environment: BTreeMap<OsString, OsString>,
+    ) -> Result<Config, ConfigError> {
+        let get = |name: &str| variable(&environment, name);
+        let role_name = get(ROLE_VARIABLE).ok_or(ConfigError::NoRole)?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b);
+        if role_name.len() > ROLE_NAME_MAX || !role_name.bytes().all(allowed) {
+            return Err(ConfigError::Role(role_name));
+        }
+        let metadata_uri = get(METADATA_VARIABLE).ok_or(MetadataError::NotSet)?;
+        Ok(Config {
+            role_name,
+            metadata_uri,
+            credentials: Source::find(get)?,
+            state_dir,
+            ca_bundle: get(CA_BUNDLE_VARIABLE).map(PathBuf::from),
+            environment,
+        })
+    }
+
+    /// A variable of the environment; one that is empty or not UTF-8 counts as not set.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        variable(&self.environment, name)
+    }
+}
+
+fn variable(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<String> {
+    let value = environment.get(std::ffi::OsStr::new(name))?.to_str()?;
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment =
+            variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        Config::read(PathBuf::from("/nowhere"), environment)
+    }
+
+    const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "B")];
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = read(&[]).unwrap_err().to_string();
+        assert!(error.starts_with("MANAGED_INSTANCE_ROLE_NAME is not set"), "{error}");
+        let error = read(&[(ROLE_VARIABLE, "role")]).unwrap_err().to_string();
+        assert!(error.starts_with("ECS_CONTAINER_METADATA_URI_V4 is not set"), "{error}");
+        let error = read(&[(ROLE_VARIABLE, "role"), (METADATA_VARIABLE, "http://x/v4/y")]).unwrap_err().to_string();
+        assert!(error.contains("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), "{error}");
+    }
+
+    #[test]
+    fn a_role_arn_is_not_a_role_name() {
+        let error = read(&[(ROLE_VARIABLE, "arn:aws:iam::123456789012:role/x")]).unwrap_err();
+        assert!(matches!(error, ConfigError::Role(_)));
+    }
+
+    #[test]
+    fn a_whole_environment_is_taken() {
+        let mut variables = vec![(ROLE_VARIABLE, "service-role/Name"), (METADATA_VARIABLE, "http://x/v4/y")];
+        variables.extend(KEYS);
+        let config = read(&variables).unwrap();
+        assert_eq!((config.role_name.as_str(), config.metadata_uri.as_str()), ("service-role/Name", "http://x/v4/y"));
+    }
+}

@@ -1,0 +1,342 @@
+//! The `AWSFIS-Run-*` documents, known by name: parameters in, a fault out. Pure.
+//!
+//! Their text is never read. What is fixed here is what their users count on: the names, defaults, patterns
+//! and ranges of the parameters, the two steps, the exit codes. To add one: a file beside `cpu_stress` and a
+//! line in [`DOCUMENTS`].
+
+mod cpu_stress;
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::parameters::{go_text, wrong};
+use super::pattern::Pattern;
+use super::precondition::RUN_SHELL_SCRIPT;
+use super::{OnFailure, ParseError, Plan, Step, Work};
+use crate::fault::Fault;
+
+/// The documents that taskfault performs itself, in alphabetical order.
+pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
+
+/// The names of all of them begin so; nothing with such a name is ever run as a script.
+const PREFIX: &str = "AWSFIS-Run-";
+
+/// How long a fault may last, in seconds, in every document.
+pub const DURATION_SECONDS: RangeInclusive<u64> = 1..=43_200;
+
+/// One document.
+#[derive(Debug)]
+pub struct Document {
+    pub name: &'static str,
+    /// Besides `DurationSeconds` and `InstallDependencies`, which all have.
+    pub parameters: &'static [Parameter],
+    /// The fault that the parameters ask for, or what is wrong with them, in words.
+    fault: fn(&Arguments) -> Result<Fault, String>,
+}
+
+/// One parameter; its values are texts.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    pub name: &'static str,
+    /// None: the caller has to give it.
+    pub default: Option<&'static str>,
+    /// What the document's `allowedPattern` takes. A value that breaks it is refused before anything runs.
+    pub pattern: &'static str,
+}
+
+const DIGITS: &str = "^[0-9]+$";
+/// 0 to 100 without leading zeros.
+const PERCENT_FROM_0: &str = "^(100|[1-9]?[0-9])$";
+
+const DURATION: Parameter = Parameter { name: "DurationSeconds", default: None, pattern: DIGITS };
+/// True or False. There is nothing to install either way.
+const INSTALL: Parameter =
+    Parameter { name: "InstallDependencies", default: Some("True"), pattern: "^(True|False)$" };
+
+impl Document {
+    fn all_parameters(&self) -> impl Iterator<Item = &Parameter> {
+        [&DURATION, &INSTALL].into_iter().chain(self.parameters)
+    }
+
+    fn work(&self, arguments: &Arguments) -> Work {
+        let fault = arguments
+            .number(DURATION.name, "seconds", DURATION_SECONDS)
+            .and_then(|seconds| Ok((Duration::from_secs(seconds), (self.fault)(arguments)?)));
+        match fault {
+            Ok((duration, fault)) => Work::Fault { fault, duration },
+            Err(reason) => Work::Fail(format!("{}: {reason}. Nothing was started.\n", self.name)),
+        }
+    }
+}
+
+/// The values of one document's parameters; every one has its pattern.
+#[derive(Debug)]
+struct Arguments(Vec<(&'static str, String)>);
+
+impl Arguments {
+    fn read(document: &Document, supplied: &Map<String, Value>) -> Result<Arguments, ParseError> {
+        let known: Vec<_> = document.all_parameters().map(|parameter| parameter.name).collect();
+        if let Some(name) = supplied.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(ParseError::UnknownParameter {
+                document: document.name.to_owned(),
+                name: name.chars().take(200).collect(),
+                known: known.join(", "),
+            });
+        }
+        let (mut values, mut findings) = (Vec::new(), Vec::new());
+        for parameter in document.all_parameters() {
+            match value_of(parameter, supplied.get(parameter.name)) {
+                Ok(value) => values.push((parameter.name, value)),
+                Err(reason) => findings.push(wrong(parameter.name, &reason)),
+            }
+        }
+        if findings.is_empty() { Ok(Arguments(values)) } else { Err(ParseError::Parameters(findings)) }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// A whole number in `range`, or the parameter, its value and the range in words.
+    fn number(&self, name: &str, unit: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+        let text = self.text(name);
+        // A number too long for the type is out of every range.
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            format!("{name} is {shown}, accepted are {} to {} {unit}", range.start(), range.end())
+        })
+    }
+}
+
+/// The one text of a parameter: a string, a number, or a list of one of them, as the service may send it.
+fn value_of(parameter: &Parameter, supplied: Option<&Value>) -> Result<String, String> {
+    let single = match supplied {
+        Some(Value::Array(items)) if items.len() == 1 => items.first(),
+        other => other,
+    };
+    let text = match (single, parameter.default) {
+        (Some(value @ (Value::String(_) | Value::Number(_))), _) => go_text(value),
+        (None, Some(default)) => default.to_owned(),
+        (other, _) => {
+            let shown =
+                other.map_or("<nil>".to_owned(), |value| value.to_string().chars().take(200).collect());
+            return Err(format!("invalid parameter type String with parameter value {shown}"));
+        }
+    };
+    let pattern = Pattern::compile(parameter.pattern)?;
+    if pattern.matches(&text) {
+        return Ok(text);
+    }
+    let shown: String = text.chars().take(200).collect();
+    Err(format!("parameter value /{shown}/ does not match the allowed pattern /{}/", parameter.pattern))
+}
+
+/// The plain name, if `document_name` is an AWSFIS document: by name or by ARN
+/// (`arn:aws:ssm:REGION:[ACCOUNT]:document/NAME`), with or without a version.
+pub fn known_name(document_name: &str) -> Option<&str> {
+    let name = match document_name.split_once(":document/") {
+        Some((arn, name)) => {
+            let mut parts = arn.split(':');
+            let arn = parts.next() == Some("arn")
+                && parts.next().is_some_and(|partition| partition.starts_with("aws"))
+                && parts.next() == Some("ssm");
+            arn.then_some(name)?
+        }
+        None => document_name,
+    };
+    let name = name.split_once(':').map_or(name, |(name, _version)| name);
+    name.starts_with(PREFIX).then_some(name)
+}
+
+/// The two steps of the document called `name`.
+///
+/// # Errors
+/// A parameter that is unknown, missing, or breaks its pattern. A value that has its pattern but not its range
+/// is no error here: the document starts, its second step fails with code 1, as the real script does.
+pub fn plan(name: &str, supplied: &Map<String, Value>) -> Result<Plan, ParseError> {
+    let document = DOCUMENTS.iter().find(|document| document.name == name);
+    let work = match document {
+        Some(document) => document.work(&Arguments::read(document, supplied)?),
+        None => Work::Fail(not_yet(name)),
+    };
+    let dependencies = "Nothing to install: taskfault performs this fault itself.\n".to_owned();
+    let install = step("InstallDependencies", Work::Note(dependencies), OnFailure::Exit);
+    Ok(Plan { steps: vec![install, step("FaultInjection", work, OnFailure::Continue)] })
+}
+
+fn not_yet(name: &str) -> String {
+    let known: Vec<_> = DOCUMENTS.iter().map(|document| document.name).collect();
+    format!(
+        "{name}: this version of taskfault ({}) cannot perform this document yet; it performs {}. \
+         Nothing was started.\n",
+        env!("CARGO_PKG_VERSION"),
+        known.join(", ")
+    )
+}
+
+fn step(name: &str, work: Work, on_failure: OnFailure) -> Step {
+    Step {
+        name: name.to_owned(),
+        action: RUN_SHELL_SCRIPT.to_owned(),
+        work,
+        on_failure,
+        exit_on_success: false,
+        finally: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fault::cpu_stress::CpuStress;
+
+    const CPU: &str = "AWSFIS-Run-CPU-Stress";
+
+    fn plan_cpu(parameters: Value) -> Result<Plan, ParseError> {
+        let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+        plan(CPU, &parameters)
+    }
+
+    fn work(parameters: Value) -> Work {
+        let steps = plan_cpu(parameters).unwrap().steps;
+        assert_eq!(steps.len(), 2);
+        steps[1].work.clone()
+    }
+
+    fn stress(workers: u32, percent: u8, seconds: u64) -> Work {
+        let fault = Fault::CpuStress(CpuStress { workers, percent });
+        Work::Fault { fault, duration: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn documents_are_known_by_name_and_by_arn() {
+        for name in [
+            CPU,
+            "arn:aws:ssm:eu-west-1::document/AWSFIS-Run-CPU-Stress",
+            "arn:aws:ssm:eu-west-1:123456789012:document/AWSFIS-Run-CPU-Stress",
+            "arn:aws-cn:ssm:cn-north-1::document/AWSFIS-Run-CPU-Stress:3",
+            "AWSFIS-Run-CPU-Stress:$DEFAULT",
+        ] {
+            assert_eq!(known_name(name), Some(CPU), "{name}");
+        }
+        for name in [
+            "AWS-RunShellScript",
+            "",
+            "my-AWSFIS-Run-CPU-Stress",
+            "arn:aws:s3:::document/AWSFIS-Run-CPU-Stress",
+            "x:document/AWSFIS-Run-CPU-Stress",
+        ] {
+            assert_eq!(known_name(name), None, "{name}");
+        }
+    }
+
+    /// FIS sheet §2.2: defaults, and the forms in which a value may come.
+    #[test]
+    fn values_are_texts_numbers_or_lists_of_one() {
+        assert_eq!(work(json!({"DurationSeconds": "20"})), stress(0, 100, 20));
+        assert_eq!(
+            work(
+                json!({"DurationSeconds": ["20"], "CPU": "1", "LoadPercent": 60, "InstallDependencies": ["False"]})
+            ),
+            stress(1, 60, 20)
+        );
+        assert_eq!(work(json!({"DurationSeconds": 43_200, "LoadPercent": "0"})), stress(0, 0, 43_200));
+    }
+
+    #[test]
+    fn both_steps_are_reported_and_nothing_is_installed() {
+        for install in ["True", "False"] {
+            let parameters = json!({"DurationSeconds": "1", "InstallDependencies": install});
+            let steps = plan_cpu(parameters).unwrap().steps;
+            let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
+            assert_eq!(names, ["InstallDependencies", "FaultInjection"]);
+            assert!(steps.iter().all(|step| step.action == "aws:runShellScript"));
+            assert!(matches!(&steps[0].work, Work::Note(text) if text.lines().count() == 1));
+            assert_eq!(steps[0].on_failure, OnFailure::Exit);
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_fails_its_step_with_name_value_and_range() {
+        for (parameters, words) in [
+            (json!({"DurationSeconds": "0"}), "DurationSeconds is 0, accepted are 1 to 43200 seconds"),
+            (
+                json!({"DurationSeconds": "43201"}),
+                "DurationSeconds is 43201, accepted are 1 to 43200 seconds",
+            ),
+            (
+                json!({"DurationSeconds": "99999999999999999999999"}),
+                "DurationSeconds is 99999999999999999999999, accepted",
+            ),
+            (json!({"DurationSeconds": "5", "CPU": "5000"}), "CPU is 5000, accepted are 0 to 4096 workers"),
+        ] {
+            let Work::Fail(text) = work(parameters) else { panic!("accepted: {words}") };
+            assert!(text.contains(words) && text.contains("Nothing was started"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_breaks_its_pattern_is_refused_before_anything_runs() {
+        for (parameters, words) in [
+            (
+                json!({}),
+                "validating parameter /DurationSeconds/: invalid parameter type String with parameter value <nil>",
+            ),
+            (json!({"DurationSeconds": "5m"}), "value /5m/ does not match"),
+            (json!({"DurationSeconds": ""}), "value // does not match"),
+            (json!({"DurationSeconds": "5\n"}), "does not match"),
+            (json!({"DurationSeconds": -5}), "value /-5/ does not match"),
+            (json!({"DurationSeconds": 5.5}), "value /5.5/ does not match"),
+            (json!({"DurationSeconds": "٣"}), "does not match"),
+            (
+                json!({"DurationSeconds": ["1", "2"]}),
+                "invalid parameter type String with parameter value [\"1\",\"2\"]",
+            ),
+            (json!({"DurationSeconds": null}), "invalid parameter type"),
+            (
+                json!({"DurationSeconds": "5", "LoadPercent": "101"}),
+                "parameter /LoadPercent/: parameter value /101/",
+            ),
+            (json!({"DurationSeconds": "5", "LoadPercent": "007"}), "value /007/ does not match"),
+            (json!({"DurationSeconds": "5", "InstallDependencies": "true"}), "value /true/ does not match"),
+            (
+                json!({"DurationSeconds": "5", "Workers": "1"}),
+                "has no parameter \"Workers\"; it has DurationSeconds, ",
+            ),
+            (json!({"DurationSeconds": "5", "CPU": "1; reboot"}), "value /1; reboot/ does not match"),
+        ] {
+            let error = plan_cpu(parameters.clone()).unwrap_err().to_string();
+            assert!(error.contains(words), "{parameters}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_not_there_yet_says_so_and_runs_nothing() {
+        for name in ["AWSFIS-Run-Kill-Process", "AWSFIS-Run-Whatever-Comes"] {
+            let steps = plan(name, &Map::new()).unwrap().steps;
+            let Work::Fail(text) = &steps[1].work else { panic!("{name} does something") };
+            assert!(text.contains(name) && text.contains("cannot perform this document yet"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_registry_is_sound() {
+        assert!(DOCUMENTS.is_sorted_by_key(|document| document.name));
+        for document in DOCUMENTS {
+            assert_eq!(known_name(document.name), Some(document.name));
+            for parameter in document.all_parameters() {
+                let pattern = Pattern::compile(parameter.pattern).unwrap();
+                assert!(
+                    parameter.default.is_none_or(|default| pattern.matches(default)),
+                    "{}",
+                    parameter.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The calls that every AWS client has: make and delete the activation, deregister the instance.
+//!
+//! Made with aws-sdk-ssm and an explicit credential source per call: the activation with the task role, the
+//! clean-up with the managed-instance role first and the task role as a fallback.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_ssm::Client as Ssm;
+use aws_sdk_ssm::config::retry::RetryConfig;
+use aws_sdk_ssm::config::{BehaviorVersion, Region};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::types::Tag;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::aws::AwsError;
+use crate::aws::endpoint::Endpoints;
+use crate::aws::http::{Client, chain};
+
+/// FIS finds a task's instance by this tag.
+pub const TAG_TASK_ARN: &str = "ECS_TASK_ARN";
+/// FIS documentation suggests this tag for zone-wide commands.
+pub const TAG_ZONE: &str = "ECS_TASK_AVAILABILITY_ZONE";
+/// Marks the instance as an injection sidecar; scoped policies match it.
+pub const TAG_SIDECAR: &str = "FAULT_INJECTION_SIDECAR";
+
+/// How long an unused activation stays valid. Registration follows within seconds; the service's default
+/// of 24 hours would leave a usable code behind when a task dies in between.
+const ACTIVATION_LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// What `CreateActivation` gave. The code is a secret for as long as the activation lives.
+#[derive(Clone)]
+pub struct Activation {
+    pub id: String,
+    pub code: String,
+}
+
+impl std::fmt::Debug for Activation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Activation").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Systems Manager's public API with one set of credentials.
+#[derive(Debug, Clone)]
+pub struct Activations {
+    ssm: Ssm,
+    endpoint: String,
+}
+
+impl Activations {
+    pub fn new(
+        client: &Client,
+        endpoints: &Endpoints,
+        region: &str,
+        credentials: SharedCredentialsProvider,
+    ) -> Activations {
+        let endpoint = endpoints.ssm.to_string();
+        let config = aws_sdk_ssm::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .endpoint_url(&endpoint)
+            .credentials_provider(credentials)
+            .http_client(client.clone())
+            // Retries are ours (`aws::backoff`), so that one policy holds for every call of the agent.
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Activations { ssm: Ssm::from_conf(config), endpoint }
+    }
+
+    /// Makes the activation for one task: one registration, ten minutes, the three tags that FIS and its
+    /// users look for.
+    ///
+    /// # Errors
+    /// The service's; see [`AwsError`].
+    pub async fn create(&self, role: &str, task_arn: &str, zone: &str) -> Result<Activation, AwsError> {
+        let tag = |key: &str, value: &str| {
+            Tag::builder().key(key).value(value).build().map_err(|error| AwsError::Unexpected {
+                operation: "CreateActivation".into(),
+                reason: error.to_string(),
+            })
+        };
+        let answer = self
+            .ssm
+            .create_activation()
+            .iam_role(role)
+            .registration_limit(1)
+            .expiration_date((SystemTime::now() + ACTIVATION_LIFE).into())
+            .tags(tag(TAG_ZONE, zone)?)
+            .tags(tag(TAG_TASK_ARN, task_arn)?)
+            .tags(tag(TAG_SIDECAR, "true")?)
+            .send()
+            .await
+            .map_err(|error| self.error("CreateActivation", &error))?;
+        match (answer.activation_id, answer.activation_code) {
+            (Some(id), Some(code)) => Ok(Activation { id, code }),
+            _ => Err(AwsError::Unexpected {
+                operation: "CreateActivation".into(),
+                reason: "the answer has no activation id or code".into(),
+            }),
+        }
+    }
+
+    /// Deletes an activation. One that is gone already is what we wanted.
+    ///
+    /// # Errors
+    /// The service's; see [`AwsError`].
+    pub async fn delete(&self, id: &str) -> Result<(), AwsError> {
+        let result = self.ssm.delete_activation().activation_id(id).send().await;
+        match result.map_err(|error| self.error("DeleteActivation", &error)) {
+            Err(error) if matches!(error.code(), "InvalidActivation" | "InvalidActivationId") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Removes the instance. One that is gone already is what we wanted.
+    ///
+    /// # Errors
+    /// The service's; see [`AwsError`].
+    pub async fn deregister(&self, instance_id: &str) -> Result<(), AwsError> {
+        let result = self.ssm.deregister_managed_instance().instance_id(instance_id).send().await;
+        match result.map_err(|error| self.error("DeregisterManagedInstance", &error)) {
+            Err(error) if error.code() == "InvalidInstanceId" => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn error<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> AwsError
+    where
+        E: std::error::Error + ProvideErrorMetadata + 'static,
+    {
+        let operation = operation.to_owned();
+        match error {
+            SdkError::ServiceError(answer) => AwsError::Service {
+                operation,
+                code: answer.err().code().unwrap_or("UnknownError").to_owned(),
+                message: answer.err().message().unwrap_or("(no message)").to_owned(),
+                status: answer.raw().status().as_u16(),
+            },
+            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => {
+                AwsError::Unreachable { operation, endpoint: self.endpoint.clone(), reason: chain(error) }
+            }
+            _ => AwsError::Unexpected { operation, reason: chain(error) },
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The instance's RSA key: its only proof of who it is.
+//!
+//! RSA 2048; the public key travels as base64 of the PKIX DER, signatures are RSASSA-PSS with SHA-256 and a
+//! 32-byte salt. Source: amazon-ssm-agent `agent/managedInstances/auth/rsa_key.go`.
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{self, KeyPair as _};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// What RegisterManagedInstance calls this kind of key.
+pub const KEY_TYPE: &str = "Rsa";
+
+/// A key pair. Debug shows nothing of it.
+pub struct InstanceKey(KeyPair);
+
+impl std::fmt::Debug for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InstanceKey")
+    }
+}
+
+/// The crypto library refused; it says no more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("cannot generate an RSA key")]
+    Generate,
+    #[error("cannot encode the RSA key")]
+    Encode,
+    #[error("the stored RSA key is damaged")]
+    Damaged,
+    #[error("cannot sign with the RSA key")]
+    Sign,
+}
+
+impl InstanceKey {
+    /// A new key. Takes some tens to hundreds of milliseconds of CPU.
+    ///
+    /// # Errors
+    /// The library could not (no randomness).
+    pub fn generate() -> Result<InstanceKey, KeyError> {
+        KeyPair::generate(KeySize::Rsa2048).map(InstanceKey).map_err(|_| KeyError::Generate)
+    }
+
+    /// The public key as sent: base64 of the SubjectPublicKeyInfo DER, 392 characters.
+    ///
+    /// # Errors
+    /// The library could not encode it.
+    pub fn public_base64(&self) -> Result<String, KeyError> {
+        let der: PublicKeyX509Der<'_> = self.0.public_key().as_der().map_err(|_| KeyError::Encode)?;
+        Ok(STANDARD.encode(der.as_ref()))
+    }
+
+    /// The private key for [`Self::from_base64`]: base64 of the PKCS#8 DER.
+    ///
+    /// # Errors
+    /// The library could not encode it.
+    pub fn private_base64(&self) -> Result<String, KeyError> {
+        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| KeyError::Encode)?;
+        Ok(STANDARD.encode(der.as_ref()))
+    }
+
+    /// Reads back [`Self::private_base64`].
+    ///
+    /// # Errors
+    /// The text is no key.
+    pub fn from_base64(text: &str) -> Result<InstanceKey, KeyError> {
+        let der = STANDARD.decode(text).map_err(|_| KeyError::Damaged)?;
+        KeyPair::from_pkcs8(&der).map(InstanceKey).map_err(|_| KeyError::Damaged)
+    }
+
+    /// Base64 of the PSS signature over `message`, 344 characters.
+    ///
+    /// # Errors
+    /// The library could not sign.
+    pub fn sign(&self, message: &[u8]) -> Result<String, KeyError> {
+        let mut out = vec![0; self.0.public_modulus_len()];
+        self.0
+            .sign(&signature::RSA_PSS_SHA256, &SystemRandom::new(), message, &mut out)
+            .map_err(|_| KeyError::Sign)?;
+        Ok(STANDARD.encode(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_storage_and_its_signatures_verify() {
+        let key = InstanceKey::generate().unwrap();
+        let public = key.public_base64().unwrap();
+        // 294 bytes of DER; the service requires at least 392 characters.
+        assert_eq!(public.len(), 392);
+        let again = InstanceKey::from_base64(&key.private_base64().unwrap()).unwrap();
+        assert_eq!(again.public_base64().unwrap(), public);
+
+        let signed = again.sign(b"string to sign").unwrap();
+        assert_eq!(signed.len(), 344);
+        let der = STANDARD.decode(public).unwrap();
+        let verifier = signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, der);
+        let bytes = STANDARD.decode(signed).unwrap();
+        assert!(verifier.verify(b"string to sign", &bytes).is_ok());
+        assert!(verifier.verify(b"another string", &bytes).is_err());
+    }
+
+    #[test]
+    fn a_damaged_key_is_refused() {
+        for text in ["", "AAAA", "not base64!"] {
+            assert_eq!(InstanceKey::from_base64(text).unwrap_err(), KeyError::Damaged);
+        }
+    }
+}

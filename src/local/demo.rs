@@ -1,0 +1,152 @@
+//! `taskfault-local demo`: the whole conversation on this machine, with nothing but what was built.
+//!
+//! It enters namespaces of its own, starts the local AWS and one task with the sidecar, and plays the
+//! client through the real API. It succeeds only if everything it shows has happened; whatever happens,
+//! nothing is left of it.
+
+mod api;
+mod folder;
+mod meter;
+mod screen;
+mod story;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
+
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{self, SignalKind};
+
+use self::folder::Folder;
+use self::screen::Screen;
+use super::stage::{self, Namespaces, StageError};
+
+/// The arguments of `taskfault-local demo`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct DemoOptions {
+    /// Copy the logs of the sidecar and of the local AWS to this folder at the end
+    #[arg(long, value_name = "DIR")]
+    pub keep_logs: Option<PathBuf>,
+}
+
+/// What went wrong, and in which part of the story.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error("the stage: {0}")]
+    Stage(#[from] StageError),
+    #[error("{call}: {reason}")]
+    Api { call: &'static str, reason: String },
+    #[error("{what}: {source}")]
+    System { what: String, source: io::Error },
+    /// Something was not as it must be.
+    #[error("{0}")]
+    Unmet(String),
+}
+
+/// Plays the demo; the exit code is 0 only if all of it happened.
+///
+/// Must be called before the process has a second thread, so before any async runtime.
+pub fn run(options: &DemoOptions) -> ExitCode {
+    let screen = Screen::for_stdout();
+    let namespaces = match stage::enter() {
+        Ok(namespaces) => namespaces,
+        Err(refusal) => return fail(&screen, &refusal.to_string()),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&screen, &format!("starting the runtime: {error}")),
+    };
+    runtime.block_on(perform(&screen, namespaces, options))
+}
+
+async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
+    let folder = match Folder::new() {
+        Ok(folder) => folder,
+        Err(error) => return fail(screen, &format!("making a temporary folder: {error}")),
+    };
+    let interrupted = match Interruption::watch() {
+        Ok(interrupted) => interrupted,
+        Err(error) => return fail(screen, &format!("watching for Ctrl-C: {error}")),
+    };
+    let ending = tokio::select! {
+        // Dropping the story ends its tasks.
+        told = story::tell(screen, namespaces, folder.path()) => told.map_or_else(Ending::Failed, |()| Ending::Told),
+        signal = interrupted.came() => Ending::Interrupted(signal),
+    };
+    if matches!(ending, Ending::Failed(_)) {
+        show_logs(screen, folder.path());
+    }
+    let kept = options.keep_logs.as_deref().map_or(Ok(()), |directory| keep_logs(folder.path(), directory));
+    drop(folder);
+    match ending {
+        Ending::Told => match kept {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(screen, &why),
+        },
+        Ending::Failed(error) => fail(screen, &error.to_string()),
+        Ending::Interrupted(signal) => {
+            screen.failure("interrupted; everything is ended and removed");
+            // 128 and the signal's number, as shells say it.
+            ExitCode::from(128 + signal as u8)
+        }
+    }
+}
+
+/// How the performance ended.
+enum Ending {
+    Told,
+    Failed(DemoError),
+    Interrupted(Signal),
+}
+
+fn fail(screen: &Screen, why: &str) -> ExitCode {
+    screen.failure(why);
+    ExitCode::FAILURE
+}
+
+/// The signals by which a user or a terminal ends a program.
+struct Interruption {
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Interruption {
+    fn watch() -> io::Result<Interruption> {
+        Ok(Interruption {
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn came(mut self) -> Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => Signal::SIGINT,
+            _ = self.terminate.recv() => Signal::SIGTERM,
+            _ = self.hangup.recv() => Signal::SIGHUP,
+        }
+    }
+}
+
+/// How much of a log a failure shows.
+const LOG_LINES: usize = 20;
+
+fn show_logs(screen: &Screen, folder: &Path) {
+    for log in story::LOGS {
+        let Ok(text) = fs::read_to_string(folder.join(log)) else { continue };
+        let lines: Vec<&str> = text.lines().collect();
+        screen.log(log, &lines[lines.len().saturating_sub(LOG_LINES)..]);
+    }
+}
+
+fn keep_logs(folder: &Path, directory: &Path) -> Result<(), String> {
+    let copy = || -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        for log in story::LOGS.iter().filter(|log| folder.join(log).exists()) {
+            fs::copy(folder.join(log), directory.join(log))?;
+        }
+        Ok(())
+    };
+    copy().map_err(|error| format!("keeping the logs in {}: {error}", directory.display()))
+}

@@ -1,0 +1,202 @@
+//! Signature version 4, the receiving side: what was signed is built again from the request as it came.
+//!
+//! Two kinds of signature arrive: HMAC with a secret that we handed out, and RSA-PSS with the key a managed
+//! instance registered (the same string to sign, signed differently; amazon-ssm-agent
+//! `agent/managedInstances/auth/rsa_key.go` and `agent/ssm/rsaauth/v4.go`). Pure.
+
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::{hmac, signature};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::request::Parts;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::error::ApiError;
+use super::wire;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// How far a sender's clock may be off, as the services have it.
+const SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// The Authorization header of a request, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// An access key id, or the id of a managed instance.
+    pub access_key: String,
+    /// `yyyymmdd`.
+    pub date: String,
+    pub region: String,
+    pub service: String,
+    /// Lower-case, in the order given.
+    pub signed_headers: Vec<String>,
+    signature: String,
+}
+
+impl Authorization {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// `MissingAuthenticationTokenException` without one, `IncompleteSignatureException` if it is not a
+    /// signature version 4.
+    pub fn parse(parts: &Parts) -> Result<Authorization, ApiError> {
+        let text = header(parts, "authorization").ok_or_else(|| {
+            ApiError::new("MissingAuthenticationTokenException", "the request has no Authorization header")
+        })?;
+        Authorization::parse_text(text).ok_or_else(|| {
+            ApiError::new(
+                "IncompleteSignatureException",
+                format!(
+                    "the Authorization header is not {ALGORITHM} with Credential, SignedHeaders and Signature"
+                ),
+            )
+        })
+    }
+
+    fn parse_text(text: &str) -> Option<Authorization> {
+        let fields = text.strip_prefix(ALGORITHM)?;
+        let field = |name: &str| {
+            let mut all = fields.split(',').map(str::trim);
+            all.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        };
+        let mut scope = field("Credential")?.rsplitn(5, '/');
+        if scope.next() != Some("aws4_request") {
+            return None;
+        }
+        let service = scope.next()?.to_owned();
+        let region = scope.next()?.to_owned();
+        let date = scope.next()?.to_owned();
+        Some(Authorization {
+            access_key: scope.next()?.to_owned(),
+            date,
+            region,
+            service,
+            signed_headers: field("SignedHeaders")?.split(';').map(str::to_owned).collect(),
+            signature: field("Signature")?.to_owned(),
+        })
+    }
+
+    /// Checks an HMAC signature with the secret access key it should be made with.
+    ///
+    /// # Errors
+    /// `InvalidSignatureException`: another key, another request, or a date too far off.
+    pub fn verify_secret(
+        &self,
+        secret: &str,
+        parts: &Parts,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<(), ApiError> {
+        let text = self.string_to_sign(parts, body, now)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.signing_key(secret));
+        let given = wire::unhex(&self.signature).ok_or_else(mismatch)?;
+        hmac::verify(&key, text.as_bytes(), &given).map_err(|_| mismatch())
+    }
+
+    /// Checks an RSA-PSS signature (SHA-256, salt of 32 bytes) with a registered public key.
+    ///
+    /// # Errors
+    /// As [`Authorization::verify_secret`].
+    pub fn verify_key(
+        &self,
+        public_key: &[u8],
+        parts: &Parts,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<(), ApiError> {
+        let text = self.string_to_sign(parts, body, now)?;
+        let given = STANDARD.decode(&self.signature).map_err(|_| mismatch())?;
+        let key = signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, public_key);
+        key.verify(text.as_bytes(), &given).map_err(|_| mismatch())
+    }
+
+    fn signing_key(&self, secret: &str) -> Vec<u8> {
+        let start = format!("AWS4{secret}").into_bytes();
+        [self.date.as_str(), &self.region, &self.service, "aws4_request"].iter().fold(start, |key, part| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+            hmac::sign(&key, part.as_bytes()).as_ref().to_vec()
+        })
+    }
+
+    fn string_to_sign(&self, parts: &Parts, body: &[u8], now: SystemTime) -> Result<String, ApiError> {
+        let date = header(parts, "x-amz-date").ok_or_else(|| {
+            ApiError::new("IncompleteSignatureException", "the request has no X-Amz-Date header")
+        })?;
+        check_date(date, now)?;
+        if !date.starts_with(&self.date) || !self.signed_headers.iter().any(|name| name == "host") {
+            return Err(mismatch());
+        }
+        let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
+        let canonical = wire::sha256_hex(self.canonical_request(parts, body)?.as_bytes());
+        Ok(format!("{ALGORITHM}\n{date}\n{scope}\n{canonical}"))
+    }
+
+    fn canonical_request(&self, parts: &Parts, body: &[u8]) -> Result<String, ApiError> {
+        let mut headers = String::new();
+        for name in &self.signed_headers {
+            let values = parts.headers.get_all(name.as_str());
+            let values: Vec<String> = values.iter().map(canonical_value).collect();
+            if values.is_empty() {
+                return Err(mismatch());
+            }
+            headers.push_str(&format!("{name}:{}\n", values.join(",")));
+        }
+        Ok(format!(
+            "{}\n{}\n{}\n{headers}\n{}\n{}",
+            parts.method,
+            canonical_path(parts.uri.path()),
+            canonical_query(parts.uri.query().unwrap_or_default()),
+            self.signed_headers.join(";"),
+            wire::sha256_hex(body)
+        ))
+    }
+}
+
+/// A header as text, if it is there and is text.
+pub(super) fn header<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name)?.to_str().ok()
+}
+
+fn check_date(date: &str, now: SystemTime) -> Result<(), ApiError> {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let signed = time::PrimitiveDateTime::parse(date, &format).map_err(|_| mismatch())?.assume_utc();
+    let off = (OffsetDateTime::from(now) - signed).unsigned_abs();
+    if off > SKEW {
+        let message = format!("signature expired: {date} is {} s away from the time here", off.as_secs());
+        return Err(ApiError::new("InvalidSignatureException", message));
+    }
+    Ok(())
+}
+
+fn mismatch() -> ApiError {
+    ApiError::new(
+        "InvalidSignatureException",
+        "the request signature we calculated does not match the signature you provided",
+    )
+}
+
+/// Trimmed, and runs of spaces as one.
+fn canonical_value(value: &http::HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every service but S3 signs the path with each segment encoded once more than on the wire.
+fn canonical_path(path: &str) -> String {
+    path.split('/').map(|segment| encoded(segment.as_bytes())).collect::<Vec<_>>().join("/")
+}
+
+fn canonical_query(query: &str) -> String {
+    let again = |text: &str| encoded(&wire::percent_decoded(text));
+    let mut pairs: Vec<_> = wire::pairs(query).map(|(key, value)| (again(key), again(value))).collect();
+    pairs.sort();
+    pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
+}
+
+fn encoded(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(*byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    bytes.iter().map(one).collect()
+}

@@ -1,0 +1,133 @@
+//! The stage: an ECS instance made of nothing but namespaces, on which tasks run as processes.
+//!
+//! One user namespace and one network namespace hold everything, so nothing of the machine is touched and
+//! no root is needed. In them a bridge stands for the container instance's network; each [`Task`] has a
+//! pid, mount, IPC and UTS namespace and (unless it shares the stage's) a network namespace of its own,
+//! joined to the bridge by a veth pair whose inner end is called `eth0`.
+//!
+//! The kernel holds the undo: a task's first process is pid 1 of the task, and it ends when its line to
+//! the stage closes, whatever the reason; when it ends the kernel ends the rest of the task; and when the
+//! last process is gone, so are the namespaces with their interfaces. Nothing here knows about AWS.
+
+mod enter;
+mod init;
+mod link;
+mod process;
+mod refusal;
+mod task;
+mod wire;
+
+use std::io;
+use std::net::Ipv4Addr;
+
+pub use enter::{Namespaces, enter};
+pub use init::{INIT_COMMAND, InitOptions, run_init};
+pub use link::Link;
+pub use process::{CpuTime, cpu_time};
+pub use refusal::{Refusal, RefusedCall};
+pub use task::{Exit, Network, Program, Task, TaskSpec};
+
+/// Where the ECS agent answers for metadata and credentials, in every task.
+/// Source: Amazon ECS developer guide, "Task metadata endpoint version 4".
+pub const AGENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+
+/// The bridge's own address, the gateway of every task; ECS's bridge has the same one.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 172, 1);
+
+/// Length of the prefix that tasks share, in bits.
+pub const PREFIX_BITS: u8 = 22;
+
+/// The last address given to a task: 169.254.175.254.
+const LAST_TASK_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 175, 254);
+
+/// What can go wrong on a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The kernel, or a limit on it, does not let this user make namespaces.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A change of the network in the stage or in a task.
+    #[error("{what}: {source}")]
+    Netlink { what: String, source: rtnetlink::Error },
+    /// A call to the system that is no question of permission.
+    #[error("{what}: {source}")]
+    System { what: String, source: io::Error },
+    /// The task's first process said that something failed.
+    #[error("task {task}: {message}")]
+    Task { task: String, message: String },
+    /// Every address of the task network is given out.
+    #[error("no address is left for task {task}: {PREFIX_BITS} bits of prefix hold 1021 tasks")]
+    Full { task: String },
+}
+
+impl StageError {
+    fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StageError {
+        let what = what.into();
+        move |source| StageError::System { what, source }
+    }
+}
+
+/// The network of the stage, and the place where tasks are started.
+///
+/// It must be built by the process that called [`enter`], inside a tokio runtime. It ends with the process.
+#[derive(Debug)]
+pub struct Stage {
+    network: link::Netlink,
+    bridge: u32,
+    next_address: Ipv4Addr,
+}
+
+impl Stage {
+    /// Builds the stage's network: `lo` up, and the bridge with [`GATEWAY`] and [`AGENT_ADDRESS`] on it.
+    ///
+    /// # Errors
+    /// [`StageError::Netlink`] with what was tried, for instance when the kernel has no bridge module.
+    pub async fn build(namespaces: Namespaces) -> Result<Stage, StageError> {
+        // The value is the proof that this process stands in namespaces of its own.
+        let Namespaces { .. } = namespaces;
+        let network = link::Netlink::open()?;
+        network.raise_loopback().await?;
+        let bridge = network.add_bridge("ecs-bridge").await?;
+        network.add_address(bridge, GATEWAY, PREFIX_BITS).await?;
+        network.add_address(bridge, AGENT_ADDRESS, 32).await?;
+        Ok(Stage { network, bridge, next_address: next(GATEWAY) })
+    }
+
+    /// Starts a task and returns when all its programs have been started.
+    ///
+    /// # Errors
+    /// Whatever failed; nothing of the task is left then.
+    pub async fn start(&mut self, spec: TaskSpec) -> Result<Task, StageError> {
+        let address = match spec.network {
+            Network::Stage => None,
+            Network::Own => Some(self.take_address(&spec.name)?),
+        };
+        Task::start(spec, address, &self.network, self.bridge).await
+    }
+
+    fn take_address(&mut self, task: &str) -> Result<Ipv4Addr, StageError> {
+        if self.next_address > LAST_TASK_ADDRESS {
+            return Err(StageError::Full { task: task.to_owned() });
+        }
+        let address = self.next_address;
+        self.next_address = next(address);
+        Ok(address)
+    }
+}
+
+fn next(address: Ipv4Addr) -> Ipv4Addr {
+    Ipv4Addr::from_bits(address.to_bits() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_stay_in_the_shared_prefix() {
+        let prefix = |address: Ipv4Addr| address.to_bits() >> (32 - PREFIX_BITS);
+        assert_eq!(prefix(GATEWAY), prefix(LAST_TASK_ADDRESS));
+        assert_ne!(prefix(GATEWAY), prefix(AGENT_ADDRESS), "the agent is reached through the gateway");
+        assert_eq!(LAST_TASK_ADDRESS.to_bits() - GATEWAY.to_bits(), 1021);
+    }
+}

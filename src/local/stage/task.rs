@@ -1,0 +1,267 @@
+//! A task, seen from the stage: start it, know its processes, stop it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::StageError;
+use super::init::INIT_COMMAND;
+use super::link::{Link, Netlink};
+use super::process;
+use super::wire::{Event, Order, Setup};
+pub use super::wire::{Exit, Program};
+
+/// Whose network a task uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Its own, with `eth0` on the stage's bridge (ECS: `awsvpc` or `bridge`).
+    Own,
+    /// The stage's (ECS: `host`).
+    Stage,
+}
+
+/// A task to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// Its hostname too: at most 64 bytes.
+    pub name: String,
+    pub network: Network,
+    /// Started in this order. They share all namespaces of the task.
+    pub programs: Vec<Program>,
+}
+
+/// A running task. Dropping it ends every process in it, at once; [`Task::stop`] asks first.
+#[derive(Debug)]
+pub struct Task {
+    name: String,
+    address: Option<Ipv4Addr>,
+    link: Option<Link>,
+    /// Waits for the task's pid 1.
+    outer: Child,
+    /// None: closed, so the task has ended or is ending.
+    line: Option<Line>,
+    init_pid: Option<i32>,
+    pids: BTreeMap<String, i32>,
+    exits: BTreeMap<String, Exit>,
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Line {
+    events: Lines<BufReader<OwnedReadHalf>>,
+    orders: OwnedWriteHalf,
+}
+
+/// How long a dropped task may take to be gone before its outer process is killed. The kernel ends a whole
+/// pid namespace within milliseconds; only a first process that was stopped (SIGSTOP) takes longer.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Task {
+    pub(super) async fn start(
+        spec: TaskSpec,
+        address: Option<Ipv4Addr>,
+        network: &Netlink,
+        bridge: u32,
+    ) -> Result<Task, StageError> {
+        let mut task = Task::spawn(&spec, address)?;
+        task.expect_ready().await?;
+        if let Some(address) = address {
+            let [.., third, fourth] = address.octets();
+            let name = format!("veth{third}.{fourth}");
+            task.link = Some(network.add_link(&name, bridge, task.outer.id()).await?);
+        }
+        let setup = Setup { hostname: spec.name, address, programs: spec.programs };
+        task.order(&Order::Start(setup)).await?;
+        let pids = task.expect_started().await?;
+        task.look_for_pids(&pids)?;
+        Ok(task)
+    }
+
+    /// The processes without anything in them yet.
+    fn spawn(spec: &TaskSpec, address: Option<Ipv4Addr>) -> Result<Task, StageError> {
+        let what = format!("starting task {}", spec.name);
+        let (ours, theirs) = UnixStream::pair().map_err(StageError::system(&what))?;
+        let mut command = Command::new("/proc/self/exe");
+        // The same program under the same name, even if its file has been replaced since.
+        command.arg0(std::env::args_os().next().unwrap_or_default());
+        command.arg(INIT_COMMAND).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+        if spec.network == Network::Stage {
+            command.arg("--share-network");
+        }
+        // A group of its own: Ctrl-C on the terminal is for the stage, which then stops its tasks in order.
+        let outer = command.process_group(0).spawn().map_err(StageError::system(&what))?;
+        let line = Line::over(ours).map_err(StageError::system(&what))?;
+        Ok(Task {
+            name: spec.name.clone(),
+            address,
+            link: None,
+            outer,
+            line: Some(line),
+            init_pid: None,
+            pids: BTreeMap::new(),
+            exits: BTreeMap::new(),
+            names: spec.programs.iter().map(|program| program.name.clone()).collect(),
+        })
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address of its `eth0`; None where it shares the stage's network.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.address
+    }
+
+    /// Its place on the bridge; None where it shares the stage's network.
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// The pid, as the stage sees it, of the task's pid 1.
+    pub fn init_pid(&self) -> Option<i32> {
+        self.init_pid
+    }
+
+    /// The pid, as the stage sees it, of a program; None if there is no such program or it ended at once.
+    pub fn pid(&self, program: &str) -> Option<i32> {
+        self.pids.get(program).copied()
+    }
+
+    /// Programs that have ended so far, as far as [`Task::wait`] was polled.
+    pub fn exits(&self) -> &BTreeMap<String, Exit> {
+        &self.exits
+    }
+
+    /// Waits until the task has ended; returns how each program did. May be dropped while waiting.
+    ///
+    /// # Errors
+    /// [`StageError::Task`] when the task's first process failed.
+    pub async fn wait(&mut self) -> Result<&BTreeMap<String, Exit>, StageError> {
+        while let Some(event) = self.event().await {
+            match event {
+                Event::Ended { program, exit } => {
+                    self.exits.insert(program, exit);
+                }
+                Event::Failed { message } => return Err(self.failed(message)),
+                Event::Ready | Event::Started { .. } => {}
+            }
+        }
+        self.end();
+        Ok(&self.exits)
+    }
+
+    /// SIGTERM to every program, then, `grace` later, the end of whatever is left, as ECS stops a task.
+    ///
+    /// # Errors
+    /// [`StageError::Task`] when the task's first process failed.
+    pub async fn stop(&mut self, grace: Duration) -> Result<&BTreeMap<String, Exit>, StageError> {
+        if self.line.is_some() {
+            // A line that is broken means that the task has ended: wait finds out.
+            let _ = self.order(&Order::Stop).await;
+            if let Ok(waited) = tokio::time::timeout(grace, self.wait()).await {
+                waited?;
+            }
+        }
+        self.end();
+        Ok(&self.exits)
+    }
+
+    /// Closes the line and returns when no process of the task is left.
+    fn end(&mut self) {
+        self.line = None;
+        let deadline = Instant::now() + DROP_PATIENCE;
+        while matches!(self.outer.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                // The kernel then kills pid 1 too, which asked for that.
+                let _ = self.outer.kill();
+                let _ = self.outer.wait();
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        for name in &self.names {
+            // The kernel kills whatever outlives pid 1 of a pid namespace.
+            self.exits.entry(name.clone()).or_insert(Exit::Signal(nix::libc::SIGKILL));
+        }
+    }
+
+    async fn expect_ready(&mut self) -> Result<(), StageError> {
+        match self.event().await {
+            Some(Event::Ready) => Ok(()),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    async fn expect_started(&mut self) -> Result<Vec<i32>, StageError> {
+        match self.event().await {
+            Some(Event::Started { pids }) => Ok(pids),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Finds the programs, whose pids in the task are `inner`, among the stage's processes.
+    fn look_for_pids(&mut self, inner: &[i32]) -> Result<(), StageError> {
+        let outer = i32::try_from(self.outer.id()).unwrap_or(i32::MAX);
+        let looking = |parent| {
+            process::children(parent).map_err(StageError::system("looking for the task's processes in /proc"))
+        };
+        let Some(init) = looking(outer)?.first().map(|seen| seen.pid) else { return Ok(()) };
+        self.init_pid = Some(init);
+        let seen = looking(init)?;
+        for (name, pid) in self.names.iter().zip(inner) {
+            if let Some(seen) = seen.iter().find(|seen| seen.inner_pid == *pid) {
+                self.pids.insert(name.clone(), seen.pid);
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self) -> Option<Event> {
+        let line = self.line.as_mut()?.events.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+
+    async fn order(&mut self, order: &Order) -> Result<(), StageError> {
+        let mut text = serde_json::to_string(order).map_err(|error| self.failed(error.to_string()))?;
+        text.push('\n');
+        let what = format!("talking to task {}", self.name);
+        let Some(line) = self.line.as_mut() else { return Err(self.failed("it has ended".into())) };
+        line.orders.write_all(text.as_bytes()).await.map_err(StageError::system(what))
+    }
+
+    fn unexpected(&self, event: Option<Event>) -> StageError {
+        match event {
+            Some(Event::Failed { message }) => self.failed(message),
+            Some(other) => self.failed(format!("its first process said {other:?} out of turn")),
+            None => self.failed("its first process ended without a word".into()),
+        }
+    }
+
+    fn failed(&self, message: String) -> StageError {
+        StageError::Task { task: self.name.clone(), message }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Line {
+    fn over(line: UnixStream) -> std::io::Result<Line> {
+        line.set_nonblocking(true)?;
+        let (events, orders) = tokio::net::UnixStream::from_std(line)?.into_split();
+        Ok(Line { events: BufReader::new(events).lines(), orders })
+    }
+}

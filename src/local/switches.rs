@@ -1,0 +1,156 @@
+//! Faults of the local AWS itself, for tests of agents: everything that can go wrong on the way, on request.
+//!
+//! A small API of our own beside the AWS ones, under `/_taskfault/`:
+//!
+//! | request | does |
+//! |---|---|
+//! | `GET /_taskfault/health` | says that the server is up, and counts |
+//! | `GET /_taskfault/switches` | the switches as they are |
+//! | `POST /_taskfault/switches` | sets the switches that the JSON body names; the others stay |
+//! | `POST /_taskfault/drop-sockets` | cuts every control channel now, without a goodbye |
+//! | `POST /_taskfault/send` | puts `{"instance_id", "hex" \| "text"}` on that control channel as it is |
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::gateway::Order;
+use super::server::Shared;
+use super::wire::{self, Answer};
+
+/// What a control channel gets when it is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    #[default]
+    Open,
+    /// HTTP 403 with `<AccessDeniedException>`: agents then fall back to the long poll.
+    Denied,
+    /// HTTP 500.
+    Error,
+    /// The connection is closed without an answer.
+    Hangup,
+}
+
+/// All switches, off by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switches {
+    pub channel: Door,
+    /// Replies over the control channel are taken in but not acknowledged.
+    pub withhold_reply_acks: bool,
+    /// Acknowledgements of jobs are overlooked, so that jobs are delivered again.
+    pub withhold_delivery_acks: bool,
+    /// How long role tokens last. The service's own is about an hour.
+    pub token_lifetime_seconds: u64,
+    /// The next role token asks for a new key pair; it turns itself off.
+    pub update_key_pair: bool,
+    /// Every job is sent twice.
+    pub duplicate_jobs: bool,
+    /// As many AmazonSSM calls answer ThrottlingException; counts down.
+    pub throttle_next: u32,
+    /// Role tokens are refused with MachineFingerprintDoesNotMatch.
+    pub fingerprint_mismatch: bool,
+    /// A job that was not acknowledged is sent again after this.
+    pub redelivery_seconds: u64,
+    /// An empty long poll is held this long. Stock agents give up after 20 s.
+    pub poll_seconds: u64,
+}
+
+impl Default for Switches {
+    fn default() -> Switches {
+        Switches {
+            channel: Door::Open,
+            withhold_reply_acks: false,
+            withhold_delivery_acks: false,
+            token_lifetime_seconds: 3600,
+            update_key_pair: false,
+            duplicate_jobs: false,
+            throttle_next: 0,
+            fingerprint_mismatch: false,
+            redelivery_seconds: 15,
+            poll_seconds: 15,
+        }
+    }
+}
+
+impl Switches {
+    /// The switches with some members set anew.
+    ///
+    /// # Errors
+    /// In words, if a member is unknown or has a wrong type.
+    pub fn with(&self, changes: &Value) -> Result<Switches, String> {
+        let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        let changes = changes.as_object().ok_or("switches are a JSON object")?;
+        for (name, value) in changes {
+            all[name] = value.clone();
+        }
+        serde_json::from_value(all).map_err(|error| error.to_string())
+    }
+}
+
+/// Answers one call of the test API; `path` is what follows `/_taskfault/`.
+pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &[u8]) -> Answer {
+    let outcome = match (method.as_str(), path) {
+        ("GET", "health") => Ok(health(shared)),
+        ("GET", "switches") => Ok(json!(shared.switches())),
+        ("POST", "switches") => set(shared, body),
+        ("POST", "drop-sockets") => Ok(json!({ "dropped": shared.links.drop_all() })),
+        ("POST", "send") => send(shared, body),
+        _ => {
+            return wire::plain_json(
+                404,
+                &json!({ "error": format!("there is no {method} /_taskfault/{path}") }),
+            );
+        }
+    };
+    match outcome {
+        Ok(value) => wire::plain_json(200, &value),
+        Err(error) => wire::plain_json(400, &json!({ "error": error })),
+    }
+}
+
+fn health(shared: &Shared) -> Value {
+    let (instances, commands) = shared.look(|state| (state.instances.len(), state.commands.len()));
+    json!({ "status": "ok", "instances": instances, "commands": commands, "channels": shared.links.count() })
+}
+
+fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
+    let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
+    let switches = shared.switches().with(&changes)?;
+    shared.set_switches(switches.clone());
+    Ok(json!(switches))
+}
+
+fn send(shared: &Shared, body: &[u8]) -> Result<Value, String> {
+    let body: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
+    let instance = body["instance_id"].as_str().ok_or("instance_id is missing")?;
+    let order = match (body["hex"].as_str(), body["text"].as_str()) {
+        (Some(hex), None) => Order::Binary(wire::unhex(hex).ok_or("hex is not hex digits")?),
+        (None, Some(text)) => Order::Text(text.to_owned()),
+        _ => return Err("give either hex or text".to_owned()),
+    };
+    match shared.links.order(instance, order) {
+        true => Ok(json!({})),
+        false => Err(format!("{instance} has no open control channel")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_named_switches_change() {
+        let on = Switches::default().with(&json!({ "throttle_next": 3, "channel": "denied" })).unwrap();
+        assert_eq!(on, Switches { throttle_next: 3, channel: Door::Denied, ..Switches::default() });
+    }
+
+    #[test]
+    fn a_switch_that_does_not_exist_is_refused() {
+        assert!(
+            Switches::default().with(&json!({ "throtle_next": 3 })).unwrap_err().contains("throtle_next")
+        );
+        assert!(Switches::default().with(&json!({ "throttle_next": -1 })).is_err());
+        assert!(Switches::default().with(&json!([])).is_err());
+    }
+}

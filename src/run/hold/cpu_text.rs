@@ -1,0 +1,161 @@
+//! The words of a CPU stress: what was asked, what that means here, and what was achieved. Pure.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Ending;
+use crate::effect::load::record::Record;
+use crate::fault::cpu_stress::CpuStress;
+use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
+
+/// Achieved values in one row of the report.
+const VALUES_PER_ROW: usize = 10;
+
+/// Missing this many points, on average, is worth a line of its own.
+const WORTH_SAYING_POINTS: f64 = 1.0;
+
+/// What a CPU stress means on this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CpuMeaning {
+    /// Threads to start, at least 1.
+    pub(super) threads: u32,
+    /// Share of a core for each.
+    pub(super) share: f64,
+    /// The CPUs that 100 % stands for.
+    pub(super) whole: f64,
+    /// "of …", for the line of what was asked.
+    of: String,
+    /// The bound that makes the asked share impossible, if one does.
+    impossible: Option<CpuLimit>,
+}
+
+impl CpuMeaning {
+    /// Workers by number load a core each, as FIS means it. 0 workers load what this process may use: one
+    /// thread per CPU, or under a limit as few threads as can reach it, sharing it evenly.
+    pub(super) fn of(stress: &CpuStress, limits: &CpuLimits) -> Self {
+        let share = f64::from(stress.percent) / 100.0;
+        let most = limits.all_cores();
+        if stress.workers > 0 {
+            let whole = f64::from(stress.workers);
+            let of = match stress.workers {
+                1 => "1 CPU".to_string(),
+                workers => format!("each of {workers} CPUs"),
+            };
+            let impossible = (whole * share > most.cpus + 1e-9).then_some(most);
+            return CpuMeaning { threads: stress.workers, share, whole, of, impossible };
+        }
+        let threads = (most.cpus.ceil() as u32).max(1);
+        let of = match (&most.source, threads) {
+            (LimitSource::Affinity, 1) => "the only CPU".to_string(),
+            (LimitSource::Affinity, threads) => format!("each of all {threads} CPUs"),
+            (source, _) => format!("the limit of {} vCPU ({source})", short(most.cpus)),
+        };
+        let share = share * most.cpus / f64::from(threads);
+        CpuMeaning { threads, share, whole: most.cpus, of, impossible: None }
+    }
+
+    fn percent(&self, cpus: f64) -> f64 {
+        100.0 * cpus / self.whole
+    }
+}
+
+/// The whole report.
+pub(super) fn describe(
+    asked: &CpuStress,
+    duration: Duration,
+    meaning: &CpuMeaning,
+    record: &Record,
+    throttled: Option<u64>,
+    ending: Ending,
+) -> String {
+    let mut text = String::new();
+    write_asked(&mut text, asked, duration, meaning);
+    write_achieved(&mut text, meaning, record);
+    write_missed(&mut text, asked, meaning, record, throttled);
+    let how = match ending {
+        Ending::Completed => "completed",
+        Ending::Cancelled => "cancelled",
+        Ending::Failed => "failed",
+    };
+    let lived = record.elapsed().as_secs_f64();
+    let _ = writeln!(
+        text,
+        "{how} after {lived:.1} s of {} s; undone: no thread left",
+        short(duration.as_secs_f64())
+    );
+    text
+}
+
+fn write_asked(text: &mut String, asked: &CpuStress, duration: Duration, meaning: &CpuMeaning) {
+    let _ = writeln!(
+        text,
+        "cpu-stress: asked {} % of {} for {} s ({} {}, {:.1} % of a core each)",
+        asked.percent,
+        meaning.of,
+        short(duration.as_secs_f64()),
+        meaning.threads,
+        if meaning.threads == 1 { "thread" } else { "threads" },
+        100.0 * meaning.share,
+    );
+}
+
+fn write_achieved(text: &mut String, meaning: &CpuMeaning, record: &Record) {
+    let mean = meaning.percent(record.mean_cpus());
+    let _ = write!(text, "achieved: mean {mean:.1} %");
+    match record.extremes_cpus() {
+        Some((low, high)) => {
+            let (low, high) = (meaning.percent(low), meaning.percent(high));
+            let _ = writeln!(text, ", 1 s windows {low:.1} to {high:.1} %");
+        }
+        None => text.push_str(", no whole 1 s window\n"),
+    }
+    let seconds = record.interval_seconds();
+    let unit = if seconds == 1 { "second".to_string() } else { format!("{seconds} s") };
+    let _ = writeln!(text, "achieved per {unit}, %:");
+    for (row, values) in record.intervals().chunks(VALUES_PER_ROW).enumerate() {
+        let from = row as u64 * VALUES_PER_ROW as u64 * seconds;
+        let _ = write!(text, "{from:>6} s:");
+        for value in values {
+            let _ = write!(text, " {:>5.1}", meaning.percent(value.cpus()));
+        }
+        text.push('\n');
+    }
+}
+
+/// Says what was missed, and what is known about why.
+fn write_missed(
+    text: &mut String,
+    asked: &CpuStress,
+    meaning: &CpuMeaning,
+    record: &Record,
+    throttled: Option<u64>,
+) {
+    if let Some(bound) = &meaning.impossible {
+        let (asked, most) = (meaning.whole * meaning.share, short(bound.cpus));
+        let _ = writeln!(
+            text,
+            "note: {} CPUs asked, but at most {most} to be had ({})",
+            short(asked),
+            bound.source
+        );
+    }
+    let missed = f64::from(asked.percent) - meaning.percent(record.mean_cpus());
+    // A life without a whole window is all start-up; its mean says nothing.
+    if missed >= WORTH_SAYING_POINTS && record.extremes_cpus().is_some() {
+        let _ = write!(text, "missed: {missed:.1} points on average; ");
+        text.push_str(match throttled {
+            Some(1..) => "the CPU quota throttled this cgroup",
+            _ => "other work had the CPU",
+        });
+        text.push('\n');
+    }
+    if let Some(periods @ 1..) = throttled {
+        let _ = writeln!(text, "throttled: {periods} periods of the CPU quota meanwhile");
+    }
+}
+
+/// At most two decimals, none where there are none to show.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}

@@ -1,0 +1,308 @@
+//! One invocation: the steps of a plan, one after another, each of them reported when it ends.
+//!
+//! Flow control and exit codes as the stock agent has them (`runpluginutil.go`, `pluginutil_unix.go`). It knows
+//! nothing of channels: who listens gets each report as it is made.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use super::hold::{self, Ending};
+use crate::document::{OnFailure, Plan, Script, Step, Work};
+use crate::effect::shell::{self, Job};
+use crate::report::{StepReport, StepStatus, output};
+use crate::task::Task;
+
+/// Exit code of a step that was killed: 128 + SIGKILL.
+pub const KILLED: i32 = 137;
+/// A script that exits with it succeeds, and the steps after it are skipped.
+pub const EXIT_WITH_SUCCESS: i32 = 168;
+/// A script that exits with it fails, and the steps after it are skipped.
+pub const EXIT_WITH_FAILURE: i32 = 169;
+/// A script that exits with it wants the host rebooted and to be run again.
+pub const REBOOT: i32 = 194;
+
+/// Everything about the place that the steps of one command need.
+#[derive(Debug, Clone)]
+pub struct InvocationContext {
+    pub command_id: String,
+    /// `mi-…`
+    pub instance_id: String,
+    pub region: String,
+    /// Scripts are put in a folder of the command's own below it.
+    pub orchestration_dir: PathBuf,
+    /// For `AWS_SSM_PLATFORM_NAME`, `Amazon Linux` for instance.
+    pub platform_name: String,
+    pub platform_version: String,
+    pub task: Task,
+    /// What scripts inherit: our own environment as it was at the start.
+    pub environment: BTreeMap<OsString, OsString>,
+}
+
+/// Runs `plan` to its end or until `cancel`, and returns the reports of all its steps, in order. Each report is
+/// given to `on_step` as soon as its step has ended.
+pub async fn run(
+    plan: &Plan,
+    context: &InvocationContext,
+    cancel: &CancellationToken,
+    on_step: &mut dyn FnMut(&StepReport),
+) -> Vec<StepReport> {
+    let mut reports = Vec::with_capacity(plan.steps.len());
+    let mut exited = false;
+    for step in &plan.steps {
+        let started = SystemTime::now();
+        let result = match &step.work {
+            _ if exited && !step.finally => Result::skipped(format!(
+                "Plugin with name {} and id {} skipped due to prior step with an exit condition",
+                step.action, step.name
+            )),
+            work @ (Work::Skip(_) | Work::Refuse(_)) => perform(work, context, cancel).await,
+            _ if cancel.is_cancelled() => Result::new(StepStatus::Cancelled, 1),
+            work => remark(perform(work, context, cancel).await, step.on_failure),
+        };
+        exited |= exits(step, &result);
+        let report = result.report(step, started);
+        on_step(&report);
+        reports.push(report);
+    }
+    reports
+}
+
+/// Whether the steps after this one are skipped.
+fn exits(step: &Step, result: &Result) -> bool {
+    // By code alone, whatever the status: a script that was asked to reboot is the exception of ours, because
+    // the steps after it count on a reboot that did not happen.
+    [EXIT_WITH_SUCCESS, EXIT_WITH_FAILURE, REBOOT].contains(&result.code)
+        || result.status == StepStatus::Failed && step.on_failure == OnFailure::Exit
+        || result.status == StepStatus::Success && step.exit_on_success
+}
+
+/// What a step came to.
+struct Result {
+    status: StepStatus,
+    code: i32,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    message: Option<String>,
+}
+
+impl Result {
+    fn new(status: StepStatus, code: i32) -> Result {
+        Result { status, code, stdout: Vec::new(), stderr: Vec::new(), message: None }
+    }
+
+    fn skipped(reason: String) -> Result {
+        Result { message: Some(reason), ..Result::new(StepStatus::Skipped, 0) }
+    }
+
+    fn failed(code: i32, stderr: &str) -> Result {
+        Result { stderr: stderr.into(), ..Result::new(StepStatus::Failed, code) }
+    }
+
+    fn report(self, step: &Step, started: SystemTime) -> StepReport {
+        StepReport {
+            name: step.name.clone(),
+            action: step.action.clone(),
+            status: self.status,
+            code: self.code,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            message: self.message,
+            started,
+            // A clock that was set back in between must not make the step end before it began.
+            ended: SystemTime::now().max(started),
+        }
+    }
+}
+
+async fn perform(work: &Work, context: &InvocationContext, cancel: &CancellationToken) -> Result {
+    match work {
+        Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
+        Work::Fault { fault, duration } => {
+            let outcome = hold::hold(fault, *duration, &context.task, cancel).await;
+            let (status, code) = match outcome.ending {
+                Ending::Completed => (StepStatus::Success, 0),
+                Ending::Cancelled => (StepStatus::Cancelled, KILLED),
+                Ending::Failed => (StepStatus::Failed, 1),
+            };
+            let (stdout, stderr) = (outcome.stdout.into_bytes(), outcome.stderr.into_bytes());
+            Result { stdout, stderr, ..Result::new(status, code) }
+        }
+        Work::Note(text) => Result { stdout: text.clone().into(), ..Result::new(StepStatus::Success, 0) },
+        Work::Fail(reason) => Result::failed(1, reason),
+        Work::Skip(reason) => Result::skipped(reason.clone()),
+        Work::Refuse(reason) => Result { message: Some(reason.clone()), ..Result::failed(1, "") },
+    }
+}
+
+async fn run_scripts(scripts: &[Script], context: &InvocationContext, cancel: &CancellationToken) -> Result {
+    let mut whole = None;
+    for script in scripts {
+        let next = if whole.is_some() && cancel.is_cancelled() {
+            Result::new(StepStatus::Cancelled, 1)
+        } else {
+            run_script(script, context, cancel).await
+        };
+        whole = Some(match whole {
+            None => next,
+            Some(whole) => merge(whole, next),
+        });
+    }
+    // An empty list of properties: nothing was asked for, and nothing failed.
+    whole.unwrap_or_else(|| Result::new(StepStatus::Success, 0))
+}
+
+/// Two scripts of one step: outputs one below the other, the first code that is not 0, the worst status
+/// (`iohandler.go` Merge, `contracts/model.go` MergeResultStatus).
+fn merge(first: Result, second: Result) -> Result {
+    let join = |mut first: Vec<u8>, second: Vec<u8>| {
+        if !first.is_empty() {
+            first.push(b'\n');
+        }
+        first.extend(second);
+        first
+    };
+    let rank = |status| match status {
+        StepStatus::Skipped => 0,
+        StepStatus::Success => 1,
+        StepStatus::Failed => 2,
+        StepStatus::Cancelled => 3,
+        StepStatus::TimedOut => 4,
+    };
+    Result {
+        status: if rank(second.status) > rank(first.status) { second.status } else { first.status },
+        code: if first.code == 0 { second.code } else { first.code },
+        stdout: join(first.stdout, second.stdout),
+        stderr: join(first.stderr, second.stderr),
+        message: None,
+    }
+}
+
+async fn run_script(script: &Script, context: &InvocationContext, cancel: &CancellationToken) -> Result {
+    let environment = environment(script, context);
+    let folder = context.orchestration_dir.join(file_name(&context.command_id));
+    let working_directory = script.working_directory.as_deref().map(Path::new);
+    let job = Job {
+        text: &script.text,
+        timeout: script.timeout,
+        // A relative path is looked for among downloads, which we do not make; then it does not count.
+        working_directory: working_directory.filter(|path| path.is_absolute()),
+        environment: &environment,
+        command_folder: &folder,
+        directory: &script.directory,
+    };
+    match shell::run(&job, cancel).await {
+        Ok(outcome) => judge(outcome),
+        Err(error) => {
+            tracing::warn!(command_id = %context.command_id, %error, "A script could not be run");
+            Result::failed(1, &format!("failed to run commands: {error}"))
+        }
+    }
+}
+
+/// What the script finds in its environment; later ones win (`executers.go`, prepareEnvironment).
+fn environment(script: &Script, context: &InvocationContext) -> BTreeMap<OsString, OsString> {
+    let own = [
+        ("SSM_COMMAND_ID", &context.command_id),
+        ("AWS_SSM_INSTANCE_ID", &context.instance_id),
+        ("AWS_SSM_REGION_NAME", &context.region),
+        ("AWS_SSM_PLATFORM_NAME", &context.platform_name),
+        ("AWS_SSM_PLATFORM_VERSION", &context.platform_version),
+    ];
+    let mut environment = context.environment.clone();
+    let step = script.environment.iter().map(|(name, value)| (name.as_str(), value));
+    environment.extend(step.chain(own).map(|(name, value)| (name.into(), value.into())));
+    environment
+}
+
+/// The command id as the name of one folder. It is a uuid; anything else must not lead elsewhere.
+fn file_name(command_id: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    command_id.chars().map(safe).take(200).collect()
+}
+
+/// What the ending of a script means.
+fn judge(outcome: shell::Outcome) -> Result {
+    let (status, code, remark) = match outcome.ending {
+        shell::Ending::Cancelled => (StepStatus::Cancelled, KILLED, None),
+        shell::Ending::TimedOut => (StepStatus::TimedOut, KILLED, None),
+        shell::Ending::Signalled(signal) => {
+            (StepStatus::Failed, -1, Some(format!("signal: {}", signal_name(signal))))
+        }
+        shell::Ending::Exited(0) => (StepStatus::Success, 0, None),
+        // The stock agent goes by the number alone, so a script that exits so is taken for one that was killed.
+        shell::Ending::Exited(KILLED) => (StepStatus::TimedOut, KILLED, None),
+        shell::Ending::Exited(REBOOT) => (StepStatus::Failed, REBOOT, Some(reboot_refused())),
+        shell::Ending::Exited(code) => (StepStatus::Failed, code, Some(format!("exit status {code}"))),
+    };
+    let mut result = Result { stdout: outcome.stdout, stderr: outcome.stderr, ..Result::new(status, code) };
+    if let Some(remark) = remark {
+        result.stderr.extend_from_slice(format!("failed to run commands: {remark}").as_bytes());
+    }
+    result
+}
+
+fn reboot_refused() -> String {
+    format!(
+        "exit status {REBOOT}, which asks for a reboot; a task cannot reboot its host, so the script was not run again \
+         and the steps after it are skipped"
+    )
+}
+
+/// The name of a signal as Go prints it; the number where it has none of the common names.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        6 => "aborted",
+        8 => "floating point exception",
+        9 => "killed",
+        11 => "segmentation fault",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+/// The remarks that flow control leaves in the streams. The combined output is taken before they are added, and
+/// shows the step as it was.
+fn remark(mut result: Result, on_failure: OnFailure) -> Result {
+    let before =
+        |result: &Result, stderr: &[u8]| Some(output::text(&output::combined(&result.stdout, stderr)));
+    match (result.code, result.status, on_failure) {
+        (EXIT_WITH_SUCCESS, ..) => {
+            result.message = before(&result, b"");
+            result.status = StepStatus::Success;
+            result.stderr.clear();
+            append(&mut result.stdout, "Step exited with code 168. Therefore, marking step as succeeded.");
+        }
+        (EXIT_WITH_FAILURE, ..) => {
+            result.message = before(&result, &result.stderr);
+            for stream in [&mut result.stdout, &mut result.stderr] {
+                append(stream, "Step exited with code 169. Therefore, marking step as Failed.");
+            }
+        }
+        (_, StepStatus::Failed, OnFailure::Exit | OnFailure::SuccessAndExit) => {
+            result.message = before(&result, &result.stderr);
+            for stream in [&mut result.stdout, &mut result.stderr] {
+                append(stream, "Step was found to have onFailure property.");
+            }
+            if on_failure == OnFailure::SuccessAndExit {
+                (result.status, result.code) = (StepStatus::Success, EXIT_WITH_SUCCESS);
+            }
+        }
+        _ => {}
+    }
+    result
+}
+
+fn append(stream: &mut Vec<u8>, remark: &str) {
+    stream.extend_from_slice(format!("\n{remark} Further document steps will be skipped.").as_bytes());
+}

@@ -1,0 +1,505 @@
+//! Which jobs run, which wait, which are refused: five at once, five waiting, the same job once in 30 minutes.
+//!
+//! The channels offer jobs ([`Inbox`]); an accepted job runs when its channel has told the service. Limits
+//! and answers as in the stock agent (`agent/task/pool.go`, `messagehandler/idempotency`), except that a job
+//! which is cancelled while it waits is answered `Cancelled` instead of never.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::invocation::{self, InvocationContext};
+use crate::channel::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
+use crate::channel::outbox::{Outbox, Reply};
+use crate::channel::{Inbox, Origin};
+use crate::document::{self, Plan, Request};
+use crate::report::reply::Replier;
+use crate::report::{StepReport, StepStatus};
+
+/// Commands that run at the same time.
+pub const RUNNING_LIMIT: usize = 5;
+/// Commands that wait.
+pub const WAITING_LIMIT: usize = 5;
+/// For how long a job id is remembered.
+const MEMORY: Duration = Duration::from_secs(30 * 60);
+
+/// One accepted command.
+#[derive(Debug)]
+struct Command {
+    id: JobId,
+    document_name: String,
+    plan: Plan,
+    origin: Origin,
+    cancel: CancellationToken,
+    accepted: SystemTime,
+}
+
+/// An accepted job between its offer and its start.
+#[derive(Debug)]
+enum Accepted {
+    Command(Rc<Command>),
+    Cancel { target: String },
+}
+
+/// What `taskfault status` shows of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    pub command_id: String,
+    pub document: String,
+    /// The name of the fault, where the document is one of ours.
+    pub fault: Option<&'static str>,
+    pub since: SystemTime,
+    pub waiting: bool,
+}
+
+/// All commands of this sidecar.
+#[derive(Debug)]
+pub struct Queue {
+    context: InvocationContext,
+    replier: Replier,
+    outbox: Rc<Outbox>,
+    seen: RefCell<HashMap<JobId, Instant>>,
+    accepted: RefCell<HashMap<JobId, Accepted>>,
+    waiting: RefCell<VecDeque<Rc<Command>>>,
+    running: RefCell<Vec<Rc<Command>>>,
+    closing: Cell<bool>,
+    /// A command was admitted, started or ended.
+    changed: Notify,
+    me: std::rc::Weak<Queue>,
+}
+
+impl Queue {
+    /// `context` is the same for all commands but for the command id.
+    pub fn new(context: InvocationContext, replier: Replier, outbox: Rc<Outbox>) -> Rc<Queue> {
+        Rc::new_cyclic(|me| Queue {
+            context,
+            replier,
+            outbox,
+            seen: RefCell::default(),
+            accepted: RefCell::default(),
+            waiting: RefCell::default(),
+            running: RefCell::default(),
+            closing: Cell::new(false),
+            changed: Notify::new(),
+            me: me.clone(),
+        })
+    }
+
+    /// Takes nothing more, cancels what runs and what waits.
+    pub fn close(&self) {
+        self.closing.set(true);
+        let waiting: Vec<_> = self.waiting.borrow_mut().drain(..).collect();
+        for command in &waiting {
+            self.answer_unstarted(command);
+        }
+        for command in self.running.borrow().iter() {
+            command.cancel.cancel();
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until nothing runs.
+    pub async fn idle(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.running.borrow().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the set of live commands changes.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What runs and what waits, in this order.
+    pub fn live(&self) -> Vec<Live> {
+        let show = |command: &Rc<Command>, waiting| Live {
+            command_id: command.id.command_id().to_owned(),
+            document: command.document_name.clone(),
+            fault: command.plan.fault_name(),
+            since: command.accepted,
+            waiting,
+        };
+        let running = self.running.borrow();
+        let waiting = self.waiting.borrow();
+        running.iter().map(|command| show(command, false)).chain(waiting.iter().map(|command| show(command, true))).collect()
+    }
+
+    fn offer_send(&self, job: Job, send: SendCommand, origin: Origin) -> Verdict {
+        let request = Request {
+            command_id: job.id.command_id().to_owned(),
+            document_name: send.document_name.clone(),
+            document: send.document_content,
+            parameters: send.parameters.unwrap_or_default(),
+        };
+        let plan = match document::plan(&request) {
+            Ok(plan) => plan,
+            Err(error) => return self.unreadable(&job.id, &error.to_string(), origin),
+        };
+        if !send.output_s3_bucket.is_empty() || send.cloud_watch_output_enabled == "true" {
+            tracing::warn!(job = %job.id, "output to S3 or CloudWatch Logs was asked for; taskfault replies with it only");
+        }
+        if self.unstarted() >= WAITING_LIMIT && self.running.borrow().len() >= RUNNING_LIMIT
+            || self.unstarted() + self.running.borrow().len() >= RUNNING_LIMIT + WAITING_LIMIT
+        {
+            return Verdict::Full;
+        }
+        let command = Rc::new(Command {
+            id: job.id.clone(),
+            document_name: send.document_name,
+            plan,
+            origin,
+            cancel: CancellationToken::new(),
+            accepted: SystemTime::now(),
+        });
+        tracing::info!(job = %job.id, document = command.document_name, "command accepted");
+        self.accept(job.id, Accepted::Command(command))
+    }
+
+    /// Commands that were accepted and do not run yet.
+    fn unstarted(&self) -> usize {
+        let accepted = self.accepted.borrow();
+        let commands = accepted.values().filter(|accepted| matches!(accepted, Accepted::Command(_))).count();
+        commands + self.waiting.borrow().len()
+    }
+
+    fn accept(&self, id: JobId, accepted: Accepted) -> Verdict {
+        self.seen.borrow_mut().insert(id.clone(), Instant::now());
+        self.accepted.borrow_mut().insert(id, accepted);
+        Verdict::Accepted { first: self.replier.accepted(SystemTime::now()) }
+    }
+
+    /// The reply of the control channel has no trace, as in the stock agent; the log has it.
+    fn unreadable(&self, id: &JobId, reason: &str, origin: Origin) -> Verdict {
+        tracing::warn!(job = %id, reason, "refusing a command");
+        self.seen.borrow_mut().insert(id.clone(), Instant::now());
+        let trace = match origin {
+            Origin::Gateway => "",
+            Origin::Poll => reason,
+        };
+        Verdict::Unreadable { reply: self.replier.refused(trace, SystemTime::now()) }
+    }
+
+    /// Starts what waits while there is room.
+    fn fill(&self) {
+        while self.running.borrow().len() < RUNNING_LIMIT {
+            let Some(command) = self.waiting.borrow_mut().pop_front() else { break };
+            let Some(queue) = self.me.upgrade() else { break };
+            self.running.borrow_mut().push(Rc::clone(&command));
+            tokio::task::spawn_local(async move { queue.perform(&command).await });
+        }
+        self.changed.notify_waiters();
+    }
+
+    async fn perform(&self, command: &Command) {
+        let context =
+            InvocationContext { command_id: command.id.command_id().to_owned(), ..self.context.clone() };
+        let mut told = Vec::new();
+        let mut on_step = |step: &StepReport| {
+            told.push(step.clone());
+            self.reply(command, self.replier.progress(&told, SystemTime::now()));
+        };
+        let steps = invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
+        tracing::info!(job = %command.id, steps = %summary(&steps), "command ended");
+        self.reply(command, self.replier.finished(&steps, SystemTime::now()));
+        self.running.borrow_mut().retain(|running| running.id != command.id);
+        self.fill();
+    }
+
+    fn reply(&self, command: &Command, content: String) {
+        self.outbox.push(Reply::new(&command.id, Topic::Send, content, command.origin));
+    }
+
+    /// A command that was cancelled before it ran: every step is told Cancelled, then the whole.
+    fn answer_unstarted(&self, command: &Command) {
+        let now = SystemTime::now();
+        let steps: Vec<StepReport> = command.plan.steps.iter().map(|step| StepReport::unstarted(step, now)).collect();
+        for told in 1..=steps.len() {
+            self.reply(command, self.replier.progress(&steps[..told], now));
+        }
+        self.reply(command, self.replier.finished(&steps, now));
+        tracing::info!(job = %command.id, "command cancelled before it ran");
+    }
+
+    /// Cancels what has exactly this job id. One that is unknown, ended, or somebody else's changes nothing.
+    fn cancel(&self, target: &str) {
+        if let Some(command) = self.running.borrow().iter().find(|command| command.id.as_str() == target) {
+            tracing::info!(job = target, "cancelling");
+            command.cancel.cancel();
+            return;
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        let Some(at) = waiting.iter().position(|command| command.id.as_str() == target) else {
+            return tracing::info!(job = target, "nothing to cancel: no such command runs or waits here");
+        };
+        if let Some(command) = waiting.remove(at) {
+            drop(waiting);
+            self.answer_unstarted(&command);
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+fn summary(steps: &[StepReport]) -> String {
+    let words: Vec<String> = steps.iter().map(|step| format!("{}={}", step.name, step.status.as_str())).collect();
+    words.join(" ")
+}
+
+impl Inbox for Queue {
+    fn offer(&self, delivery: &Delivery, origin: Origin) -> Verdict {
+        let now = Instant::now();
+        self.seen.borrow_mut().retain(|_, at| now.duration_since(*at) < MEMORY);
+        if self.seen.borrow().contains_key(&delivery.id) {
+            return Verdict::Duplicate;
+        }
+        let job = match Job::parse(delivery) {
+            Ok(job) => job,
+            Err(error) => return self.unreadable(&delivery.id, &error.to_string(), origin),
+        };
+        match job.order.clone() {
+            // Cancels are taken while closing too: they ask for what is being done.
+            Order::Cancel { target } => self.accept(job.id, Accepted::Cancel { target }),
+            Order::Send(_) if self.closing.get() => Verdict::Closing,
+            Order::Send(send) => self.offer_send(job, send, origin),
+        }
+    }
+
+    fn start(&self, id: &JobId) {
+        match self.accepted.borrow_mut().remove(id) {
+            Some(Accepted::Cancel { target }) => self.cancel(&target),
+            Some(Accepted::Command(command)) if self.closing.get() => self.answer_unstarted(&command),
+            Some(Accepted::Command(command)) => self.waiting.borrow_mut().push_back(command),
+            None => {}
+        }
+        self.fill();
+    }
+
+    fn withdraw(&self, id: &JobId) {
+        self.accepted.borrow_mut().remove(id);
+        self.seen.borrow_mut().remove(id);
+    }
+}
+
+impl StepReport {
+    /// A step of a command that never ran.
+    fn unstarted(step: &document::Step, now: SystemTime) -> StepReport {
+        StepReport {
+            name: step.name.clone(),
+            action: step.action.clone(),
+            status: StepStatus::Cancelled,
+            code: 1,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            message: None,
+            started: now,
+            ended: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    const INSTANCE: &str = "mi-0123456789abcdef0";
+
+    fn queue(dir: &std::path::Path) -> (Rc<Queue>, Rc<Outbox>) {
+        let outbox = Rc::new(Outbox::default());
+        let context = InvocationContext {
+            command_id: String::new(),
+            instance_id: INSTANCE.into(),
+            region: "us-east-1".into(),
+            orchestration_dir: dir.to_owned(),
+            platform_name: "Linux".into(),
+            platform_version: "6.1".into(),
+            task: crate::task::Task::default(),
+            environment: BTreeMap::new(),
+        };
+        let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };
+        (Queue::new(context, replier, Rc::clone(&outbox)), outbox)
+    }
+
+    fn id(n: u32) -> JobId {
+        JobId::try_from(format!("aws.ssm.command-{n}.{INSTANCE}")).unwrap()
+    }
+
+    /// A stress that burns nothing and lives until it is cancelled: it holds a place without any process.
+    fn hold(n: u32) -> Delivery {
+        let content = json!({
+            "DocumentName": "AWSFIS-Run-CPU-Stress",
+            "DocumentContent": {},
+            "Parameters": {"DurationSeconds": "3600", "LoadPercent": "0", "CPU": "1"},
+        });
+        Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_string() }
+    }
+
+    fn cancel(n: u32, target: &str) -> Delivery {
+        let content = json!({"CancelMessageId": target}).to_string();
+        Delivery { id: id(n), topic: "aws.ssm.cancelCommand".into(), content }
+    }
+
+    fn run(queue: &Rc<Queue>, delivery: &Delivery) -> Verdict {
+        let verdict = queue.offer(delivery, Origin::Gateway);
+        if matches!(verdict, Verdict::Accepted { .. }) {
+            queue.start(&delivery.id);
+        }
+        verdict
+    }
+
+    fn counts(queue: &Queue) -> (usize, usize) {
+        (queue.running.borrow().len(), queue.waiting.borrow().len())
+    }
+
+    /// The document status of each reply of a job, in order.
+    fn statuses(outbox: &Outbox, job: &JobId) -> Vec<String> {
+        outbox
+            .snapshot()
+            .into_iter()
+            .filter(|reply| reply.job == *job)
+            .map(|reply| {
+                let content: Value = serde_json::from_str(&reply.content).unwrap();
+                content["documentStatus"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    async fn in_local<F: Future<Output = ()>>(test: F) {
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn five_run_five_wait_and_the_eleventh_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..10 {
+                assert!(matches!(run(&queue, &hold(n)), Verdict::Accepted { .. }), "{n}");
+            }
+            assert_eq!(counts(&queue), (5, 5));
+            assert_eq!(run(&queue, &hold(10)), Verdict::Full);
+            // Refused is not remembered: the service offers it again, and then there may be room.
+            run(&queue, &cancel(100, id(9).as_str()));
+            assert!(matches!(run(&queue, &hold(10)), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_waiting_command_that_is_cancelled_is_answered_and_never_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..6 {
+                run(&queue, &hold(n));
+            }
+            run(&queue, &cancel(100, id(5).as_str()));
+            assert_eq!(counts(&queue), (5, 0));
+            assert_eq!(statuses(&outbox, &id(5)), ["InProgress", "InProgress", "Cancelled"]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_running_command_that_is_cancelled_makes_room_for_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..6 {
+                run(&queue, &hold(n));
+            }
+            run(&queue, &cancel(100, id(0).as_str()));
+            while counts(&queue) != (5, 0) {
+                queue.changed().await;
+            }
+            assert_eq!(statuses(&outbox, &id(0)).last().unwrap(), "Cancelled");
+            assert!(statuses(&outbox, &id(5)).iter().all(|status| status == "InProgress"));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_cancel_for_somebody_elses_command_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            run(&queue, &hold(0));
+            for target in ["aws.ssm.command-0.mi-ffffffffffffffff0", "", "command-0", "*"] {
+                assert!(matches!(run(&queue, &cancel(100, target)), Verdict::Accepted { .. } | Verdict::Duplicate));
+            }
+            assert_eq!(counts(&queue), (1, 0));
+            assert!(!queue.running.borrow()[0].cancel.is_cancelled());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_is_remembered_for_thirty_minutes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            run(&queue, &cancel(1, "x"));
+            tokio::time::advance(MEMORY - Duration::from_secs(1)).await;
+            assert_eq!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Duplicate);
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert!(matches!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_withdrawn_job_may_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        in_local(async {
+            assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+            queue.withdraw(&id(1));
+            assert_eq!(counts(&queue), (0, 0));
+            assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn closing_answers_everything_and_takes_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            for n in 0..7 {
+                run(&queue, &hold(n));
+            }
+            queue.close();
+            queue.idle().await;
+            for n in 0..7 {
+                assert_eq!(statuses(&outbox, &id(n)).last().unwrap(), "Cancelled", "{n}");
+            }
+            assert_eq!(run(&queue, &hold(8)), Verdict::Closing);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_refused_with_a_final_reply() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _outbox) = queue(dir.path());
+        let unreadable = ["", "{}", "[]", r#"{"DocumentName":"x","DocumentContent":{}}"#, "\u{0}"];
+        for (n, content) in (0..).zip(unreadable) {
+            let delivery =
+                Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_owned() };
+            let Verdict::Unreadable { reply } = queue.offer(&delivery, Origin::Poll) else { panic!("{content:?}") };
+            let reply: Value = serde_json::from_str(&reply).unwrap();
+            assert_eq!(reply["documentStatus"], "Failed", "{content:?}");
+            assert_ne!(reply["documentTraceOutput"], "", "{content:?}");
+        }
+        assert_eq!(counts(&queue), (0, 0));
+    }
+}

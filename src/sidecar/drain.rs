@@ -1,0 +1,43 @@
+//! The end of a sidecar: nothing of it stays, in the task or in Systems Manager.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::Sidecar;
+
+/// ECS gives 30 s between SIGTERM and SIGKILL; these three together stay well inside.
+const UNDO_LIMIT: Duration = Duration::from_secs(5);
+const REPLIES_LIMIT: Duration = Duration::from_secs(5);
+const RETIRE_LIMIT: Duration = Duration::from_secs(12);
+
+impl Sidecar {
+    /// Undoes the effects, answers the commands, removes activation and instance.
+    pub(super) async fn drain(&self) -> ExitCode {
+        self.queue.close();
+        let mut clean = true;
+        let last_words = async {
+            if tokio::time::timeout(UNDO_LIMIT, self.queue.idle()).await.is_err() {
+                tracing::error!("some commands did not end in time; they end with this process");
+                clean = false;
+            }
+            if tokio::time::timeout(REPLIES_LIMIT, self.outbox.drained()).await.is_err() {
+                tracing::warn!(replies = self.outbox.len(), "the service did not acknowledge every reply");
+            }
+        };
+        tokio::select! {
+            () = last_words => {}
+            () = self.connected() => {}
+        }
+        clean &= self.retire().await;
+        if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    async fn retire(&self) -> bool {
+        let identity = &self.registered.identity;
+        let gone = self.registered.footprint.retire(RETIRE_LIMIT, identity.credentials()).await;
+        if gone && let Err(error) = identity.store().clear() {
+            tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
+        }
+        gone
+    }
+}

@@ -1,0 +1,253 @@
+//! The start of a sidecar: from an environment to a registered instance with fresh credentials.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use aws_credential_types::provider::SharedCredentialsProvider;
+use tokio_util::sync::CancellationToken;
+
+use super::footprint::Footprint;
+use crate::aws::AwsError;
+use crate::aws::backoff::{Patience, retry};
+use crate::aws::credentials::TaskRole;
+use crate::aws::endpoint::{EndpointError, Endpoints};
+use crate::aws::http::{Client, ClientError};
+use crate::aws::json::JsonClient;
+use crate::channel::heartbeat::{self, Machine};
+use crate::config::Config;
+use crate::identity::key::{InstanceKey, KeyError};
+use crate::identity::registration::register as register_instance;
+use crate::identity::store::{Store, StoreError, Stored};
+use crate::identity::token::{Identity, generate_key};
+use crate::task::metadata::{MetadataError, TaskMetadata};
+
+/// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
+const PATIENCE: Patience = Patience { unreachable_attempts: 6, throttled_attempts: 60 };
+/// How long a step that is under way may take to end when the start is broken off.
+const STEP_LIMIT: Duration = Duration::from_secs(4);
+const RETIRE_LIMIT: Duration = Duration::from_secs(12);
+
+/// A sidecar that the service knows.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub task: TaskMetadata,
+    pub identity: Rc<Identity>,
+    pub footprint: Footprint,
+}
+
+/// Why the sidecar did not start. Each is one line that says what failed and where to look.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("stopped while starting")]
+    Stopped,
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("cannot make the instance's key: {0}")]
+    Generate(String),
+    #[error("cannot register this task with Systems Manager: {error}{hint}")]
+    Aws { error: AwsError, hint: &'static str },
+}
+
+/// Registers the task, or goes on as the instance that an earlier life of this container registered. When
+/// `stop` comes in the middle, a step that is under way may still end; then what was made is removed.
+pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Result<Registered, StartError> {
+    let store = Store::open(&config.state_dir)?;
+    let client = Client::new(config.ca_bundle.as_deref())?;
+    let task = tokio::select! {
+        task = TaskMetadata::read(&client, &config.metadata_uri) => task?,
+        () = stop.cancelled() => return Err(StartError::Stopped),
+    };
+    let (region, partition) = (task.arn.region.clone(), &task.arn.partition);
+    let endpoints = Endpoints::resolve(&region, partition, |name| config.variable(name))?;
+    tracing::info!(task = %task.arn, zone = task.availability_zone, "this is the task");
+
+    let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone());
+    let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
+    let footprint = Footprint::new(client, endpoints, region, task_role);
+    let enrolment = Enrolment { role_name: &config.role_name, footprint: &footprint, json, store, task: &task };
+    let outcome = {
+        let online = enrolment.online();
+        tokio::pin!(online);
+        tokio::select! {
+            outcome = &mut online => outcome,
+            () = stop.cancelled() => match tokio::time::timeout(STEP_LIMIT, online).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(StartError::Stopped),
+            },
+        }
+    };
+    match outcome {
+        Ok(identity) => Ok(Registered { identity: Rc::new(identity), footprint, task }),
+        Err(error) => {
+            // What could not be removed is said there; the reason why we stop is the error.
+            footprint.retire(RETIRE_LIMIT, None).await;
+            Err(error)
+        }
+    }
+}
+
+/// The way from a task to an instance that is Online.
+struct Enrolment<'a> {
+    role_name: &'a str,
+    footprint: &'a Footprint,
+    json: JsonClient,
+    store: Store,
+    task: &'a TaskMetadata,
+}
+
+impl Enrolment<'_> {
+    async fn online(&self) -> Result<Identity, StartError> {
+        let identity = match self.resume().await {
+            Some(identity) => identity,
+            None => self.enrol().await?,
+        };
+        let machine = machine(self.task);
+        retry(PATIENCE, || heartbeat::beat(&identity, &machine, "")).await.map_err(explain)?;
+        tracing::info!(instance = identity.instance_id(), "online");
+        Ok(identity)
+    }
+
+    /// The stored identity, if the service still knows it.
+    async fn resume(&self) -> Option<Identity> {
+        let stored = self.store.load(&self.task.arn.to_string())?;
+        let key = InstanceKey::from_base64(&stored.private_key)
+            .inspect_err(|error| tracing::warn!(%error, "cannot use the stored identity, registering anew"))
+            .ok()?;
+        let (instance, activation) = (stored.instance_id.clone(), stored.activation_id.clone());
+        let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
+        match retry(PATIENCE, || identity.fetch()).await {
+            Ok(()) => {
+                self.footprint.activated(&activation);
+                self.footprint.registered(&instance);
+                tracing::info!(instance, "going on as the instance of an earlier life of this container");
+                Some(identity)
+            }
+            Err(error) => {
+                tracing::warn!(instance, %error, "the stored identity is not accepted, registering anew");
+                None
+            }
+        }
+    }
+
+    /// A new activation, a new key, a new instance, fresh credentials.
+    async fn enrol(&self) -> Result<Identity, StartError> {
+        let arn = self.task.arn.to_string();
+        let api = self.footprint.api(SharedCredentialsProvider::new(self.footprint.task_role.clone()));
+        let create = async {
+            let zone = &self.task.availability_zone;
+            let activation = retry(PATIENCE, || api.create(self.role_name, &arn, zone)).await?;
+            self.footprint.activated(&activation.id);
+            Ok(activation)
+        };
+        // The key takes CPU, the activation takes the network: side by side.
+        let (activation, key) = tokio::join!(create, generate_key());
+        let (activation, key) = (activation.map_err(explain)?, key.map_err(StartError::Generate)?);
+        let private_key = key.private_base64()?;
+        let fingerprint = uuid::Uuid::new_v4().to_string();
+        let register = || register_instance(&self.json, &activation, &key, &fingerprint);
+        let instance_id = retry(PATIENCE, register).await.map_err(explain)?;
+        self.footprint.registered(&instance_id);
+        tracing::info!(instance = instance_id, "registered");
+        let stored = Stored {
+            instance_id,
+            region: self.task.arn.region.clone(),
+            task_arn: arn,
+            activation_id: activation.id,
+            fingerprint,
+            private_key,
+        };
+        self.store.save(&stored)?;
+        let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
+        retry(PATIENCE, || identity.fetch()).await.map_err(explain)?;
+        Ok(identity)
+    }
+}
+
+/// Adds to an error what a user can do about it.
+fn explain(error: AwsError) -> StartError {
+    let hint = match (error.code(), operation(&error)) {
+        ("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation", "CreateActivation") => {
+            "; the task role needs ssm:CreateActivation, ssm:AddTagsToResource and iam:PassRole on the role named \
+             by MANAGED_INSTANCE_ROLE_NAME (deploy/iam/task-role.json)"
+        }
+        ("AccessDeniedException" | "AccessDenied", _) => {
+            "; the managed-instance role needs the permissions of deploy/iam/managed-instance-role.json"
+        }
+        ("ValidationException" | "InvalidParameters" | "InvalidRole", "CreateActivation") => {
+            "; check that MANAGED_INSTANCE_ROLE_NAME names an existing role that trusts ssm.amazonaws.com"
+        }
+        ("ActivationExpired" | "InvalidActivation" | "RegistrationLimitExceeded", _) => {
+            "; the activation was made seconds ago: check the clock of this machine, and whether something else \
+             deletes or uses activations in this account"
+        }
+        ("", _) => {
+            "; check the endpoint, DNS, security groups and VPC endpoints for ssm, ssmmessages and ec2messages"
+        }
+        _ => "",
+    };
+    StartError::Aws { error, hint }
+}
+
+fn operation(error: &AwsError) -> &str {
+    match error {
+        AwsError::Service { operation, .. }
+        | AwsError::Unreachable { operation, .. }
+        | AwsError::Unexpected { operation, .. } => operation,
+    }
+}
+
+/// What the heartbeat says about this container. A scratch image has no os-release; then the kernel's name
+/// and release are the truth that is left.
+pub(super) fn machine(task: &TaskMetadata) -> Machine {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let of = |key: &str| os_release(&release, key);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    Machine {
+        platform_name: of("NAME").unwrap_or_else(|| "Linux".to_owned()),
+        platform_version: of("VERSION_ID").unwrap_or_else(|| kernel.trim().to_owned()),
+        computer_name: host.filter(|name| !name.is_empty()).unwrap_or_else(|| task.arn.task_id.clone()),
+        ip_address: task.address.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
+    }
+}
+
+fn os_release(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn os_release_values_lose_their_quotes() {
+        let text = "PRETTY_NAME=\"x\"\nNAME=\"Amazon Linux\"\nVERSION_ID='2023'\nEMPTY=\n";
+        assert_eq!(os_release(text, "NAME").as_deref(), Some("Amazon Linux"));
+        assert_eq!(os_release(text, "VERSION_ID").as_deref(), Some("2023"));
+        assert_eq!(os_release(text, "EMPTY"), None);
+    }
+
+    #[test]
+    fn a_refused_activation_names_the_policy() {
+        let error = AwsError::Service {
+            operation: "CreateActivation".into(),
+            code: "AccessDeniedException".into(),
+            message: "not authorized".into(),
+            status: 400,
+        };
+        let text = explain(error).to_string();
+        assert!(text.contains("not authorized") && text.contains("iam:PassRole"), "{text}");
+    }
+}
