@@ -101,7 +101,8 @@ mod tests {
         assert!(error.starts_with("MANAGED_INSTANCE_ROLE_NAME is not set"), "{error}");
         let error = read(&[(ROLE_VARIABLE, "role")]).unwrap_err().to_string();
         assert!(error.starts_with("ECS_CONTAINER_METADATA_URI_V4 is not set"), "{error}");
-        let error = read(&[(ROLE_VARIABLE, "role"), (METADATA_VARIABLE, "http://x/v4/y")]).unwrap_err().to_string();
+        let error =
+            read(&[(ROLE_VARIABLE, "role"), (METADATA_VARIABLE, "http://x/v4/y")]).unwrap_err().to_string();
         assert!(error.contains("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), "{error}");
     }
 
@@ -116,6 +117,9 @@ mod tests {
         let mut variables = vec![(ROLE_VARIABLE, "service-role/Name"), (METADATA_VARIABLE, "http://x/v4/y")];
         variables.extend(KEYS);
         let config = read(&variables).unwrap();
-        assert_eq!((config.role_name.as_str(), config.metadata_uri.as_str()), ("service-role/Name", "http://x/v4/y"));
+        assert_eq!(
+            (config.role_name.as_str(), config.metadata_uri.as_str()),
+            ("service-role/Name", "http://x/v4/y")
+        );
     }
 }

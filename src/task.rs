@@ -1,9 +1,9 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
 pub mod arn;
-pub mod metadata;
 pub mod capabilities;
 pub mod limits;
+pub mod metadata;
 
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]

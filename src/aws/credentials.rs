@@ -59,7 +59,11 @@ impl Source {
         if let Some((variable, value)) = whole {
             let uri = value.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
             let uri = uri.ok_or(SourceError::Uri { variable, value })?;
-            return Ok(Source::Container { uri, token: get(TOKEN_VARIABLE), token_file: get(TOKEN_FILE_VARIABLE) });
+            return Ok(Source::Container {
+                uri,
+                token: get(TOKEN_VARIABLE),
+                token_file: get(TOKEN_FILE_VARIABLE),
+            });
         }
         match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
             (Some(key), Some(secret)) => {
@@ -94,7 +98,8 @@ impl TaskRole {
             Source::Variables(credentials) => return Ok(credentials.clone()),
             Source::Container { uri, token: Some(token), .. } => (uri, Some(token.clone())),
             Source::Container { uri, token_file: Some(file), .. } => {
-                let token = std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?;
+                let token =
+                    std::fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?;
                 (uri, Some(token.trim().to_owned()))
             }
             Source::Container { uri, .. } => (uri, None),
@@ -111,12 +116,20 @@ impl TaskRole {
         let answer: ContainerCredentials =
             serde_json::from_slice(answer.body()).map_err(|error| format!("{uri}: {error}"))?;
         let expires = answer.expiration.as_deref().and_then(parse_rfc3339);
-        Ok(Credentials::new(answer.access_key_id, answer.secret_access_key, answer.token, expires, "container"))
+        Ok(Credentials::new(
+            answer.access_key_id,
+            answer.secret_access_key,
+            answer.token,
+            expires,
+            "container",
+        ))
     }
 }
 
 fn parse_rfc3339(text: &str) -> Option<SystemTime> {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok().map(SystemTime::from)
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .ok()
+        .map(SystemTime::from)
 }
 
 impl ProvideCredentials for TaskRole {
@@ -137,7 +150,9 @@ mod tests {
     use super::*;
 
     fn find(variables: &[(&str, &str)]) -> Result<Source, SourceError> {
-        Source::find(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Source::find(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Client {
         let exchange = async {
             let answer = self.inner.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+            let body =
+                Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
             Ok(Response::from_parts(parts, body.to_bytes()))
         };
         match tokio::time::timeout(timeout, exchange).await {

@@ -172,7 +172,8 @@ mod tests {
             ("<html>", "UnknownError", "(no message)"),
         ] {
             let answer = Response::builder().status(400).body(Bytes::from(body)).unwrap();
-            let AwsError::Service { code: got, message: text, status, .. } = service_error("Op", &answer) else {
+            let AwsError::Service { code: got, message: text, status, .. } = service_error("Op", &answer)
+            else {
                 panic!("not a service error");
             };
             assert_eq!((got.as_str(), text.as_str(), status), (code, message, 400));

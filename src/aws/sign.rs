@@ -134,7 +134,10 @@ mod tests {
         };
         let text = signable.string_to_sign();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..3], ["AWS4-HMAC-SHA256", "20261123T025945Z", "20261123/us-east-1/ssm/aws4_request"]);
+        assert_eq!(
+            lines[..3],
+            ["AWS4-HMAC-SHA256", "20261123T025945Z", "20261123/us-east-1/ssm/aws4_request"]
+        );
         assert_eq!(lines[3].len(), 64);
         assert_eq!(
             signable.authorization("mi-0123456789abcdef0", "AAAA"),
@@ -156,8 +159,11 @@ mod tests {
         let credentials = Credentials::new("ASIAEXAMPLE", "secret", Some("token".into()), None, "test");
         sign_v4(&mut request, &credentials, "us-east-1", "ssm", SystemTime::UNIX_EPOCH).unwrap();
         let authorization = request.headers()["authorization"].to_str().unwrap();
-        assert!(authorization.contains(
-            "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, Signature="
-        ), "{authorization}");
+        assert!(
+            authorization.contains(
+                "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amz-target, Signature="
+            ),
+            "{authorization}"
+        );
     }
 }

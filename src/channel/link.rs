@@ -32,7 +32,11 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Link {
-        Link { gateway: RefCell::new(None), polling: watch::Sender::new(Polling::Off), channel: watch::Sender::new("") }
+        Link {
+            gateway: RefCell::new(None),
+            polling: watch::Sender::new(Polling::Off),
+            channel: watch::Sender::new(""),
+        }
     }
 }
 

@@ -113,9 +113,11 @@ impl Poll {
             "VisibilityTimeoutInSeconds": VISIBILITY_SECONDS,
         });
         match self.call(POLL_TIMEOUT, "GetMessages", body).await {
-            Ok(answer) => serde_json::from_value::<Messages>(answer).map(|answer| answer.messages).map_err(|error| {
-                AwsError::Unexpected { operation: "GetMessages".into(), reason: error.to_string() }
-            }),
+            Ok(answer) => {
+                serde_json::from_value::<Messages>(answer).map(|answer| answer.messages).map_err(|error| {
+                    AwsError::Unexpected { operation: "GetMessages".into(), reason: error.to_string() }
+                })
+            }
             Err(AwsError::Unreachable { .. }) if began.elapsed() >= POLL_TIMEOUT / 2 => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -185,7 +185,8 @@ impl Gateway {
         let config = WebSocketConfig::default()
             .max_message_size(Some(4 * MAX_FRAME_BYTES))
             .max_frame_size(Some(4 * MAX_FRAME_BYTES));
-        let request = request.map(drop);
+        let mut request = request.map(drop);
+        *request.uri_mut() = websocket_uri(url)?;
         match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _answer)) => Ok(socket),
             Err(tungstenite::Error::Http(answer)) => {
@@ -248,7 +249,9 @@ impl Gateway {
     fn take(&self, bytes: &[u8]) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
-            Err(error) => return tracing::warn!(%error, bytes = bytes.len(), "dropping a message that is no frame"),
+            Err(error) => {
+                return tracing::warn!(%error, bytes = bytes.len(), "dropping a message that is no frame");
+            }
         };
         match frame.message_type.as_str() {
             "agent_job" => self.take_job(&frame),
@@ -301,7 +304,8 @@ impl Gateway {
             "statusCode": code.code(),
             "errorMessage": code.name(),
         });
-        let ack = Frame::new("agent_job_ack", Uuid::new_v4(), super::now_ms(), payload.to_string().into_bytes());
+        let ack =
+            Frame::new("agent_job_ack", Uuid::new_v4(), super::now_ms(), payload.to_string().into_bytes());
         send_frame(&self.link, &ack);
     }
 }
@@ -341,6 +345,14 @@ async fn write(socket: &mut WebSocketStream<Box<dyn Stream>>, message: Message) 
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("nothing could be written for {} s", WRITE_TIMEOUT.as_secs())),
     }
+}
+
+/// The same URL with the websocket's scheme, which is all that differs from the signed one.
+fn websocket_uri(url: Uri) -> Result<Uri, GatewayError> {
+    let secure = url.scheme_str() == Some("https");
+    let mut parts = url.into_parts();
+    parts.scheme = Some(if secure { "wss" } else { "ws" }.parse().map_err(protocol)?);
+    Uri::from_parts(parts).map_err(protocol)
 }
 
 fn protocol(error: impl std::error::Error) -> GatewayError {

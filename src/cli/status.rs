@@ -21,7 +21,7 @@ use thiserror::Error;
 pub const STATUS_FILE: &str = "status.json";
 
 /// Where the sidecar keeps its state unless told otherwise.
-pub const DEFAULT_STATE_DIR: &str = "/var/lib/taskfault";
+pub use crate::config::DEFAULT_STATE_DIR;
 
 /// More than this is no status file of ours.
 const MAX_STATUS_BYTES: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ const MAX_STATUS_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     /// State folder of the sidecar
-    #[arg(long, default_value = DEFAULT_STATE_DIR)]
+    #[arg(long, env = "TASKFAULT_STATE_DIR", default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
     /// Print JSON
     #[arg(long)]

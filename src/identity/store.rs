@@ -73,7 +73,10 @@ impl Store {
         match serde_json::from_str::<Stored>(&text) {
             Ok(stored) if stored.task_arn == task_arn => Some(stored),
             Ok(stored) => {
-                tracing::warn!(task = stored.task_arn, "the stored identity is of another task, registering anew");
+                tracing::warn!(
+                    task = stored.task_arn,
+                    "the stored identity is of another task, registering anew"
+                );
                 None
             }
             Err(error) => {

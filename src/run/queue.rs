@@ -130,7 +130,11 @@ impl Queue {
         };
         let running = self.running.borrow();
         let waiting = self.waiting.borrow();
-        running.iter().map(|command| show(command, false)).chain(waiting.iter().map(|command| show(command, true))).collect()
+        running
+            .iter()
+            .map(|command| show(command, false))
+            .chain(waiting.iter().map(|command| show(command, true)))
+            .collect()
     }
 
     fn offer_send(&self, job: Job, send: SendCommand, origin: Origin) -> Verdict {
@@ -221,7 +225,8 @@ impl Queue {
     /// A command that was cancelled before it ran: every step is told Cancelled, then the whole.
     fn answer_unstarted(&self, command: &Command) {
         let now = SystemTime::now();
-        let steps: Vec<StepReport> = command.plan.steps.iter().map(|step| StepReport::unstarted(step, now)).collect();
+        let steps: Vec<StepReport> =
+            command.plan.steps.iter().map(|step| StepReport::unstarted(step, now)).collect();
         for told in 1..=steps.len() {
             self.reply(command, self.replier.progress(&steps[..told], now));
         }
@@ -249,7 +254,8 @@ impl Queue {
 }
 
 fn summary(steps: &[StepReport]) -> String {
-    let words: Vec<String> = steps.iter().map(|step| format!("{}={}", step.name, step.status.as_str())).collect();
+    let words: Vec<String> =
+        steps.iter().map(|step| format!("{}={}", step.name, step.status.as_str())).collect();
     words.join(" ")
 }
 
@@ -434,7 +440,10 @@ mod tests {
         in_local(async {
             run(&queue, &hold(0));
             for target in ["aws.ssm.command-0.mi-ffffffffffffffff0", "", "command-0", "*"] {
-                assert!(matches!(run(&queue, &cancel(100, target)), Verdict::Accepted { .. } | Verdict::Duplicate));
+                assert!(matches!(
+                    run(&queue, &cancel(100, target)),
+                    Verdict::Accepted { .. } | Verdict::Duplicate
+                ));
             }
             assert_eq!(counts(&queue), (1, 0));
             assert!(!queue.running.borrow()[0].cancel.is_cancelled());
@@ -495,7 +504,9 @@ mod tests {
         for (n, content) in (0..).zip(unreadable) {
             let delivery =
                 Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_owned() };
-            let Verdict::Unreadable { reply } = queue.offer(&delivery, Origin::Poll) else { panic!("{content:?}") };
+            let Verdict::Unreadable { reply } = queue.offer(&delivery, Origin::Poll) else {
+                panic!("{content:?}")
+            };
             let reply: Value = serde_json::from_str(&reply).unwrap();
             assert_eq!(reply["documentStatus"], "Failed", "{content:?}");
             assert_ne!(reply["documentTraceOutput"], "", "{content:?}");

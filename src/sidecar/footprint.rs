@@ -28,7 +28,12 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
-    pub(super) fn new(client: Client, endpoints: Endpoints, region: String, task_role: TaskRole) -> Footprint {
+    pub(super) fn new(
+        client: Client,
+        endpoints: Endpoints,
+        region: String,
+        task_role: TaskRole,
+    ) -> Footprint {
         Footprint { client, endpoints, region, task_role, activation: None.into(), instance: None.into() }
     }
 

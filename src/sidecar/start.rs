@@ -74,7 +74,8 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone());
     let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
     let footprint = Footprint::new(client, endpoints, region, task_role);
-    let enrolment = Enrolment { role_name: &config.role_name, footprint: &footprint, json, store, task: &task };
+    let enrolment =
+        Enrolment { role_name: &config.role_name, footprint: &footprint, json, store, task: &task };
     let outcome = {
         let online = enrolment.online();
         tokio::pin!(online);

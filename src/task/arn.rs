@@ -30,12 +30,15 @@ impl FromStr for TaskArn {
         let fields: Vec<&str> = text.splitn(6, ':').collect();
         let ["arn", partition, "ecs", region, account, resource] = fields[..] else { return Err(bad()) };
         let mut parts = resource.split('/');
-        let (Some("task"), Some(cluster), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some("task"), Some(cluster), Some(id), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(bad());
         };
         // These words become parts of host names and tags: only what an ARN can hold is let through.
-        let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let plain = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
         if ![partition, region, account, cluster, id].into_iter().all(plain) {
             return Err(bad());
         }

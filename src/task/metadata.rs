@@ -89,7 +89,10 @@ impl TaskMetadata {
     /// See [`MetadataError`].
     pub async fn read(client: &Client, base: &str) -> Result<TaskMetadata, MetadataError> {
         let url = format!("{}/task", base.trim_end_matches('/'));
-        let uri: Uri = url.parse().ok().filter(|uri: &Uri| uri.host().is_some())
+        let uri: Uri = url
+            .parse()
+            .ok()
+            .filter(|uri: &Uri| uri.host().is_some())
             .ok_or_else(|| MetadataError::NotAUrl(base.to_owned()))?;
         let mut attempt = 1;
         let body = loop {
@@ -149,7 +152,8 @@ mod tests {
         let task = parse("u", body).unwrap();
         assert_eq!(task.arn.region, "us-west-2");
         assert_eq!((task.cpu_limit, task.address.as_deref()), (Some(0.25), Some("10.0.2.106")));
-        let body = br#"{"TaskARN":"arn:aws:ecs:us-west-2:111122223333:task/default/1","Limits":{"Memory":512}}"#;
+        let body =
+            br#"{"TaskARN":"arn:aws:ecs:us-west-2:111122223333:task/default/1","Limits":{"Memory":512}}"#;
         assert_eq!(parse("u", body).unwrap().cpu_limit, None);
     }
 
