@@ -469,6 +469,25 @@ fn what_cannot_be_run_says_why() {
         invocation::run(&plan, &bench.context(), &CancellationToken::new(), &mut |_| {}).await
     });
     assert!(text(&reports[0].stderr).contains("cannot make the folder"), "{reports:?}");
+
+    let bench = Bench::new();
+    let in_the_way = bench.folder.path().join("orchestration").join(COMMAND).join("a/_script.sh");
+    std::fs::create_dir_all(in_the_way).unwrap();
+    let reports = bench.run(document(&[step("a", "echo a")]));
+    assert!(text(&reports[0].stderr).contains("cannot write the script"), "{reports:?}");
+}
+
+#[test]
+fn an_orchestration_folder_may_have_any_name() {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("it's a $(folder)");
+    let context = InvocationContext { orchestration_dir: folder.clone(), ..bench.context() };
+    let plan = document::plan(&request(document(&[step("a", "echo \"$0\"")]), json!({}))).unwrap();
+    let reports =
+        block_on(async { invocation::run(&plan, &context, &CancellationToken::new(), &mut |_| {}).await });
+    let script = folder.join(COMMAND).join("a/_script.sh");
+    assert_eq!(text(&reports[0].stdout), format!("{}\n", script.display()), "{reports:?}");
+    assert_eq!(walk(&folder).count(), 0);
 }
 
 #[test]

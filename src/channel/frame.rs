@@ -188,3 +188,120 @@ fn field<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], FrameEr
     let cut = FrameError::Cut { have: bytes.len(), need: offset + N };
     bytes.get(offset..offset + N).and_then(|slice| slice.try_into().ok()).ok_or(cut)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Golden bytes; each file says where they come from.
+    fn golden(text: &str) -> Vec<u8> {
+        let hex: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn an_acknowledgement_is_the_golden_bytes() {
+        let bytes = golden(include_str!("../../tests/data/agent_job_ack.hex"));
+        let frame = Frame::decode(&bytes).unwrap();
+        assert_eq!(frame.message_type, "agent_job_ack");
+        assert_eq!(frame.created_ms, 1_795_402_792_042);
+        assert_eq!(frame.id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert!(frame.payload.ends_with(br#""statusCode":"200","errorMessage":"Successful"}"#));
+        assert_eq!(frame.encode().unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_cancel_job_is_the_golden_bytes() {
+        let bytes = golden(include_str!("../../tests/data/agent_job_cancel.hex"));
+        let frame = Frame::decode(&bytes).unwrap();
+        assert_eq!(frame.message_type, "agent_job");
+        assert_eq!(frame.encode().unwrap(), bytes);
+    }
+
+    /// The one example of the halves' order that the agent's source gives.
+    #[test]
+    fn the_halves_of_the_id_change_places() {
+        let id = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
+        let bytes = Frame::new("x", id, 1, b"{}".to_vec()).encode().unwrap();
+        let wire =
+            [0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77];
+        assert_eq!(bytes[ID], wire);
+    }
+
+    fn some_frame() -> Vec<u8> {
+        Frame::new("agent_job", Uuid::from_u128(7), 42, b"{\"a\":1}".to_vec()).encode().unwrap()
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_is_refused() {
+        let bytes = some_frame();
+        for end in 0..bytes.len() {
+            assert!(Frame::decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_lies_is_refused() {
+        let lie = |at: usize, value: u32| {
+            let mut bytes = some_frame();
+            bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+            Frame::decode(&bytes).unwrap_err()
+        };
+        for said in [0, 6, 8, u32::MAX] {
+            assert_eq!(lie(116, said), FrameError::PayloadLength { said, have: 7 });
+        }
+        for header in [0, 1, 115] {
+            assert_eq!(lie(0, header), FrameError::HeaderLength(header));
+        }
+        assert!(matches!(lie(0, u32::MAX), FrameError::Cut { .. }));
+        assert!(matches!(lie(0, 120), FrameError::PayloadLength { .. }));
+
+        let mut bytes = some_frame();
+        bytes[90] ^= 1;
+        assert_eq!(Frame::decode(&bytes).unwrap_err(), FrameError::Digest);
+        let mut bytes = some_frame();
+        bytes[40..48].fill(0);
+        assert_eq!(Frame::decode(&bytes).unwrap_err(), FrameError::NoDate);
+        let mut bytes = some_frame();
+        bytes[TYPE].fill(b' ');
+        assert_eq!(Frame::decode(&bytes).unwrap_err(), FrameError::NoType);
+        bytes[TYPE].fill(0xff);
+        assert_eq!(Frame::decode(&bytes).unwrap_err(), FrameError::TypeNotAscii);
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_not_written() {
+        let frame = Frame::new("agent_job", Uuid::from_u128(7), 42, b"{}".to_vec());
+        let with = |change: &dyn Fn(&mut Frame)| {
+            let mut frame = frame.clone();
+            change(&mut frame);
+            frame.encode().unwrap_err()
+        };
+        assert_eq!(with(&|frame| frame.payload.clear()), FrameError::Empty);
+        assert_eq!(with(&|frame| frame.created_ms = 0), FrameError::NoDate);
+        assert_eq!(with(&|frame| frame.message_type.clear()), FrameError::NoType);
+        assert!(matches!(with(&|frame| frame.message_type = "t".repeat(33)), FrameError::TypeTooLong(_)));
+        assert!(matches!(with(&|frame| frame.message_type = "ü".into()), FrameError::TypeTooLong(_)));
+        assert!(matches!(with(&|frame| frame.payload = vec![0; MAX_FRAME_BYTES]), FrameError::TooLarge(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_frame_survives_the_wire(
+            message_type in "[a-z_]{1,32}", created_ms in 1u64.., sequence: i64, flags: u64,
+            id: u128, payload_type: u32, payload in proptest::collection::vec(any::<u8>(), 1..2000),
+        ) {
+            let id = Uuid::from_u128(id);
+            let frame = Frame { message_type, created_ms, sequence, flags, id, payload_type, payload };
+            prop_assert_eq!(Frame::decode(&frame.encode().unwrap()).unwrap(), frame);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(frame) = Frame::decode(&bytes) {
+                prop_assert!(!frame.payload.is_empty());
+            }
+        }
+    }
+}

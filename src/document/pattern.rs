@@ -33,47 +33,49 @@ impl Pattern {
 /// Go's syntax in Rust's.
 fn rewrite(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);
-    let mut rest = pattern.chars().peekable();
+    let mut rest = pattern;
     let mut in_class = false;
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' => match rest.next() {
-                Some(escaped) => out.push_str(&escape(escaped, in_class)),
-                None => out.push('\\'),
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        let taken = match c {
+            '\\' => match after.chars().next() {
+                Some(escaped) => {
+                    out.push_str(&escape(escaped, in_class));
+                    1 + escaped.len_utf8()
+                }
+                None => push(&mut out, "\\", 1),
             },
             '[' if !in_class => {
                 in_class = true;
-                out.push('[');
-                if rest.next_if_eq(&'^').is_some() {
-                    out.push('^');
-                }
                 // A bracket that stands first is a member of the class.
-                if rest.next_if_eq(&']').is_some() {
-                    out.push_str("\\]");
+                match after {
+                    _ if after.starts_with("^]") => push(&mut out, "[^\\]", 3),
+                    _ if after.starts_with('^') => push(&mut out, "[^", 2),
+                    _ if after.starts_with(']') => push(&mut out, "[\\]", 2),
+                    _ => push(&mut out, "[", 1),
                 }
             }
-            '[' if rest.peek() == Some(&':') => out.push('['),
-            ']' if in_class && out.ends_with(':') && out.contains("[:") && posix_open(&out) => out.push(']'),
+            '[' => match after.strip_prefix(':').and_then(|name| name.find(":]")) {
+                // `[:alpha:]` is the same in both.
+                Some(end) => push(&mut out, &rest[..end + 4], end + 4),
+                None => push(&mut out, "\\[", 1),
+            },
             ']' => {
                 in_class = false;
-                out.push(']');
+                push(&mut out, "]", 1)
             }
-            '[' | '&' | '~' if in_class => {
-                out.push('\\');
-                out.push(c);
-            }
-            _ => out.push(c),
-        }
+            '&' | '~' if in_class => push(&mut out, &format!("\\{c}"), 1),
+            _ => push(&mut out, &rest[..c.len_utf8()], c.len_utf8()),
+        };
+        rest = &rest[taken..];
     }
     out
 }
 
-/// Whether the end of `out` is the inside of a `[:name:` that its bracket will close.
-fn posix_open(out: &str) -> bool {
-    out.rfind("[:").is_some_and(|start| {
-        let name = &out[start + 2..];
-        name.len() > 1 && name[..name.len() - 1].chars().all(|c| c.is_ascii_alphabetic() || c == '^')
-    })
+/// Appends `text` in the place of `taken` bytes of the pattern.
+fn push(out: &mut String, text: &str, taken: usize) -> usize {
+    out.push_str(text);
+    taken
 }
 
 /// One escape. Inside a class the ASCII sets are nested classes, which Rust's syntax allows.
@@ -111,6 +113,9 @@ mod tests {
             ("^[^]x]+$", "]", false),
             ("^[[:alpha:]_]+$", "ab_", true),
             ("^[[:alpha:]]+$", "a1", false),
+            ("^[[:]+$", "[:", true),
+            ("^[^]]+$", "a", true),
+            ("^[é~]+$", "é~", true),
             ("\\bcat\\b", "a cat.", true),
             ("^(100|[1-9]?[0-9])$", "101", false),
             ("\\<x\\>", "<x>", true),
@@ -119,6 +124,17 @@ mod tests {
         ] {
             let compiled = Pattern::compile(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
             assert_eq!(compiled.matches(value), expected, "{pattern} on {value}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn compiling_never_panics(pattern in ".*", classes in "[\\[\\]\\\\^:a&~-]{0,16}", value in ".*") {
+            for pattern in [pattern, classes] {
+                if let Ok(compiled) = Pattern::compile(&pattern) {
+                    compiled.matches(&value);
+                }
+            }
         }
     }
 

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::hold::{self, Ending};
@@ -55,13 +57,13 @@ pub async fn run(
     for step in &plan.steps {
         let started = SystemTime::now();
         let result = match &step.work {
-            _ if exited && !step.finally => Result::skipped(format!(
+            _ if exited && !step.finally => Finished::skipped(format!(
                 "Plugin with name {} and id {} skipped due to prior step with an exit condition",
                 step.action, step.name
             )),
             work @ (Work::Skip(_) | Work::Refuse(_)) => perform(work, context, cancel).await,
-            _ if cancel.is_cancelled() => Result::new(StepStatus::Cancelled, 1),
-            work => remark(perform(work, context, cancel).await, step.on_failure),
+            _ if cancel.is_cancelled() => Finished::new(StepStatus::Cancelled, 1),
+            work => remark(survive(perform(work, context, cancel)).await, step.on_failure),
         };
         exited |= exits(step, &result);
         let report = result.report(step, started);
@@ -72,7 +74,7 @@ pub async fn run(
 }
 
 /// Whether the steps after this one are skipped.
-fn exits(step: &Step, result: &Result) -> bool {
+fn exits(step: &Step, result: &Finished) -> bool {
     // By code alone, whatever the status: a script that was asked to reboot is the exception of ours, because
     // the steps after it count on a reboot that did not happen.
     [EXIT_WITH_SUCCESS, EXIT_WITH_FAILURE, REBOOT].contains(&result.code)
@@ -81,7 +83,7 @@ fn exits(step: &Step, result: &Result) -> bool {
 }
 
 /// What a step came to.
-struct Result {
+struct Finished {
     status: StepStatus,
     code: i32,
     stdout: Vec<u8>,
@@ -89,17 +91,17 @@ struct Result {
     message: Option<String>,
 }
 
-impl Result {
-    fn new(status: StepStatus, code: i32) -> Result {
-        Result { status, code, stdout: Vec::new(), stderr: Vec::new(), message: None }
+impl Finished {
+    fn new(status: StepStatus, code: i32) -> Finished {
+        Finished { status, code, stdout: Vec::new(), stderr: Vec::new(), message: None }
     }
 
-    fn skipped(reason: String) -> Result {
-        Result { message: Some(reason), ..Result::new(StepStatus::Skipped, 0) }
+    fn skipped(reason: String) -> Finished {
+        Finished { message: Some(reason), ..Finished::new(StepStatus::Skipped, 0) }
     }
 
-    fn failed(code: i32, stderr: &str) -> Result {
-        Result { stderr: stderr.into(), ..Result::new(StepStatus::Failed, code) }
+    fn failed(code: i32, stderr: &str) -> Finished {
+        Finished { stderr: stderr.into(), ..Finished::new(StepStatus::Failed, code) }
     }
 
     fn report(self, step: &Step, started: SystemTime) -> StepReport {
@@ -118,7 +120,19 @@ impl Result {
     }
 }
 
-async fn perform(work: &Work, context: &InvocationContext, cancel: &CancellationToken) -> Result {
+/// The result of `step`, or a failure if it panics: a mistake in one fault must not leave the command without
+/// an answer. Unwinding has undone the step's effects by then.
+async fn survive(step: impl Future<Output = Finished>) -> Finished {
+    // Nothing that the step could have left half changed is looked at afterwards.
+    AssertUnwindSafe(step).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        // The stock agent's words for it (`runpluginutil.go`, runPlugin).
+        Finished { message: Some(format!("Plugin crashed with message {text}!")), ..Finished::failed(1, "") }
+    })
+}
+
+async fn perform(work: &Work, context: &InvocationContext, cancel: &CancellationToken) -> Finished {
     match work {
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
@@ -129,20 +143,24 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
                 Ending::Failed => (StepStatus::Failed, 1),
             };
             let (stdout, stderr) = (outcome.stdout.into_bytes(), outcome.stderr.into_bytes());
-            Result { stdout, stderr, ..Result::new(status, code) }
+            Finished { stdout, stderr, ..Finished::new(status, code) }
         }
-        Work::Note(text) => Result { stdout: text.clone().into(), ..Result::new(StepStatus::Success, 0) },
-        Work::Fail(reason) => Result::failed(1, reason),
-        Work::Skip(reason) => Result::skipped(reason.clone()),
-        Work::Refuse(reason) => Result { message: Some(reason.clone()), ..Result::failed(1, "") },
+        Work::Note(text) => Finished { stdout: text.clone().into(), ..Finished::new(StepStatus::Success, 0) },
+        Work::Fail(reason) => Finished::failed(1, reason),
+        Work::Skip(reason) => Finished::skipped(reason.clone()),
+        Work::Refuse(reason) => Finished { message: Some(reason.clone()), ..Finished::failed(1, "") },
     }
 }
 
-async fn run_scripts(scripts: &[Script], context: &InvocationContext, cancel: &CancellationToken) -> Result {
+async fn run_scripts(
+    scripts: &[Script],
+    context: &InvocationContext,
+    cancel: &CancellationToken,
+) -> Finished {
     let mut whole = None;
     for script in scripts {
         let next = if whole.is_some() && cancel.is_cancelled() {
-            Result::new(StepStatus::Cancelled, 1)
+            Finished::new(StepStatus::Cancelled, 1)
         } else {
             run_script(script, context, cancel).await
         };
@@ -152,12 +170,12 @@ async fn run_scripts(scripts: &[Script], context: &InvocationContext, cancel: &C
         });
     }
     // An empty list of properties: nothing was asked for, and nothing failed.
-    whole.unwrap_or_else(|| Result::new(StepStatus::Success, 0))
+    whole.unwrap_or_else(|| Finished::new(StepStatus::Success, 0))
 }
 
 /// Two scripts of one step: outputs one below the other, the first code that is not 0, the worst status
 /// (`iohandler.go` Merge, `contracts/model.go` MergeResultStatus).
-fn merge(first: Result, second: Result) -> Result {
+fn merge(first: Finished, second: Finished) -> Finished {
     let join = |mut first: Vec<u8>, second: Vec<u8>| {
         if !first.is_empty() {
             first.push(b'\n');
@@ -172,7 +190,7 @@ fn merge(first: Result, second: Result) -> Result {
         StepStatus::Cancelled => 3,
         StepStatus::TimedOut => 4,
     };
-    Result {
+    Finished {
         status: if rank(second.status) > rank(first.status) { second.status } else { first.status },
         code: if first.code == 0 { second.code } else { first.code },
         stdout: join(first.stdout, second.stdout),
@@ -181,7 +199,7 @@ fn merge(first: Result, second: Result) -> Result {
     }
 }
 
-async fn run_script(script: &Script, context: &InvocationContext, cancel: &CancellationToken) -> Result {
+async fn run_script(script: &Script, context: &InvocationContext, cancel: &CancellationToken) -> Finished {
     let environment = environment(script, context);
     let folder = context.orchestration_dir.join(file_name(&context.command_id));
     let working_directory = script.working_directory.as_deref().map(Path::new);
@@ -198,7 +216,7 @@ async fn run_script(script: &Script, context: &InvocationContext, cancel: &Cance
         Ok(outcome) => judge(outcome),
         Err(error) => {
             tracing::warn!(command_id = %context.command_id, %error, "A script could not be run");
-            Result::failed(1, &format!("failed to run commands: {error}"))
+            Finished::failed(1, &format!("failed to run commands: {error}"))
         }
     }
 }
@@ -225,7 +243,7 @@ fn file_name(command_id: &str) -> String {
 }
 
 /// What the ending of a script means.
-fn judge(outcome: shell::Outcome) -> Result {
+fn judge(outcome: shell::Outcome) -> Finished {
     let (status, code, remark) = match outcome.ending {
         shell::Ending::Cancelled => (StepStatus::Cancelled, KILLED, None),
         shell::Ending::TimedOut => (StepStatus::TimedOut, KILLED, None),
@@ -238,7 +256,8 @@ fn judge(outcome: shell::Outcome) -> Result {
         shell::Ending::Exited(REBOOT) => (StepStatus::Failed, REBOOT, Some(reboot_refused())),
         shell::Ending::Exited(code) => (StepStatus::Failed, code, Some(format!("exit status {code}"))),
     };
-    let mut result = Result { stdout: outcome.stdout, stderr: outcome.stderr, ..Result::new(status, code) };
+    let mut result =
+        Finished { stdout: outcome.stdout, stderr: outcome.stderr, ..Finished::new(status, code) };
     if let Some(remark) = remark {
         result.stderr.extend_from_slice(format!("failed to run commands: {remark}").as_bytes());
     }
@@ -273,9 +292,9 @@ fn signal_name(signal: i32) -> String {
 
 /// The remarks that flow control leaves in the streams. The combined output is taken before they are added, and
 /// shows the step as it was.
-fn remark(mut result: Result, on_failure: OnFailure) -> Result {
+fn remark(mut result: Finished, on_failure: OnFailure) -> Finished {
     let before =
-        |result: &Result, stderr: &[u8]| Some(output::text(&output::combined(&result.stdout, stderr)));
+        |result: &Finished, stderr: &[u8]| Some(output::text(&output::combined(&result.stdout, stderr)));
     match (result.code, result.status, on_failure) {
         (EXIT_WITH_SUCCESS, ..) => {
             result.message = before(&result, b"");
@@ -305,4 +324,60 @@ fn remark(mut result: Result, on_failure: OnFailure) -> Result {
 
 fn append(stream: &mut Vec<u8>, remark: &str) {
     stream.extend_from_slice(format!("\n{remark} Further document steps will be skipped.").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(ending: shell::Ending) -> Finished {
+        judge(shell::Outcome { ending, stdout: Vec::new(), stderr: b"err\n".to_vec() })
+    }
+
+    /// Protocol sheet §6.5. The rows that a real shell shows are tested with one in `tests/shell_steps.rs`.
+    #[test]
+    fn endings_that_a_shell_seldom_has() {
+        for (ending, status, code, stderr) in [
+            (
+                shell::Ending::Signalled(9),
+                StepStatus::Failed,
+                -1,
+                "err\nfailed to run commands: signal: killed",
+            ),
+            (
+                shell::Ending::Signalled(34),
+                StepStatus::Failed,
+                -1,
+                "err\nfailed to run commands: signal: signal 34",
+            ),
+            (shell::Ending::Cancelled, StepStatus::Cancelled, 137, "err\n"),
+            (shell::Ending::TimedOut, StepStatus::TimedOut, 137, "err\n"),
+        ] {
+            let result = ended(ending);
+            assert_eq!((result.status, result.code), (status, code), "{ending:?}");
+            assert_eq!(String::from_utf8_lossy(&result.stderr), stderr, "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn merging_keeps_the_first_code_and_the_worst_status() {
+        let merged = merge(Finished::failed(3, "a"), Finished::new(StepStatus::TimedOut, KILLED));
+        assert_eq!((merged.status, merged.code), (StepStatus::TimedOut, 3));
+        let merged = merge(Finished::new(StepStatus::Success, 0), Finished::failed(4, "b"));
+        assert_eq!((merged.status, merged.code, merged.stderr), (StepStatus::Failed, 4, b"b".to_vec()));
+    }
+
+    #[test]
+    fn a_command_id_names_one_folder() {
+        assert_eq!(file_name("da11fb41-9572"), "da11fb41-9572");
+        assert_eq!(file_name("../../x"), "______x");
+    }
+
+    #[test]
+    fn a_step_that_panics_is_a_failed_step() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let result = runtime.block_on(survive(async { panic!("on purpose: {}", 1) }));
+        assert_eq!((result.status, result.code), (StepStatus::Failed, 1));
+        assert_eq!(result.message.as_deref(), Some("Plugin crashed with message on purpose: 1!"));
+    }
 }
