@@ -249,7 +249,6 @@ class Sidecar:
 
     def __init__(self, binary, server, ssm, folder):
         self.ssm = ssm
-        self.process = None
         self.task_uri = f"{server}/v4/demo/web/{uuid.uuid4().hex}"
         self.log_path = folder / "log"
         self.log = open(self.log_path, "w")
