@@ -179,10 +179,10 @@ fn explain(error: AwsError) -> StartError {
     let hint = match (error.code(), operation(&error)) {
         ("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation", "CreateActivation") => {
             "; the task role needs ssm:CreateActivation, ssm:AddTagsToResource and iam:PassRole on the role named \
-             by MANAGED_INSTANCE_ROLE_NAME (deploy/iam/task-role.json)"
+             by MANAGED_INSTANCE_ROLE_NAME (deploy/iam/task-role.policy.json)"
         }
         ("AccessDeniedException" | "AccessDenied", _) => {
-            "; the managed-instance role needs the permissions of deploy/iam/managed-instance-role.json"
+            "; the managed-instance role needs the permissions of deploy/iam/managed-instance-role.policy.json"
         }
         ("ValidationException" | "InvalidParameters" | "InvalidRole", "CreateActivation") => {
             "; check that MANAGED_INSTANCE_ROLE_NAME names an existing role that trusts ssm.amazonaws.com"
