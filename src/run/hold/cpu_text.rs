@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Ending;
+use super::short;
 use crate::effect::load::record::Record;
 use crate::fault::cpu_stress::CpuStress;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
@@ -66,23 +66,11 @@ pub(super) fn describe(
     meaning: &CpuMeaning,
     record: &Record,
     throttled: Option<u64>,
-    ending: Ending,
 ) -> String {
     let mut text = String::new();
     write_asked(&mut text, asked, duration, meaning);
     write_achieved(&mut text, meaning, record);
     write_missed(&mut text, asked, meaning, record, throttled);
-    let how = match ending {
-        Ending::Completed => "completed",
-        Ending::Cancelled => "cancelled",
-        Ending::Failed => "failed",
-    };
-    let lived = record.elapsed().as_secs_f64();
-    let _ = writeln!(
-        text,
-        "{how} after {lived:.1} s of {} s; undone: no thread left",
-        short(duration.as_secs_f64())
-    );
     text
 }
 
@@ -152,10 +140,4 @@ fn write_missed(
     if let Some(periods @ 1..) = throttled {
         let _ = writeln!(text, "throttled: {periods} periods of the CPU quota meanwhile");
     }
-}
-
-/// At most two decimals, none where there are none to show.
-fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
