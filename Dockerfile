@@ -11,7 +11,9 @@ WORKDIR /src
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 # Dependencies first, with empty sources: this layer is kept until Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
-RUN rustc -vV | sed -n 's/^host: //p' > /target \
+# Tests and benchmarks are not copied, so the manifest must not name them.
+RUN awk '/^\[/ { keep = !/^\[\[(test|bench)\]\]/ } keep' Cargo.toml > build.toml && mv build.toml Cargo.toml \
+    && rustc -vV | sed -n 's/^host: //p' > /target \
     && mkdir -p src/bin \
     && echo 'fn main() {}' | tee src/main.rs src/bin/taskfault-local.rs > /dev/null \
     && touch src/lib.rs \
@@ -33,7 +35,7 @@ LABEL org.opencontainers.image.title="taskfault" \
       org.opencontainers.image.description="In-task fault injection for Amazon ECS: takes AWS FIS experiments through Systems Manager and performs the faults itself" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /image/taskfault /taskfault
-# Root: the registration lies in /var/lib/amazon/ssm, and NET_ADMIN is of use to root alone.
+# Root: registration and state lie below /var/lib, and NET_ADMIN is of use to root alone.
 USER 0:0
 ENTRYPOINT ["/taskfault"]
 CMD ["sidecar"]

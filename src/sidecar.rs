@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::heartbeat::{self, Machine};
@@ -22,6 +23,7 @@ use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
 use crate::channel::outbox::Outbox;
 use crate::config::Config;
+use crate::effect::shell;
 use crate::report::reply::Replier;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
@@ -116,6 +118,7 @@ impl Sidecar {
             () = identity.keep_fresh() => {}
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
             () = status::keep(identity, &self.queue, &self.link) => {}
+            () = reap_orphans() => {}
             () = stop.cancelled() => {}
         }
     }
@@ -127,5 +130,13 @@ impl Sidecar {
             self.poll.run(&*self.queue, &self.outbox),
             self.outbox.deliver(&self.link, &self.poll),
         );
+    }
+}
+
+/// As the first process of a container, waits for what scripts left behind, for ever.
+async fn reap_orphans() {
+    let Ok(mut ended) = signal(SignalKind::child()) else { return std::future::pending().await };
+    while ended.recv().await.is_some() {
+        shell::reap_orphans();
     }
 }

@@ -485,6 +485,15 @@ async fn rubbish_from_an_agent_is_logged_and_dropped() {
 }
 
 #[tokio::test]
+async fn a_ping_is_answered() {
+    let local = Local::start().await;
+    let agent = local.agent().await;
+    let mut channel = agent.open_channel().await.unwrap();
+    assert_eq!(channel.ping(b"keepalive").await, b"keepalive");
+    local.end().await;
+}
+
+#[tokio::test]
 async fn replies_without_acknowledgement_when_told_so() {
     let local = Local::start().await;
     let agent = local.agent().await;

@@ -34,11 +34,16 @@ const TESTS: &[(&str, fn())] = &[
     ("a_killed_stage_leaves_nothing", a_killed_stage_leaves_nothing),
     ("a_program_that_is_not_there_is_said", a_program_that_is_not_there_is_said),
     ("a_stopped_task_ends_as_its_programs_do", a_stopped_task_ends_as_its_programs_do),
+    (
+        "a_suspended_first_process_does_not_hold_up_the_end",
+        a_suspended_first_process_does_not_hold_up_the_end,
+    ),
     ("a_task_has_its_own_network", a_task_has_its_own_network),
     ("a_task_reaches_the_agent_address_and_not_the_host", a_task_reaches_the_agent_address_and_not_the_host),
     ("a_task_sees_only_its_own_processes", a_task_sees_only_its_own_processes),
     ("orphans_are_taken_in", orphans_are_taken_in),
     ("the_end_of_an_essential_program_ends_the_task", the_end_of_an_essential_program_ends_the_task),
+    ("the_end_of_the_outer_process_ends_the_task", the_end_of_the_outer_process_ends_the_task),
     ("two_tasks_reach_each_other", two_tasks_reach_each_other),
 ];
 
@@ -418,6 +423,29 @@ fn a_dropped_task_is_gone() {
     assert_eq!(stage.heard()["done"], true);
     assert!(all.iter().all(|pid| !lives(*pid)), "drop returns when nothing is left");
     assert_eq!(interfaces(), before);
+}
+
+fn a_suspended_first_process_does_not_hold_up_the_end() {
+    let mut stage = Watched::play("hold", None);
+    let task = stage.heard();
+    stage.logged("stubborn", "trapped");
+    let all = descendants(pid(&task, "init"));
+    kill(Pid::from_raw(pid(&task, "init")), Signal::SIGSTOP).unwrap();
+    stage.tell("drop");
+    assert_eq!(stage.heard()["done"], true);
+    eventually("the kernel ends them all", || all.iter().all(|pid| !lives(*pid)));
+}
+
+fn the_end_of_the_outer_process_ends_the_task() {
+    let mut stage = Watched::play("hold", None);
+    let task = stage.heard();
+    stage.logged("stubborn", "trapped");
+    let init = pid(&task, "init");
+    let all = descendants(init);
+    let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap();
+    let outer = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(outer), Signal::SIGKILL).unwrap();
+    eventually("the kernel ends them all", || all.iter().all(|pid| !lives(*pid)));
 }
 
 fn a_killed_stage_leaves_nothing() {

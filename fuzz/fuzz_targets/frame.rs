@@ -54,8 +54,10 @@ fn made_of(bytes: &[u8]) -> Option<Frame> {
     }
     let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes"));
     // Printable ASCII without the space, which is the padding.
-    let message_type: String =
-        header[40..40 + 1 + usize::from(header[60]) % 20].iter().map(|byte| char::from(b'!' + byte % 94)).collect();
+    let message_type: String = header[40..40 + 1 + usize::from(header[60]) % 20]
+        .iter()
+        .map(|byte| char::from(b'!' + byte % 94))
+        .collect();
     Some(Frame {
         message_type,
         created_ms: number(0).max(1),

@@ -58,7 +58,7 @@ struct ServeOptions {
 
 const AFTER: &str = "\
 Use it with the AWS CLI (any credentials will do):
-  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_REGION=us-east-1
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_DEFAULT_REGION=us-east-1
   export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
   aws ssm describe-instance-information
   aws ssm send-command --document-name AWS-RunShellScript --instance-ids mi-... \\

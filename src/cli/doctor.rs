@@ -205,18 +205,12 @@ fn state_dir(folder: &Path) -> Finding {
     }
 }
 
-/// Makes a file without a name in `folder`, or in the nearest folder above that exists: nothing stays.
+/// Makes a file in `folder`, or in the nearest folder above that exists, and takes it away again.
 fn probe(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let nearest = folder.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
-    let open = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(nearest);
-    match open {
-        // A file system without unnamed files (some overlays) still says whether it may be written to.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            nix::unistd::access(nearest, nix::unistd::AccessFlags::W_OK).map_err(Into::into)
-        }
-        other => other.map(drop),
-    }
+    let file = nearest.join(format!(".taskfault-doctor-{}", std::process::id()));
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&file)?;
+    std::fs::remove_file(file)
 }
 
 #[cfg(test)]

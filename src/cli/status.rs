@@ -35,6 +35,9 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// For a container's health check: code 0 if a registered sidecar is running here, 1 if not
+    #[arg(long)]
+    healthy: bool,
 }
 
 /// What a sidecar says of itself.
@@ -92,7 +95,9 @@ enum StatusError {
     Form(PathBuf, String),
 }
 
-/// Prints what is live. Code 0 also when no sidecar is running: that is an answer.
+/// Prints what is live. Code 0 also when no sidecar is running, since that is an answer; with `--healthy`, 1.
+/// A sidecar without a channel is healthy: it may be the very fault that was asked for, and ECS would end the
+/// task for it.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let status = match read(&args.state_dir) {
         Ok(status) => status.filter(|status| is_alive(status.pid)),
@@ -106,7 +111,7 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     } else {
         print!("{}", describe(status.as_ref(), &args.state_dir));
     }
-    ExitCode::SUCCESS
+    if args.healthy && status.is_none() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The status in `state_dir`; None if there is no such file.
@@ -185,6 +190,18 @@ mod tests {
         for text in ["", "{}", "[1]", "\u{0}", r#"{"pid": "seven"}"#] {
             fs::write(folder.path().join(STATUS_FILE), text).unwrap();
             assert!(matches!(read(folder.path()), Err(StatusError::Form(..))), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_living_sidecar_is_healthy() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = StatusArgs { state_dir: folder.path().into(), json: false, healthy: true };
+        assert_eq!(run(&args), ExitCode::FAILURE, "no status file");
+        for (pid, code) in [(std::process::id(), ExitCode::SUCCESS), (u32::MAX, ExitCode::FAILURE)] {
+            let text = TEXT.replace("\"pid\": 7", &format!("\"pid\": {pid}"));
+            fs::write(folder.path().join(STATUS_FILE), text).unwrap();
+            assert_eq!(run(&args), code, "process {pid}");
         }
     }
 

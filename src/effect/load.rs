@@ -123,8 +123,10 @@ impl CpuLoad {
 
     /// Stops the load and waits until its threads are gone.
     pub fn stop(mut self) -> LoadReport {
+        // Before anybody is told: what the joins take is not time in which the load should have burned.
+        let lived = self.started.elapsed();
         let (mut record, used, failure) = self.end();
-        record.close(self.started.elapsed(), used);
+        record.close(lived, used);
         LoadReport { record, failure }
     }
 

@@ -5,6 +5,7 @@
 //! it runs: one kills the group, the other removes the script's folder. Both act on drop, so an abandoned
 //! future or a panic leaves neither processes nor files. What an exit code means is not known here.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -17,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -106,6 +108,7 @@ pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, S
     }
     let mut folder = Folder::default();
     let mut child = start(job, &mut folder)?;
+    let _living = Living::new();
     let group = Group::of(&child);
     let mut stdout = Captured::default();
     let mut stderr = Captured::default();
@@ -232,6 +235,41 @@ impl Captured {
             self.0.extend_from_slice(&chunk[..read.min(room)]);
         }
     }
+}
+
+thread_local! {
+    /// Shells that are not waited for yet. They are all started and waited for on the control thread.
+    static LIVING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts one shell for as long as it lives.
+struct Living;
+
+impl Living {
+    fn new() -> Living {
+        LIVING.set(LIVING.get() + 1);
+        Living
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        LIVING.set(LIVING.get() - 1);
+        reap_orphans();
+    }
+}
+
+/// Waits for processes that were left to us as the first process of a PID namespace: what a script put in
+/// the background comes to us when its shell ends. Does nothing while a shell lives, because that one is
+/// waited for elsewhere; and nothing where we are not the first process.
+pub fn reap_orphans() {
+    if std::process::id() != 1 || LIVING.get() > 0 {
+        return;
+    }
+    // An error means that there is no child left, or none that has ended.
+    while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
+        waitpid(None, Some(WaitPidFlag::WNOHANG))
+    {}
 }
 
 /// The process group of a shell that is not yet waited for. Killed on drop.

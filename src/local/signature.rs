@@ -200,3 +200,92 @@ fn encoded(bytes: &[u8]) -> String {
     };
     bytes.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    /// The key of AWS's Signature Version 4 test suite, and its moment, 2015-08-30 12:36:00 UTC.
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+    fn moment() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160)
+    }
+
+    fn vector(method: &str, uri: &str, signature: &str) -> Parts {
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature={signature}"
+        );
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("host", "example.amazonaws.com")
+            .header("x-amz-date", "20150830T123600Z")
+            .header("authorization", authorization);
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn verify(parts: &Parts, secret: &str, body: &[u8], now: SystemTime) -> Result<(), &'static str> {
+        let authorization = Authorization::parse(parts).unwrap();
+        authorization.verify_secret(secret, parts, body, now).map_err(|error| error.code)
+    }
+
+    /// Vectors get-vanilla, post-vanilla and get-vanilla-query-order-key-case of that suite.
+    const VECTORS: [(&str, &str, &str); 3] = [
+        ("GET", "/", "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
+        ("POST", "/", "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
+        (
+            "GET",
+            "/?Param2=value2&Param1=value1",
+            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+    ];
+
+    #[test]
+    fn the_vectors_of_aws_are_right_and_nothing_else_is() {
+        for (method, uri, signature) in VECTORS {
+            let parts = vector(method, uri, signature);
+            assert_eq!(verify(&parts, SECRET, b"", moment()), Ok(()), "{method} {uri}");
+            let wrong = Err("InvalidSignatureException");
+            assert_eq!(verify(&parts, "other", b"", moment()), wrong);
+            assert_eq!(verify(&parts, SECRET, b"body", moment()), wrong);
+            let other = vector(method, "/?Param1=value2", signature);
+            assert_eq!(verify(&other, SECRET, b"", moment()), wrong);
+        }
+    }
+
+    #[test]
+    fn a_signature_is_good_for_five_minutes_either_way() {
+        let (method, uri, signature) = VECTORS[0];
+        let parts = vector(method, uri, signature);
+        for (off, good) in [(299, true), (301, false)] {
+            let off = Duration::from_secs(off);
+            assert_eq!(verify(&parts, SECRET, b"", moment() + off).is_ok(), good);
+            assert_eq!(verify(&parts, SECRET, b"", moment() - off).is_ok(), good);
+        }
+    }
+
+    #[test]
+    fn an_authorization_of_another_kind_is_said_so() {
+        for text in ["", "Basic abc", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=a/b/c, Signature=x"] {
+            let request = Request::builder().header("authorization", text).body(()).unwrap();
+            let error = Authorization::parse(&request.into_parts().0).unwrap_err();
+            assert_eq!(error.code, "IncompleteSignatureException", "{text:?}");
+        }
+        let request = Request::builder().body(()).unwrap();
+        let error = Authorization::parse(&request.into_parts().0).unwrap_err();
+        assert_eq!(error.code, "MissingAuthenticationTokenException");
+    }
+
+    #[test]
+    fn values_and_paths_have_one_form() {
+        let value = http::HeaderValue::from_static("  a   b ");
+        assert_eq!(canonical_value(&value), "a b");
+        assert_eq!(canonical_path("/v1/mi-1"), "/v1/mi-1");
+        assert_eq!(canonical_path("/a%20b"), "/a%2520b");
+        assert_eq!(canonical_query("stream=input&role=a%2Fb&x"), "role=a%2Fb&stream=input&x=");
+    }
+}

@@ -13,6 +13,8 @@ use uuid::Uuid;
 mod commands;
 mod messages;
 mod replies;
+#[cfg(test)]
+mod sample;
 mod snapshot;
 mod sweep;
 
@@ -146,6 +148,8 @@ pub struct Invocation {
     pub instance_id: String,
     pub instance_name: String,
     pub status: Status,
+    /// When its message was queued: later than the request if MaxConcurrency made it wait.
+    pub queued: Option<SystemTime>,
     /// When the agent took the job, by acknowledgement or by its first reply.
     pub accepted: Option<SystemTime>,
     /// When CancelCommand came, if it did.
@@ -167,6 +171,7 @@ impl Invocation {
             instance_id: instance_id.into(),
             instance_name: instance_name.into(),
             status: Status::Pending,
+            queued: None,
             accepted: None,
             cancel_requested: None,
             cancel_accepted: None,
@@ -291,5 +296,30 @@ impl State {
         self.outgoing.remove(instance_id);
         self.tokens.retain(|_, token| token.instance_id != instance_id);
         self.instances.remove(instance_id).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{at, instance};
+    use super::*;
+
+    #[test]
+    fn an_instance_is_online_as_long_as_it_says_so() {
+        let mut instance = instance("mi-1");
+        assert_eq!(instance.ping_status(at(0)), "Inactive");
+        instance.last_ping = Some(at(0));
+        assert_eq!(instance.ping_status(at(600)), "Online");
+        assert_eq!(instance.ping_status(at(601)), "ConnectionLost");
+    }
+
+    #[test]
+    fn a_deregistered_instance_leaves_nothing_but_its_commands() {
+        let mut state = sample::submitted(&["mi-1"]);
+        state.instances.insert("mi-1".to_owned(), instance("mi-1"));
+        assert!(state.deregister("mi-1"));
+        assert!(!state.deregister("mi-1"));
+        assert!(state.outgoing.is_empty() && state.instances.is_empty());
+        assert_eq!(state.commands.len(), 1);
     }
 }

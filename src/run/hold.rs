@@ -189,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::needless_update, reason = "the task learns more about itself; this test needs one limit")]
     fn the_meaning_of_all_cores_under_a_task_limit_is_said() {
         let task = Task { cpu_limit: Some(0.25), ..Task::default() };
         let cancel = CancellationToken::new();

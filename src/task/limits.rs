@@ -190,3 +190,172 @@ fn own_path(cgroup: &str, v2: bool) -> Option<&str> {
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Docker with cgroup v1 and `--cpus 0.5`, captured: the container's own cgroup is what is mounted.
+    const DOCKER_V1_CGROUP: &str = "9:name=systemd:/docker/7c1f\n4:memory:/docker/7c1f\n\
+        3:cpuset:/docker/7c1f\n2:cpuacct:/docker/7c1f\n1:cpu:/docker/7c1f\n0::/\n";
+    const DOCKER_V1_MOUNTS: &str = "\
+        180 170 0:63 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,mode=755\n\
+        181 180 0:29 /docker/7c1f /sys/fs/cgroup/cpu ro,nosuid,nodev,noexec,relatime master:9 - cgroup cgroup rw,cpu\n\
+        182 180 0:30 /docker/7c1f /sys/fs/cgroup/cpuacct ro,nosuid,nodev,noexec,relatime - cgroup cgroup rw,cpuacct\n";
+    // systemd's hierarchy on cgroup v1: both controllers in one, the path of a service.
+    const SYSTEMD_V1_CGROUP: &str = "4:cpu,cpuacct:/system.slice/app.service\n0::/system.slice/app.service\n";
+    const SYSTEMD_V1_MOUNTS: &str =
+        "35 25 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:11 - cgroup cgroup rw,cpu,cpuacct\n";
+    // cgroup v2 with a cgroup namespace of its own (Docker, containerd) and without one.
+    const PRIVATE_V2_CGROUP: &str = "0::/\n";
+    const HOST_V2_CGROUP: &str = "0::/ecstasks.slice/ecstasks-ab12.slice/docker-7c1f.scope\n";
+    const V2_MOUNTS: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        root
+    }
+
+    #[allow(
+        clippy::needless_update,
+        reason = "the task learns more about itself; these tests need one limit"
+    )]
+    fn limits(files: &[(&str, &str)], task: Option<f64>, affinity: u32) -> CpuLimits {
+        let task = Task { cpu_limit: task, ..Task::default() };
+        CpuLimits::read_under(machine(files).path(), &task, affinity)
+    }
+
+    fn cgroup_at(cpus: f64, file: &str) -> Option<CpuLimit> {
+        Some(CpuLimit { cpus, source: LimitSource::Cgroup(file.into()) })
+    }
+
+    #[test]
+    fn docker_on_v1_reads_what_is_mounted() {
+        let found = limits(
+            &[
+                ("proc/self/cgroup", DOCKER_V1_CGROUP),
+                ("proc/self/mountinfo", DOCKER_V1_MOUNTS),
+                ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"),
+                ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+            ],
+            None,
+            2,
+        );
+        assert_eq!(found.cgroup, cgroup_at(0.5, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
+        assert_eq!(found.all_cores().cpus, 0.5);
+    }
+
+    #[test]
+    fn the_tightest_cgroup_on_the_way_up_counts() {
+        let found = limits(
+            &[
+                ("proc/self/cgroup", HOST_V2_CGROUP),
+                ("proc/self/mountinfo", V2_MOUNTS),
+                (
+                    "sys/fs/cgroup/ecstasks.slice/ecstasks-ab12.slice/docker-7c1f.scope/cpu.max",
+                    "max 100000\n",
+                ),
+                ("sys/fs/cgroup/ecstasks.slice/ecstasks-ab12.slice/cpu.max", "25000 100000\n"),
+                ("sys/fs/cgroup/ecstasks.slice/cpu.max", "200000 100000\n"),
+            ],
+            None,
+            4,
+        );
+        assert_eq!(
+            found.cgroup,
+            cgroup_at(0.25, "/sys/fs/cgroup/ecstasks.slice/ecstasks-ab12.slice/cpu.max")
+        );
+    }
+
+    #[test]
+    fn a_namespace_of_its_own_reads_the_mount_point() {
+        let files = [
+            ("proc/self/cgroup", PRIVATE_V2_CGROUP),
+            ("proc/self/mountinfo", V2_MOUNTS),
+            ("sys/fs/cgroup/cpu.max", "150000 100000\n"),
+        ];
+        assert_eq!(limits(&files, None, 8).cgroup, cgroup_at(1.5, "/sys/fs/cgroup/cpu.max"));
+    }
+
+    #[test]
+    fn both_controllers_in_one_hierarchy() {
+        let files = [
+            ("proc/self/cgroup", SYSTEMD_V1_CGROUP),
+            ("proc/self/mountinfo", SYSTEMD_V1_MOUNTS),
+            ("sys/fs/cgroup/cpu,cpuacct/system.slice/app.service/cpu.cfs_quota_us", "300000\n"),
+            ("sys/fs/cgroup/cpu,cpuacct/system.slice/app.service/cpu.cfs_period_us", "100000\n"),
+            ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n"),
+            ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
+        ];
+        let found = limits(&files, None, 2);
+        assert_eq!(found.cgroup.as_ref().map(|limit| limit.cpus), Some(3.0));
+        assert_eq!(
+            found.all_cores(),
+            CpuLimit { cpus: 2.0, source: LimitSource::Affinity },
+            "it does not bind"
+        );
+    }
+
+    #[test]
+    fn the_tightest_of_metadata_cgroup_and_affinity_is_all_cores() {
+        let files = [
+            ("proc/self/cgroup", PRIVATE_V2_CGROUP),
+            ("proc/self/mountinfo", V2_MOUNTS),
+            ("sys/fs/cgroup/cpu.max", "50000 100000\n"),
+        ];
+        let all = |task, affinity| {
+            let most = limits(&files, task, affinity).all_cores();
+            (most.cpus, most.source.to_string())
+        };
+        assert_eq!(all(Some(0.25), 2), (0.25, "task metadata".into()));
+        assert_eq!(all(Some(0.5), 2), (0.5, "task metadata".into()));
+        assert_eq!(all(Some(4.0), 2), (0.5, "/sys/fs/cgroup/cpu.max".into()));
+        assert_eq!(all(Some(0.0), 2), (0.5, "/sys/fs/cgroup/cpu.max".into()), "0 is no limit");
+        assert_eq!(limits(&[], Some(4.0), 2).all_cores().source, LimitSource::Affinity);
+    }
+
+    #[test]
+    fn a_path_outside_the_mount_falls_back_to_the_mount_point() {
+        for own in ["0::/../other\n", "0::/elsewhere\n"] {
+            let mounts = V2_MOUNTS.replace(" / /sys", " /docker/7c1f /sys");
+            assert_eq!(cpu_cgroups(own, &mounts), [PathBuf::from("/sys/fs/cgroup")], "{own}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_limit_is_none() {
+        for text in ["", "max", "max 100000", "0 100000", "1 0", "-1 100000", "a b", "50000"] {
+            assert_eq!(parse_cpu_max(text), None, "{text:?}");
+        }
+        assert_eq!(limits(&[], None, 2).cgroup, None);
+    }
+
+    #[test]
+    fn throttled_periods_are_read_from_either_version() {
+        // v1 has three lines, v2 also usage and more.
+        assert_eq!(throttled_periods("nr_periods 73\nnr_throttled 71\nthrottled_time 4\n"), Some(71));
+        assert_eq!(throttled_periods("usage_usec 5\nnr_periods 0\nnr_throttled 0\n"), Some(0));
+        assert_eq!(throttled_periods(""), None);
+    }
+
+    #[test]
+    fn garbage_is_no_cgroup() {
+        assert!(cpu_cgroups("1:cpu", "x - cgroup y cpu\n1 2 3 / /p o - cgroup\n").is_empty());
+        assert!(cpu_mount("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,cpu").is_none());
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let found = CpuLimits::read(&Task::default());
+        let all = found.all_cores();
+        assert!(all.cpus > 0.0 && all.cpus <= f64::from(found.affinity), "{found:?}");
+        // Not above what the standard library, which knows quotas too, would use in threads.
+        let threads = std::thread::available_parallelism().unwrap().get() as f64;
+        assert!((all.cpus - threads).abs() < 1.0, "{all:?} against {threads}");
+    }
+}

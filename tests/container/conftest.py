@@ -19,11 +19,10 @@ PORT = 4566
 
 @pytest.fixture(scope="session")
 def image():
-    """The image as its Dockerfile makes it, from whatever base images are there."""
+    """The image as its Dockerfile makes it, from whatever base images are there. It stays, labelled, so that the
+    next build is quick."""
     docker("build", "--label", LABEL, "--tag", IMAGE, str(ROOT), timeout=1800)
-    yield IMAGE
-    # The layers stay, so that the next build is quick.
-    docker("image", "rm", "--no-prune", IMAGE)
+    return IMAGE
 
 
 @pytest.fixture(scope="session")

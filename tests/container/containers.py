@@ -25,7 +25,7 @@ class Container:
     """A container that runs while its `with` lasts, and is removed at the end, whatever happened."""
 
     def __init__(self, *arguments):
-        self.id = docker("create", "--label", LABEL, *arguments).stdout.strip()
+        self.id = docker("create", "--pull", "never", "--label", LABEL, *arguments).stdout.strip()
 
     def __enter__(self):
         try:

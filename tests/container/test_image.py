@@ -12,6 +12,9 @@ from containers import LABEL, ROOT, docker, inspect
 # What the project promises: the program, and with it the image, stays below this.
 BUDGET_BYTES = 10 * 1000 * 1000
 
+# Without a network, removed when it ends.
+RUN = ["run", "--rm", "--pull", "never", "--network", "none", "--label", LABEL]
+
 FAULTS = [
     "cpu-stress", "disk-fill", "io-stress", "kill-process", "memory-stress", "network-blackhole-port",
     "network-latency", "network-packet-loss",
@@ -32,9 +35,7 @@ def members(image):
 
 
 def run(image, *arguments):
-    """A container of the image without a network, removed when it ends."""
-    options = ["run", "--rm", "--network", "none", "--label", LABEL]
-    return docker(*options, image, *arguments, check=False)
+    return docker(*RUN, image, *arguments, check=False)
 
 
 def test_the_image_is_one_executable_file(members):
@@ -93,10 +94,5 @@ def test_a_sidecar_without_its_variables_says_which(image):
 def test_the_debug_image_has_a_shell(image):
     tag = "taskfault:test-debug"
     docker("build", "--label", LABEL, "--tag", tag, "--target", "debug", str(ROOT), timeout=1800)
-    try:
-        result = docker(
-            "run", "--rm", "--network", "none", "--label", LABEL, "--entrypoint", "sh", tag, "-c", "/taskfault --version"
-        )
-        assert result.stdout.startswith("taskfault ")
-    finally:
-        docker("image", "rm", "--no-prune", tag)
+    result = docker(*RUN, "--entrypoint", "sh", tag, "-c", "/taskfault --version")
+    assert result.stdout.startswith("taskfault ")

@@ -407,6 +407,15 @@ impl Channel {
         message.unwrap().unwrap().into_data().to_vec()
     }
 
+    /// Sends a ping; what the pong carries.
+    pub async fn ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
+        self.socket.send(Message::Ping(payload.into())).await.unwrap();
+        match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
+            Some(Ok(Message::Pong(echoed))) => echoed.to_vec(),
+            other => panic!("no pong: {other:?}"),
+        }
+    }
+
     /// Reads to the end of the connection; true if nothing but control frames came.
     pub async fn is_over(&mut self) -> bool {
         loop {

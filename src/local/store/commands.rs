@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use super::{Command, Invocation, Outgoing, State, Status, Topic};
 
+/// MaxConcurrency where the caller gave none (botocore, SendCommand).
+const MAX_CONCURRENCY: usize = 50;
+
 /// What ListCommands says about a command as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandSummary {
@@ -26,21 +29,53 @@ pub fn job_id(id: Uuid, instance_id: &str) -> String {
 }
 
 impl State {
-    /// Takes a command whose invocations are built, and queues one message for each.
+    /// Takes a command whose invocations are built, and queues a message for each, MaxConcurrency at a time.
     pub fn submit(&mut self, command: Command, now: SystemTime) {
-        let content = send_content(&command).to_string();
-        for invocation in &command.invocations {
-            let job = job_id(command.id, &invocation.instance_id);
-            self.queue(&invocation.instance_id, Outgoing::new(job, Topic::SendCommand, content.clone(), now));
-        }
         self.commands.push(command);
+        self.advance(self.commands.len() - 1, now);
+    }
+
+    /// Queues what MaxConcurrency lets through now, and gives up what MaxErrors has put an end to. To be
+    /// called whenever an invocation of the command has ended.
+    pub(super) fn advance(&mut self, index: usize, now: SystemTime) {
+        let command = &mut self.commands[index];
+        let targets = command.invocations.len();
+        let most = share(&command.max_concurrency, targets).unwrap_or(MAX_CONCURRENCY).max(1);
+        let stop = State::summary(command).errors > share(&command.max_errors, targets).unwrap_or(0);
+        let busy = |invocation: &&Invocation| invocation.queued.is_some() && !invocation.status.is_final();
+        let mut free = most.saturating_sub(command.invocations.iter().filter(busy).count());
+        let mut content = None;
+        for at in 0..targets {
+            let waits =
+                command.invocations[at].queued.is_none() && !command.invocations[at].status.is_final();
+            if waits && stop {
+                command.invocations[at].finish(Status::Terminated, now);
+            } else if waits && free > 0 {
+                free -= 1;
+                let content = content.get_or_insert_with(|| send_content(command).to_string()).clone();
+                let invocation = &mut command.invocations[at];
+                invocation.queued = Some(now);
+                let job = job_id(command.id, &invocation.instance_id);
+                let queue = self.outgoing.entry(invocation.instance_id.clone()).or_default();
+                queue.push_back(Outgoing::new(job, Topic::SendCommand, content, now));
+            }
+        }
+    }
+
+    /// [`State::advance`] for the command that a job belongs to.
+    pub(super) fn advance_job(&mut self, job: &str, now: SystemTime) {
+        let id = split_job(job).map(|(id, _)| id);
+        if let Some(index) = self.commands.iter().position(|command| Some(command.id) == id) {
+            self.advance(index, now);
+        }
     }
 
     /// Cancels a command on some instances, or on all of its own if none are named. Invocations that have
     /// finished, and ids that do not belong to the command, are left alone. What never reached its agent is
     /// Cancelled at once; the rest is Cancelling until the agent answers or [`State::sweep`] loses patience.
     pub fn cancel(&mut self, command_id: Uuid, instance_ids: &[String], now: SystemTime) {
-        let Some(command) = self.commands.iter_mut().find(|command| command.id == command_id) else { return };
+        let Some(index) = self.commands.iter().position(|command| command.id == command_id) else { return };
+        let command = &mut self.commands[index];
         command.cancel_requested |= instance_ids.is_empty()
             || command.invocations.iter().all(|invocation| instance_ids.contains(&invocation.instance_id));
         for invocation in &mut command.invocations {
@@ -51,7 +86,8 @@ impl State {
             invocation.cancel_requested = Some(now);
             let job = job_id(command_id, &invocation.instance_id);
             let queue = self.outgoing.entry(invocation.instance_id.clone()).or_default();
-            let unseen = queue.iter().any(|out| out.job_id == job && (out.offers == 0 || out.refused));
+            let unseen = invocation.queued.is_none()
+                || queue.iter().any(|out| out.job_id == job && (out.offers == 0 || out.refused));
             queue.retain(|out| out.job_id != job);
             if unseen {
                 invocation.finish(Status::Cancelled, now);
@@ -62,6 +98,7 @@ impl State {
                 queue.push_back(Outgoing::new(cancel, Topic::CancelCommand, content, now));
             }
         }
+        self.advance(index, now);
     }
 
     /// What a command amounts to now, by the rules of the "Understanding command statuses" page of the
@@ -77,10 +114,6 @@ impl State {
             errors,
             delivery_timed_out: count(Status::DeliveryTimedOut),
         }
-    }
-
-    pub(super) fn queue(&mut self, instance_id: &str, message: Outgoing) {
-        self.outgoing.entry(instance_id.to_owned()).or_default().push_back(message);
     }
 
     /// The invocation a job id stands for.
@@ -134,7 +167,7 @@ fn aggregate(command: &Command, errors: usize) -> Status {
         };
     }
     let undelivered = all.iter().filter(|invocation| invocation.status == Status::DeliveryTimedOut).count();
-    let allowed = allowed_errors(&command.max_errors, all.len());
+    let allowed = share(&command.max_errors, all.len()).unwrap_or(0);
     if all.iter().all(|invocation| invocation.status == Status::Success) {
         Status::Success
     } else if command.cancel_requested && any(Status::Cancelled) {
@@ -154,11 +187,11 @@ fn waiting(invocation: &Invocation) -> bool {
     matches!(invocation.status, Status::Pending | Status::Delayed)
 }
 
-/// MaxErrors as a number of targets: `10` or `10%` (rounded down). Anything else counts as the default, 0.
-fn allowed_errors(max_errors: &str, targets: usize) -> usize {
-    match max_errors.strip_suffix('%') {
-        Some(percent) => percent.parse::<usize>().unwrap_or(0).min(100) * targets / 100,
-        None => max_errors.parse().unwrap_or(0),
+/// MaxConcurrency or MaxErrors as a number of targets: `10`, or `10%`, rounded down.
+fn share(text: &str, targets: usize) -> Option<usize> {
+    match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<usize>().ok().map(|percent| percent.min(100) * targets / 100),
+        None => text.parse().ok(),
     }
 }
 
@@ -189,4 +222,208 @@ fn typed_parameters(sent: &BTreeMap<String, Vec<String>>, document: &Value) -> M
         }
     };
     sent.iter().map(|(name, values)| (name.clone(), typed(name, values))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{at, command, job, offers, reply, submitted};
+    use super::*;
+    use std::time::Duration;
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    fn status(state: &State) -> Status {
+        state.commands[0].invocations[0].status
+    }
+
+    #[test]
+    fn parameters_get_their_declared_types() {
+        let mut command = command(&["mi-1"]);
+        let sent = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        for (name, values) in [
+            ("List", sent(&["1", "2"])),
+            ("Text", sent(&["5"])),
+            ("Flag", sent(&["true"])),
+            ("Number", sent(&["5"])),
+            ("Map", sent(&["{\"k\":\"v\"}"])),
+            ("Undeclared", sent(&["x"])),
+        ] {
+            command.parameters.insert(name.to_owned(), values);
+        }
+        let content = send_content(&command);
+        let expected = json!({ "List": ["1", "2"], "Text": "5", "Flag": true, "Number": 5, "Map": { "k": "v" },
+            "Undeclared": "x" });
+        assert_eq!(content["Parameters"], expected);
+        assert_eq!(content["CloudWatchOutputEnabled"], "false");
+        let members: Vec<_> = content.as_object().unwrap().keys().map(String::as_str).collect();
+        // The members of SendCommandPayload in amazon-ssm-agent, in the order of the map.
+        assert_eq!(
+            members,
+            [
+                "CloudWatchLogGroupName",
+                "CloudWatchOutputEnabled",
+                "CommandId",
+                "DocumentContent",
+                "DocumentName",
+                "OutputS3BucketName",
+                "OutputS3KeyPrefix",
+                "Parameters"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_never_sent_is_cancelled_at_once() {
+        let mut state = submitted(&["mi-1"]);
+        state.cancel(ID, &[], at(1));
+        assert_eq!(status(&state), Status::Cancelled);
+        assert!(offers(&mut state, 2).is_empty());
+    }
+
+    #[test]
+    fn what_the_agent_had_no_room_for_is_cancelled_at_once() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 1);
+        state.acknowledge(&job("mi-1"), "51402", Duration::from_secs(5), at(1));
+        state.cancel(ID, &[], at(2));
+        assert_eq!(status(&state), Status::Cancelled);
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_cancelled_by_message() {
+        for acknowledged in [true, false] {
+            let mut state = submitted(&["mi-1"]);
+            offers(&mut state, 1);
+            if acknowledged {
+                state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+            }
+            state.cancel(ID, &["mi-1".to_owned()], at(2));
+            state.cancel(ID, &[], at(3));
+            assert_eq!(status(&state), Status::Cancelling);
+            let out = offers(&mut state, 20);
+            assert_eq!(out.len(), 1, "one cancel message, and the job itself no more");
+            assert_eq!(out[0].topic, Topic::CancelCommand);
+            assert_eq!(out[0].content, json!({ "CancelMessageId": job("mi-1") }).to_string());
+            assert!(out[0].job_id.ends_with(".mi-1") && out[0].job_id != job("mi-1"));
+        }
+    }
+
+    #[test]
+    fn a_finished_command_is_not_cancelled() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 1);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state.reply(&job("mi-1"), &reply("Success", json!({})), at(2));
+        state.cancel(ID, &[], at(3));
+        assert_eq!(status(&state), Status::Success);
+        assert!(offers(&mut state, 4).is_empty());
+        assert_eq!(State::summary(&state.commands[0]).status, Status::Success);
+    }
+
+    #[test]
+    fn only_named_instances_are_cancelled() {
+        let mut state = submitted(&["mi-1", "mi-2"]);
+        state.cancel(ID, &["mi-2".to_owned(), "mi-3".to_owned()], at(1));
+        assert_eq!(status(&state), Status::Pending);
+        assert_eq!(state.commands[0].invocations[1].status, Status::Cancelled);
+        assert!(!state.commands[0].cancel_requested);
+        state.cancel(Uuid::from_u128(8), &[], at(1));
+        assert_eq!(status(&state), Status::Pending);
+    }
+
+    #[test]
+    fn no_more_run_at_once_than_the_caller_allows() {
+        let mut state = State::default();
+        let mut command = command(&["mi-1", "mi-2", "mi-3", "mi-4"]);
+        (command.max_concurrency, command.max_errors) = ("50%".to_owned(), "1".to_owned());
+        state.submit(command, at(0));
+        let waiting = |state: &State| {
+            state
+                .outgoing
+                .iter()
+                .filter(|(_, queue)| !queue.is_empty())
+                .map(|(id, _)| id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(waiting(&state), ["mi-1", "mi-2"]);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state.reply(&job("mi-1"), &reply("Failed", json!({})), at(2));
+        assert_eq!(waiting(&state), ["mi-2", "mi-3"]);
+        state.acknowledge(&job("mi-2"), "51408", Duration::ZERO, at(3));
+        let statuses: Vec<_> = state.commands[0].invocations.iter().map(|one| one.status).collect();
+        assert_eq!(statuses, [Status::Failed, Status::Failed, Status::Pending, Status::Terminated]);
+        state.reply(&job("mi-3"), &reply("Success", json!({})), at(4));
+        assert_eq!(State::summary(&state.commands[0]).status, Status::Failed);
+    }
+
+    #[test]
+    fn what_waits_for_others_is_cancelled_at_once() {
+        let mut state = State::default();
+        let mut command = command(&["mi-1", "mi-2"]);
+        command.max_concurrency = "1".to_owned();
+        state.submit(command, at(0));
+        offers(&mut state, 0);
+        state.cancel(ID, &[], at(1));
+        let statuses: Vec<_> = state.commands[0].invocations.iter().map(|one| one.status).collect();
+        assert_eq!(statuses, [Status::Cancelling, Status::Cancelled]);
+        assert!(state.outgoing["mi-2"].is_empty());
+    }
+
+    #[test]
+    fn a_command_is_what_its_targets_are() {
+        use Status::*;
+        for (max_errors, cancelled, targets, whole) in [
+            ("0", false, &[Pending, Delayed][..], Pending),
+            ("0", false, &[Pending, Success], InProgress),
+            ("0", true, &[Cancelling, Success], Cancelling),
+            ("0", false, &[Success, Success], Success),
+            ("0", false, &[Success, Failed], Failed),
+            ("0", false, &[TimedOut, Success], TimedOut),
+            ("1", false, &[Success, Failed], Incomplete),
+            ("50%", false, &[Success, Failed], Incomplete),
+            ("49%", false, &[Success, Failed], Failed),
+            ("0", false, &[Success, DeliveryTimedOut], DeliveryTimedOut),
+            ("1", false, &[Success, DeliveryTimedOut], Incomplete),
+            ("0", true, &[Cancelled, Success], Cancelled),
+            ("0", true, &[Success, Success], Success),
+            ("0", false, &[Cancelled, Cancelled], Cancelled),
+        ] {
+            let mut command = command(&vec!["mi-1"; targets.len()]);
+            command.max_errors = max_errors.to_owned();
+            command.cancel_requested = cancelled;
+            for (invocation, status) in command.invocations.iter_mut().zip(targets) {
+                invocation.status = *status;
+            }
+            assert_eq!(State::summary(&command).status, whole, "{targets:?} with {max_errors}");
+        }
+    }
+
+    #[test]
+    fn a_summary_counts() {
+        use Status::*;
+        let all = [Success, Failed, TimedOut, DeliveryTimedOut, Cancelled, Pending];
+        let mut command = command(&["mi-1"; 6]);
+        for (invocation, status) in command.invocations.iter_mut().zip(all) {
+            invocation.status = status;
+        }
+        let expected = CommandSummary {
+            status: InProgress,
+            target_count: 6,
+            completed: 5,
+            errors: 2,
+            delivery_timed_out: 1,
+        };
+        assert_eq!(State::summary(&command), expected);
+    }
+
+    #[test]
+    fn statuses_have_the_words_of_the_api() {
+        assert_eq!(
+            (Status::TimedOut.as_str(), Status::TimedOut.details()),
+            ("TimedOut", "ExecutionTimedOut")
+        );
+        assert_eq!(Status::DeliveryTimedOut.as_str(), "TimedOut");
+        assert_eq!(Status::DeliveryTimedOut.details(), "DeliveryTimedOut");
+        assert_eq!((Status::InProgress.as_str(), Status::InProgress.details()), ("InProgress", "InProgress"));
+    }
 }

@@ -90,6 +90,7 @@ impl State {
                 if let Some((invocation, _)) = self.invocation_mut(job) {
                     invocation.finish(Status::Failed, now);
                 }
+                self.advance_job(job, now);
                 Ack::Refused
             }
         }
@@ -116,5 +117,84 @@ impl State {
         let queue = self.outgoing.get_mut(job.rsplit('.').next()?)?;
         let at = queue.iter().position(|message| message.job_id == job)?;
         queue.remove(at).map(|message| (message.topic, message.content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{at, job, offers, submitted};
+    use super::*;
+
+    const LATER: Duration = Duration::from_secs(5);
+
+    fn after_ack(code: &str) -> (State, Ack) {
+        let mut state = submitted(&["mi-1"]);
+        assert_eq!(offers(&mut state, 0).len(), 1);
+        let ack = state.acknowledge(&job("mi-1"), code, LATER, at(1));
+        (state, ack)
+    }
+
+    fn status(state: &State) -> Status {
+        state.commands[0].invocations[0].status
+    }
+
+    #[test]
+    fn a_message_is_offered_again_when_its_time_is_over() {
+        let mut state = submitted(&["mi-1"]);
+        assert!(state.offers("mi-2", 10, LATER, at(0)).is_empty());
+        assert_eq!(state.next_due("mi-1"), Some(at(0)));
+        assert_eq!(offers(&mut state, 0)[0].attempt, 1);
+        assert_eq!(state.next_due("mi-1"), Some(at(10)));
+        assert!(offers(&mut state, 9).is_empty());
+        let again = offers(&mut state, 10);
+        assert_eq!((again[0].attempt, &again[0].job_id), (2, &job("mi-1")));
+    }
+
+    #[test]
+    fn a_new_connection_gets_everything_at_once() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 0);
+        state.reconnected("mi-1", at(1));
+        assert_eq!(offers(&mut state, 1).len(), 1);
+    }
+
+    #[test]
+    fn an_accepted_job_is_in_progress_and_gone() {
+        for code in ["200", "51405"] {
+            let (mut state, ack) = after_ack(code);
+            assert_eq!((ack, status(&state)), (Ack::Accepted, Status::InProgress));
+            assert!(offers(&mut state, 100).is_empty());
+            assert_eq!(state.acknowledge(&job("mi-1"), code, LATER, at(2)), Ack::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_job_without_room_is_delayed_and_comes_again() {
+        for code in ["51401", "51402", "51499"] {
+            let (mut state, ack) = after_ack(code);
+            assert_eq!((ack, status(&state)), (Ack::Later, Status::Delayed));
+            assert!(offers(&mut state, 5).is_empty());
+            assert_eq!(offers(&mut state, 6)[0].attempt, 2);
+            state.acknowledge(&job("mi-1"), "200", LATER, at(7));
+            assert_eq!(status(&state), Status::InProgress);
+        }
+    }
+
+    #[test]
+    fn a_job_that_cannot_be_read_has_failed() {
+        for code in ["51403", "51404", "51406", "51407", "51408", "what"] {
+            let (mut state, ack) = after_ack(code);
+            assert_eq!((ack, status(&state)), (Ack::Refused, Status::Failed), "{code}");
+            assert!(offers(&mut state, 100).is_empty());
+        }
+    }
+
+    #[test]
+    fn nobody_elses_job_is_acknowledged() {
+        let mut state = submitted(&["mi-1"]);
+        for job in [job("mi-2"), "aws.ssm.x.mi-1".to_owned(), String::new(), "...".to_owned()] {
+            assert_eq!(state.acknowledge(&job, "200", LATER, at(0)), Ack::Unknown);
+        }
+        assert_eq!(status(&state), Status::Pending);
     }
 }

@@ -58,6 +58,7 @@ impl State {
         }
         if let Some(status) = final_status(&reply.document_status) {
             invocation.finish(status, now);
+            self.advance_job(job, now);
         }
         true
     }
@@ -116,4 +117,98 @@ fn date(text: &str) -> Option<SystemTime> {
 
 fn clip(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::sample::{at, job, reply, submitted};
+    use super::*;
+
+    fn step(status: &str, code: i32, stdout: &str) -> Value {
+        json!({ "status": status, "code": code, "name": "aws:runShellScript", "output": stdout,
+            "startDateTime": "2026-11-23T02:59:54.893Z", "endDateTime": "", "standardOutput": stdout })
+    }
+
+    fn play(replies: &[(&str, Value)]) -> Invocation {
+        let mut state = submitted(&["mi-1"]);
+        for (status, steps) in replies {
+            assert!(state.reply(&job("mi-1"), &reply(status, steps.clone()), at(1)));
+        }
+        state.commands[0].invocations[0].clone()
+    }
+
+    #[test]
+    fn steps_are_merged_in_the_order_of_the_document() {
+        let invocation = play(&[
+            ("InProgress", Value::Null),
+            ("InProgress", json!({ "c": step("Skipped", 0, "") })),
+            ("InProgress", json!({ "a": step("Success", 0, "A") })),
+            ("InProgress", json!({ "b": step("Failed", 3, "B") })),
+            ("Failed", json!({})),
+        ]);
+        let names: Vec<_> = invocation.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(invocation.status, Status::Failed);
+        assert_eq!((invocation.plugins[1].status, invocation.plugins[1].response_code), (Status::Failed, 3));
+        assert_eq!(invocation.plugins[2].status, Status::Success);
+        assert!(invocation.plugins[0].started.is_some() && invocation.plugins[0].ended.is_none());
+    }
+
+    #[test]
+    fn a_final_status_stays_and_late_steps_are_still_taken() {
+        let invocation = play(&[
+            ("Success", json!({})),
+            ("InProgress", json!({ "a": step("Success", 0, "A") })),
+            ("Failed", json!({})),
+        ]);
+        assert_eq!(invocation.status, Status::Success);
+        assert_eq!(invocation.plugins[0].stdout, "A");
+    }
+
+    #[test]
+    fn a_finished_step_does_not_start_again() {
+        let invocation = play(&[
+            ("InProgress", json!({ "a": step("Success", 0, "A") })),
+            ("InProgress", json!({ "a": step("InProgress", 0, "") })),
+        ]);
+        assert_eq!((invocation.plugins[0].status, &*invocation.plugins[0].stdout), (Status::Success, "A"));
+    }
+
+    #[test]
+    fn statuses_of_documents_become_those_of_the_api() {
+        for (said, status) in [
+            ("Success", Status::Success),
+            ("SuccessAndReboot", Status::Success),
+            ("TimedOut", Status::TimedOut),
+            ("Cancelled", Status::Cancelled),
+            ("InProgress", Status::InProgress),
+            ("Gibberish", Status::InProgress),
+        ] {
+            assert_eq!(play(&[(said, json!({}))]).status, status, "{said}");
+        }
+    }
+
+    #[test]
+    fn output_is_cut_to_what_the_service_keeps_and_a_bad_step_hurts_nobody() {
+        let long = "ü".repeat(30_000);
+        let mut big = step("Success", 0, &long);
+        big["standardError"] = json!(long);
+        let invocation = play(&[("Success", json!({ "a": big, "b": "not a step" }))]);
+        let plugin = &invocation.plugins[0];
+        let lengths = [&plugin.output, &plugin.stdout, &plugin.stderr].map(|text| text.chars().count());
+        assert_eq!(lengths, [2_500, 24_000, 8_000]);
+        assert_eq!(invocation.plugins.len(), 1);
+    }
+
+    #[test]
+    fn the_trace_says_why_a_document_could_not_be_read() {
+        let mut state = submitted(&["mi-1"]);
+        let mut failed = reply("Failed", Value::Null);
+        failed.document_trace_output = "no such schema".to_owned();
+        state.reply(&job("mi-1"), &failed, at(1));
+        assert_eq!(state.commands[0].invocations[0].trace, "no such schema");
+        assert!(!state.reply(&job("mi-2"), &failed, at(1)));
+    }
 }

@@ -62,3 +62,34 @@ pub(super) mod uuid_text {
         Uuid::parse_str(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::sample::submitted;
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        assert!(State::load(&path).unwrap().commands.is_empty());
+        let state = submitted(&["mi-1"]);
+        state.save(&path).unwrap();
+        let back = State::load(&path).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{state:?}"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_said_so_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        std::fs::write(&path, "{\"commands\": 5").unwrap();
+        let error = State::load(&path).unwrap_err().to_string();
+        assert!(error.contains("state.json") && error.contains("remove it"), "{error}");
+        assert!(State::default().save(&folder.path().join("no/such/folder")).is_err());
+    }
+}

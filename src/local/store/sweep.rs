@@ -19,16 +19,22 @@ impl State {
         let tokens = self.tokens.len();
         self.tokens.retain(|_, token| now < token.expires + TOKEN_MEMORY);
         let mut changed = self.tokens.len() != tokens;
-        for command in &mut self.commands {
+        for index in 0..self.commands.len() {
+            let mut ended = false;
+            let command = &mut self.commands[index];
             for at in 0..command.invocations.len() {
                 let Some(status) = overdue(command, &command.invocations[at], now) else { continue };
-                changed = true;
+                ended = true;
                 command.invocations[at].finish(status, now);
                 let instance = &command.invocations[at].instance_id;
                 let job = job_id(command.id, instance);
                 if let Some(queue) = self.outgoing.get_mut(instance) {
                     queue.retain(|message| message.job_id != job && !message.cancels(&job));
                 }
+            }
+            if ended {
+                self.advance(index, now);
+                changed = true;
             }
         }
         changed
@@ -49,14 +55,98 @@ impl super::Outgoing {
 /// DeliveryTimedOut. Delivered but not over at `ExpiresAfter`, the sum of both time-outs: it has run out of
 /// execution time.
 fn overdue(command: &Command, invocation: &Invocation, now: SystemTime) -> Option<Status> {
-    let expires = command.requested + command.timeout + command.execution_timeout;
+    let sent = invocation.queued?;
+    let expires = sent + command.timeout + command.execution_timeout;
     let patience_over = invocation.cancel_accepted.is_some_and(|taken| now >= taken + CANCEL_GRACE);
     match invocation.status {
-        Status::Pending | Status::Delayed if now >= command.requested + command.timeout => {
-            Some(Status::DeliveryTimedOut)
-        }
+        Status::Pending | Status::Delayed if now >= sent + command.timeout => Some(Status::DeliveryTimedOut),
         Status::Cancelling if patience_over || now >= expires => Some(Status::Cancelled),
         Status::InProgress if now >= expires => Some(Status::TimedOut),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::super::sample::{at, job, offers, reply, submitted};
+    use super::super::{RoleToken, Topic};
+    use super::*;
+
+    fn status(state: &State) -> Status {
+        state.commands[0].invocations[0].status
+    }
+
+    fn accepted() -> State {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 0);
+        state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
+        state
+    }
+
+    #[test]
+    fn a_command_that_is_not_delivered_in_time_will_not_run() {
+        let mut state = submitted(&["mi-1"]);
+        offers(&mut state, 0);
+        assert!(!state.sweep(at(59)));
+        assert_eq!(status(&state), Status::Pending);
+        assert!(state.sweep(at(60)));
+        assert_eq!(status(&state), Status::DeliveryTimedOut);
+        assert!(offers(&mut state, 100).is_empty());
+        let summary = State::summary(&state.commands[0]);
+        assert_eq!((summary.delivery_timed_out, summary.errors), (1, 0));
+    }
+
+    #[test]
+    fn a_command_that_runs_for_too_long_has_timed_out() {
+        let mut state = accepted();
+        state.sweep(at(659));
+        assert_eq!(status(&state), Status::InProgress);
+        state.sweep(at(660));
+        assert_eq!(status(&state), Status::TimedOut);
+        state.reply(&job("mi-1"), &reply("Success", json!({})), at(661));
+        assert_eq!(status(&state), Status::TimedOut);
+    }
+
+    #[test]
+    fn a_cancel_that_nobody_answers_is_over_after_a_while() {
+        let mut state = accepted();
+        state.cancel(Uuid::from_u128(7), &[], at(10));
+        state.sweep(at(100));
+        assert_eq!(status(&state), Status::Cancelling, "the agent does not know yet");
+        let cancel = offers(&mut state, 100);
+        assert_eq!(cancel[0].topic, Topic::CancelCommand);
+        state.acknowledge(&cancel[0].job_id, "200", Duration::ZERO, at(100));
+        state.sweep(at(129));
+        assert_eq!(status(&state), Status::Cancelling);
+        state.sweep(at(130));
+        assert_eq!(status(&state), Status::Cancelled);
+    }
+
+    #[test]
+    fn a_cancel_that_never_arrives_ends_with_its_command() {
+        let mut state = accepted();
+        state.cancel(Uuid::from_u128(7), &[], at(10));
+        state.sweep(at(660));
+        assert_eq!(status(&state), Status::Cancelled);
+        assert!(offers(&mut state, 661).is_empty(), "the cancel message goes with it");
+    }
+
+    #[test]
+    fn expired_tokens_are_remembered_for_a_day() {
+        let mut state = State::default();
+        let token = RoleToken {
+            access_key_id: "ASIA".to_owned(),
+            instance_id: "mi-1".to_owned(),
+            secret_access_key: String::new(),
+            session_token: String::new(),
+            expires: at(0),
+        };
+        state.tokens.insert("ASIA".to_owned(), token);
+        assert!(!state.sweep(at(24 * 3600 - 1)));
+        assert!(state.sweep(at(24 * 3600)));
+        assert!(state.tokens.is_empty());
     }
 }

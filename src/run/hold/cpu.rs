@@ -32,7 +32,8 @@ pub(super) fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Resu
 impl Live for LiveCpu {
     fn started(&self) -> String {
         let (threads, percent) = (self.meaning.threads, 100.0 * self.meaning.share);
-        format!("cpu-stress: {threads} threads at {percent:.1} % of a core each")
+        let noun = if threads == 1 { "thread" } else { "threads" };
+        format!("cpu-stress: {threads} {noun} at {percent:.1} % of a core each")
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {

@@ -141,3 +141,118 @@ fn write_missed(
         let _ = writeln!(text, "throttled: {periods} periods of the CPU quota meanwhile");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(affinity: u32, cgroup: Option<f64>, task: Option<f64>) -> CpuLimits {
+        let cgroup = cgroup
+            .map(|cpus| CpuLimit { cpus, source: LimitSource::Cgroup("/sys/fs/cgroup/cpu.max".into()) });
+        CpuLimits { affinity, cgroup, task, stat_file: None }
+    }
+
+    fn meaning(workers: u32, percent: u8, limits: &CpuLimits) -> CpuMeaning {
+        CpuMeaning::of(&CpuStress { workers, percent }, limits)
+    }
+
+    /// A life of `seconds` in which `cpus` were kept busy.
+    fn record(seconds: u64, cpus: f64) -> Record {
+        let mut record = Record::new(Duration::from_secs(seconds));
+        for second in 1..=seconds {
+            let elapsed = Duration::from_secs(second);
+            record.push(elapsed, elapsed.mul_f64(cpus));
+        }
+        record
+    }
+
+    fn text(
+        workers: u32,
+        percent: u8,
+        limits: &CpuLimits,
+        seconds: u64,
+        cpus: f64,
+        throttled: Option<u64>,
+    ) -> String {
+        let stress = CpuStress { workers, percent };
+        let duration = Duration::from_secs(seconds);
+        let meaning = CpuMeaning::of(&stress, limits);
+        describe(&stress, duration, &meaning, &record(seconds, cpus), throttled)
+    }
+
+    #[test]
+    fn workers_by_number_take_a_core_each() {
+        let meaning = meaning(3, 40, &limits(2, None, None));
+        assert_eq!((meaning.threads, meaning.share, meaning.whole), (3, 0.4, 3.0));
+        assert_eq!(meaning.impossible, None, "1.2 of 2 CPUs can be had");
+    }
+
+    #[test]
+    fn no_workers_take_the_limit_or_every_cpu() {
+        let shares = |limits: &CpuLimits| {
+            let meaning = meaning(0, 80, limits);
+            (meaning.threads, (meaning.share * 1000.0).round(), meaning.whole)
+        };
+        assert_eq!(shares(&limits(2, None, None)), (2, 800.0, 2.0));
+        assert_eq!(shares(&limits(2, None, Some(0.5))), (1, 400.0, 0.5));
+        assert_eq!(shares(&limits(4, Some(1.5), Some(2.0))), (2, 600.0, 1.5));
+    }
+
+    #[test]
+    fn more_than_can_be_had_is_said() {
+        let text = text(2, 100, &limits(2, Some(0.5), None), 4, 0.5, Some(40));
+        assert!(
+            text.contains("note: 2 CPUs asked, but at most 0.5 to be had (/sys/fs/cgroup/cpu.max)"),
+            "{text}"
+        );
+        assert!(
+            text.contains("missed: 75.0 points on average; the CPU quota throttled this cgroup"),
+            "{text}"
+        );
+        assert!(text.contains("throttled: 40 periods"), "{text}");
+    }
+
+    #[test]
+    fn a_plain_report_reads_like_this() {
+        assert_eq!(
+            text(2, 80, &limits(2, None, None), 12, 1.6, Some(0)),
+            "cpu-stress: asked 80 % of each of 2 CPUs for 12 s (2 threads, 80.0 % of a core each)\n\
+             achieved: mean 80.0 %, 1 s windows 80.0 to 80.0 %\n\
+             achieved per second, %:\n     \
+             0 s:  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0\n    \
+             10 s:  80.0  80.0\n"
+        );
+    }
+
+    #[test]
+    fn the_share_of_a_limit_is_in_points_of_the_limit() {
+        let text = text(0, 80, &limits(2, None, Some(0.5)), 3, 0.4, None);
+        assert!(
+            text.contains("asked 80 % of the limit of 0.5 vCPU (task metadata) for 3 s (1 thread, 40.0 %"),
+            "{text}"
+        );
+        assert!(text.contains("mean 80.0 %"), "{text}");
+        assert!(!text.contains("missed"), "{text}");
+    }
+
+    #[test]
+    fn even_the_longest_report_fits_run_command() {
+        let limits = limits(4096, Some(3999.99), None);
+        for seconds in [1, 59, 60, 61, 600, 43_199, 43_200] {
+            for workers in [0, 4096] {
+                let text = text(workers, 100, &limits, seconds, 3.0, Some(u64::MAX));
+                assert!(text.len() < 2100, "{} bytes for {seconds} s:\n{text}", text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_life_of_no_time_is_no_accusation() {
+        let stress = CpuStress { workers: 1, percent: 90 };
+        let meaning = CpuMeaning::of(&stress, &limits(2, None, None));
+        let mut record = Record::new(Duration::from_secs(9));
+        record.close(Duration::from_millis(3), Duration::ZERO);
+        let text = describe(&stress, Duration::from_secs(9), &meaning, &record, None);
+        assert!(!text.contains("missed"), "{text}");
+    }
+}

@@ -1,0 +1,153 @@
+//! `taskfault-local demo`, as `make demo` runs it: that it happens, that it says why when it does not, and
+//! that nothing is left of it either way.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A demo with a temporary folder of its own, so that what it leaves there can be seen.
+struct Demo {
+    child: Child,
+    temporary: tempfile::TempDir,
+    shown: String,
+    /// Processes that were seen to be its own.
+    seen: Vec<u32>,
+}
+
+impl Demo {
+    fn start(program: &Path, arguments: &[&str]) -> Demo {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = Command::new(program);
+        command.arg("demo").args(arguments).env("TMPDIR", temporary.path());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        Demo { child, temporary, shown: String::new(), seen: Vec::new() }
+    }
+
+    /// Reads on until a line has `text` in it; false at the end of the output.
+    fn shows(&mut self, text: &str) -> bool {
+        let mut output = BufReader::with_capacity(1, self.child.stdout.as_mut().unwrap());
+        loop {
+            let mut line = String::new();
+            if output.read_line(&mut line).unwrap() == 0 {
+                return false;
+            }
+            self.shown.push_str(&line);
+            if line.contains(text) {
+                self.seen = descendants(self.child.id());
+                return true;
+            }
+        }
+    }
+
+    /// Its exit code, when it has ended. Whatever the ending, its folder and its processes are gone.
+    fn ends(&mut self) -> i32 {
+        self.child.stdout.as_mut().unwrap().read_to_string(&mut self.shown).unwrap();
+        let code = self.child.wait().unwrap().code().unwrap();
+        let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        let limit = Instant::now() + Duration::from_secs(10);
+        while self.seen.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+            assert!(Instant::now() < limit, "processes are left of {:?}", self.seen);
+            std::thread::yield_now();
+        }
+        code
+    }
+
+    /// A skip is said aloud; where CI is set it is a failure.
+    fn refused(&self) -> bool {
+        let refused = self.shown.contains("namespaces are refused here");
+        if refused {
+            println!("SKIP: {}", self.shown);
+            assert!(std::env::var_os("CI").is_none(), "{}", self.shown);
+        }
+        refused
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The process and all below it.
+fn descendants(root: u32) -> Vec<u32> {
+    let mut all = vec![root];
+    let mut next = 0;
+    while next < all.len() {
+        let parent = format!("PPid:\t{}\n", all[next]);
+        let pids = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let of_parent = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains(&parent))
+        };
+        all.extend(pids.filter(of_parent));
+        next += 1;
+    }
+    all
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_taskfault-local"))
+}
+
+#[test]
+fn all_of_it_happens() {
+    let logs = tempfile::tempdir().unwrap();
+    let kept = logs.path().join("kept");
+    let mut demo = Demo::start(program(), &["--keep-logs", kept.to_str().unwrap()]);
+    demo.shows("managed instance");
+    let code = demo.ends();
+    if demo.refused() {
+        return;
+    }
+    assert_eq!(code, 0, "{}", demo.shown);
+    for part in ["Online after", "60 % asked", "Cancelled", "exit code 0", "All of it happened"] {
+        assert!(demo.shown.contains(part), "{part} in {}", demo.shown);
+    }
+    assert!(!demo.shown.contains('\x1b'), "no colours in a pipe");
+    assert!(demo.shown.lines().all(|line| line.chars().count() <= 100), "{}", demo.shown);
+    assert!(fs::metadata(kept.join("sidecar.log")).unwrap().len() > 0);
+    assert!(fs::metadata(kept.join("local-aws.log")).unwrap().len() > 0);
+}
+
+#[test]
+fn ctrl_c_cleans_up() {
+    let mut demo = Demo::start(program(), &[]);
+    if !demo.shows("InProgress") {
+        assert!(demo.refused(), "{}", demo.shown);
+        return;
+    }
+    assert!(demo.seen.len() >= 7, "the demo and two tasks of three processes each");
+    kill(Pid::from_raw(i32::try_from(demo.child.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(demo.ends(), 130);
+    assert!(demo.shown.contains("interrupted"), "{}", demo.shown);
+}
+
+#[test]
+fn a_sidecar_that_cannot_run_is_a_failure_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("taskfault-local");
+    fs::copy(program(), &copy).unwrap();
+    let mut without = Demo::start(&copy, &[]);
+    let code = without.ends();
+    if without.refused() {
+        return;
+    }
+    assert_eq!(code, 1);
+    assert!(without.shown.contains("taskfault is not there"), "{}", without.shown);
+
+    // A sidecar that gives up at once: its last words and its exit code are shown.
+    std::os::unix::fs::symlink("/bin/ls", folder.path().join("taskfault")).unwrap();
+    let mut broken = Demo::start(&copy, &[]);
+    assert_eq!(broken.ends(), 1);
+    assert!(broken.shown.contains("--state-dir"), "the log of the sidecar: {}", broken.shown);
+    assert!(broken.shown.contains("exit code 2"), "{}", broken.shown);
+}
