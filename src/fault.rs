@@ -9,10 +9,8 @@ use thiserror::Error;
 
 pub mod cpu_stress;
 
-/// Shortest life of a fault, in seconds (FIS: the documents enforce 1–43200).
-pub const MIN_DURATION_SECONDS: u64 = 1;
-/// Longest life of a fault, in seconds: 12 hours (FIS: the documents enforce 1–43200).
-pub const MAX_DURATION_SECONDS: u64 = 43_200;
+/// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
+pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
 
 /// A fault whose parameters are all in range.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +30,60 @@ impl Fault {
 /// A parameter that is not in range. Nothing has been done.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParameterError {
-    #[error("{name} is {value:?}, which is not a whole number of at most ten digits")]
-    NotANumber { name: &'static str, value: String },
-    #[error("{name} is {value}; it must be between {low} and {high}{unit}")]
-    OutOfRange { name: &'static str, value: u64, low: u64, high: u64, unit: &'static str },
+    #[error("{name} is {value}; accepted are {range}")]
+    OutOfRange {
+        name: &'static str,
+        /// As it was given, cut to 40 characters.
+        value: String,
+        range: Range,
+    },
+}
+
+/// The whole numbers that one parameter takes. The only place where a range stands: the command line and the
+/// documents check against the same one, each under its own name for the parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub low: u64,
+    pub high: u64,
+    /// In words, plural; nothing for plain numbers.
+    pub unit: &'static str,
+}
+
+impl Range {
+    /// A share of something, from nothing to all of it.
+    pub const PERCENT_FROM_0: Range = Range { low: 0, high: 100, unit: "%" };
+    /// A share of something, from a hundredth to all of it.
+    pub const PERCENT: Range = Range { low: 1, high: 100, unit: "%" };
+
+    /// `value`, if it is in the range.
+    ///
+    /// # Errors
+    /// [`ParameterError::OutOfRange`] under the parameter's `name`.
+    pub fn check(self, name: &'static str, value: u64) -> Result<u64, ParameterError> {
+        if (self.low..=self.high).contains(&value) {
+            return Ok(value);
+        }
+        Err(ParameterError::OutOfRange { name, value: value.to_string(), range: self })
+    }
+
+    /// The number that `text` is: plain digits, no sign, no blank, no unit.
+    ///
+    /// # Errors
+    /// [`ParameterError::OutOfRange`] under the parameter's `name`; what is no number, or too long for one, is
+    /// out of every range.
+    pub fn parse(self, name: &'static str, text: &str) -> Result<u64, ParameterError> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| plain);
+        let refused =
+            || ParameterError::OutOfRange { name, value: text.chars().take(40).collect(), range: self };
+        self.check(name, number.ok_or_else(refused)?)
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} to {} {}", self.low, self.high, self.unit)
+    }
 }
 
 /// One parameter of a fault, as the command line and FIS name it.
@@ -97,45 +145,18 @@ pub fn find(name: &str) -> Option<&'static Spec> {
 }
 
 /// `duration`, if a fault may live that long: 1 s to 12 h.
+///
+/// # Errors
+/// [`ParameterError::OutOfRange`] with the duration in whole seconds.
 pub fn check_duration(duration: Duration) -> Result<Duration, ParameterError> {
-    let whole = duration >= Duration::from_secs(MIN_DURATION_SECONDS);
-    if whole && duration <= Duration::from_secs(MAX_DURATION_SECONDS) {
+    let Range { low, high, .. } = DURATION_SECONDS;
+    let long_enough = duration >= Duration::from_secs(low);
+    if long_enough && duration <= Duration::from_secs(high) {
         return Ok(duration);
     }
     // Rounded away from the range, so that 43200.5 s does not read as 43200.
-    let above = u64::from(whole && duration.subsec_nanos() > 0);
-    in_range("duration", duration.as_secs() + above, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, " seconds")
-        .map(Duration::from_secs)
-}
-
-/// A `DurationSeconds` as the documents have it: digits only, 1–43200.
-pub fn parse_duration_seconds(name: &'static str, text: &str) -> Result<Duration, ParameterError> {
-    let seconds = parse_whole(name, text)?;
-    in_range(name, seconds, MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, " seconds").map(Duration::from_secs)
-}
-
-/// A non-negative whole number in plain digits: no sign, no blank, no unit.
-pub(crate) fn parse_whole(name: &'static str, text: &str) -> Result<u64, ParameterError> {
-    let plain = !text.is_empty() && text.len() <= 10 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let refused = || ParameterError::NotANumber { name, value: text.chars().take(40).collect() };
-    if !plain {
-        return Err(refused());
-    }
-    text.parse().map_err(|_| refused())
-}
-
-pub(crate) fn in_range(
-    name: &'static str,
-    value: u64,
-    low: u64,
-    high: u64,
-    unit: &'static str,
-) -> Result<u64, ParameterError> {
-    if (low..=high).contains(&value) {
-        Ok(value)
-    } else {
-        Err(ParameterError::OutOfRange { name, value, low, high, unit })
-    }
+    let above = u64::from(long_enough && duration.subsec_nanos() > 0);
+    DURATION_SECONDS.check("duration", duration.as_secs().saturating_add(above)).map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -183,13 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn document_durations_are_digits_only() {
-        assert_eq!(parse_duration_seconds("DurationSeconds", "20"), Ok(Duration::from_secs(20)));
-        for text in ["", "5m", "-1", "+1", " 1", "1.5", "99999999999", "١"] {
-            let refused = parse_duration_seconds("DurationSeconds", text);
-            assert!(matches!(refused, Err(ParameterError::NotANumber { .. })), "{text:?}");
+    fn numbers_are_plain_digits_in_range() {
+        assert_eq!(DURATION_SECONDS.parse("DurationSeconds", "20"), Ok(20));
+        for text in
+            ["", "5m", "-1", "+1", " 1", "1.5", "99999999999999999999", "0x1", "\u{661}", "0", "43201"]
+        {
+            let said = DURATION_SECONDS.parse("DurationSeconds", text).map_err(|error| error.to_string());
+            let wanted = format!("DurationSeconds is {text}; accepted are 1 to 43200 seconds");
+            assert_eq!(said, Err(wanted));
         }
-        let refused = parse_duration_seconds("DurationSeconds", "43201").map_err(|error| error.to_string());
-        assert_eq!(refused, Err("DurationSeconds is 43201; it must be between 1 and 43200 seconds".into()));
     }
 }

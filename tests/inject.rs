@@ -50,7 +50,8 @@ fn end(mut child: Child) -> (i32, String) {
 fn a_whole_stress_ends_with_0_and_a_report() {
     let (code, text, complaints) =
         run(&["cpu-stress", "--duration", "PT1S", "--percent", "5", "--workers", "1"]);
-    assert_eq!((code, complaints.as_str()), (0, ""));
+    assert_eq!(code, 0);
+    assert_eq!(complaints, "cpu-stress: 1 thread at 5.0 % of a core each; Ctrl-C ends and undoes it\n");
     assert!(text.starts_with("cpu-stress: asked 5 % of 1 CPU for 1 s"), "{text}");
     assert!(text.ends_with("of 1 s; undone: no thread left\n"), "{text}");
 }
@@ -82,8 +83,8 @@ fn wrong_usage_is_2_with_the_name_of_the_parameter() {
     for (words, said) in [
         (&["cpu-stress", "--duration", "9s", "--percent", "101"][..], "percent is 101"),
         (&["cpu-stress", "--duration", "9s", "--workers", "4097"], "workers is 4097"),
-        (&["cpu-stress", "--duration", "0s"], "must be between 1 and 43200 seconds"),
-        (&["cpu-stress", "--duration", "43201s"], "must be between 1 and 43200 seconds"),
+        (&["cpu-stress", "--duration", "0s"], "accepted are 1 to 43200 seconds"),
+        (&["cpu-stress", "--duration", "43201s"], "accepted are 1 to 43200 seconds"),
         (&["cpu-stress", "--duration", "soon"], "is not a duration"),
         (&["cpu-stress"], "--duration"),
         (&["cpu-stress", "--duration", "9s", "--load", "1"], "--load"),

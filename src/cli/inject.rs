@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{USAGE, duration};
-use crate::fault::cpu_stress::CpuStress;
-use crate::fault::{self, Fault};
+use super::USAGE;
+use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
 use crate::task::Task;
+
+mod cpu_stress;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -23,34 +24,32 @@ pub struct InjectArgs {
 #[derive(Debug, clap::Subcommand)]
 enum FaultArgs {
     /// Keep a share of the CPU busy
-    CpuStress(CpuStressArgs),
+    CpuStress(cpu_stress::CpuStressArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
 
-#[derive(Debug, clap::Args)]
-struct CpuStressArgs {
-    /// How long, 1 s to 12 h: PT5M, PT1H30M, 90s, 5m, 2h
-    #[arg(long, value_parser = duration::parse)]
-    duration: Duration,
-    /// Share of a core per worker, 0-100; with 0 workers, share of the task's CPU limit
-    #[arg(long, default_value_t = u64::from(CpuStress::DEFAULT_PERCENT))]
-    percent: u64,
-    /// Worker threads, 0-4096; 0 means all cores, or the task's CPU limit where it has one
-    #[arg(long, default_value_t = u64::from(CpuStress::DEFAULT_WORKERS))]
-    workers: u64,
+impl FaultArgs {
+    /// The fault with its duration, or the words that are no subcommand.
+    fn fault(self) -> Result<Result<Asked, ParameterError>, Vec<OsString>> {
+        Ok(match self {
+            FaultArgs::CpuStress(args) => args.asked(),
+            FaultArgs::Other(words) => return Err(words),
+        })
+    }
 }
+
+/// A fault and how long it is to live.
+type Asked = (Fault, Duration);
 
 /// Performs the fault and prints its report. Code 0 when it lived its whole duration, 128 and the signal's
 /// number after a signal, 2 for wrong usage, 1 when it failed.
 pub fn run(args: InjectArgs) -> ExitCode {
-    let (fault, duration) = match args.fault {
-        FaultArgs::CpuStress(args) => match CpuStress::new(args.workers, args.percent) {
-            Ok(stress) => (Fault::CpuStress(stress), args.duration),
-            Err(error) => return refused(USAGE, &error.to_string()),
-        },
-        FaultArgs::Other(words) => return not_there(words.first()),
+    let (fault, duration) = match args.fault.fault() {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(error)) => return refused(USAGE, &error.to_string()),
+        Err(words) => return not_there(words.first()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
@@ -83,18 +82,15 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     };
     let cancel = CancellationToken::new();
     let task = Task::default();
-    let holding = hold(fault, duration, &task, &cancel);
-    let ((outcome, done), number) = {
-        let finished = CancellationToken::new();
-        let watching = watch(interrupt, terminate, &cancel, &finished);
-        let holding = async {
-            let outcome = holding.await;
-            finished.cancel();
-            (outcome, ())
-        };
-        tokio::join!(holding, watching)
+    let mut on_start = |words: &str| eprintln!("{words}; Ctrl-C ends and undoes it");
+    let holding = hold(fault, duration, &task, &cancel, &mut on_start);
+    let finished = CancellationToken::new();
+    let holding = async {
+        let outcome = holding.await;
+        finished.cancel();
+        outcome
     };
-    let () = done;
+    let (outcome, number) = tokio::join!(holding, watch(interrupt, terminate, &cancel, &finished));
     print!("{}", outcome.stdout);
     eprint!("{}", outcome.stderr);
     match (outcome.ending, number) {

@@ -6,7 +6,6 @@
 
 mod cpu_stress;
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -15,7 +14,7 @@ use super::parameters::{go_text, wrong};
 use super::pattern::Pattern;
 use super::precondition::RUN_SHELL_SCRIPT;
 use super::{OnFailure, ParseError, Plan, Step, Work};
-use crate::fault::Fault;
+use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
 pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
@@ -23,17 +22,16 @@ pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";
 
-/// How long a fault may last, in seconds, in every document.
-pub const DURATION_SECONDS: RangeInclusive<u64> = 1..=43_200;
-
 /// One document.
 #[derive(Debug)]
 pub struct Document {
     pub name: &'static str,
+    /// Whether it has `DurationSeconds`. Without, the fault is over as soon as it is done.
+    lasts: bool,
     /// Besides `DurationSeconds` and `InstallDependencies`, which all have.
     pub parameters: &'static [Parameter],
-    /// The fault that the parameters ask for, or what is wrong with them, in words.
-    fault: fn(&Arguments) -> Result<Fault, String>,
+    /// The fault that the parameters ask for, or what is wrong with them.
+    fault: fn(&Arguments) -> Result<Fault, ParameterError>,
 }
 
 /// One parameter; its values are texts.
@@ -57,17 +55,23 @@ const INSTALL: Parameter =
 
 impl Document {
     fn all_parameters(&self) -> impl Iterator<Item = &Parameter> {
-        [&DURATION, &INSTALL].into_iter().chain(self.parameters)
+        let duration = self.lasts.then_some(&DURATION);
+        duration.into_iter().chain([&INSTALL]).chain(self.parameters)
     }
 
     fn work(&self, arguments: &Arguments) -> Work {
-        let fault = arguments
-            .number(DURATION.name, "seconds", DURATION_SECONDS)
-            .and_then(|seconds| Ok((Duration::from_secs(seconds), (self.fault)(arguments)?)));
-        match fault {
+        match self.duration(arguments).and_then(|duration| Ok((duration, (self.fault)(arguments)?))) {
             Ok((duration, fault)) => Work::Fault { fault, duration },
             Err(reason) => Work::Fail(format!("{}: {reason}. Nothing was started.\n", self.name)),
         }
+    }
+
+    /// How long the fault is to live; no time at all where the document has no such parameter.
+    fn duration(&self, arguments: &Arguments) -> Result<Duration, ParameterError> {
+        if !self.lasts {
+            return Ok(Duration::ZERO);
+        }
+        arguments.number(DURATION.name, DURATION_SECONDS).map(Duration::from_secs)
     }
 }
 
@@ -100,14 +104,8 @@ impl Arguments {
     }
 
     /// A whole number in `range`, or the parameter, its value and the range in words.
-    fn number(&self, name: &str, unit: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
-        let text = self.text(name);
-        // A number too long for the type is out of every range.
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| {
-            let shown: String = text.chars().take(40).collect();
-            format!("{name} is {shown}, accepted are {} to {} {unit}", range.start(), range.end())
-        })
+    fn number(&self, name: &'static str, range: Range) -> Result<u64, ParameterError> {
+        range.parse(name, self.text(name))
     }
 }
 
@@ -264,16 +262,16 @@ mod tests {
     #[test]
     fn a_value_out_of_range_fails_its_step_with_name_value_and_range() {
         for (parameters, words) in [
-            (json!({"DurationSeconds": "0"}), "DurationSeconds is 0, accepted are 1 to 43200 seconds"),
+            (json!({"DurationSeconds": "0"}), "DurationSeconds is 0; accepted are 1 to 43200 seconds"),
             (
                 json!({"DurationSeconds": "43201"}),
-                "DurationSeconds is 43201, accepted are 1 to 43200 seconds",
+                "DurationSeconds is 43201; accepted are 1 to 43200 seconds",
             ),
             (
                 json!({"DurationSeconds": "99999999999999999999999"}),
-                "DurationSeconds is 99999999999999999999999, accepted",
+                "DurationSeconds is 99999999999999999999999; accepted",
             ),
-            (json!({"DurationSeconds": "5", "CPU": "5000"}), "CPU is 5000, accepted are 0 to 4096 workers"),
+            (json!({"DurationSeconds": "5", "CPU": "5000"}), "CPU is 5000; accepted are 0 to 4096 workers"),
         ] {
             let Work::Fail(text) = work(parameters) else { panic!("accepted: {words}") };
             assert!(text.contains(words) && text.contains("Nothing was started"), "{text}");

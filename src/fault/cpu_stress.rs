@@ -1,9 +1,6 @@
 //! `cpu-stress`: worker threads that keep a share of a core busy.
 
-use super::{DURATION, Parameter, ParameterError, Spec, in_range, parse_whole};
-
-/// Most workers one fault may ask for. stress-ng's limit, so that whatever ran as a script is accepted here.
-pub const MAX_WORKERS: u32 = 4096;
+use super::{DURATION, Parameter, ParameterError, Range, Spec};
 
 /// Name, defaults and ranges (FIS reference, `aws:ecs:task-cpu-stress`).
 pub const SPEC: Spec = Spec {
@@ -46,27 +43,19 @@ impl CpuStress {
     /// The share of a fault that does not name it (FIS: 100 %).
     pub const DEFAULT_PERCENT: u8 = 100;
 
-    /// Checks the ranges: `workers` 0–4096, `percent` 0–100.
+    /// Threads one fault may ask for. stress-ng's limit, so that whatever ran as a script is accepted here.
+    pub const WORKERS: Range = Range { low: 0, high: 4096, unit: "workers" };
+    /// Shares of a core one worker may have.
+    pub const PERCENT: Range = Range::PERCENT_FROM_0;
+
+    /// Checks the ranges.
     ///
     /// # Errors
     /// [`ParameterError::OutOfRange`] with the name of the parameter.
     pub fn new(workers: u64, percent: u64) -> Result<Self, ParameterError> {
-        let workers = in_range("workers", workers, 0, u64::from(MAX_WORKERS), "")? as u32;
-        let percent = in_range("percent", percent, 0, 100, " %")? as u8;
+        let workers = Self::WORKERS.check("workers", workers)? as u32;
+        let percent = Self::PERCENT.check("percent", percent)? as u8;
         Ok(CpuStress { workers, percent })
-    }
-
-    /// The parameters `CPU` and `LoadPercent` of `AWSFIS-Run-CPU-Stress`: digits, with the document's
-    /// defaults (0 and 100) where they are absent. Errors carry the document's names.
-    ///
-    /// # Errors
-    /// [`ParameterError`] naming `CPU` or `LoadPercent`.
-    pub fn from_document(cpu: Option<&str>, load_percent: Option<&str>) -> Result<Self, ParameterError> {
-        let workers = parse_whole("CPU", cpu.unwrap_or("0"))?;
-        let percent = parse_whole("LoadPercent", load_percent.unwrap_or("100"))?;
-        let workers = in_range("CPU", workers, 0, u64::from(MAX_WORKERS), "")?;
-        let percent = in_range("LoadPercent", percent, 0, 100, " %")?;
-        Self::new(workers, percent)
     }
 }
 
@@ -75,25 +64,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_those_of_fis() {
-        let stress = CpuStress::from_document(None, None);
-        assert_eq!(
-            stress,
-            Ok(CpuStress { workers: CpuStress::DEFAULT_WORKERS, percent: CpuStress::DEFAULT_PERCENT })
-        );
-        assert_eq!(SPEC.parameters[1].default, Some("100"));
-        assert_eq!(SPEC.parameters[2].default, Some("0"));
+    fn defaults_and_ranges_are_those_that_are_listed() {
+        let [_, percent, workers] = SPEC.parameters else { panic!("three parameters") };
+        assert_eq!(percent.default, Some(&*CpuStress::DEFAULT_PERCENT.to_string()));
+        assert_eq!(workers.default, Some(&*CpuStress::DEFAULT_WORKERS.to_string()));
+        assert_eq!(percent.range, format!("{}-{}", CpuStress::PERCENT.low, CpuStress::PERCENT.high));
+        assert_eq!(workers.range, format!("{}-{}", CpuStress::WORKERS.low, CpuStress::WORKERS.high));
     }
 
     #[test]
     fn ranges_are_kept_and_named() {
         assert!(CpuStress::new(4096, 0).is_ok());
         assert!(CpuStress::new(0, 100).is_ok());
-        let refused =
-            |cpu, load| CpuStress::from_document(Some(cpu), Some(load)).map_err(|error| error.to_string());
-        assert_eq!(refused("1", "101"), Err("LoadPercent is 101; it must be between 0 and 100 %".into()));
-        assert_eq!(refused("4097", "1"), Err("CPU is 4097; it must be between 0 and 4096".into()));
-        assert!(refused("all", "1").is_err_and(|text| text.starts_with("CPU is \"all\"")));
-        assert!(refused("4294967297", "1").is_err(), "must not wrap round to 1");
+        let refused = |workers, percent| CpuStress::new(workers, percent).map_err(|error| error.to_string());
+        assert_eq!(refused(1, 101), Err("percent is 101; accepted are 0 to 100 %".into()));
+        assert_eq!(refused(4097, 1), Err("workers is 4097; accepted are 0 to 4096 workers".into()));
+        assert!(refused(4_294_967_297, 1).is_err(), "must not wrap round to 1");
     }
 }

@@ -1,18 +1,45 @@
 //! Holds one fault for its duration, or until it is cancelled. Used by Run Command and by `taskfault inject`.
+//!
+//! What a fault is to the rest of the program stands in [`Live`]. To add one: its parameters in `fault`, its
+//! effect in `effect`, a file beside `cpu` that brings both together, and a line in [`start`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::effect::load::{CpuLoad, LoadPlan};
 use crate::fault::Fault;
-use crate::fault::cpu_stress::CpuStress;
 use crate::task::Task;
-use crate::task::limits::CpuLimits;
 
+mod cpu;
 mod cpu_text;
 
-use cpu_text::CpuMeaning;
+/// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
+/// and without a word.
+pub trait Live {
+    /// What has been started, in one line without an end: `cpu-stress: 2 threads at 80 % of a core each`.
+    fn started(&self) -> String;
+
+    /// Is ready when the fault is over by itself: done, or broken. Polled for as long as the fault is held, so
+    /// that a fault which has to do something on the control thread meanwhile can do it here.
+    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Undoes the fault and says what it came to.
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport>;
+}
+
+/// What a fault came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultReport {
+    /// What was asked and what was achieved: whole lines. Under 2,100 bytes, see [`FaultOutcome::stdout`].
+    pub text: String,
+    /// What "undone" means, for the last line: `no thread left`. None where there is nothing to undo.
+    pub undone: Option<String>,
+    /// Why it was not what was asked, or could not be undone.
+    pub failure: Option<String>,
+}
 
 /// How a fault ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +62,21 @@ pub struct FaultOutcome {
 }
 
 impl FaultOutcome {
-    fn failed(message: String) -> Self {
-        FaultOutcome { ending: Ending::Failed, stdout: String::new(), stderr: message }
+    fn without_report(ending: Ending, message: String) -> Self {
+        FaultOutcome { ending, stdout: String::new(), stderr: message }
     }
 }
 
-/// Starts `fault`, keeps it for `duration`, undoes it and says what was achieved.
+/// Starts what `fault` asks for. Everything is checked before anything is touched; what fails half-way is
+/// undone. The words of an error end without a full stop.
+async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    match fault {
+        Fault::CpuStress(stress) => cpu::start(stress, duration, task),
+    }
+}
+
+/// Starts `fault`, keeps it for `duration`, undoes it and says what was achieved. `on_start` hears what was
+/// started, once it lives.
 ///
 /// Dropping the future undoes the fault too, but then nobody hears what was achieved.
 pub async fn hold(
@@ -48,51 +84,72 @@ pub async fn hold(
     duration: Duration,
     task: &Task,
     cancel: &CancellationToken,
+    on_start: &mut dyn FnMut(&str),
 ) -> FaultOutcome {
-    match fault {
-        Fault::CpuStress(stress) => hold_cpu_stress(stress, duration, task, cancel).await,
-    }
-}
-
-async fn hold_cpu_stress(
-    stress: &CpuStress,
-    duration: Duration,
-    task: &Task,
-    cancel: &CancellationToken,
-) -> FaultOutcome {
-    let limits = CpuLimits::read(task);
-    let meaning = CpuMeaning::of(stress, &limits);
-    let throttled_before = limits.throttled();
-    let plan = LoadPlan { threads: meaning.threads, share: meaning.share, duration };
-    let load = match CpuLoad::start(plan) {
-        Ok(load) => load,
-        Err(error) => return FaultOutcome::failed(format!("cpu-stress did not start: {error}\n")),
+    let name = fault.name();
+    let started = tokio::select! {
+        // First: what can be started without waiting is started, so that a cancel always finds it and reports.
+        biased;
+        started = start(fault, duration, task) => started,
+        () = cancel.cancelled() => {
+            let words = format!("{name}: cancelled before it had started; undone\n");
+            return FaultOutcome::without_report(Ending::Cancelled, words);
+        }
     };
-    tracing::info!(threads = plan.threads, share = plan.share, "cpu-stress started");
+    let mut live = match started {
+        Ok(live) => live,
+        Err(reason) => {
+            let words = format!("{name} did not start: {reason}\n");
+            return FaultOutcome::without_report(Ending::Failed, words);
+        }
+    };
+    let since = Instant::now();
+    let words = live.started();
+    tracing::info!(fault = name, "{words}");
+    on_start(&words);
     let cancelled = tokio::select! {
         biased;
         () = cancel.cancelled() => true,
+        () = live.over() => false,
         () = tokio::time::sleep(duration) => false,
     };
-    let report = load.stop();
-    tracing::info!(cancelled, achieved_cpus = report.record.mean_cpus(), "cpu-stress undone");
-    let throttled =
-        limits.throttled().zip(throttled_before).map(|(after, before)| after.saturating_sub(before));
-    let ending = match (&report.failure, cancelled) {
-        (Some(_), _) => Ending::Failed,
-        (None, true) => Ending::Cancelled,
-        (None, false) => Ending::Completed,
+    let lived = since.elapsed();
+    let report = live.finish().await;
+    tracing::info!(fault = name, cancelled, lived_seconds = lived.as_secs_f64(), "fault undone");
+    outcome(name, report, cancelled, lived, duration)
+}
+
+fn outcome(
+    name: &str,
+    report: FaultReport,
+    cancelled: bool,
+    lived: Duration,
+    duration: Duration,
+) -> FaultOutcome {
+    let (ending, how) = match (&report.failure, cancelled) {
+        (Some(_), _) => (Ending::Failed, "failed"),
+        (None, true) => (Ending::Cancelled, "cancelled"),
+        (None, false) => (Ending::Completed, "completed"),
     };
-    FaultOutcome {
-        ending,
-        stdout: cpu_text::describe(stress, duration, &meaning, &report.record, throttled, ending),
-        stderr: report.failure.map(|failure| format!("cpu-stress failed: {failure}\n")).unwrap_or_default(),
+    let mut stdout = report.text;
+    if let Some(undone) = report.undone {
+        let (lived, asked) = (lived.as_secs_f64(), short(duration.as_secs_f64()));
+        stdout.push_str(&format!("{how} after {lived:.1} s of {asked} s; undone: {undone}\n"));
     }
+    let stderr = report.failure.map(|failure| format!("{name} failed: {failure}\n")).unwrap_or_default();
+    FaultOutcome { ending, stdout, stderr }
+}
+
+/// At most two decimals, none where there are none to show.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::cpu_stress::CpuStress;
 
     fn stress(workers: u32, percent: u8) -> Fault {
         Fault::CpuStress(CpuStress { workers, percent })
@@ -102,11 +159,20 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
+    fn hold_for(fault: &Fault, duration: Duration, task: &Task, cancel: &CancellationToken) -> FaultOutcome {
+        let mut started = Vec::new();
+        let outcome = runtime().block_on(hold(fault, duration, task, cancel, &mut |words: &str| {
+            started.push(words.to_owned());
+        }));
+        assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
+        outcome
+    }
+
     #[test]
     fn a_fault_lives_its_whole_duration() {
         let duration = Duration::from_secs(1);
         let cancel = CancellationToken::new();
-        let outcome = runtime().block_on(hold(&stress(1, 30), duration, &Task::default(), &cancel));
+        let outcome = hold_for(&stress(1, 30), duration, &Task::default(), &cancel);
         assert_eq!(outcome.ending, Ending::Completed);
         assert!(outcome.stdout.contains("completed"), "{}", outcome.stdout);
         assert_eq!(outcome.stderr, "");
@@ -117,7 +183,7 @@ mod tests {
         let cancel = CancellationToken::new();
         cancel.cancel();
         let hour = Duration::from_secs(3600);
-        let outcome = runtime().block_on(hold(&stress(2, 100), hour, &Task::default(), &cancel));
+        let outcome = hold_for(&stress(2, 100), hour, &Task::default(), &cancel);
         assert_eq!(outcome.ending, Ending::Cancelled);
         assert!(outcome.stdout.contains("undone"), "{}", outcome.stdout);
     }
@@ -128,7 +194,7 @@ mod tests {
         let task = Task { cpu_limit: Some(0.25), ..Task::default() };
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let outcome = runtime().block_on(hold(&stress(0, 80), Duration::from_secs(5), &task, &cancel));
+        let outcome = hold_for(&stress(0, 80), Duration::from_secs(5), &task, &cancel);
         assert!(
             outcome.stdout.contains("80 % of the limit of 0.25 vCPU (task metadata)"),
             "{}",

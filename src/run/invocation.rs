@@ -136,7 +136,7 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
     match work {
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
-            let outcome = hold::hold(fault, *duration, &context.task, cancel).await;
+            let outcome = hold::hold(fault, *duration, &context.task, cancel, &mut |_| {}).await;
             let (status, code) = match outcome.ending {
                 Ending::Completed => (StepStatus::Success, 0),
                 Ending::Cancelled => (StepStatus::Cancelled, KILLED),

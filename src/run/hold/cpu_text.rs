@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Ending;
+use super::short;
 use crate::effect::load::record::Record;
 use crate::fault::cpu_stress::CpuStress;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
@@ -66,23 +66,11 @@ pub(super) fn describe(
     meaning: &CpuMeaning,
     record: &Record,
     throttled: Option<u64>,
-    ending: Ending,
 ) -> String {
     let mut text = String::new();
     write_asked(&mut text, asked, duration, meaning);
     write_achieved(&mut text, meaning, record);
     write_missed(&mut text, asked, meaning, record, throttled);
-    let how = match ending {
-        Ending::Completed => "completed",
-        Ending::Cancelled => "cancelled",
-        Ending::Failed => "failed",
-    };
-    let lived = record.elapsed().as_secs_f64();
-    let _ = writeln!(
-        text,
-        "{how} after {lived:.1} s of {} s; undone: no thread left",
-        short(duration.as_secs_f64())
-    );
     text
 }
 
@@ -154,12 +142,6 @@ fn write_missed(
     }
 }
 
-/// At most two decimals, none where there are none to show.
-fn short(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +177,7 @@ mod tests {
         let stress = CpuStress { workers, percent };
         let duration = Duration::from_secs(seconds);
         let meaning = CpuMeaning::of(&stress, limits);
-        describe(&stress, duration, &meaning, &record(seconds, cpus), throttled, Ending::Completed)
+        describe(&stress, duration, &meaning, &record(seconds, cpus), throttled)
     }
 
     #[test]
@@ -238,8 +220,7 @@ mod tests {
              achieved: mean 80.0 %, 1 s windows 80.0 to 80.0 %\n\
              achieved per second, %:\n     \
              0 s:  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0  80.0\n    \
-             10 s:  80.0  80.0\n\
-             completed after 12.0 s of 12 s; undone: no thread left\n"
+             10 s:  80.0  80.0\n"
         );
     }
 
@@ -260,7 +241,7 @@ mod tests {
         for seconds in [1, 59, 60, 61, 600, 43_199, 43_200] {
             for workers in [0, 4096] {
                 let text = text(workers, 100, &limits, seconds, 3.0, Some(u64::MAX));
-                assert!(text.len() < 2200, "{} bytes for {seconds} s:\n{text}", text.len());
+                assert!(text.len() < 2100, "{} bytes for {seconds} s:\n{text}", text.len());
             }
         }
     }
@@ -271,8 +252,7 @@ mod tests {
         let meaning = CpuMeaning::of(&stress, &limits(2, None, None));
         let mut record = Record::new(Duration::from_secs(9));
         record.close(Duration::from_millis(3), Duration::ZERO);
-        let text = describe(&stress, Duration::from_secs(9), &meaning, &record, None, Ending::Cancelled);
-        assert!(text.contains("cancelled after 0.0 s of 9 s; undone"), "{text}");
+        let text = describe(&stress, Duration::from_secs(9), &meaning, &record, None);
         assert!(!text.contains("missed"), "{text}");
     }
 }
