@@ -4,7 +4,7 @@
 //! Source: amazon-ssm-agent `agent/session/{service,communicator,controlchannel}`.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -300,7 +300,7 @@ impl Gateway {
         let payload = json!({
             "jobId": job,
             "acknowledgedMessageId": frame.id.to_string(),
-            "createdDate": crate::report::reply::iso8601(UNIX_EPOCH + Duration::from_millis(frame.created_ms)),
+            "createdDate": crate::report::reply::iso8601_of_ms(frame.created_ms),
             "statusCode": code.code(),
             "errorMessage": code.name(),
         });
