@@ -47,12 +47,15 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    let code = tokio::task::LocalSet::new().block_on(&runtime, async {
         match live(&config).await {
             Ok(code) => code,
             Err(error) => failed(&error),
         }
-    })
+    });
+    // Not waited for: the thread of a name look-up whose call was given up may hang for longer than ECS waits.
+    runtime.shutdown_background();
+    code
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
