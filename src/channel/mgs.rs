@@ -220,7 +220,7 @@ impl Gateway {
     async fn converse(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.link.gateway_opened(sender);
-        self.outbox.gateway_opened();
+        self.outbox.hurry();
         let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut deadline = Instant::now() + FIRST_DEADLINE;
         loop {
