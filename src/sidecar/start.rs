@@ -228,6 +228,12 @@ fn explain(error: AwsError) -> StartError {
             "; the activation was made seconds ago: check the clock of this machine, and whether something else \
              deletes or uses activations in this account"
         }
+        _ if matches!(&error, AwsError::Unreachable { reason, .. } if reason.contains("certificate")) => {
+            "; the endpoint's certificate is not trusted: AWS_CA_BUNDLE can name a file with its authority (PEM)"
+        }
+        ("UnknownError", _) => {
+            "; this is not how AWS puts it: look for a proxy or a load balancer in between"
+        }
         ("", _) => {
             "; check the endpoint, DNS, security groups and VPC endpoints for ssm, ssmmessages and ec2messages"
         }
