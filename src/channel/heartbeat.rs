@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::link::Link;
 use super::mgs::ANNOUNCED_VERSION;
 use crate::aws::AwsError;
 use crate::aws::backoff::jitter;
 use crate::aws::endpoint::Service;
-use crate::aws::json::Auth;
+use crate::aws::http::CALL_TIMEOUT;
 use crate::identity::token::Identity;
 
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -35,10 +35,6 @@ pub struct Machine {
 /// The service's; `InvalidInstanceId` when it does not know us any more.
 pub async fn beat(identity: &Identity, machine: &Machine, channel: &str) -> Result<(), AwsError> {
     let operation = "UpdateInstanceInformation";
-    let credentials = identity.credentials().ok_or_else(|| AwsError::Unexpected {
-        operation: operation.to_owned(),
-        reason: "there are no credentials yet".to_owned(),
-    })?;
     let body = json!({
         "AgentName": "amazon-ssm-agent",
         "AgentStatus": "Active",
@@ -53,8 +49,7 @@ pub async fn beat(identity: &Identity, machine: &Machine, channel: &str) -> Resu
         "PlatformVersion": machine.platform_version,
         "SSMConnectionChannel": channel,
     });
-    let auth = Auth::Keys(&credentials);
-    identity.client().call::<Value>(Service::Ssm, operation, auth, &body).await.map(drop)
+    identity.call(CALL_TIMEOUT, Service::Ssm, operation, &body).await.map(drop)
 }
 
 /// Beats for ever; the first beat was sent by whoever calls this.
@@ -69,11 +64,6 @@ pub async fn run(identity: &Identity, machine: &Machine, link: &Link) {
         let now = *channel.borrow_and_update();
         match beat(identity, machine, now).await {
             Ok(()) => tracing::debug!(channel = now, "heartbeat"),
-            Err(error) if error.code() == "InvalidInstanceId" => tracing::error!(
-                %error,
-                "the service does not know this instance any more: it was deregistered, or a local AWS was \
-                 restarted without its state; stop the task to register anew"
-            ),
             Err(error) => tracing::warn!(%error, "heartbeat failed"),
         }
     }

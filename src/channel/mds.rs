@@ -17,7 +17,6 @@ use super::{Inbox, Origin};
 use crate::aws::AwsError;
 use crate::aws::backoff::{Backoff, jitter};
 use crate::aws::endpoint::Service;
-use crate::aws::json::Auth;
 use crate::identity::token::Identity;
 
 /// A poll that got no answer within this time was an empty one.
@@ -97,12 +96,7 @@ impl Poll {
     }
 
     async fn call(&self, limit: Duration, operation: &str, body: Value) -> Result<Value, AwsError> {
-        let credentials = self.identity.credentials().ok_or_else(|| AwsError::Unexpected {
-            operation: operation.to_owned(),
-            reason: "there are no credentials yet".to_owned(),
-        })?;
-        let auth = Auth::Keys(&credentials);
-        self.identity.client().call_within(limit, Service::Ec2Messages, operation, auth, &body).await
+        self.identity.call(limit, Service::Ec2Messages, operation, &body).await
     }
 
     async fn receive(&self) -> Result<Vec<Message>, AwsError> {

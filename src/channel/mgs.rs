@@ -86,6 +86,9 @@ impl Gateway {
                     tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
                 }
                 Err(error) => {
+                    if let GatewayError::Refused { body, .. } = &error {
+                        self.identity.look_at_refusal(body);
+                    }
                     self.link.gateway_failed();
                     let delay = RETRY_BASE / 4 + backoff.next_delay();
                     tracing::warn!(

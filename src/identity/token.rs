@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::key::{InstanceKey, KEY_TYPE};
 use super::store::{Store, Stored};
@@ -22,6 +23,20 @@ const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 /// Source: amazon-ssm-agent `credentialrefresher_deps.go` (25 min + up to 5).
 const DENIED_PAUSE: Duration = Duration::from_secs(25 * 60);
 const DENIED_JITTER: Duration = Duration::from_secs(5 * 60);
+
+/// How long after the service refused credentials before their time is up new ones are asked for. The
+/// calls that find it out have pauses of their own, so this does not become a loop.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+const REFUSED_JITTER: Duration = Duration::from_secs(2);
+
+/// How services say that they do not take a key: too old, or not known (any more).
+const REFUSALS: [&str; 5] = [
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidInstanceId",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -43,6 +58,8 @@ pub struct Identity {
     stored: RefCell<Stored>,
     key: RefCell<Rc<InstanceKey>>,
     token: RefCell<Option<Token>>,
+    /// The service did not take the credentials.
+    refused: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +72,7 @@ struct Token {
 impl Identity {
     pub fn new(client: JsonClient, store: Store, stored: Stored, key: InstanceKey) -> Identity {
         let (stored, key) = (RefCell::new(stored), RefCell::new(Rc::new(key)));
-        Identity { client, store, stored, key, token: RefCell::new(None) }
+        Identity { client, store, stored, key, token: RefCell::new(None), refused: Notify::new() }
     }
 
     pub fn instance_id(&self) -> String {
@@ -77,6 +94,36 @@ impl Identity {
     /// The current credentials; None before the first [`Self::fetch`].
     pub fn credentials(&self) -> Option<Credentials> {
         self.token.borrow().as_ref().map(|token| token.credentials.clone())
+    }
+
+    /// Makes one call with the current credentials. If the service does not take them, new ones are asked for.
+    ///
+    /// # Errors
+    /// The service's; see [`AwsError`].
+    pub async fn call(
+        &self,
+        limit: Duration,
+        service: Service,
+        operation: &str,
+        body: &serde_json::Value,
+    ) -> Result<serde_json::Value, AwsError> {
+        let credentials = self.credentials().ok_or_else(|| AwsError::Unexpected {
+            operation: operation.to_owned(),
+            reason: "there are no credentials yet".to_owned(),
+        })?;
+        let auth = Auth::Keys(&credentials);
+        let answer = self.client.call_within(limit, service, operation, auth, body).await;
+        if let Err(error) = &answer {
+            self.look_at_refusal(error.code());
+        }
+        answer
+    }
+
+    /// Notes an error code, or a text with one in it, of a call that was made with the current credentials.
+    pub fn look_at_refusal(&self, text: &str) {
+        if REFUSALS.iter().any(|code| text.contains(code)) {
+            self.refused.notify_one();
+        }
     }
 
     /// Asks for new credentials, and replaces the key if the answer says so.
@@ -164,26 +211,40 @@ impl Identity {
         self.client.call::<serde_json::Value>(Service::Ssm, operation, auth, &body).await.map(drop)
     }
 
-    /// Keeps the credentials fresh for ever: asks at half of each token's life, and after a failure with a
-    /// back-off by the kind of failure.
+    /// Keeps the credentials fresh for ever: asks at half of each token's life, sooner if the service does not
+    /// take them, and after a failure with a back-off by the kind of failure.
     pub async fn keep_fresh(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
         let mut delay = self.until_half_life();
+        let mut denied = false;
         loop {
-            tokio::time::sleep(delay).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.refused.notified(), if !denied => {
+                    tracing::info!("the service does not take the credentials, asking for new ones");
+                    tokio::time::sleep(REFUSED_PAUSE + jitter(REFUSED_JITTER)).await;
+                }
+            }
             delay = match self.fetch().await {
                 Ok(()) => {
                     backoff.reset();
+                    denied = false;
                     let delay = self.until_half_life();
                     tracing::debug!(next_s = delay.as_secs(), "credentials refreshed");
                     delay
                 }
                 Err(error) => {
-                    let denied =
+                    denied =
                         matches!(error.code(), "AccessDeniedException" | "MachineFingerprintDoesNotMatch");
                     let delay =
                         if denied { DENIED_PAUSE + jitter(DENIED_JITTER) } else { backoff.next_delay() };
                     let delay = delay.max(SHORTEST_REFRESH);
+                    if error.code() == "InvalidInstanceId" {
+                        tracing::error!(
+                            "the service does not know this instance any more: it was deregistered, or a local AWS \
+                             was restarted without its state; stop the task to register anew"
+                        );
+                    }
                     tracing::warn!(%error, next_s = delay.as_secs(), "cannot refresh the credentials");
                     delay
                 }

@@ -403,6 +403,11 @@ class Switches:
         with urllib.request.urlopen(self.url, timeout=10) as response:
             return json.load(response)
 
+    def put(self, instance_id, message):
+        """Puts bytes, or text, on an instance's control channel as they are."""
+        kind = {"text": message} if isinstance(message, str) else {"hex": message.hex()}
+        post(self.url.replace("/switches", "/send"), {"instance_id": instance_id} | kind)
+
     def drop_sockets(self):
         """Cuts every control channel."""
         post(self.url.replace("/switches", "/drop-sockets"), {})

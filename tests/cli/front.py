@@ -5,6 +5,7 @@ import http.server
 import json
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import urllib.error
@@ -36,6 +37,31 @@ class TlsFront:
 
     def close(self):
         # A thread that waits in accept() is not woken by close() alone.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Wire:
+    """Passes on plain connections, and can speak on the control channel in the name of the service."""
+
+    def __init__(self, target):
+        self.target = (urlsplit(target).hostname, urlsplit(target).port)
+        self.channel = None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=TlsFront.accept, args=(self,), daemon=True).start()
+
+    def serve(self, connection):
+        with contextlib.suppress(OSError):
+            if b"role=subscribe" in connection.recv(4096, socket.MSG_PEEK):
+                self.channel = connection
+            relay(connection, socket.create_connection(self.target))
+
+    def speak(self, payload):
+        """One binary message to the sidecar. The service must be silent meanwhile."""
+        self.channel.sendall(b"\x82\x7f" + struct.pack(">Q", len(payload)) + payload)
+
+    def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 

@@ -1,7 +1,7 @@
 """A real sidecar against a local AWS that misbehaves: nothing is lost, nothing runs twice."""
 
 import pytest
-from conftest import Server, Sidecar, ssm_client
+from conftest import Server, Sidecar, eventually, ssm_client
 from test_sidecar import SCRIPT, STRESS, still_well
 
 pytestmark = pytest.mark.sidecar
@@ -14,6 +14,32 @@ def test_it_comes_back_after_a_cut_connection(sidecar, switches):
     assert sidecar.finished(command)["Status"] == "Success"
     assert sidecar.invocation(command)["StandardOutputContent"] == "through\n"
     still_well(sidecar)
+
+
+def test_it_comes_back_twenty_times_during_a_command(sidecar, switches, tmp_path):
+    end = tmp_path / "end"
+    command = sidecar.send(SCRIPT, {"commands": [f"until [ -e {end} ]; do sleep 0.1; done; echo through"]})
+    sidecar.running(command)
+    opened = lambda: sidecar.log_path.read_text().count("control channel open")
+    for cut in range(1, 21):
+        eventually(lambda: opened() == cut, f"the channel is open for the {cut}th time")
+        switches.drop_sockets()
+    end.touch()
+    assert sidecar.finished(command)["Status"] == "Success"
+    assert sidecar.invocation(command)["StandardOutputContent"] == "through\n"
+    still_well(sidecar)
+
+
+def test_a_reply_that_was_made_between_the_channels_arrives(sidecar, switches, tmp_path):
+    end = tmp_path / "end"
+    command = sidecar.send(SCRIPT, {"commands": [f"until [ -e {end} ]; do sleep 0.01; done; echo between"]})
+    sidecar.running(command)
+    switches(channel="denied", poll_seconds=1)
+    switches.drop_sockets()
+    # The control channel is closed, and the long poll is not there before the next try is refused.
+    end.touch()
+    assert sidecar.finished(command)["Status"] == "Success"
+    assert sidecar.invocation(command)["StandardOutputContent"] == "between\n"
 
 
 @pytest.mark.parametrize("channel", ["denied", "error", "hangup"])
@@ -77,6 +103,26 @@ def test_a_restart_of_the_local_aws_loses_nothing(sidecar_binary, session, tmp_p
         still_well(sidecar)
         assert sidecar.terminate() == 0
         assert sidecar.information() is None
+    finally:
+        sidecar.close()
+        server.close()
+
+
+def test_a_local_aws_that_forgets_everything_is_named_and_left(sidecar_binary, session, tmp_path):
+    server = Server(tmp_path)
+    (folder := tmp_path / "sidecar").mkdir()
+    sidecar = Sidecar(sidecar_binary, server.url, ssm_client(session, server.url), folder)
+    try:
+        command = sidecar.send(STRESS, {"DurationSeconds": ["3600"], "LoadPercent": ["10"], "CPU": ["1"]})
+        sidecar.running(command)
+        server.process.kill()
+        server.close()
+        server = Server(tmp_path, server.url.removeprefix("http://"))
+        eventually(lambda: "does not know this instance any more" in sidecar.log_path.read_text(), "it is said")
+        assert sidecar.process.poll() is None
+        # Nothing is left that could be removed, so the end is a clean one.
+        assert sidecar.terminate() == 0
+        assert list(sidecar.state.glob("taskfault.json")) == []
     finally:
         sidecar.close()
         server.close()
