@@ -92,7 +92,7 @@ impl Sidecar {
             orchestration_dir: config.state_dir.join("orchestration"),
             platform_name: machine.platform_name.clone(),
             platform_version: machine.platform_version.clone(),
-            task: Task { cpu_limit: registered.task.cpu_limit },
+            task: Task { cpu_limit: registered.task.cpu_limit, scratch: Some(config.state_dir.clone()) },
             environment: config.environment.clone(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };

@@ -1,5 +1,7 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
+use std::path::PathBuf;
+
 pub mod arn;
 pub mod capabilities;
 pub mod limits;
@@ -11,4 +13,6 @@ pub struct Task {
     /// The task's CPU limit in vCPU, from the task metadata (`Limits.CPU`). None where the task has none or
     /// there is no metadata (`taskfault inject` outside ECS). Limits of the cgroup are read apart.
     pub cpu_limit: Option<f64>,
+    /// A folder that faults may make files in, if there is one to prefer.
+    pub scratch: Option<PathBuf>,
 }

@@ -13,6 +13,8 @@ use crate::run::hold::{Ending, hold};
 use crate::task::Task;
 
 mod cpu_stress;
+mod disk_fill;
+mod io_stress;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,10 @@ pub struct InjectArgs {
 enum FaultArgs {
     /// Keep a share of the CPU busy
     CpuStress(cpu_stress::CpuStressArgs),
+    /// Fill the file system to a share of its size
+    DiskFill(disk_fill::DiskFillArgs),
+    /// Read, write and sync files without rest
+    IoStress(io_stress::IoStressArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -35,6 +41,8 @@ impl FaultArgs {
     fn fault(self) -> Result<Result<Asked, ParameterError>, Vec<OsString>> {
         Ok(match self {
             FaultArgs::CpuStress(args) => args.asked(),
+            FaultArgs::DiskFill(args) => args.asked(),
+            FaultArgs::IoStress(args) => args.asked(),
             FaultArgs::Other(words) => return Err(words),
         })
     }

@@ -5,6 +5,8 @@
 //! line in [`DOCUMENTS`].
 
 mod cpu_stress;
+mod disk_fill;
+mod io_stress;
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
+pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT, &disk_fill::DOCUMENT, &io_stress::DOCUMENT];
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";
@@ -47,6 +49,8 @@ pub struct Parameter {
 const DIGITS: &str = "^[0-9]+$";
 /// 0 to 100 without leading zeros.
 const PERCENT_FROM_0: &str = "^(100|[1-9]?[0-9])$";
+/// 1 to 100 without leading zeros.
+const PERCENT_FROM_1: &str = "^(100|[1-9][0-9]?)$";
 
 const DURATION: Parameter = Parameter { name: "DurationSeconds", default: None, pattern: DIGITS };
 /// True or False. There is nothing to install either way.
