@@ -5,3 +5,4 @@ pub mod disk;
 pub mod io;
 pub mod load;
 pub mod shell;
+pub mod signal;

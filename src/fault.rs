@@ -10,6 +10,7 @@ use thiserror::Error;
 pub mod cpu_stress;
 pub mod disk_fill;
 pub mod io_stress;
+pub mod kill_process;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
@@ -20,6 +21,7 @@ pub enum Fault {
     CpuStress(cpu_stress::CpuStress),
     DiskFill(disk_fill::DiskFill),
     IoStress(io_stress::IoStress),
+    KillProcess(kill_process::KillProcess),
 }
 
 impl Fault {
@@ -29,6 +31,7 @@ impl Fault {
             Fault::CpuStress(_) => cpu_stress::SPEC.name,
             Fault::DiskFill(_) => disk_fill::SPEC.name,
             Fault::IoStress(_) => io_stress::SPEC.name,
+            Fault::KillProcess(_) => kill_process::SPEC.name,
         }
     }
 }
@@ -42,6 +45,14 @@ pub enum ParameterError {
         /// As it was given, cut to 40 characters.
         value: String,
         range: Range,
+    },
+    #[error("{name} is {value:?}; accepted are {accepted}")]
+    NotAccepted {
+        name: &'static str,
+        /// As it was given, cut to 40 characters.
+        value: String,
+        /// In words.
+        accepted: &'static str,
     },
 }
 
@@ -133,7 +144,7 @@ pub const ALL: &[Spec] = &[
     cpu_stress::SPEC,
     disk_fill::SPEC,
     io_stress::SPEC,
-    planned("kill-process", "send a signal to the processes of a name"),
+    kill_process::SPEC,
     planned("memory-stress", "hold a share of the memory"),
     planned("network-blackhole-port", "drop the traffic of a port without a word"),
     planned("network-latency", "delay traffic to chosen targets"),
@@ -195,7 +206,7 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress"]);
+        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress", "kill-process"]);
     }
 
     #[test]

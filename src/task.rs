@@ -7,6 +7,9 @@ pub mod capabilities;
 pub mod limits;
 pub mod metadata;
 
+/// Set to `true`, it allows faults on processes in the host's own PID namespace.
+pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
+
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Task {
@@ -15,4 +18,7 @@ pub struct Task {
     pub cpu_limit: Option<f64>,
     /// A folder that faults may make files in, if there is one to prefer.
     pub scratch: Option<PathBuf>,
+    /// Whether who runs this has said that processes of the host may be hit
+    /// ([`ALLOW_HOST_PROCESSES_VARIABLE`]).
+    pub allow_host_processes: bool,
 }

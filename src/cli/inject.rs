@@ -15,6 +15,7 @@ use crate::task::Task;
 mod cpu_stress;
 mod disk_fill;
 mod io_stress;
+mod kill_process;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,8 @@ enum FaultArgs {
     DiskFill(disk_fill::DiskFillArgs),
     /// Read, write and sync files without rest
     IoStress(io_stress::IoStressArgs),
+    /// Send a signal to the processes of a name
+    KillProcess(kill_process::KillProcessArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -43,6 +46,7 @@ impl FaultArgs {
             FaultArgs::CpuStress(args) => args.asked(),
             FaultArgs::DiskFill(args) => args.asked(),
             FaultArgs::IoStress(args) => args.asked(),
+            FaultArgs::KillProcess(args) => args.asked(),
             FaultArgs::Other(words) => return Err(words),
         })
     }
@@ -90,7 +94,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     };
     let cancel = CancellationToken::new();
     let task = Task::default();
-    let mut on_start = |words: &str| eprintln!("{words}; Ctrl-C ends and undoes it");
+    let mut on_start = |words: &str| eprintln!("{words}");
     let holding = hold(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();
     let holding = async {

@@ -15,6 +15,7 @@ mod cpu;
 mod cpu_text;
 mod disk;
 mod io;
+mod kill;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -76,6 +77,7 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
         Fault::CpuStress(stress) => cpu::start(stress, duration, task),
         Fault::DiskFill(fill) => disk::start(fill, duration, task),
         Fault::IoStress(stress) => io::start(stress, duration, task),
+        Fault::KillProcess(kill) => kill::start(kill, task),
     }
 }
 

@@ -1,12 +1,12 @@
 //! `AWSFIS-Run-IO-Stress`.
 
-use super::{Arguments, DIGITS, Document, PERCENT_FROM_1, Parameter};
+use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter};
 use crate::fault::io_stress::IoStress;
 use crate::fault::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-IO-Stress",
-    lasts: true,
+    life: Life::Asked,
     parameters: &[
         Parameter { name: "Workers", default: Some("1"), pattern: DIGITS },
         // Share of the free space, in percent.
