@@ -4,5 +4,6 @@ pub mod crew;
 pub mod disk;
 pub mod io;
 pub mod load;
+pub mod memory;
 pub mod shell;
 pub mod signal;

@@ -11,6 +11,7 @@ pub mod cpu_stress;
 pub mod disk_fill;
 pub mod io_stress;
 pub mod kill_process;
+pub mod memory_stress;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
@@ -22,6 +23,7 @@ pub enum Fault {
     DiskFill(disk_fill::DiskFill),
     IoStress(io_stress::IoStress),
     KillProcess(kill_process::KillProcess),
+    MemoryStress(memory_stress::MemoryStress),
 }
 
 impl Fault {
@@ -32,6 +34,7 @@ impl Fault {
             Fault::DiskFill(_) => disk_fill::SPEC.name,
             Fault::IoStress(_) => io_stress::SPEC.name,
             Fault::KillProcess(_) => kill_process::SPEC.name,
+            Fault::MemoryStress(_) => memory_stress::SPEC.name,
         }
     }
 }
@@ -145,7 +148,7 @@ pub const ALL: &[Spec] = &[
     disk_fill::SPEC,
     io_stress::SPEC,
     kill_process::SPEC,
-    planned("memory-stress", "hold a share of the memory"),
+    memory_stress::SPEC,
     planned("network-blackhole-port", "drop the traffic of a port without a word"),
     planned("network-latency", "delay traffic to chosen targets"),
     planned("network-packet-loss", "lose a share of the packets to chosen targets"),
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress", "kill-process"]);
+        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress", "kill-process", "memory-stress"]);
     }
 
     #[test]

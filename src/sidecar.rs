@@ -138,6 +138,7 @@ fn place(config: &Config, registered: &Registered) -> Task {
     let allowed = config.environment.get(std::ffi::OsStr::new(ALLOW_HOST_PROCESSES_VARIABLE));
     Task {
         cpu_limit: registered.task.cpu_limit,
+        memory_limit: registered.task.memory_limit,
         scratch: Some(config.state_dir.clone()),
         allow_host_processes: allowed.is_some_and(|value| value == "true"),
     }

@@ -16,6 +16,8 @@ pub struct Task {
     /// The task's CPU limit in vCPU, from the task metadata (`Limits.CPU`). None where the task has none or
     /// there is no metadata (`taskfault inject` outside ECS). Limits of the cgroup are read apart.
     pub cpu_limit: Option<f64>,
+    /// The task's memory limit in bytes, from the task metadata (`Limits.Memory`), as with the CPU.
+    pub memory_limit: Option<u64>,
     /// A folder that faults may make files in, if there is one to prefer.
     pub scratch: Option<PathBuf>,
     /// Whether who runs this has said that processes of the host may be hit

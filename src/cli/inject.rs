@@ -16,6 +16,7 @@ mod cpu_stress;
 mod disk_fill;
 mod io_stress;
 mod kill_process;
+mod memory_stress;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,8 @@ enum FaultArgs {
     IoStress(io_stress::IoStressArgs),
     /// Send a signal to the processes of a name
     KillProcess(kill_process::KillProcessArgs),
+    /// Hold a share of the memory
+    MemoryStress(memory_stress::MemoryStressArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -47,6 +50,7 @@ impl FaultArgs {
             FaultArgs::DiskFill(args) => args.asked(),
             FaultArgs::IoStress(args) => args.asked(),
             FaultArgs::KillProcess(args) => args.asked(),
+            FaultArgs::MemoryStress(args) => args.asked(),
             FaultArgs::Other(words) => return Err(words),
         })
     }

@@ -8,6 +8,7 @@ mod cpu_stress;
 mod disk_fill;
 mod io_stress;
 mod kill_process;
+mod memory_stress;
 
 use std::time::Duration;
 
@@ -20,8 +21,14 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] =
-    &[&cpu_stress::DOCUMENT, &disk_fill::DOCUMENT, &io_stress::DOCUMENT, &kill_process::DOCUMENT];
+#[rustfmt::skip] // One line each.
+pub const DOCUMENTS: &[&Document] = &[
+    &cpu_stress::DOCUMENT,
+    &disk_fill::DOCUMENT,
+    &io_stress::DOCUMENT,
+    &kill_process::DOCUMENT,
+    &memory_stress::DOCUMENT,
+];
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";

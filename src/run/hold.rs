@@ -16,6 +16,7 @@ mod cpu_text;
 mod disk;
 mod io;
 mod kill;
+mod memory;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -78,6 +79,7 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
         Fault::DiskFill(fill) => disk::start(fill, duration, task),
         Fault::IoStress(stress) => io::start(stress, duration, task),
         Fault::KillProcess(kill) => kill::start(kill, task),
+        Fault::MemoryStress(stress) => memory::start(stress, duration, task),
     }
 }
 
