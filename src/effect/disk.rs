@@ -28,6 +28,8 @@ use unlinked::unlinked;
 const STEP_BYTES: u64 = 64 * 1024 * 1024;
 /// The same where the file system cannot reserve space and bytes have to be written.
 const WRITE_STEP_BYTES: u64 = 1024 * 1024;
+/// Only whole blocks are taken, so that the goal is not overstepped.
+const BLOCK: u64 = 4096;
 /// How often the fullness is looked at once the file has its size.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -165,7 +167,7 @@ impl Growth {
     fn live(mut self, call: &Call) -> Result<Grown, String> {
         while !call.stopped() {
             let space = self.look()?;
-            let missing = self.goal.saturating_sub(space.used).min(space.available);
+            let missing = self.goal.saturating_sub(space.used).min(space.available) / BLOCK * BLOCK;
             if self.grown.reached_after.is_some() || missing == 0 {
                 self.reached(space);
                 call.rest(LOOK);

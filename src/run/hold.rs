@@ -159,6 +159,11 @@ fn off_thread(undo: impl FnOnce() -> FaultReport + Send + 'static) -> LocalBoxFu
     })
 }
 
+/// `percent` of `amount`, rounded down.
+fn share_of(amount: u64, percent: u8) -> u64 {
+    u64::try_from(u128::from(amount) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
 /// Bytes in words: `1.5 GiB`.
 fn bytes(count: u64) -> String {
     let mut value = count as f64;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, off_thread, short};
+use super::{FaultReport, Live, bytes, off_thread, share_of, short};
 use crate::effect::disk::space::Space;
 use crate::effect::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
 use crate::fault::disk_fill::DiskFill;
@@ -45,8 +45,7 @@ pub(super) fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Result
 
 /// Bytes that shall be in use: the share of what is used or available, rounded down.
 fn goal(asked: &DiskFill, before: Space) -> Result<u64, String> {
-    let share = u128::from(before.whole()) * u128::from(asked.percent) / 100;
-    let goal = u64::try_from(share).unwrap_or(u64::MAX);
+    let goal = share_of(before.whole(), asked.percent);
     if goal > before.used {
         return Ok(goal);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, many, off_thread, short};
+use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
 use crate::effect::disk::space::Space;
 use crate::effect::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::fault::io_stress::IoStress;
@@ -57,7 +57,7 @@ fn reserve(space: Space) -> u64 {
 
 fn plan(percent: u8, workers: u32, folder: PathBuf, space: Space) -> Result<IoPlan, String> {
     let reserve = reserve(space);
-    let asked = space.available / 100 * u64::from(percent);
+    let asked = share_of(space.available, percent);
     let bytes_in_all = asked.min(space.available.saturating_sub(reserve));
     let least = u64::from(workers) * LEAST_BYTES_PER_WORKER;
     if bytes_in_all < least {
@@ -130,7 +130,7 @@ fn describe(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done
             }
         ),
     ];
-    if plan.bytes < free / 100 * u64::from(asked.percent) {
+    if plan.bytes < share_of(free, asked.percent) {
         lines.push(format!("note: less than asked, because {} stay free in any case", bytes(plan.reserve)));
     }
     if done.shrunk > 0 || done.refused > 0 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, many, off_thread, short};
+use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
 use crate::effect::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
 use crate::fault::memory_stress::MemoryStress;
 use crate::task::Task;
@@ -59,7 +59,7 @@ fn tightest(rooms: &[Room]) -> Option<Room> {
 }
 
 fn goal(percent: u8, before: &Room) -> Result<u64, String> {
-    let asked = before.free() / 100 * u64::from(percent);
+    let asked = share_of(before.free(), percent);
     match u64::try_from(headroom(before)) {
         Ok(most) if most > 0 => Ok(asked.min(most)),
         _ => Err(format!(
@@ -130,7 +130,7 @@ fn describe(
         }
         None => format!("achieved: at most {} held, then there was no room; {touched}", bytes(done.most)),
     });
-    if goal < before.free() / 100 * u64::from(asked.percent) {
+    if goal < share_of(before.free(), asked.percent) {
         let margin = bytes(margin(before.limit));
         lines.push(format!("note: less than asked, because {margin} stay free in any case"));
     }
