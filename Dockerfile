@@ -17,12 +17,12 @@ RUN awk '/^\[/ { keep = !/^\[\[(test|bench)\]\]/ } keep' Cargo.toml > build.toml
     && mkdir -p src/bin \
     && echo 'fn main() {}' | tee src/main.rs src/bin/taskfault-local.rs > /dev/null \
     && touch src/lib.rs \
-    && cargo build --release --locked --no-default-features --bin taskfault --target "$(cat /target)"
+    && cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)"
 COPY src ./src
 # The copied files may be older than what was just built from the empty ones.
 RUN touch src/main.rs src/lib.rs \
-    && cargo build --release --locked --no-default-features --bin taskfault --target "$(cat /target)" \
-    && install -D "target/$(cat /target)/release/taskfault" /image/taskfault
+    && cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)" \
+    && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
 
 FROM debian:bookworm-slim AS debug
 LABEL org.opencontainers.image.title="taskfault (debug)"

@@ -15,8 +15,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";
 /// CreateActivation takes no longer role name.
 const ROLE_NAME_MAX: usize = 64;
 
-/// Everything the sidecar is told.
-#[derive(Debug, Clone)]
+/// Everything the sidecar is told. Debug shows nothing of the environment, which holds secrets.
+#[derive(Clone)]
 pub struct Config {
     pub role_name: String,
     /// `http://169.254.170.2/v4/<id>`.
@@ -26,6 +26,17 @@ pub struct Config {
     pub ca_bundle: Option<PathBuf>,
     /// The whole environment: shell steps inherit it, endpoints are looked up in it.
     pub environment: BTreeMap<OsString, OsString>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("role_name", &self.role_name)
+            .field("metadata_uri", &self.metadata_uri)
+            .field("credentials", &self.credentials)
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A setting that is missing or wrong.

@@ -11,6 +11,7 @@ mod status;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -47,12 +48,15 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    let code = tokio::task::LocalSet::new().block_on(&runtime, async {
         match live(&config).await {
             Ok(code) => code,
             Err(error) => failed(&error),
         }
-    })
+    });
+    // Not waited for: the thread of a name look-up whose call was given up may hang for longer than ECS waits.
+    runtime.shutdown_background();
+    code
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
@@ -64,8 +68,10 @@ async fn live(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
     let sidecar = Sidecar::assemble(config, start::register(config, &stop).await?);
-    sidecar.serve(&stop).await;
-    Ok(sidecar.drain().await)
+    // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
+    let mut channels = pin!(sidecar.connected());
+    sidecar.serve(channels.as_mut(), &stop).await;
+    Ok(sidecar.drain(channels).await)
 }
 
 /// A registered sidecar with its channels.
@@ -111,10 +117,10 @@ impl Sidecar {
     }
 
     /// Everything that goes on side by side, until `stop`.
-    async fn serve(&self, stop: &CancellationToken) {
+    async fn serve(&self, channels: Pin<&mut impl Future<Output = ()>>, stop: &CancellationToken) {
         let identity = &self.registered.identity;
         tokio::select! {
-            () = self.connected() => {}
+            () = channels => {}
             () = identity.keep_fresh() => {}
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
             () = status::keep(identity, &self.queue, &self.link) => {}

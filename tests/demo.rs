@@ -1,6 +1,8 @@
 //! `taskfault-local demo`, as `make demo` runs it: that it happens, that it says why when it does not, and
 //! that nothing is left of it either way.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -27,11 +27,22 @@ pub const TOKEN_FILE_VARIABLE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const ECS_CREDENTIALS_HOST: &str = "http://169.254.170.2";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the task role's credentials come from.
-#[derive(Debug, Clone)]
+/// Where the task role's credentials come from. Debug shows no token and no secret key.
+#[derive(Clone)]
 pub enum Source {
     Container { uri: Uri, token: Option<String>, token_file: Option<String> },
     Variables(Credentials),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Container { uri, .. } => {
+                f.debug_struct("Container").field("uri", uri).finish_non_exhaustive()
+            }
+            Source::Variables(_) => f.write_str("Variables"),
+        }
+    }
 }
 
 /// The credentials cannot be found out.
@@ -57,7 +68,9 @@ impl Source {
             .map(|path| (RELATIVE_URI_VARIABLE, format!("{ECS_CREDENTIALS_HOST}{path}")))
             .or_else(|| get(FULL_URI_VARIABLE).map(|url| (FULL_URI_VARIABLE, url)));
         if let Some((variable, value)) = whole {
-            let uri = value.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+            let usable =
+                |uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
+            let uri = value.parse::<Uri>().ok().filter(usable);
             let uri = uri.ok_or(SourceError::Uri { variable, value })?;
             return Ok(Source::Container {
                 uri,
@@ -137,11 +150,7 @@ impl ProvideCredentials for TaskRole {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async {
-            self.load().await.map_err(|reason| {
-                CredentialsError::provider_error(format!("the task role's credentials: {reason}"))
-            })
-        })
+        future::ProvideCredentials::new(async { self.load().await.map_err(CredentialsError::provider_error) })
     }
 }
 
@@ -172,7 +181,15 @@ mod tests {
         assert!(matches!(keys, Ok(Source::Variables(_))));
         assert_eq!(find(&[("AWS_ACCESS_KEY_ID", "A")]).unwrap_err(), SourceError::None);
         assert_eq!(find(&[]).unwrap_err(), SourceError::None);
-        let error = find(&[(FULL_URI_VARIABLE, "not a url")]).unwrap_err();
-        assert!(matches!(error, SourceError::Uri { variable: FULL_URI_VARIABLE, .. }));
+        for bad in ["not a url", "nope", "ftp://x/y"] {
+            let error = find(&[(FULL_URI_VARIABLE, bad)]).unwrap_err();
+            assert!(matches!(error, SourceError::Uri { variable: FULL_URI_VARIABLE, .. }), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_token_stays_out_of_debug_output() {
+        let source = find(&[(FULL_URI_VARIABLE, "http://x/y"), (TOKEN_VARIABLE, "SECRET")]).unwrap();
+        assert!(!format!("{source:?}").contains("SECRET"));
     }
 }

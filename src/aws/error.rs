@@ -15,6 +15,9 @@ pub enum AwsError {
     /// No answer: the name did not resolve, the connection was refused or broke, TLS failed, or time ran out.
     #[error("{operation}: cannot reach {endpoint}: {reason}")]
     Unreachable { operation: String, endpoint: String, reason: String },
+    /// The call was not made: there was nothing to sign it with.
+    #[error("{operation}: cannot get the task role's credentials: {reason}")]
+    Credentials { operation: String, reason: String },
     /// An answer that makes no sense.
     #[error("{operation}: unexpected answer: {reason}")]
     Unexpected { operation: String, reason: String },
@@ -25,15 +28,15 @@ impl AwsError {
     pub fn code(&self) -> &str {
         match self {
             AwsError::Service { code, .. } => code,
-            AwsError::Unreachable { .. } | AwsError::Unexpected { .. } => "",
+            AwsError::Unreachable { .. } | AwsError::Credentials { .. } | AwsError::Unexpected { .. } => "",
         }
     }
 
     /// The same call may succeed later: throttling, a busy or broken service, a broken connection.
     pub fn is_transient(&self) -> bool {
         match self {
-            AwsError::Service { status, code, .. } => *status >= 500 || is_throttling(code),
-            AwsError::Unreachable { .. } => true,
+            AwsError::Service { status, code, .. } => *status >= 500 || *status == 429 || is_throttling(code),
+            AwsError::Unreachable { .. } | AwsError::Credentials { .. } => true,
             AwsError::Unexpected { .. } => false,
         }
     }

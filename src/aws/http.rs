@@ -142,7 +142,7 @@ impl HttpConnector for Client {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let (parts, body) = request.into_parts();
-            let body = body.collect().await.map_err(|error| ConnectorError::user(error.into()))?.to_bytes();
+            let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             let request = Request::from_parts(parts, Full::new(body));
             let answer = client
                 .send(request, CALL_TIMEOUT)

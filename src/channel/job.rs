@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 /// of a command hardly more; anything near this size is not a command.
 pub const MAX_CONTENT_BYTES: usize = 1024 * 1024;
 
+/// What is shown of a text that is refused, in characters.
+const SHOWN_CHARS: usize = 300;
+
 /// `aws.ssm.<command>.<instance>`: names a job over every channel and every delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JobId(String);
@@ -41,9 +44,14 @@ impl TryFrom<String> for JobId {
         let well_formed = id.0.starts_with("aws.ssm.") && id.0.split('.').count() >= 4 && id.0.len() <= 256;
         match well_formed && !id.command_id().is_empty() && safe(id.command_id()) {
             true => Ok(id),
-            false => Err(JobError::Id(id.0)),
+            false => Err(JobError::Id(clipped(&id.0))),
         }
     }
+}
+
+/// A text of the service's as far as a log line shows it: it may be as long as a frame.
+fn clipped(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 /// What a job asks for.
@@ -124,7 +132,7 @@ impl Job {
                 let cancel: CancelCommand = serde_json::from_str(content).map_err(unreadable)?;
                 Order::Cancel { target: cancel.cancel_message_id }
             }
-            None => return Err(JobError::Topic(topic.clone())),
+            None => return Err(JobError::Topic(clipped(topic))),
         };
         Ok(Job { id: id.clone(), order })
     }
@@ -242,6 +250,12 @@ mod tests {
         for bad in ["", "aws.ssm.x", "aws.ssm..mi-1", "aws.ssm.a/b.mi-1", "x.y.z.w", "aws.ssm.a b.mi-1"] {
             assert_eq!(JobId::try_from(bad.to_owned()), Err(JobError::Id(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn what_is_refused_does_not_fill_the_log() {
+        let Err(JobError::Id(shown)) = JobId::try_from("x".repeat(1_000_000)) else { panic!("it is no id") };
+        assert_eq!(shown.len(), SHOWN_CHARS);
     }
 
     /// The payload of the fact sheet (amazon-ssm-agent `agent/runcommand/contracts/model.go`).

@@ -4,7 +4,7 @@
 //! Source: amazon-ssm-agent `agent/session/{service,communicator,controlchannel}`.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -220,7 +220,7 @@ impl Gateway {
     async fn converse(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.link.gateway_opened(sender);
-        self.outbox.gateway_opened();
+        self.outbox.hurry();
         let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut deadline = Instant::now() + FIRST_DEADLINE;
         loop {
@@ -300,7 +300,7 @@ impl Gateway {
         let payload = json!({
             "jobId": job,
             "acknowledgedMessageId": frame.id.to_string(),
-            "createdDate": crate::report::reply::iso8601(UNIX_EPOCH + Duration::from_millis(frame.created_ms)),
+            "createdDate": crate::report::reply::iso8601_of_ms(frame.created_ms),
             "statusCode": code.code(),
             "errorMessage": code.name(),
         });

@@ -96,8 +96,8 @@ impl Outbox {
         self.changed.notify_waiters();
     }
 
-    /// The control channel opened: everything that waits goes out now.
-    pub fn gateway_opened(&self) {
+    /// Everything that waits goes out now: the control channel opened, or the sidecar is about to end.
+    pub fn hurry(&self) {
         let now = Instant::now();
         for pending in self.pending.borrow_mut().iter_mut() {
             pending.due = now;
@@ -131,36 +131,49 @@ impl Outbox {
     }
 
     /// Sends what is due, for ever. Replies of the control channel are written and forgotten until their
-    /// next turn; those of the long poll are calls, one after the other.
+    /// next turn; those of the long poll are calls, one after the other. The two do not wait for each other: a
+    /// call that hangs must not keep anything from an open control channel.
     pub async fn deliver(&self, link: &Link, poll: &Poll) {
+        tokio::join!(self.carry(Origin::Gateway, link, poll), self.carry(Origin::Poll, link, poll));
+    }
+
+    async fn carry(&self, by: Origin, link: &Link, poll: &Poll) {
+        let mut polling = link.polling();
         loop {
+            polling.mark_unchanged();
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registers the interest before the look, so that nothing added during a call is missed.
             changed.as_mut().enable();
             self.give_up();
-            let (due, next) = self.due(link);
+            let (due, next) = self.due(by, link);
             for reply in &due {
                 self.attempt(reply, link, poll).await;
             }
             if !due.is_empty() {
                 continue;
             }
-            match next {
-                Some(next) => {
-                    let _ = tokio::time::timeout_at(next, changed).await;
+            let pause = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
                 }
-                None => changed.await,
+            };
+            tokio::select! {
+                () = changed => {}
+                () = pause => {}
+                // The long poll took over: replies that had no way have one now.
+                _ = polling.changed() => {}
             }
         }
     }
 
-    /// The replies whose time has come and whose way is open, and when the next one's comes.
-    fn due(&self, link: &Link) -> (Vec<Rc<Reply>>, Option<Instant>) {
+    /// The replies whose time has come and whose way is `by`, and when the next one's comes.
+    fn due(&self, by: Origin, link: &Link) -> (Vec<Rc<Reply>>, Option<Instant>) {
         let now = Instant::now();
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         for pending in self.pending.borrow_mut().iter_mut() {
-            if way(&pending.reply, link).is_none() {
+            if way(&pending.reply, link) != Some(by) {
                 continue;
             }
             if pending.due <= now {
@@ -230,7 +243,7 @@ mod tests {
     /// What the loop of `deliver` does at one moment, without the loop.
     fn turn(outbox: &Outbox, link: &Link) {
         outbox.give_up();
-        for reply in outbox.due(link).0 {
+        for reply in outbox.due(Origin::Gateway, link).0 {
             super::super::mgs::send_frame(link, &reply.frame(1));
         }
     }
@@ -265,7 +278,7 @@ mod tests {
         assert_eq!(outbox.len(), 1);
         let (sender, mut messages) = mpsc::unbounded_channel();
         link.gateway_opened(sender);
-        outbox.gateway_opened();
+        outbox.hurry();
         turn(&outbox, &link);
         assert_eq!(sent(&mut messages).len(), 1);
     }
@@ -283,5 +296,48 @@ mod tests {
             turns += 1;
         }
         assert_eq!(turns, 62, "two hours of two minutes each, and the turn that gives up");
+    }
+
+    fn poll(dir: &std::path::Path, link: &Rc<Link>) -> Poll {
+        use crate::aws::endpoint::Endpoints;
+        use crate::aws::http::Client;
+        use crate::aws::json::JsonClient;
+        use crate::identity::key::InstanceKey;
+        use crate::identity::store::{Store, Stored};
+        use crate::identity::token::Identity;
+        let endpoints = Endpoints::resolve("eu-west-1", "aws", |_| None).unwrap();
+        let client = JsonClient::new(Client::new(None).unwrap(), endpoints, "eu-west-1".into());
+        let stored = Stored {
+            instance_id: "mi-0123456789abcdef0".into(),
+            region: "eu-west-1".into(),
+            task_arn: String::new(),
+            activation_id: String::new(),
+            fingerprint: String::new(),
+            private_key: String::new(),
+        };
+        let key = InstanceKey::generate().unwrap();
+        let identity = Rc::new(Identity::new(client, Store::open(dir).unwrap(), stored, key));
+        Poll { identity, link: Rc::clone(link) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_had_no_way_goes_out_when_the_long_poll_takes_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outbox, link) = (Outbox::default(), Rc::new(Link::default()));
+        // Without credentials the call fails, but it is tried.
+        let poll = poll(dir.path(), &link);
+        outbox.push(reply());
+        let tried = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(outbox.pending.borrow()[0].tries, 0, "there is no way yet");
+            link.gateway_failed();
+            while outbox.pending.borrow()[0].tries == 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = outbox.deliver(&link, &poll) => unreachable!("it delivers for ever"),
+            result = tokio::time::timeout(Duration::from_secs(60), tried) => result.expect("it was never tried"),
+        }
     }
 }

@@ -3,11 +3,13 @@
 //! Made with aws-sdk-ssm and an explicit credential source per call: the activation with the task role, the
 //! clean-up with the managed-instance role first and the task role as a fallback.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ssm::Client as Ssm;
-use aws_sdk_ssm::config::retry::RetryConfig;
+use aws_sdk_ssm::config::retry::{ReconnectMode, RetryConfig};
 use aws_sdk_ssm::config::{BehaviorVersion, Region};
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::Tag;
@@ -63,7 +65,11 @@ impl Activations {
             .credentials_provider(credentials)
             .http_client(client.clone())
             // Retries are ours (`aws::backoff`), so that one policy holds for every call of the agent.
-            .retry_config(RetryConfig::disabled())
+            .retry_config(
+                RetryConfig::disabled()
+                    // The pool of our client closes broken connections by itself.
+                    .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
+            )
             .build();
         Activations { ssm: Ssm::from_conf(config), endpoint }
     }
@@ -127,7 +133,7 @@ impl Activations {
 
     fn error<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> AwsError
     where
-        E: std::error::Error + ProvideErrorMetadata + 'static,
+        E: Error + ProvideErrorMetadata + 'static,
     {
         let operation = operation.to_owned();
         match error {
@@ -137,10 +143,86 @@ impl Activations {
                 message: answer.err().message().unwrap_or("(no message)").to_owned(),
                 status: answer.raw().status().as_u16(),
             },
-            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => {
-                AwsError::Unreachable { operation, endpoint: self.endpoint.clone(), reason: chain(error) }
-            }
+            // Not the service's own words: a proxy or a load balancer in between.
+            SdkError::ResponseError(answer) if !answer.raw().status().is_success() => AwsError::Service {
+                operation,
+                code: "UnknownError".to_owned(),
+                message: "(no message)".to_owned(),
+                status: answer.raw().status().as_u16(),
+            },
+            SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => match credentials_error(error) {
+                Some(reason) => AwsError::Credentials { operation, reason },
+                None => {
+                    AwsError::Unreachable { operation, endpoint: self.endpoint.clone(), reason: chain(error) }
+                }
+            },
             _ => AwsError::Unexpected { operation, reason: chain(error) },
         }
+    }
+}
+
+/// Why there were no credentials, if that is what `error` comes from: the SDK calls it a failed dispatch.
+fn credentials_error(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<CredentialsError>() {
+            return Some(found.source().map_or_else(|| found.to_string(), chain));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::credentials::{Source, TaskRole};
+
+    /// The answer to a CreateActivation that is made with `source`, by a service that answers every call so.
+    async fn refusal(source: Source, answer: &'static str) -> AwsError {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = async {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.read(&mut [0; 16384]).await.unwrap();
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let client = Client::new(None).unwrap();
+        let endpoints =
+            Endpoints::resolve("eu-west-1", "aws", |name| (name == "AWS_ENDPOINT_URL").then(|| url.clone()))
+                .unwrap();
+        let role = SharedCredentialsProvider::new(TaskRole { source, client: client.clone() });
+        let api = Activations::new(&client, &endpoints, "eu-west-1", role);
+        tokio::select! {
+            result = api.create("role", "arn", "zone") => result.unwrap_err(),
+            () = service => unreachable!("it serves for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_proxy_says_in_html_has_its_status() {
+        let keys = Source::Variables(aws_credential_types::Credentials::new("A", "B", None, None, "test"));
+        for (status, transient) in [("503 Unavailable", true), ("403 Forbidden", false)] {
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>");
+            let error = refusal(keys.clone(), answer.leak()).await;
+            assert!(matches!(error, AwsError::Service { .. }), "{error}");
+            assert_eq!(error.is_transient(), transient, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_had_are_not_blamed_on_the_service() {
+        let source = Source::Container {
+            uri: "http://127.0.0.1:1/creds".parse().unwrap(),
+            token: None,
+            token_file: Some("/nonexistent/token".into()),
+        };
+        let error = refusal(source, "").await;
+        let text = error.to_string();
+        assert!(matches!(error, AwsError::Credentials { .. }), "{text}");
+        assert!(text.contains("/nonexistent/token") && !text.contains("cannot reach"), "{text}");
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 const REGISTRATION: &str = "registration";
 const IDENTITY: &str = "taskfault.json";
 
-/// One registered instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One registered instance. Debug shows nothing of the key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     pub instance_id: String,
     pub region: String,
@@ -25,13 +25,23 @@ pub struct Stored {
     pub private_key: String,
 }
 
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stored")
+            .field("instance_id", &self.instance_id)
+            .field("task_arn", &self.task_arn)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A file of the state directory that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}; taskfault needs a writable directory there (--state-dir)", path.display())]
+#[error("cannot {action} {}: {reason}; taskfault needs a writable directory there (--state-dir)", path.display())]
 pub struct StoreError {
     action: &'static str,
     path: PathBuf,
-    source: std::io::Error,
+    /// Part of the message, which is why it is no `source`: it would be said twice.
+    reason: std::io::Error,
 }
 
 /// The state directory, `/var/lib/amazon/ssm` by default.
@@ -46,7 +56,7 @@ impl Store {
     /// # Errors
     /// It cannot.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
-        let fail = |source| StoreError { action: "make", path: dir.to_owned(), source };
+        let fail = |reason| StoreError { action: "make", path: dir.to_owned(), reason };
         fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(fail)?;
         let store = Store { dir: dir.to_owned() };
         store.write(".probe", "")?;
@@ -91,10 +101,10 @@ impl Store {
     /// # Errors
     /// Disk full, read-only, …
     pub fn save(&self, stored: &Stored) -> Result<(), StoreError> {
-        let fail = |source: serde_json::Error| StoreError {
+        let fail = |reason: serde_json::Error| StoreError {
             action: "write",
             path: self.dir.join(IDENTITY),
-            source: source.into(),
+            reason: reason.into(),
         };
         self.write(IDENTITY, &serde_json::to_string(stored).map_err(fail)?)?;
         // Source: amazon-ssm-agent writes exactly these two members; wrapper scripts read the first.
@@ -117,7 +127,7 @@ impl Store {
     /// Disk full, read-only, …
     pub fn write(&self, name: &str, text: &str) -> Result<(), StoreError> {
         let path = self.dir.join(name);
-        let fail = |source| StoreError { action: "write", path: path.clone(), source };
+        let fail = |reason| StoreError { action: "write", path: path.clone(), reason };
         let temporary = self.dir.join(format!("{name}.new"));
         let write = || {
             let mut file =
@@ -139,8 +149,8 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         let path = self.dir.join(name);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != ErrorKind::NotFound => {
-                Err(StoreError { action: "remove", path, source })
+            Err(reason) if reason.kind() != ErrorKind::NotFound => {
+                Err(StoreError { action: "remove", path, reason })
             }
             _ => Ok(()),
         }
@@ -190,6 +200,12 @@ mod tests {
     }
 
     #[test]
+    fn the_key_stays_out_of_debug_output() {
+        let text = format!("{:?}", Stored { private_key: "SECRET".into(), ..stored() });
+        assert!(text.contains("mi-0123456789abcdef0") && !text.contains("SECRET"), "{text}");
+    }
+
+    #[test]
     fn a_damaged_file_counts_as_none() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -201,5 +217,6 @@ mod tests {
     fn a_place_that_cannot_be_written_is_named() {
         let error = Store::open(Path::new("/proc/taskfault")).unwrap_err().to_string();
         assert!(error.contains("/proc/taskfault") && error.contains("--state-dir"), "{error}");
+        assert_eq!(error, crate::aws::http::chain(&Store::open(Path::new("/proc/taskfault")).unwrap_err()));
     }
 }

@@ -87,8 +87,10 @@ impl Identity {
         let key = Rc::clone(&self.key.borrow());
         let answer = self.request_token(&key).await?;
         let now = SystemTime::now();
-        let life = Duration::try_from_secs_f64(answer.token_expiration_date).unwrap_or_default();
-        let expires = SystemTime::UNIX_EPOCH + life;
+        let expires = expiry(answer.token_expiration_date).ok_or_else(|| AwsError::Unexpected {
+            operation: "RequestManagedInstanceRoleToken".to_owned(),
+            reason: format!("TokenExpirationDate {} is no date", answer.token_expiration_date),
+        })?;
         let credentials = Credentials::new(
             answer.access_key_id,
             answer.secret_access_key,
@@ -196,6 +198,11 @@ impl Identity {
     }
 }
 
+/// Epoch seconds as a time; None where they are no date that anything here can count with.
+fn expiry(epoch_seconds: f64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(epoch_seconds).ok()?)
+}
+
 /// Half of a token's life, counted from when it was fetched.
 fn half_life(fetched: SystemTime, expires: SystemTime) -> Duration {
     expires.duration_since(fetched).unwrap_or_default() / 2
@@ -216,6 +223,14 @@ pub async fn generate_key() -> Result<InstanceKey, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expiry_that_is_no_date_is_refused() {
+        assert_eq!(expiry(1.5), Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)));
+        for bad in [-1.0, 1e19, 1e300, f64::NAN, f64::INFINITY] {
+            assert_eq!(expiry(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_token_is_refreshed_at_half_its_life() {

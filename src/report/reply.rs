@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -101,6 +101,13 @@ impl Replier {
             able_to_open_mgs_connection: self.able_to_open_control_channel,
         }
     }
+}
+
+/// `created` of a frame, in the form of [`iso8601`]. The service writes it, so it may be any number: one that
+/// is no date of the years to 9999 becomes the last that is.
+pub fn iso8601_of_ms(created_ms: u64) -> String {
+    const LAST_MS: u64 = 253_402_300_799_999;
+    iso8601(SystemTime::UNIX_EPOCH + Duration::from_millis(created_ms.min(LAST_MS)))
 }
 
 /// `yyyy-MM-ddTHH:mm:ss.SSSZ`, UTC.
@@ -277,6 +284,13 @@ mod tests {
     }
 
     /// The example of the protocol sheet §6.1, observed on a socket (control channel, one step), byte for byte.
+    #[test]
+    fn a_date_of_the_service_that_is_none_is_written_all_the_same() {
+        assert_eq!(iso8601_of_ms(1_795_402_785_007), "2026-11-23T02:59:45.007Z");
+        assert_eq!(iso8601_of_ms(253_402_300_800_000), "9999-12-31T23:59:59.999Z");
+        assert_eq!(iso8601_of_ms(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
     #[test]
     fn a_final_reply_reads_as_the_stock_agents() {
         let expected = concat!(

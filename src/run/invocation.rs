@@ -27,8 +27,9 @@ pub const EXIT_WITH_FAILURE: i32 = 169;
 /// A script that exits with it wants the host rebooted and to be run again.
 pub const REBOOT: i32 = 194;
 
-/// Everything about the place that the steps of one command need.
-#[derive(Debug, Clone)]
+/// Everything about the place that the steps of one command need. Debug shows nothing of the environment,
+/// which holds secrets.
+#[derive(Clone)]
 pub struct InvocationContext {
     pub command_id: String,
     /// `mi-…`
@@ -42,6 +43,15 @@ pub struct InvocationContext {
     pub task: Task,
     /// What scripts inherit: our own environment as it was at the start.
     pub environment: BTreeMap<OsString, OsString>,
+}
+
+impl std::fmt::Debug for InvocationContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InvocationContext")
+            .field("command_id", &self.command_id)
+            .field("instance_id", &self.instance_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Runs `plan` to its end or until `cancel`, and returns the reports of all its steps, in order. Each report is

@@ -93,9 +93,13 @@ impl Queue {
     /// Takes nothing more, cancels what runs and what waits.
     pub fn close(&self) {
         self.closing.set(true);
-        let waiting: Vec<_> = self.waiting.borrow_mut().drain(..).collect();
-        for command in &waiting {
-            self.answer_unstarted(command);
+        // Accepted and not started: its channel may be gone before it can start it.
+        let accepted = self.accepted.take().into_values().filter_map(|accepted| match accepted {
+            Accepted::Command(command) => Some(command),
+            Accepted::Cancel { .. } => None,
+        });
+        for command in accepted.chain(self.waiting.take()) {
+            self.answer_unstarted(&command);
         }
         for command in self.running.borrow().iter() {
             command.cancel.cancel();
@@ -281,7 +285,6 @@ impl Inbox for Queue {
     fn start(&self, id: &JobId) {
         match self.accepted.borrow_mut().remove(id) {
             Some(Accepted::Cancel { target }) => self.cancel(&target),
-            Some(Accepted::Command(command)) if self.closing.get() => self.answer_unstarted(&command),
             Some(Accepted::Command(command)) => self.waiting.borrow_mut().push_back(command),
             None => {}
         }
@@ -486,12 +489,14 @@ mod tests {
             for n in 0..7 {
                 run(&queue, &hold(n));
             }
+            // Accepted, and its channel never gets to start it.
+            assert!(matches!(queue.offer(&hold(7), Origin::Poll), Verdict::Accepted { .. }));
             queue.close();
             queue.idle().await;
-            for n in 0..7 {
+            for n in 0..8 {
                 assert_eq!(statuses(&outbox, &id(n)).last().unwrap(), "Cancelled", "{n}");
             }
-            assert_eq!(run(&queue, &hold(8)), Verdict::Closing);
+            assert_eq!(run(&queue, &hold(9)), Verdict::Closing);
         })
         .await;
     }

@@ -1,5 +1,6 @@
 //! The end of a sidecar: nothing of it stays, in the task or in Systems Manager.
 
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ const RETIRE_LIMIT: Duration = Duration::from_secs(12);
 
 impl Sidecar {
     /// Undoes the effects, answers the commands, removes activation and instance.
-    pub(super) async fn drain(&self) -> ExitCode {
+    pub(super) async fn drain(&self, channels: Pin<&mut impl Future<Output = ()>>) -> ExitCode {
         self.queue.close();
+        // Replies that wait for a later try have no later.
+        self.outbox.hurry();
         let mut clean = true;
         let last_words = async {
             if tokio::time::timeout(UNDO_LIMIT, self.queue.idle()).await.is_err() {
@@ -26,7 +29,7 @@ impl Sidecar {
         };
         tokio::select! {
             () = last_words => {}
-            () = self.connected() => {}
+            () = channels => {}
         }
         clean &= self.retire().await;
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }

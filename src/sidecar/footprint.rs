@@ -14,7 +14,9 @@ use crate::aws::endpoint::Endpoints;
 use crate::aws::http::Client;
 use crate::identity::activation::Activations;
 
-const PATIENCE: Patience = Patience { unreachable_attempts: 4, throttled_attempts: 12 };
+/// All of it happens within seconds, so the pauses are short.
+const PATIENCE: Patience =
+    Patience { unreachable_attempts: 4, throttled_attempts: 12, longest_pause: Duration::from_secs(2) };
 
 /// An activation and an instance, as far as they were made, and what it takes to remove them.
 #[derive(Debug)]
@@ -47,6 +49,11 @@ impl Footprint {
         *self.instance.borrow_mut() = Some(id.to_owned());
     }
 
+    /// Something was made and is not removed yet.
+    pub(super) fn is_some(&self) -> bool {
+        self.activation.borrow().is_some() || self.instance.borrow().is_some()
+    }
+
     /// The public API with one set of credentials.
     pub(super) fn api(&self, provider: SharedCredentialsProvider) -> Activations {
         Activations::new(&self.client, &self.endpoints, &self.region, provider)
@@ -54,7 +61,12 @@ impl Footprint {
 
     /// Removes what was made, within `limit`; true if nothing is left. What is left is named in the log.
     pub(super) async fn retire(&self, limit: Duration, instance_role: Option<Credentials>) -> bool {
-        if tokio::time::timeout(limit, self.remove(instance_role)).await == Ok(true) {
+        // The activation cannot be used again and expires by itself; the instance stays a target until it is
+        // removed. So the first may not use up the time of the second.
+        let _ = tokio::time::timeout(limit / 3, self.remove_activation(&instance_role)).await;
+        // The instance last: its end is the end of the credentials that were used so far.
+        let _ = tokio::time::timeout(limit * 2 / 3, self.remove_instance(&instance_role)).await;
+        if !self.is_some() {
             return true;
         }
         tracing::error!(
@@ -66,23 +78,24 @@ impl Footprint {
         false
     }
 
-    async fn remove(&self, instance_role: Option<Credentials>) -> bool {
+    async fn remove_activation(&self, instance_role: &Option<Credentials>) {
         let activation = self.activation.borrow().clone();
         if let Some(id) = &activation
-            && self.as_either(&instance_role, |api| async move { api.delete(id).await }).await
+            && self.as_either(instance_role, |api| async move { api.delete(id).await }).await
         {
             tracing::info!(activation = id, "activation deleted");
             *self.activation.borrow_mut() = None;
         }
-        // The instance last: its end is the end of the credentials that were used so far.
+    }
+
+    async fn remove_instance(&self, instance_role: &Option<Credentials>) {
         let instance = self.instance.borrow().clone();
         if let Some(id) = &instance
-            && self.as_either(&instance_role, |api| async move { api.deregister(id).await }).await
+            && self.as_either(instance_role, |api| async move { api.deregister(id).await }).await
         {
             tracing::info!(instance = id, "instance deregistered");
             *self.instance.borrow_mut() = None;
         }
-        self.activation.borrow().is_none() && self.instance.borrow().is_none()
     }
 
     /// Makes a call with the managed-instance role, and if that does not work with the task role.

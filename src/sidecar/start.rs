@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::footprint::Footprint;
 use crate::aws::AwsError;
-use crate::aws::backoff::{Patience, retry};
+use crate::aws::backoff::{Patience, retry_until};
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
 use crate::aws::http::{Client, ClientError};
@@ -22,9 +22,11 @@ use crate::identity::token::{Identity, generate_key};
 use crate::task::metadata::{MetadataError, TaskMetadata};
 
 /// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
-const PATIENCE: Patience = Patience { unreachable_attempts: 6, throttled_attempts: 60 };
-/// How long a step that is under way may take to end when the start is broken off.
-const STEP_LIMIT: Duration = Duration::from_secs(4);
+const PATIENCE: Patience =
+    Patience { unreachable_attempts: 6, throttled_attempts: 60, longest_pause: Duration::from_secs(20) };
+/// How long a call that is under way may take to end when the start is broken off: what it makes can be removed
+/// only if its answer is heard. With [`RETIRE_LIMIT`] it stays inside the 30 s that ECS gives.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
 const RETIRE_LIMIT: Duration = Duration::from_secs(12);
 
 /// A sidecar that the service knows.
@@ -74,8 +76,8 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone());
     let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
     let footprint = Footprint::new(client, endpoints, region, task_role);
-    let enrolment =
-        Enrolment { role_name: &config.role_name, footprint: &footprint, json, store, task: &task };
+    let role_name = &config.role_name;
+    let enrolment = Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop };
     let outcome = {
         let online = enrolment.online();
         tokio::pin!(online);
@@ -83,7 +85,12 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
             outcome = &mut online => outcome,
             () = stop.cancelled() => match tokio::time::timeout(STEP_LIMIT, online).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(StartError::Stopped),
+                Err(_) => {
+                    tracing::warn!(
+                        "a call was not answered in time; an activation that it made expires within ten minutes"
+                    );
+                    Err(StartError::Stopped)
+                }
             },
         }
     };
@@ -91,7 +98,13 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
         Ok(identity) => Ok(Registered { identity: Rc::new(identity), footprint, task }),
         Err(error) => {
             // What could not be removed is said there; the reason why we stop is the error.
-            footprint.retire(RETIRE_LIMIT, None).await;
+            let made = footprint.is_some();
+            if footprint.retire(RETIRE_LIMIT, None).await
+                && made
+                && let Err(error) = enrolment.store.clear()
+            {
+                tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
+            }
             Err(error)
         }
     }
@@ -104,39 +117,60 @@ struct Enrolment<'a> {
     json: JsonClient,
     store: Store,
     task: &'a TaskMetadata,
+    stop: &'a CancellationToken,
 }
 
 impl Enrolment<'_> {
     async fn online(&self) -> Result<Identity, StartError> {
-        let identity = match self.resume().await {
+        let identity = match self.resume().await? {
             Some(identity) => identity,
             None => self.enrol().await?,
         };
         let machine = machine(self.task);
-        retry(PATIENCE, || heartbeat::beat(&identity, &machine, "")).await.map_err(explain)?;
+        self.call(|| heartbeat::beat(&identity, &machine, "")).await?;
         tracing::info!(instance = identity.instance_id(), "online");
         Ok(identity)
     }
 
-    /// The stored identity, if the service still knows it.
-    async fn resume(&self) -> Option<Identity> {
-        let stored = self.store.load(&self.task.arn.to_string())?;
-        let key = InstanceKey::from_base64(&stored.private_key)
+    /// Makes one call, again and again while that may help. When the sidecar is to stop, a call that is under way
+    /// still ends, and no other begins.
+    async fn call<T, F, Fut>(&self, operation: F) -> Result<T, StartError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, AwsError>>,
+    {
+        if self.stop.is_cancelled() {
+            return Err(StartError::Stopped);
+        }
+        match retry_until(self.stop, PATIENCE, operation).await {
+            Err(_) if self.stop.is_cancelled() => Err(StartError::Stopped),
+            result => result.map_err(explain),
+        }
+    }
+
+    /// The stored identity, if the service still knows it. While the service cannot be asked nothing is made
+    /// anew: two instances of one task would mean every fault twice.
+    async fn resume(&self) -> Result<Option<Identity>, StartError> {
+        let Some(stored) = self.store.load(&self.task.arn.to_string()) else { return Ok(None) };
+        let Ok(key) = InstanceKey::from_base64(&stored.private_key)
             .inspect_err(|error| tracing::warn!(%error, "cannot use the stored identity, registering anew"))
-            .ok()?;
+        else {
+            return Ok(None);
+        };
         let (instance, activation) = (stored.instance_id.clone(), stored.activation_id.clone());
         let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
-        match retry(PATIENCE, || identity.fetch()).await {
+        match self.call(|| identity.fetch()).await {
             Ok(()) => {
                 self.footprint.activated(&activation);
                 self.footprint.registered(&instance);
                 tracing::info!(instance, "going on as the instance of an earlier life of this container");
-                Some(identity)
+                Ok(Some(identity))
             }
-            Err(error) => {
+            Err(StartError::Aws { error, .. }) if !error.is_transient() => {
                 tracing::warn!(instance, %error, "the stored identity is not accepted, registering anew");
-                None
+                Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -146,17 +180,17 @@ impl Enrolment<'_> {
         let api = self.footprint.api(SharedCredentialsProvider::new(self.footprint.task_role.clone()));
         let create = async {
             let zone = &self.task.availability_zone;
-            let activation = retry(PATIENCE, || api.create(self.role_name, &arn, zone)).await?;
+            let activation = self.call(|| api.create(self.role_name, &arn, zone)).await?;
             self.footprint.activated(&activation.id);
-            Ok(activation)
+            Ok::<_, StartError>(activation)
         };
         // The key takes CPU, the activation takes the network: side by side.
         let (activation, key) = tokio::join!(create, generate_key());
-        let (activation, key) = (activation.map_err(explain)?, key.map_err(StartError::Generate)?);
+        let (activation, key) = (activation?, key.map_err(StartError::Generate)?);
         let private_key = key.private_base64()?;
         let fingerprint = uuid::Uuid::new_v4().to_string();
         let register = || register_instance(&self.json, &activation, &key, &fingerprint);
-        let instance_id = retry(PATIENCE, register).await.map_err(explain)?;
+        let instance_id = self.call(register).await?;
         self.footprint.registered(&instance_id);
         tracing::info!(instance = instance_id, "registered");
         let stored = Stored {
@@ -169,7 +203,7 @@ impl Enrolment<'_> {
         };
         self.store.save(&stored)?;
         let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
-        retry(PATIENCE, || identity.fetch()).await.map_err(explain)?;
+        self.call(|| identity.fetch()).await?;
         Ok(identity)
     }
 }
@@ -177,12 +211,15 @@ impl Enrolment<'_> {
 /// Adds to an error what a user can do about it.
 fn explain(error: AwsError) -> StartError {
     let hint = match (error.code(), operation(&error)) {
+        _ if matches!(error, AwsError::Credentials { .. }) => {
+            "; ECS serves them when the task definition has a taskRoleArn"
+        }
         ("AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation", "CreateActivation") => {
             "; the task role needs ssm:CreateActivation, ssm:AddTagsToResource and iam:PassRole on the role named \
-             by MANAGED_INSTANCE_ROLE_NAME (deploy/iam/task-role.json)"
+             by MANAGED_INSTANCE_ROLE_NAME (deploy/iam/task-role.policy.json)"
         }
         ("AccessDeniedException" | "AccessDenied", _) => {
-            "; the managed-instance role needs the permissions of deploy/iam/managed-instance-role.json"
+            "; the managed-instance role needs the permissions of deploy/iam/managed-instance-role.policy.json"
         }
         ("ValidationException" | "InvalidParameters" | "InvalidRole", "CreateActivation") => {
             "; check that MANAGED_INSTANCE_ROLE_NAME names an existing role that trusts ssm.amazonaws.com"
@@ -190,6 +227,12 @@ fn explain(error: AwsError) -> StartError {
         ("ActivationExpired" | "InvalidActivation" | "RegistrationLimitExceeded", _) => {
             "; the activation was made seconds ago: check the clock of this machine, and whether something else \
              deletes or uses activations in this account"
+        }
+        _ if matches!(&error, AwsError::Unreachable { reason, .. } if reason.contains("certificate")) => {
+            "; the endpoint's certificate is not trusted: AWS_CA_BUNDLE can name a file with its authority (PEM)"
+        }
+        ("UnknownError", _) => {
+            "; this is not how AWS puts it: look for a proxy or a load balancer in between"
         }
         ("", _) => {
             "; check the endpoint, DNS, security groups and VPC endpoints for ssm, ssmmessages and ec2messages"
@@ -202,6 +245,7 @@ fn explain(error: AwsError) -> StartError {
 fn operation(error: &AwsError) -> &str {
     match error {
         AwsError::Service { operation, .. }
+        | AwsError::Credentials { operation, .. }
         | AwsError::Unreachable { operation, .. }
         | AwsError::Unexpected { operation, .. } => operation,
     }

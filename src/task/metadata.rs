@@ -41,9 +41,12 @@ pub enum MetadataError {
          and newer set it); for a local run start taskfault-local and see its --help"
     )]
     NotSet,
-    #[error("{METADATA_VARIABLE}={0:?} is not a URL")]
+    #[error("{METADATA_VARIABLE}={0:?} is not an http:// or https:// URL")]
     NotAUrl(String),
-    #[error("cannot read the task metadata at {url}: {reason}")]
+    #[error(
+        "cannot read the task metadata at {url}: {reason}; ECS sets {METADATA_VARIABLE} in every container, for a \
+         local run it is a task of taskfault-local (see its --help)"
+    )]
     Unreachable { url: String, reason: String },
     #[error("the task metadata at {url} makes no sense: {reason}")]
     Unexpected { url: String, reason: String },
@@ -97,7 +100,7 @@ impl TaskMetadata {
         let uri: Uri = url
             .parse()
             .ok()
-            .filter(|uri: &Uri| uri.host().is_some())
+            .filter(|uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
             .ok_or_else(|| MetadataError::NotAUrl(base.to_owned()))?;
         let mut attempt = 1;
         let body = loop {

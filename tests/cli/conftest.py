@@ -244,31 +244,53 @@ def sidecar_binary():
     return binary
 
 
-class Sidecar:
-    """One real sidecar process in one task."""
+class SidecarProcess:
+    """One `taskfault sidecar` in one task, however far it comes."""
 
-    def __init__(self, binary, server, ssm, folder):
-        self.ssm = ssm
-        self.process = None
-        self.task_uri = f"{server}/v4/demo/web/{uuid.uuid4().hex}"
+    def __init__(self, binary, server, folder, **variables):
+        self.state = folder / "state"
+        self.state.mkdir(exist_ok=True)
         self.log_path = folder / "log"
-        self.log = open(self.log_path, "w")
-        state = folder / "state"
-        state.mkdir()
+        self.log = open(self.log_path, "a")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "MANAGED_INSTANCE_ROLE_NAME": "local",
+            "ECS_CONTAINER_METADATA_URI_V4": f"{server}/v4/demo/web/{uuid.uuid4().hex}",
+            "AWS_ENDPOINT_URL": server,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        } | variables
+        self.task_uri = environment["ECS_CONTAINER_METADATA_URI_V4"]
         self.process = subprocess.Popen(
-            [binary, "sidecar", "--state-dir", state],
+            [binary, "sidecar", "--state-dir", self.state],
             stdout=self.log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env={
-                "PATH": os.environ["PATH"],
-                "MANAGED_INSTANCE_ROLE_NAME": "local",
-                "ECS_CONTAINER_METADATA_URI_V4": self.task_uri,
-                "AWS_ENDPOINT_URL": server,
-                "AWS_ACCESS_KEY_ID": "local",
-                "AWS_SECRET_ACCESS_KEY": "local",
-            },
+            # A variable that is None is not set.
+            env={name: value for name, value in environment.items() if value is not None},
         )
+
+    def failed(self):
+        """Its last line, once it has ended with code 1."""
+        assert self.process.wait(timeout=60) == 1, self.log_path.read_text()
+        return self.log_path.read_text().splitlines()[-1]
+
+    def terminate(self):
+        """SIGTERM, as ECS sends it; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def close(self):
+        stop(self.process)
+        self.log.close()
+
+
+class Sidecar(SidecarProcess):
+    """A sidecar that has come online."""
+
+    def __init__(self, binary, server, ssm, folder, **variables):
+        super().__init__(binary, server, folder, **variables)
+        self.ssm = ssm
         try:
             with urllib.request.urlopen(f"{self.task_uri}/task", timeout=10) as response:
                 self.task_arn = json.load(response)["TaskARN"]
@@ -321,28 +343,33 @@ class Sidecar:
 
         eventually(taken, f"command {command} starts")
 
-    def terminate(self):
-        """SIGTERM, as ECS sends it; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-    def close(self):
-        stop(self.process)
-        self.log.close()
-
 
 @pytest.fixture
 def start_sidecar(sidecar_binary, server, ssm, tmp_path):
     """Starts a sidecar when the test says so, and waits until it is online."""
     started = []
 
-    def start():
-        started.append(Sidecar(sidecar_binary, server, ssm, tmp_path))
+    def start(**variables):
+        started.append(Sidecar(sidecar_binary, server, ssm, tmp_path, **variables))
         return started[-1]
 
     yield start
     for sidecar in started:
         sidecar.close()
+
+
+@pytest.fixture
+def start_process(sidecar_binary, tmp_path):
+    """Starts a sidecar that need not come online, against the service at a URL."""
+    started = []
+
+    def start(url, **variables):
+        started.append(SidecarProcess(sidecar_binary, url, tmp_path, **variables))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
 
 
 @pytest.fixture
