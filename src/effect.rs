@@ -1,4 +1,9 @@
 //! The only place that touches the kernel. Each effect is a value whose Drop undoes it.
 
+pub mod crew;
+pub mod disk;
+pub mod io;
 pub mod load;
+pub mod memory;
 pub mod shell;
+pub mod signal;

@@ -8,6 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub mod cpu_stress;
+pub mod disk_fill;
+pub mod io_stress;
+pub mod kill_process;
+pub mod memory_stress;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
@@ -16,6 +20,10 @@ pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     CpuStress(cpu_stress::CpuStress),
+    DiskFill(disk_fill::DiskFill),
+    IoStress(io_stress::IoStress),
+    KillProcess(kill_process::KillProcess),
+    MemoryStress(memory_stress::MemoryStress),
 }
 
 impl Fault {
@@ -23,6 +31,10 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Fault::CpuStress(_) => cpu_stress::SPEC.name,
+            Fault::DiskFill(_) => disk_fill::SPEC.name,
+            Fault::IoStress(_) => io_stress::SPEC.name,
+            Fault::KillProcess(_) => kill_process::SPEC.name,
+            Fault::MemoryStress(_) => memory_stress::SPEC.name,
         }
     }
 }
@@ -36,6 +48,14 @@ pub enum ParameterError {
         /// As it was given, cut to 40 characters.
         value: String,
         range: Range,
+    },
+    #[error("{name} is {value:?}; accepted are {accepted}")]
+    NotAccepted {
+        name: &'static str,
+        /// As it was given, cut to 40 characters.
+        value: String,
+        /// In words.
+        accepted: &'static str,
     },
 }
 
@@ -125,10 +145,10 @@ const DURATION: Parameter = Parameter {
 /// Every fault there is, in alphabetical order.
 pub const ALL: &[Spec] = &[
     cpu_stress::SPEC,
-    planned("disk-fill", "fill the file system to a share of its size"),
-    planned("io-stress", "read, write and sync files without rest"),
-    planned("kill-process", "send a signal to the processes of a name"),
-    planned("memory-stress", "hold a share of the memory"),
+    disk_fill::SPEC,
+    io_stress::SPEC,
+    kill_process::SPEC,
+    memory_stress::SPEC,
     planned("network-blackhole-port", "drop the traffic of a port without a word"),
     planned("network-latency", "delay traffic to chosen targets"),
     planned("network-packet-loss", "lose a share of the packets to chosen targets"),
@@ -189,7 +209,7 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress"]);
+        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress", "kill-process", "memory-stress"]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::report::reply::Replier;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
-use crate::task::Task;
+use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 use start::{Registered, StartError};
 
@@ -98,7 +98,7 @@ impl Sidecar {
             orchestration_dir: config.state_dir.join("orchestration"),
             platform_name: machine.platform_name.clone(),
             platform_version: machine.platform_version.clone(),
-            task: Task { cpu_limit: registered.task.cpu_limit },
+            task: place(config, &registered),
             environment: config.environment.clone(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
@@ -136,6 +136,17 @@ impl Sidecar {
             self.poll.run(&*self.queue, &self.outbox),
             self.outbox.deliver(&self.link, &self.poll),
         );
+    }
+}
+
+/// What faults have to know about where they are.
+fn place(config: &Config, registered: &Registered) -> Task {
+    let allowed = config.environment.get(std::ffi::OsStr::new(ALLOW_HOST_PROCESSES_VARIABLE));
+    Task {
+        cpu_limit: registered.task.cpu_limit,
+        memory_limit: registered.task.memory_limit,
+        scratch: Some(config.state_dir.clone()),
+        allow_host_processes: allowed.is_some_and(|value| value == "true"),
     }
 }
 

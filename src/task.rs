@@ -1,9 +1,14 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
+use std::path::PathBuf;
+
 pub mod arn;
 pub mod capabilities;
 pub mod limits;
 pub mod metadata;
+
+/// Set to `true`, it allows faults on processes in the host's own PID namespace.
+pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
 
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -11,4 +16,11 @@ pub struct Task {
     /// The task's CPU limit in vCPU, from the task metadata (`Limits.CPU`). None where the task has none or
     /// there is no metadata (`taskfault inject` outside ECS). Limits of the cgroup are read apart.
     pub cpu_limit: Option<f64>,
+    /// The task's memory limit in bytes, from the task metadata (`Limits.Memory`), as with the CPU.
+    pub memory_limit: Option<u64>,
+    /// A folder that faults may make files in, if there is one to prefer.
+    pub scratch: Option<PathBuf>,
+    /// Whether who runs this has said that processes of the host may be hit
+    /// ([`ALLOW_HOST_PROCESSES_VARIABLE`]).
+    pub allow_host_processes: bool,
 }

@@ -86,7 +86,7 @@ fn a_value_out_of_range_and_a_document_that_is_not_there_fail_with_code_1() {
             json!({"DurationSeconds": "0"}),
             "DurationSeconds is 0; accepted are 1 to 43200",
         ),
-        ("AWSFIS-Run-Disk-Fill", json!({"DurationSeconds": "5"}), "cannot perform this document yet"),
+        ("AWSFIS-Run-Whatever-Comes", json!({"DurationSeconds": "5"}), "cannot perform this document yet"),
     ] {
         let reports = run(name, parameters, false);
         assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);

@@ -13,6 +13,10 @@ use crate::run::hold::{Ending, hold};
 use crate::task::Task;
 
 mod cpu_stress;
+mod disk_fill;
+mod io_stress;
+mod kill_process;
+mod memory_stress;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +29,14 @@ pub struct InjectArgs {
 enum FaultArgs {
     /// Keep a share of the CPU busy
     CpuStress(cpu_stress::CpuStressArgs),
+    /// Fill the file system to a share of its size
+    DiskFill(disk_fill::DiskFillArgs),
+    /// Read, write and sync files without rest
+    IoStress(io_stress::IoStressArgs),
+    /// Send a signal to the processes of a name
+    KillProcess(kill_process::KillProcessArgs),
+    /// Hold a share of the memory
+    MemoryStress(memory_stress::MemoryStressArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -35,6 +47,10 @@ impl FaultArgs {
     fn fault(self) -> Result<Result<Asked, ParameterError>, Vec<OsString>> {
         Ok(match self {
             FaultArgs::CpuStress(args) => args.asked(),
+            FaultArgs::DiskFill(args) => args.asked(),
+            FaultArgs::IoStress(args) => args.asked(),
+            FaultArgs::KillProcess(args) => args.asked(),
+            FaultArgs::MemoryStress(args) => args.asked(),
             FaultArgs::Other(words) => return Err(words),
         })
     }
@@ -82,7 +98,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     };
     let cancel = CancellationToken::new();
     let task = Task::default();
-    let mut on_start = |words: &str| eprintln!("{words}; Ctrl-C ends and undoes it");
+    let mut on_start = |words: &str| eprintln!("{words}");
     let holding = hold(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();
     let holding = async {

@@ -5,6 +5,10 @@
 //! line in [`DOCUMENTS`].
 
 mod cpu_stress;
+mod disk_fill;
+mod io_stress;
+mod kill_process;
+mod memory_stress;
 
 use std::time::Duration;
 
@@ -17,7 +21,14 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
+#[rustfmt::skip] // One line each.
+pub const DOCUMENTS: &[&Document] = &[
+    &cpu_stress::DOCUMENT,
+    &disk_fill::DOCUMENT,
+    &io_stress::DOCUMENT,
+    &kill_process::DOCUMENT,
+    &memory_stress::DOCUMENT,
+];
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";
@@ -26,12 +37,20 @@ const PREFIX: &str = "AWSFIS-Run-";
 #[derive(Debug)]
 pub struct Document {
     pub name: &'static str,
-    /// Whether it has `DurationSeconds`. Without, the fault is over as soon as it is done.
-    lasts: bool,
-    /// Besides `DurationSeconds` and `InstallDependencies`, which all have.
+    life: Life,
+    /// Besides `InstallDependencies`, which all have, and `DurationSeconds`.
     pub parameters: &'static [Parameter],
     /// The fault that the parameters ask for, or what is wrong with them.
     fault: fn(&Arguments) -> Result<Fault, ParameterError>,
+}
+
+/// How long the fault of a document lives.
+#[derive(Debug, Clone, Copy)]
+enum Life {
+    /// As `DurationSeconds` says.
+    Asked,
+    /// There is no such parameter.
+    Fixed(Duration),
 }
 
 /// One parameter; its values are texts.
@@ -47,6 +66,8 @@ pub struct Parameter {
 const DIGITS: &str = "^[0-9]+$";
 /// 0 to 100 without leading zeros.
 const PERCENT_FROM_0: &str = "^(100|[1-9]?[0-9])$";
+/// 1 to 100 without leading zeros.
+const PERCENT_FROM_1: &str = "^(100|[1-9][0-9]?)$";
 
 const DURATION: Parameter = Parameter { name: "DurationSeconds", default: None, pattern: DIGITS };
 /// True or False. There is nothing to install either way.
@@ -55,7 +76,7 @@ const INSTALL: Parameter =
 
 impl Document {
     fn all_parameters(&self) -> impl Iterator<Item = &Parameter> {
-        let duration = self.lasts.then_some(&DURATION);
+        let duration = matches!(self.life, Life::Asked).then_some(&DURATION);
         duration.into_iter().chain([&INSTALL]).chain(self.parameters)
     }
 
@@ -66,12 +87,11 @@ impl Document {
         }
     }
 
-    /// How long the fault is to live; no time at all where the document has no such parameter.
     fn duration(&self, arguments: &Arguments) -> Result<Duration, ParameterError> {
-        if !self.lasts {
-            return Ok(Duration::ZERO);
+        match self.life {
+            Life::Asked => arguments.number(DURATION.name, DURATION_SECONDS).map(Duration::from_secs),
+            Life::Fixed(duration) => Ok(duration),
         }
-        arguments.number(DURATION.name, DURATION_SECONDS).map(Duration::from_secs)
     }
 }
 
@@ -315,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_document_that_is_not_there_yet_says_so_and_runs_nothing() {
-        for name in ["AWSFIS-Run-Kill-Process", "AWSFIS-Run-Whatever-Comes"] {
+        for name in ["AWSFIS-Run-Network-Latency-Sources", "AWSFIS-Run-Whatever-Comes"] {
             let steps = plan(name, &Map::new()).unwrap().steps;
             let Work::Fail(text) = &steps[1].work else { panic!("{name} does something") };
             assert!(text.contains(name) && text.contains("cannot perform this document yet"), "{text}");

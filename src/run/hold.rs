@@ -13,6 +13,10 @@ use crate::task::Task;
 
 mod cpu;
 mod cpu_text;
+mod disk;
+mod io;
+mod kill;
+mod memory;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -72,6 +76,10 @@ impl FaultOutcome {
 async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
     match fault {
         Fault::CpuStress(stress) => cpu::start(stress, duration, task),
+        Fault::DiskFill(fill) => disk::start(fill, duration, task),
+        Fault::IoStress(stress) => io::start(stress, duration, task),
+        Fault::KillProcess(kill) => kill::start(kill, task),
+        Fault::MemoryStress(stress) => memory::start(stress, duration, task),
     }
 }
 
@@ -140,6 +148,40 @@ fn outcome(
     FaultOutcome { ending, stdout, stderr }
 }
 
+/// Undoes on a thread of its own what may wait for a disk or for the kernel, so that the control side does not.
+fn off_thread(undo: impl FnOnce() -> FaultReport + Send + 'static) -> LocalBoxFuture<'static, FaultReport> {
+    Box::pin(async move {
+        tokio::task::spawn_blocking(undo).await.unwrap_or_else(|error| FaultReport {
+            text: String::new(),
+            undone: None,
+            failure: Some(format!("undoing it broke off: {error}")),
+        })
+    })
+}
+
+/// `percent` of `amount`, rounded down.
+fn share_of(amount: u64, percent: u8) -> u64 {
+    u64::try_from(u128::from(amount) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// Bytes in words: `1.5 GiB`.
+fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut units = ["bytes", "KiB", "MiB", "GiB", "TiB"].iter().peekable();
+    loop {
+        let unit = units.next().copied().unwrap_or("PiB");
+        if value < 1024.0 || units.peek().is_none() {
+            return if unit == "bytes" { format!("{count} bytes") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+}
+
+/// `1 worker`, `2 workers`.
+fn many(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// At most two decimals, none where there are none to show.
 fn short(value: f64) -> String {
     let text = format!("{value:.2}");
@@ -166,6 +208,20 @@ mod tests {
         }));
         assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
         outcome
+    }
+
+    #[test]
+    fn amounts_are_said_in_words() {
+        for (count, words) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(bytes(count), words);
+        }
+        assert_eq!((many(1, "worker"), many(0, "worker")), ("1 worker".into(), "0 workers".into()));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn is_program(root: &Path, path: &Path) -> bool {
 
 /// Shared if the chain of parents ends before process 1 does (the runtime started us into a namespace of
 /// somebody else's: our parent is then 0), private if process 1 is one of our ancestors.
-fn pid_namespace(root: &Path, mut pid: u32) -> Option<PidNamespace> {
+pub(crate) fn pid_namespace(root: &Path, mut pid: u32) -> Option<PidNamespace> {
     // Deeper chains are not ours, and a loop in a broken /proc must end.
     const MAX_DEPTH: usize = 64;
     for _ in 0..MAX_DEPTH {

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::Task;
 
+pub mod memory;
+
 /// Where a CPU limit comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -60,7 +62,7 @@ impl CpuLimits {
     /// The same from the `/proc/self` and cgroup files under `root`.
     fn read_under(root: &Path, task: &Task, affinity: u32) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
-        let folders = cpu_cgroups(&text("proc/self/cgroup"), &text("proc/self/mountinfo"));
+        let folders = cgroups(&text("proc/self/cgroup"), &text("proc/self/mountinfo"), "cpu");
         let mut cgroup: Option<CpuLimit> = None;
         for folder in &folders {
             if let Some(limit) = quota(root, folder)
@@ -132,22 +134,22 @@ fn throttled_periods(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("nr_throttled "))?.trim().parse().ok()
 }
 
-/// A mounted cgroup hierarchy with the CPU controller, from one line of mountinfo.
-struct CpuMount<'a> {
+/// A mounted cgroup hierarchy with the wanted controller, from one line of mountinfo.
+struct Mount<'a> {
     /// The cgroup that is seen at the mount point.
     root: &'a str,
     point: String,
     v2: bool,
 }
 
-/// The folders of the cgroups that this process is in and whose CPU quota counts for it: its own first,
-/// then up to the root of each mount.
+/// The folders of the cgroups that this process is in and whose limits by `controller` count for it: its own
+/// first, then up to the root of each mount.
 ///
 /// `cgroup` and `mountinfo` are the files of `/proc/self` with those names.
-fn cpu_cgroups(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
+fn cgroups(cgroup: &str, mountinfo: &str, controller: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    for mount in mountinfo.lines().filter_map(cpu_mount) {
-        let Some(own) = own_path(cgroup, mount.v2) else { continue };
+    for mount in mountinfo.lines().filter_map(|line| mount(line, controller)) {
+        let Some(own) = own_path(cgroup, mount.v2, controller) else { continue };
         let point = Path::new(&mount.point);
         // A path that is not below what is mounted (the cgroup namespace is not ours): what is mounted
         // is then the best there is.
@@ -160,27 +162,27 @@ fn cpu_cgroups(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// `36 32 0:29 ROOT POINT OPTIONS … - TYPE SOURCE SUPER_OPTIONS`, if it is a cgroup mount for the CPU.
-fn cpu_mount(line: &str) -> Option<CpuMount<'_>> {
+/// `36 32 0:29 ROOT POINT OPTIONS … - TYPE SOURCE SUPER_OPTIONS`, if it is a cgroup mount with the controller.
+fn mount<'a>(line: &'a str, controller: &str) -> Option<Mount<'a>> {
     let (front, back) = line.split_once(" - ")?;
     let mut front = front.split(' ').skip(3);
     let (root, point) = (front.next()?, front.next()?);
     let mut back = back.split(' ');
     let (kind, options) = (back.next()?, back.nth(1)?);
     let v2 = kind == "cgroup2";
-    let v1 = kind == "cgroup" && options.split(',').any(|option| option == "cpu");
-    (v1 || v2).then(|| CpuMount { root, point: unescape(point), v2 })
+    let v1 = kind == "cgroup" && options.split(',').any(|option| option == controller);
+    (v1 || v2).then(|| Mount { root, point: unescape(point), v2 })
 }
 
-/// The path of this process in `/proc/self/cgroup`: `0::PATH` for v2, `N:…,cpu,…:PATH` for v1.
-fn own_path(cgroup: &str, v2: bool) -> Option<&str> {
+/// The path of this process in `/proc/self/cgroup`: `0::PATH` for v2, `N:…,CONTROLLER,…:PATH` for v1.
+fn own_path<'a>(cgroup: &'a str, v2: bool, controller: &str) -> Option<&'a str> {
     cgroup.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':');
         let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
         let wanted = if v2 {
             number == "0" && controllers.is_empty()
         } else {
-            controllers.split(',').any(|name| name == "cpu")
+            controllers.split(',').any(|name| name == controller)
         };
         wanted.then_some(path)
     })
@@ -323,7 +325,7 @@ mod tests {
     fn a_path_outside_the_mount_falls_back_to_the_mount_point() {
         for own in ["0::/../other\n", "0::/elsewhere\n"] {
             let mounts = V2_MOUNTS.replace(" / /sys", " /docker/7c1f /sys");
-            assert_eq!(cpu_cgroups(own, &mounts), [PathBuf::from("/sys/fs/cgroup")], "{own}");
+            assert_eq!(cgroups(own, &mounts, "cpu"), [PathBuf::from("/sys/fs/cgroup")], "{own}");
         }
     }
 
@@ -345,8 +347,8 @@ mod tests {
 
     #[test]
     fn garbage_is_no_cgroup() {
-        assert!(cpu_cgroups("1:cpu", "x - cgroup y cpu\n1 2 3 / /p o - cgroup\n").is_empty());
-        assert!(cpu_mount("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,cpu").is_none());
+        assert!(cgroups("1:cpu", "x - cgroup y cpu\n1 2 3 / /p o - cgroup\n", "cpu").is_empty());
+        assert!(mount("31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,cpu", "cpu").is_none());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct TaskMetadata {
     pub availability_zone: String,
     /// vCPU, where the task has a limit.
     pub cpu_limit: Option<f64>,
+    /// Bytes, where the task has a limit.
+    pub memory_limit: Option<u64>,
     /// The first address of the task's first network.
     pub address: Option<String>,
 }
@@ -69,6 +71,9 @@ struct Answer {
 struct Limits {
     #[serde(rename = "CPU")]
     cpu: Option<f64>,
+    /// MiB.
+    #[serde(rename = "Memory")]
+    memory: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,7 +145,9 @@ fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
         .find_map(|network| network.v4.first().or(network.v6.first()))
         .cloned();
     let cpu_limit = answer.limits.cpu.filter(|cpu| *cpu > 0.0);
-    Ok(TaskMetadata { arn, availability_zone: answer.availability_zone, cpu_limit, address })
+    let memory_limit =
+        answer.limits.memory.filter(|mib| *mib > 0).and_then(|mib| mib.checked_mul(1024 * 1024));
+    Ok(TaskMetadata { arn, availability_zone: answer.availability_zone, cpu_limit, memory_limit, address })
 }
 
 #[cfg(test)]
@@ -155,6 +162,7 @@ mod tests {
         let task = parse("u", body).unwrap();
         assert_eq!(task.arn.region, "us-west-2");
         assert_eq!((task.cpu_limit, task.address.as_deref()), (Some(0.25), Some("10.0.2.106")));
+        assert_eq!(task.memory_limit, Some(512 * 1024 * 1024));
         let body =
             br#"{"TaskARN":"arn:aws:ecs:us-west-2:111122223333:task/default/1","Limits":{"Memory":512}}"#;
         assert_eq!(parse("u", body).unwrap().cpu_limit, None);

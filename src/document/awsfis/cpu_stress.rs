@@ -1,12 +1,12 @@
 //! `AWSFIS-Run-CPU-Stress`.
 
-use super::{Arguments, DIGITS, Document, PERCENT_FROM_0, Parameter};
+use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_0, Parameter};
 use crate::fault::cpu_stress::CpuStress;
 use crate::fault::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-CPU-Stress",
-    lasts: true,
+    life: Life::Asked,
     parameters: &[
         // Workers; 0 is one for each core.
         Parameter { name: "CPU", default: Some("0"), pattern: DIGITS },

@@ -1,0 +1,166 @@
+//! Threads that work until they are told to end, and are gone when their crew is.
+//!
+//! Knows nothing of what they do. The kernel ends them with the process, whatever happens to our code.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Enough for a worker; its buffers are on the heap.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// What every thread of a crew listens to.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    stop: Arc<AtomicBool>,
+    over: CancellationToken,
+}
+
+impl Call {
+    /// Whether the thread is to end now.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps for `time`, or until it is called to end.
+    pub fn rest(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.stopped() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Says that a thread is gone, also when it unwinds.
+struct Farewell(CancellationToken);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Running threads, each of which ends with an `R` or with the reason why it could not. Dropping the crew ends
+/// them and waits until they are gone.
+#[derive(Debug)]
+pub struct Crew<R> {
+    name: &'static str,
+    call: Call,
+    threads: Vec<JoinHandle<Result<R, String>>>,
+}
+
+impl<R: Send + 'static> Crew<R> {
+    /// A crew without anybody in it. Its threads will be called `name` and a number; 15 characters are seen.
+    pub fn new(name: &'static str) -> Crew<R> {
+        Crew { name, call: Call::default(), threads: Vec::new() }
+    }
+
+    /// Starts one more thread.
+    ///
+    /// # Errors
+    /// If it cannot be had, in words. Those that run go on.
+    pub fn add(
+        &mut self,
+        work: impl FnOnce(&Call) -> Result<R, String> + Send + 'static,
+    ) -> Result<(), String> {
+        let (call, number) = (self.call.clone(), self.threads.len() + 1);
+        let thread = thread::Builder::new()
+            .name(format!("{}-{number}", self.name))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _farewell = Farewell(call.over.clone());
+                work(&call)
+            })
+            .map_err(|error| {
+                format!(
+                    "could not start worker thread {number}: {error}; raise the pids limit or ask for fewer workers"
+                )
+            })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Is ready as soon as one thread has ended.
+    pub fn one_ended(&self) -> WaitForCancellationFutureOwned {
+        self.call.over.clone().cancelled_owned()
+    }
+
+    /// Calls all threads to end and waits until they are gone: what each of them came to, in order.
+    pub fn end(&mut self) -> Vec<Result<R, String>> {
+        self.call.stop.store(true, Ordering::Relaxed);
+        for thread in &self.threads {
+            thread.thread().unpark();
+        }
+        self.threads.drain(..).map(joined).collect()
+    }
+}
+
+impl<R> Drop for Crew<R> {
+    fn drop(&mut self) {
+        self.call.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn joined<R>(thread: JoinHandle<Result<R, String>>) -> Result<R, String> {
+    thread.join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(format!("a worker thread panicked: {}", text.unwrap_or_else(|| "without words".into())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ending_wakes_sleepers_and_gives_what_they_came_to() {
+        let mut crew = Crew::new("test-crew");
+        for number in 0..3 {
+            crew.add(move |call| {
+                call.rest(Duration::from_secs(3600));
+                Ok(number)
+            })
+            .unwrap();
+        }
+        assert_eq!(crew.end(), [Ok(0), Ok(1), Ok(2)]);
+    }
+
+    #[test]
+    fn one_that_panics_is_heard_and_told() {
+        let mut crew: Crew<()> = Crew::new("test-crew");
+        crew.add(|call| {
+            call.rest(Duration::from_secs(3600));
+            Ok(())
+        })
+        .unwrap();
+        crew.add(|_| panic!("out of luck")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(crew.one_ended());
+        assert_eq!(crew.end(), [Ok(()), Err("a worker thread panicked: out of luck".into())]);
+    }
+
+    #[test]
+    fn drop_ends_too() {
+        let mut crew = Crew::new("test-crew");
+        crew.add(|call| {
+            call.rest(Duration::from_secs(3600));
+            Ok(())
+        })
+        .unwrap();
+        let stop = Arc::downgrade(&crew.call.stop);
+        drop(crew);
+        assert_eq!(stop.strong_count(), 0, "a thread still holds the flag");
+    }
+}

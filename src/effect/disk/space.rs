@@ -1,0 +1,72 @@
+//! How full a file system is, and how it was mounted.
+
+use std::path::Path;
+
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+
+/// The bytes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Taken by files.
+    pub used: u64,
+    /// What a process without privileges may still take. A reserve for root is neither in here nor in `used`.
+    pub available: u64,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+impl Space {
+    /// Of the file system that `path` is on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn of(path: &Path) -> std::io::Result<Space> {
+        Ok(Space::from_kernel(&statvfs(path)?))
+    }
+
+    /// Of the file system that an open file is on.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn of_file(file: &std::fs::File) -> std::io::Result<Space> {
+        Ok(Space::from_kernel(&nix::sys::statvfs::fstatvfs(file)?))
+    }
+
+    fn from_kernel(told: &Statvfs) -> Space {
+        let bytes = |blocks: u64| blocks.saturating_mul(told.fragment_size());
+        Space {
+            used: bytes(told.blocks().saturating_sub(told.blocks_free())),
+            available: bytes(told.blocks_available()),
+            read_only: told.flags().contains(FsFlags::ST_RDONLY),
+        }
+    }
+
+    /// All that a process without privileges may use or has used: 100 %.
+    pub fn whole(self) -> u64 {
+        self.used.saturating_add(self.available)
+    }
+
+    /// How full it is, in percent, as `df` counts: used of used and available.
+    pub fn percent(self) -> f64 {
+        if self.whole() == 0 { 100.0 } else { 100.0 * self.used as f64 / self.whole() as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_of_root_is_not_counted() {
+        let space = Space { used: 30, available: 10, read_only: false };
+        assert_eq!(space.percent(), 75.0);
+        assert_eq!(Space { used: 0, available: 0, read_only: false }.percent(), 100.0, "/proc and the like");
+    }
+
+    #[test]
+    fn a_real_file_system_can_be_read() {
+        let space = Space::of(Path::new("/")).unwrap();
+        assert!(space.whole() > 0 && space.percent() <= 100.0, "{space:?}");
+        assert!(Space::of(Path::new("/not/there")).is_err());
+    }
+}

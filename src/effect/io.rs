@@ -1,0 +1,173 @@
+//! I/O load: threads that write, read, sync and do metadata work on files without a name.
+//!
+//! Page cache alone is no load on a disk. Large writes and all reads therefore go past it (`O_DIRECT`) where the
+//! file system can; small writes go through it and are synced every few; where there is no `O_DIRECT` reads
+//! drop what they want from the cache first and writes are synced more often. The kernel takes the files away
+//! when their descriptors close, and they close with the process.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+mod buffer;
+mod worker;
+
+pub use buffer::noise;
+
+use super::crew::Crew;
+use super::disk::space::Space;
+use super::disk::unlinked::{self, unlinked};
+use worker::Worker;
+
+/// The least that a worker's file may grow to; less is no load.
+pub const LEAST_BYTES_PER_WORKER: u64 = 1024 * 1024;
+
+/// What to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoPlan {
+    /// Where the files are made; it stands for its file system.
+    pub folder: PathBuf,
+    /// Worker threads, at least 1.
+    pub workers: u32,
+    /// How large the files of all workers may get together.
+    pub bytes: u64,
+    /// What stays free for others whatever happens: files stop growing before, and shrink when others need it.
+    pub reserve: u64,
+}
+
+/// Why a load could not be started. No file is left.
+#[derive(Debug, Error)]
+pub enum IoError {
+    #[error("a load needs at least one worker")]
+    NoWorkers,
+    #[error("{}", unlinked::explain(folder, source))]
+    NoFile { folder: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Thread(String),
+}
+
+/// What was done so far, by all workers.
+#[derive(Debug, Default)]
+struct Counters {
+    written: AtomicU64,
+    read: AtomicU64,
+    operations: AtomicU64,
+    syncs: AtomicU64,
+    metadata: AtomicU64,
+    /// Bytes of all files now, and at their largest.
+    size: AtomicU64,
+    largest: AtomicU64,
+    /// How often a file had to give space back because others needed it.
+    shrunk: AtomicU64,
+    /// How often there was no space for a write.
+    refused: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Relaxed);
+    }
+}
+
+/// What a load achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IoReport {
+    pub elapsed: Duration,
+    /// Bytes written and read by system calls.
+    pub written: u64,
+    pub read: u64,
+    /// Writes, reads, syncs and metadata operations.
+    pub operations: u64,
+    pub syncs: u64,
+    /// Files made and removed, resized, their times and modes changed.
+    pub metadata: u64,
+    /// The most that all files held together.
+    pub largest: u64,
+    pub shrunk: u64,
+    pub refused: u64,
+    /// Whether large writes and reads went past the page cache.
+    pub direct: bool,
+    pub before: Space,
+    /// After the files are gone; None if the kernel does not say.
+    pub after: Option<Space>,
+}
+
+/// A running load. Dropping it ends it; its files are gone with it.
+#[derive(Debug)]
+pub struct IoLoad {
+    plan: IoPlan,
+    before: Space,
+    started: Instant,
+    direct: bool,
+    counters: Arc<Counters>,
+    crew: Crew<()>,
+}
+
+impl IoLoad {
+    /// Makes the files and starts the workers.
+    ///
+    /// # Errors
+    /// If a file cannot be had or not a single block be written, or a thread not be had.
+    pub fn start(plan: IoPlan) -> Result<IoLoad, IoError> {
+        if plan.workers == 0 {
+            return Err(IoError::NoWorkers);
+        }
+        let no_file = |source| IoError::NoFile { folder: plan.folder.clone(), source };
+        let before = Space::of(&plan.folder).map_err(no_file)?;
+        let mut files = Vec::new();
+        for _ in 0..plan.workers {
+            files.push(unlinked(&plan.folder).and_then(writable).map_err(no_file)?);
+        }
+        let counters = Arc::new(Counters::default());
+        let mut crew = Crew::new("io-stress");
+        let mut direct = true;
+        for (number, file) in (1..).zip(files) {
+            let most = (plan.bytes / u64::from(plan.workers)).max(LEAST_BYTES_PER_WORKER);
+            let worker = Worker::new(file, &plan, most, number, Arc::clone(&counters)).map_err(no_file)?;
+            direct &= worker.is_direct();
+            crew.add(move |call| worker.live(call)).map_err(IoError::Thread)?;
+        }
+        Ok(IoLoad { plan, before, started: Instant::now(), direct, counters, crew })
+    }
+
+    /// Is ready if a worker broke.
+    pub fn broken(&self) -> WaitForCancellationFutureOwned {
+        self.crew.one_ended()
+    }
+
+    /// Ends the load, waits until its threads and files are gone, and says what it achieved; and the first
+    /// reason, if a worker broke.
+    pub fn stop(mut self) -> (IoReport, Option<String>) {
+        let elapsed = self.started.elapsed();
+        let failure = self.crew.end().into_iter().find_map(Result::err);
+        let counted = &self.counters;
+        let report = IoReport {
+            elapsed,
+            written: counted.written.load(Relaxed),
+            read: counted.read.load(Relaxed),
+            operations: counted.operations.load(Relaxed),
+            syncs: counted.syncs.load(Relaxed),
+            metadata: counted.metadata.load(Relaxed),
+            largest: counted.largest.load(Relaxed),
+            shrunk: counted.shrunk.load(Relaxed),
+            refused: counted.refused.load(Relaxed),
+            direct: self.direct,
+            before: self.before,
+            after: Space::of(&self.plan.folder).ok(),
+        };
+        (report, failure)
+    }
+}
+
+/// `file`, if a block can be written to it.
+fn writable(file: File) -> io::Result<File> {
+    use std::os::unix::fs::FileExt;
+    file.write_all_at(&noise(4096), 0)?;
+    Ok(file)
+}

@@ -1,0 +1,215 @@
+//! Signals to processes by name, through descriptors that pin the process, so that a process id that is used
+//! again meanwhile hits nobody.
+//!
+//! Whose names match is decided here as killall (psmisc) decides it. Which process ids are out of bounds is
+//! decided here too: this process, process 1, kernel threads.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+pub mod namespace;
+pub mod process;
+
+use namespace::Namespace;
+use process::{Match, Process};
+
+/// Why no signal could be sent at all. Nobody was signalled.
+#[derive(Debug, Error)]
+pub enum SignalError {
+    #[error("could not read the processes in /proc: {0}")]
+    Proc(io::Error),
+    #[error(
+        "/proc belongs to another PID namespace than this process, so its process ids cannot be trusted; mount a /proc of this namespace"
+    )]
+    OtherProc,
+    #[error(
+        "this process is in the host's own PID namespace, where a name may belong to anybody on the machine; \
+         give the task pidMode task, or allow it with --host-processes or TASKFAULT_ALLOW_HOST_PROCESSES=true"
+    )]
+    Host,
+    #[error(
+        "could not find out which PID namespace this is, and it might be the host's own; allow it with \
+         --host-processes or TASKFAULT_ALLOW_HOST_PROCESSES=true"
+    )]
+    Unknown,
+    #[error(
+        "this kernel cannot pin a process ({0}); Linux 5.3 or newer can, unless a seccomp profile forbids it"
+    )]
+    NoPidfd(io::Error),
+}
+
+/// One process that was pinned, and what came of the signal.
+#[derive(Debug)]
+pub struct Signalled {
+    pub process: Process,
+    /// None if the signal was sent; otherwise why not.
+    pub refused: Option<io::Error>,
+    /// Means this process for ever.
+    pidfd: OwnedFd,
+}
+
+/// The end of a process, to be waited for.
+#[derive(Debug)]
+pub struct End(AsyncFd<OwnedFd>);
+
+impl Signalled {
+    /// What to wait for to know that the process has ended.
+    ///
+    /// # Errors
+    /// If the runtime cannot take one more descriptor.
+    pub fn end(self) -> io::Result<End> {
+        // SAFETY: the descriptor is open, and the AsyncFd owns it from here on, so it stays so.
+        let pidfd = unsafe { AsyncFd::register_with_interest(self.pidfd, Interest::READABLE) };
+        Ok(End(pidfd.map_err(|error| error.into_parts().1)?))
+    }
+}
+
+impl End {
+    /// Waits until the process has ended; false if that cannot be known.
+    pub async fn reached(&self) -> bool {
+        // A pidfd becomes readable when its process ends.
+        self.0.readable().await.is_ok()
+    }
+}
+
+/// What a search by name came to.
+#[derive(Debug, Default)]
+pub struct Signals {
+    pub signalled: Vec<Signalled>,
+    /// Named alike, and left alone.
+    pub spared: Vec<Spared>,
+}
+
+/// A process of that name that gets no signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spared {
+    pub process: Process,
+    pub why: &'static str,
+}
+
+/// Sends `signal` to every process called `name`, except those that are out of bounds. `allow_host` stands for
+/// the words of somebody who knows that this is the host's own PID namespace.
+///
+/// # Errors
+/// If it cannot be done safely; then nobody was signalled. That nobody has the name is no error here.
+pub fn signal_by_name(name: &str, signal: Signal, allow_host: bool) -> Result<Signals, SignalError> {
+    admit(allow_host)?;
+    // Before the first signal, so that either all can be sent or none is.
+    pidfd_open(std::process::id()).map_err(SignalError::NoPidfd)?;
+    let mut signals = Signals::default();
+    for process in process::all(Path::new("/proc")).map_err(SignalError::Proc)? {
+        match process.matches(name) {
+            Match::No => continue,
+            Match::CannotTell => {
+                let why =
+                    "its name is as long as the kernel keeps, and its command line does not say the rest";
+                signals.spared.push(Spared { process, why });
+            }
+            Match::Yes => match bounds(&process) {
+                Some(why) => signals.spared.push(Spared { process, why }),
+                None => signals.signalled.extend(pin_and_signal(process, name, signal)),
+            },
+        }
+    }
+    Ok(signals)
+}
+
+/// Whether this is a place in which names may be trusted.
+///
+/// # Errors
+/// The reason why not.
+pub fn admit(allow_host: bool) -> Result<(), SignalError> {
+    let pid = fs::read_link("/proc/self").map_err(SignalError::Proc)?;
+    if pid.to_str() != Some(&std::process::id().to_string()) {
+        return Err(SignalError::OtherProc);
+    }
+    match Namespace::read(Path::new("/")) {
+        Namespace::Host if !allow_host => Err(SignalError::Host),
+        Namespace::Unknown if !allow_host => Err(SignalError::Unknown),
+        _ => Ok(()),
+    }
+}
+
+/// Why a process gets no signal whatever its name, if so.
+fn bounds(process: &Process) -> Option<&'static str> {
+    if process.pid == std::process::id() {
+        Some("it is taskfault itself")
+    } else if process.pid == 1 {
+        Some("it is the first process of its PID namespace, whose end would be the end of all others")
+    } else if process.kernel_thread {
+        Some("it is a thread of the kernel")
+    } else {
+        None
+    }
+}
+
+/// None if the process was gone or became another one before it was pinned.
+fn pin_and_signal(process: Process, name: &str, signal: Signal) -> Option<Signalled> {
+    let pidfd = pidfd_open(process.pid).ok()?;
+    // From here on the descriptor means one process for ever. Whether it is the one that was looked at shows
+    // in what /proc says now: the same start, and still the name.
+    let now = Process::read(Path::new("/proc"), process.pid)?;
+    if now.started != process.started || now.matches(name) != Match::Yes {
+        return None;
+    }
+    let refused = match pidfd_send(&pidfd, signal) {
+        // It ended by itself in between.
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return None,
+        other => other.err(),
+    };
+    Some(Signalled { process, refused, pidfd })
+}
+
+fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    let (fd, none) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is open; a null siginfo makes the kernel fill in the sender as kill(2) does.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, kernel_thread: bool) -> Process {
+        Process { pid, name: "x".into(), started: 0, kernel_thread, command: Vec::new() }
+    }
+
+    #[test]
+    fn some_are_out_of_bounds_whatever_their_name() {
+        assert!(bounds(&process(std::process::id(), false)).is_some_and(|why| why.contains("itself")));
+        assert!(bounds(&process(1, false)).is_some_and(|why| why.contains("first process")));
+        assert!(bounds(&process(77, true)).is_some_and(|why| why.contains("kernel")));
+        assert_eq!(bounds(&process(u32::MAX, false)), None);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_or_another_gets_nothing() {
+        let own = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        // This process under a name or a start that it does not have: were the checks missing, SIGTERM would
+        // end the test.
+        assert!(pin_and_signal(own.clone(), "not-my-name", Signal::SIGTERM).is_none());
+        let name = own.name.clone();
+        let earlier = Process { started: own.started + 1, ..own };
+        assert!(pin_and_signal(earlier, &name, Signal::SIGTERM).is_none());
+        assert!(pin_and_signal(process(4_194_305, false), "x", Signal::SIGTERM).is_none(), "above pid_max");
+    }
+}

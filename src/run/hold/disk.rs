@@ -1,0 +1,143 @@
+//! A disk fill as something to hold: what its percentage means here, and its report.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{FaultReport, Live, bytes, off_thread, share_of, short};
+use crate::effect::disk::space::Space;
+use crate::effect::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
+use crate::fault::disk_fill::DiskFill;
+use crate::task::Task;
+
+/// Where a file may go on the file system of `/`, besides the folder that the task names.
+const FOLDERS: [&str; 7] = ["/var/lib/amazon/ssm", "/var/tmp", "/tmp", "/", "/var/lib", "/root", "/home"];
+
+struct LiveDisk {
+    asked: DiskFill,
+    duration: Duration,
+    folder: PathBuf,
+    before: Space,
+    fill: Fill,
+}
+
+pub(super) fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    let path = asked.path.as_path();
+    let before = Space::of(path)
+        .map_err(|error| format!("the file system of {} cannot be looked at: {error}", path.display()))?;
+    if before.read_only {
+        return Err(format!(
+            "the file system of {} is mounted read-only; name a path on one that can be written, or unset \
+             readonlyRootFilesystem",
+            path.display()
+        ));
+    }
+    let used_goal = goal(asked, before)?;
+    let mut folders = vec![path];
+    folders.extend(task.scratch.as_deref());
+    folders.extend(FOLDERS.map(Path::new));
+    let folder = writable_folder(path, &folders)?;
+    let plan = FillPlan { folder: folder.clone(), used_goal };
+    let fill = Fill::start(plan).map_err(|error| error.to_string())?;
+    Ok(Box::new(LiveDisk { asked: asked.clone(), duration, folder, before, fill }))
+}
+
+/// Bytes that shall be in use: the share of what is used or available, rounded down.
+fn goal(asked: &DiskFill, before: Space) -> Result<u64, String> {
+    let goal = share_of(before.whole(), asked.percent);
+    if goal > before.used {
+        return Ok(goal);
+    }
+    Err(format!(
+        "the file system of {} is already {:.1} % full ({} of {}), which is not below the {} % asked",
+        asked.path.display(),
+        before.percent(),
+        bytes(before.used),
+        bytes(before.whole()),
+        asked.percent
+    ))
+}
+
+impl Live for LiveDisk {
+    fn started(&self) -> String {
+        let (path, folder) = (self.asked.path.display(), self.folder.display());
+        format!(
+            "disk-fill: filling the file system of {path} to {} %, by a file in {folder}",
+            self.asked.percent
+        )
+    }
+
+    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.fill.broken())
+    }
+
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
+        let LiveDisk { asked, duration, folder, before, fill } = *self;
+        // Giving a large file's blocks back takes the file system a while.
+        off_thread(move || {
+            let (report, failure) = fill.stop();
+            let text = describe(&asked, duration, &folder, before, &report);
+            FaultReport { text, undone: Some("the file is gone".into()), failure }
+        })
+    }
+}
+
+fn describe(asked: &DiskFill, duration: Duration, folder: &Path, before: Space, done: &FillReport) -> String {
+    let state = |space: Space| {
+        format!("{:.1} % ({} of {})", space.percent(), bytes(space.used), bytes(space.whole()))
+    };
+    let mut text = format!(
+        "disk-fill: asked {} % of the file system of {} for {} s, by a file in {}\nbefore: {}\n",
+        asked.percent,
+        asked.path.display(),
+        short(duration.as_secs_f64()),
+        folder.display(),
+        state(before)
+    );
+    let how = if done.written { "written, because blocks cannot be reserved here" } else { "reserved" };
+    text += &match done.reached_after {
+        Some(after) => format!(
+            "achieved: {} after {:.1} s, {} {how}\n",
+            state(done.fullest),
+            after.as_secs_f64(),
+            bytes(done.taken)
+        ),
+        None => format!("achieved: {} when it ended, {} {how}\n", state(done.fullest), bytes(done.taken)),
+    };
+    if let Some(least) = done.least_full
+        && least.percent() < f64::from(asked.percent) - 1.0
+    {
+        text += &format!("note: others freed space meanwhile, down to {}\n", state(least));
+    }
+    text + &format!("after: {}\n", done.after.map_or("unknown".to_owned(), state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(percent: u8) -> DiskFill {
+        DiskFill { percent, path: "/data".into() }
+    }
+
+    #[test]
+    fn the_goal_leaves_the_reserve_of_root_alone() {
+        // 1000 in all, of which 100 are root's: 95 % is of the 900.
+        let space = Space { used: 300, available: 600, read_only: false };
+        assert_eq!(goal(&asked(95), space), Ok(855));
+        assert_eq!(goal(&asked(100), space), Ok(900));
+    }
+
+    #[test]
+    fn what_is_full_enough_is_refused() {
+        let space = Space { used: 50, available: 50, read_only: false };
+        for percent in [1, 49, 50] {
+            let refused = goal(&asked(percent), space).unwrap_err();
+            assert!(refused.contains("/data is already 50.0 % full"), "{refused}");
+        }
+        assert_eq!(goal(&asked(51), space), Ok(51));
+        let huge = Space { used: 1, available: u64::MAX - 1, read_only: false };
+        assert_eq!(goal(&asked(100), huge), Ok(u64::MAX));
+    }
+}

@@ -1,0 +1,182 @@
+//! An I/O stress as something to hold: what its percentage means here, and its report.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
+use crate::effect::disk::space::Space;
+use crate::effect::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
+use crate::fault::io_stress::IoStress;
+use crate::task::Task;
+use crate::task::limits::CpuLimits;
+
+/// Where files go when neither the fault nor the task names a folder.
+const DEFAULT_FOLDER: &str = "/tmp";
+
+struct LiveIo {
+    asked: IoStress,
+    duration: Duration,
+    plan: IoPlan,
+    free: u64,
+    load: IoLoad,
+}
+
+pub(super) fn start(stress: &IoStress, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    let folder = stress.path.clone().or_else(|| task.scratch.clone()).unwrap_or(DEFAULT_FOLDER.into());
+    let space = look(&folder)?;
+    let workers = match stress.workers {
+        0 => CpuLimits::read(task).affinity,
+        workers => workers,
+    };
+    let plan = plan(stress.percent, workers, folder, space)?;
+    let load = IoLoad::start(plan.clone()).map_err(|error| error.to_string())?;
+    Ok(Box::new(LiveIo { asked: stress.clone(), duration, plan, free: space.available, load }))
+}
+
+fn look(folder: &Path) -> Result<Space, String> {
+    let space = Space::of(folder)
+        .map_err(|error| format!("the file system of {} cannot be looked at: {error}", folder.display()))?;
+    if space.read_only {
+        return Err(format!(
+            "the file system of {} is mounted read-only; name a folder on one that can be written, or unset \
+             readonlyRootFilesystem",
+            folder.display()
+        ));
+    }
+    Ok(space)
+}
+
+/// What stays free whatever is asked: a hundredth of the file system, and at least 16 MiB or on a small one an
+/// eighth of it.
+fn reserve(space: Space) -> u64 {
+    const SMALL: u64 = 16 * 1024 * 1024;
+    (space.whole() / 100).max(SMALL.min(space.whole() / 8))
+}
+
+fn plan(percent: u8, workers: u32, folder: PathBuf, space: Space) -> Result<IoPlan, String> {
+    let reserve = reserve(space);
+    let asked = share_of(space.available, percent);
+    let bytes_in_all = asked.min(space.available.saturating_sub(reserve));
+    let least = u64::from(workers) * LEAST_BYTES_PER_WORKER;
+    if bytes_in_all < least {
+        return Err(format!(
+            "the file system of {} is too full: {} are free, {} stay free in any case, and {} need at least {}. Make space, \
+             or ask for more percent or fewer workers",
+            folder.display(),
+            bytes(space.available),
+            bytes(reserve),
+            many(u64::from(workers), "worker"),
+            bytes(least)
+        ));
+    }
+    Ok(IoPlan { folder, workers, bytes: bytes_in_all, reserve })
+}
+
+impl Live for LiveIo {
+    fn started(&self) -> String {
+        let IoPlan { folder, workers, bytes: most, .. } = &self.plan;
+        let workers = many(u64::from(*workers), "worker");
+        format!("io-stress: {workers} in {}, files of up to {}", folder.display(), bytes(*most))
+    }
+
+    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.load.broken())
+    }
+
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
+        // A worker that waits for a slow disk must not keep the control thread waiting.
+        let LiveIo { asked, duration, plan, free, load } = *self;
+        off_thread(move || {
+            let (report, failure) = load.stop();
+            let text = describe(&asked, duration, &plan, free, &report);
+            FaultReport { text, undone: Some("no file and no thread left".into()), failure }
+        })
+    }
+}
+
+fn describe(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done: &IoReport) -> String {
+    let seconds = done.elapsed.as_secs_f64().max(0.001);
+    let rate = |amount: u64| bytes((amount as f64 / seconds) as u64);
+    let mut lines = vec![
+        format!(
+            "io-stress: asked {} % of {} free in {} for {} s: files of up to {} ({})",
+            asked.percent,
+            bytes(free),
+            plan.folder.display(),
+            short(duration.as_secs_f64()),
+            bytes(plan.bytes),
+            many(u64::from(plan.workers), "worker"),
+        ),
+        format!(
+            "achieved: {} written ({}/s), {} read ({}/s), {}, {} ({}/s), {}",
+            bytes(done.written),
+            rate(done.written),
+            bytes(done.read),
+            rate(done.read),
+            many(done.operations, "operation"),
+            many(done.syncs, "sync"),
+            short(done.syncs as f64 / seconds),
+            many(done.metadata, "metadata operation"),
+        ),
+        format!(
+            "files: grew to {}; large writes and reads went {}",
+            bytes(done.largest),
+            match done.direct {
+                true => "past the page cache (O_DIRECT)",
+                false =>
+                    "through the page cache, which this file system cannot do without; writes were synced",
+            }
+        ),
+    ];
+    if plan.bytes < share_of(free, asked.percent) {
+        lines.push(format!("note: less than asked, because {} stay free in any case", bytes(plan.reserve)));
+    }
+    if done.shrunk > 0 || done.refused > 0 {
+        lines.push(format!(
+            "note: others needed the space: files gave way {}, {} were put off",
+            many(done.shrunk, "time"),
+            many(done.refused, "write")
+        ));
+    }
+    let after = done.after.map_or("unknown".to_owned(), |space| bytes(space.available));
+    lines.push(format!("space: {} free before, {after} after", bytes(done.before.available)));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn space(used: u64, available: u64) -> Space {
+        Space { used, available, read_only: false }
+    }
+
+    #[test]
+    fn the_share_is_of_what_is_free() {
+        let found = plan(80, 2, "/x".into(), space(500 * MIB, 500 * MIB)).unwrap();
+        assert_eq!((found.bytes, found.reserve), (400 * MIB, 16 * MIB));
+        // A file system of a terabyte keeps a hundredth.
+        assert_eq!(reserve(space(0, 1024 * 1024 * MIB)), 1024 * 1024 * MIB / 100);
+        assert_eq!(reserve(space(0, 64 * MIB)), 8 * MIB);
+    }
+
+    #[test]
+    fn all_that_is_free_is_never_taken() {
+        let found = plan(100, 1, "/x".into(), space(0, 64 * MIB)).unwrap();
+        assert_eq!(found.bytes, 56 * MIB);
+    }
+
+    #[test]
+    fn a_full_file_system_is_refused_with_figures() {
+        for (percent, workers, used, available) in
+            [(80, 1, 992 * MIB, 8 * MIB), (80, 1, MIB, 0), (1, 4, 0, 100 * MIB)]
+        {
+            let refused = plan(percent, workers, "/data".into(), space(used, available)).unwrap_err();
+            assert!(refused.contains("/data") && refused.contains("stay free in any case"), "{refused}");
+        }
+    }
+}

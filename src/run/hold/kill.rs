@@ -1,0 +1,126 @@
+//! Signals by name as something to hold: sent at the start, then it is watched whether the processes end.
+
+use std::cell::Cell;
+
+use futures_util::future::{LocalBoxFuture, join_all};
+use nix::sys::signal::Signal;
+
+use super::{FaultReport, Live, many};
+use crate::effect::signal::namespace::Namespace;
+use crate::effect::signal::process::Process;
+use crate::effect::signal::{End, Signals, Spared, signal_by_name};
+use crate::fault::kill_process::{self, KillProcess};
+use crate::task::Task;
+
+/// Processes named in one line of the report.
+const MOST_NAMED: usize = 24;
+
+struct LiveKill {
+    asked: KillProcess,
+    /// Those that got the signal, and whether they have ended.
+    hit: Vec<(Process, End, Cell<bool>)>,
+    /// Those that did not, with the reason.
+    refused: Vec<(Process, String)>,
+    spared: Vec<Spared>,
+}
+
+pub(super) fn start(asked: &KillProcess, task: &Task) -> Result<Box<dyn Live>, String> {
+    let signal = match asked.signal {
+        kill_process::Signal::Term => Signal::SIGTERM,
+        kill_process::Signal::Kill => Signal::SIGKILL,
+    };
+    let allow_host = asked.host_processes || task.allow_host_processes;
+    let Signals { signalled, spared } =
+        signal_by_name(&asked.name, signal, allow_host).map_err(|error| error.to_string())?;
+    let mut live = LiveKill { asked: asked.clone(), hit: Vec::new(), refused: Vec::new(), spared };
+    for mut one in signalled {
+        let process = one.process.clone();
+        if let Some(error) = one.refused.take() {
+            live.refused.push((process, error.to_string()));
+            continue;
+        }
+        let end =
+            one.end().map_err(|error| format!("the signal was sent, but cannot be watched: {error}"))?;
+        live.hit.push((process, end, Cell::new(false)));
+    }
+    if live.hit.is_empty() { Err(live.nobody()) } else { Ok(Box::new(live)) }
+}
+
+impl LiveKill {
+    /// Why nobody got the signal.
+    fn nobody(&self) -> String {
+        let mut text = match (self.refused.is_empty(), self.spared.is_empty()) {
+            (true, true) => format!("no process is called {}", self.asked.name),
+            _ => format!("no process called {} could be signalled", self.asked.name),
+        };
+        for line in self.left_alone() {
+            text += &format!("; {line}");
+        }
+        if Namespace::read(std::path::Path::new("/")) == Namespace::Private {
+            text += ". Processes of other containers cannot be seen from here, because the PID namespace is not \
+                     shared: set pidMode to task in the task definition";
+        }
+        text
+    }
+
+    fn left_alone(&self) -> Vec<String> {
+        let refused = self
+            .refused
+            .iter()
+            .take(MOST_NAMED / 4)
+            .map(|(process, why)| format!("{} {} refused it: {why}", process.pid, process.name));
+        let spared = self.spared.iter().take(MOST_NAMED / 4).map(|spared| {
+            format!("{} {} was left alone: {}", spared.process.pid, spared.process.name, spared.why)
+        });
+        refused.chain(spared).collect()
+    }
+
+    fn describe(&self) -> String {
+        let KillProcess { name, signal, .. } = &self.asked;
+        let named = self.hit.iter().take(MOST_NAMED);
+        let mut list: Vec<_> =
+            named.map(|(process, ..)| format!("{} {}", process.pid, process.name)).collect();
+        if self.hit.len() > MOST_NAMED {
+            list.push(format!("and {} more", self.hit.len() - MOST_NAMED));
+        }
+        let count = self.hit.len() as u64;
+        let ended = self.hit.iter().filter(|(.., ended)| ended.get()).count();
+        let mut text = format!(
+            "kill-process: asked {} for every process called {name}\nsignalled: {}: {}\nended within {} s: {ended} \
+             of {count}\n",
+            signal.name(),
+            if count == 1 { "1 process".to_owned() } else { format!("{count} processes") },
+            list.join(", "),
+            kill_process::WATCH.as_secs(),
+        );
+        for line in self.left_alone() {
+            text += &format!("note: {line}\n");
+        }
+        let unsaid = self.refused.len() + self.spared.len() - self.left_alone().len();
+        if unsaid > 0 {
+            text += &format!("note: {} left alone as well\n", many(unsaid as u64, "other"));
+        }
+        text + "a signal cannot be taken back; there is nothing to undo\n"
+    }
+}
+
+impl Live for LiveKill {
+    fn started(&self) -> String {
+        let KillProcess { name, signal, .. } = &self.asked;
+        format!("kill-process: {} sent to every process called {name}: {} hit", signal.name(), self.hit.len())
+    }
+
+    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+        let ends = self.hit.iter().map(|(_, end, ended)| async move {
+            ended.set(end.reached().await);
+        });
+        Box::pin(async move {
+            join_all(ends).await;
+        })
+    }
+
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
+        let text = self.describe();
+        Box::pin(std::future::ready(FaultReport { text, undone: None, failure: None }))
+    }
+}

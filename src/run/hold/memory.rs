@@ -1,0 +1,196 @@
+//! A memory stress as something to hold: what its percentage means here, its margin, and its report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
+use crate::effect::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
+use crate::fault::memory_stress::MemoryStress;
+use crate::task::Task;
+use crate::task::limits::CpuLimits;
+use crate::task::limits::memory::{MemoryLimits, Room};
+
+const MIB: u64 = 1024 * 1024;
+
+struct LiveMemory {
+    asked: MemoryStress,
+    duration: Duration,
+    workers: u32,
+    /// Bytes to hold.
+    goal: u64,
+    /// The tightest limit, before the first page was taken.
+    before: Room,
+    limits: Arc<MemoryLimits>,
+    load: MemoryLoad,
+}
+
+pub(super) fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    let limits = Arc::new(MemoryLimits::read(task));
+    let before =
+        tightest(&limits.rooms()).ok_or("neither the memory of the machine nor a limit can be read")?;
+    let goal = goal(stress.percent, &before)?;
+    let workers = match stress.workers {
+        0 => CpuLimits::read(task).affinity,
+        workers => workers,
+    };
+    let seen = Arc::clone(&limits);
+    // What cannot be read any more is no room.
+    let room: RoomNow = Arc::new(move || seen.rooms().iter().map(headroom).min().unwrap_or(i64::MIN));
+    let load = MemoryLoad::start(workers, goal, &room).map_err(|error| error.to_string())?;
+    Ok(Box::new(LiveMemory { asked: stress.clone(), duration, workers, goal, before, limits, load }))
+}
+
+/// What stays free below a limit, so that the OOM killer never wakes: a twentieth, at least 16 MiB and at most
+/// 512 MiB, but of a small limit not more than a quarter.
+fn margin(limit: u64) -> u64 {
+    (limit / 20).clamp(16 * MIB, 512 * MIB).min(limit / 4)
+}
+
+/// Free above the margin; below 0, so much of the margin is used.
+fn headroom(room: &Room) -> i64 {
+    let free = i64::try_from(room.limit).unwrap_or(i64::MAX).saturating_sub_unsigned(room.used);
+    free.saturating_sub_unsigned(margin(room.limit))
+}
+
+fn tightest(rooms: &[Room]) -> Option<Room> {
+    rooms.iter().min_by_key(|room| headroom(room)).cloned()
+}
+
+fn goal(percent: u8, before: &Room) -> Result<u64, String> {
+    let asked = share_of(before.free(), percent);
+    match u64::try_from(headroom(before)) {
+        Ok(most) if most > 0 => Ok(asked.min(most)),
+        _ => Err(format!(
+            "only {} of {} ({}) are free, and {} stay free in any case; raise the memory limit",
+            bytes(before.free()),
+            bytes(before.limit),
+            before.source,
+            bytes(margin(before.limit))
+        )),
+    }
+}
+
+impl Live for LiveMemory {
+    fn started(&self) -> String {
+        format!("memory-stress: {} taking {}", many(u64::from(self.workers), "worker"), bytes(self.goal))
+    }
+
+    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(self.load.broken())
+    }
+
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
+        // Giving gigabytes back takes the kernel a while.
+        off_thread(move || {
+            let LiveMemory { asked, duration, workers, goal, before, limits, load } = *self;
+            let same = |room: &Room| room.source == before.source;
+            let at_end = limits.rooms().into_iter().find(same);
+            let (report, failure) = load.stop();
+            let after = limits.rooms().into_iter().find(same);
+            let uses = Uses { before, at_end, after };
+            let text = describe(&asked, duration, workers, goal, &uses, &report);
+            FaultReport { text, undone: Some("all of it is given back".into()), failure }
+        })
+    }
+}
+
+/// The use of the tightest limit over the life of the fault.
+struct Uses {
+    before: Room,
+    at_end: Option<Room>,
+    after: Option<Room>,
+}
+
+fn describe(
+    asked: &MemoryStress,
+    duration: Duration,
+    workers: u32,
+    goal: u64,
+    uses: &Uses,
+    done: &MemoryReport,
+) -> String {
+    let before = &uses.before;
+    let mut lines = vec![
+        format!(
+            "memory-stress: asked {} % of {} free for {} s: {} ({})",
+            asked.percent,
+            bytes(before.free()),
+            short(duration.as_secs_f64()),
+            bytes(goal),
+            many(u64::from(workers), "worker")
+        ),
+        format!("limit: {} ({}), {} used before", bytes(before.limit), before.source, bytes(before.used)),
+    ];
+    let touched = format!("{} written to again", many(done.touched, "page"));
+    lines.push(match done.reached_after {
+        Some(after) => {
+            format!("achieved: {} held after {:.1} s, {touched}", bytes(done.most), after.as_secs_f64())
+        }
+        None => format!("achieved: at most {} held, then there was no room; {touched}", bytes(done.most)),
+    });
+    if goal < share_of(before.free(), asked.percent) {
+        let margin = bytes(margin(before.limit));
+        lines.push(format!("note: less than asked, because {margin} stay free in any case"));
+    }
+    if done.given_back > 0 {
+        let least = done.least.map_or(String::new(), |least| format!(", down to {}", bytes(least)));
+        lines.push(format!(
+            "note: others needed memory: gave back {}{least}; {} held in the end",
+            many(done.given_back, "time"),
+            bytes(done.held)
+        ));
+    }
+    let share = |room: &Option<Room>| match room {
+        Some(room) => {
+            format!(
+                "{} ({:.0} % of the limit)",
+                bytes(room.used),
+                100.0 * room.used as f64 / room.limit as f64
+            )
+        }
+        None => "unknown".into(),
+    };
+    lines.push(format!("use: {} at the end, {} after", share(&uses.at_end), share(&uses.after)));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::limits::memory::MemorySource;
+
+    fn room(limit: u64, used: u64) -> Room {
+        Room { limit: limit * MIB, used: used * MIB, source: MemorySource::Machine }
+    }
+
+    #[test]
+    fn the_share_is_of_what_is_free_and_never_reaches_the_limit() {
+        assert_eq!(goal(50, &room(512, 112)), Ok(200 * MIB));
+        // A twentieth of 512 MiB stays.
+        assert_eq!(goal(100, &room(512, 112)), Ok(400 * MIB - 512 * MIB / 20));
+        for limit in [8, 64, 256, 4096, 1024 * 1024] {
+            let room = room(limit, 0);
+            assert!(goal(100, &room).unwrap() + margin(room.limit) <= room.limit);
+            assert!(margin(room.limit) >= MIB, "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_task_without_room_is_refused_with_figures() {
+        for used in [500, 512, 600] {
+            let refused = goal(80, &room(512, used)).unwrap_err();
+            assert!(refused.contains("of 512.0 MiB (memory of the machine) are free"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_tightest_limit_is_the_one_with_the_least_above_its_margin() {
+        // 100 MiB of a large machine are less than 90 MiB of a small cgroup: the machine's margin is larger.
+        let (small, large) = (room(128, 38), room(8192, 8092));
+        assert_eq!(tightest(&[small.clone(), large.clone()]), Some(large));
+        assert_eq!(tightest(std::slice::from_ref(&small)), Some(small));
+        assert_eq!(tightest(&[]), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! How much memory this task may use, and how much of that is free: cgroup v1 and v2, task metadata, machine.
+//!
+//! The readers take a root folder, so that tests read captured files; the parsers are pure.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{cgroups, relative};
+use crate::task::Task;
+use crate::task::capabilities::{PidNamespace, pid_namespace};
+
+/// Who sets a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemorySource {
+    /// The file of a cgroup.
+    Cgroup(PathBuf),
+    /// `Limits.Memory` of the task metadata. Its use is counted from the processes that can be seen; false if
+    /// those of other containers cannot.
+    TaskMetadata { all_seen: bool },
+    /// The memory of the machine.
+    Machine,
+}
+
+impl fmt::Display for MemorySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MemorySource::Cgroup(file) => write!(f, "{}", file.display()),
+            MemorySource::TaskMetadata { all_seen: true } => f.write_str("task metadata"),
+            MemorySource::TaskMetadata { all_seen: false } => {
+                f.write_str("task metadata; other containers cannot be seen, so their use is not counted")
+            }
+            MemorySource::Machine => f.write_str("memory of the machine"),
+        }
+    }
+}
+
+/// One limit and what is used of it, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub limit: u64,
+    /// What cannot be had back for the asking: without the inactive pages of files, as `docker stats` counts.
+    pub used: u64,
+    pub source: MemorySource,
+}
+
+impl Room {
+    pub fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+}
+
+/// Everything that bounds the memory of this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryLimits {
+    root: PathBuf,
+    /// Cgroups with the memory controller, from our own upwards.
+    folders: Vec<PathBuf>,
+    /// `Limits.Memory` of the task metadata.
+    task: Option<u64>,
+}
+
+impl MemoryLimits {
+    /// Finds the limits of this process.
+    pub fn read(task: &Task) -> Self {
+        Self::read_under(Path::new("/"), task)
+    }
+
+    fn read_under(root: &Path, task: &Task) -> Self {
+        let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+        let folders = cgroups(&text("proc/self/cgroup"), &text("proc/self/mountinfo"), "memory");
+        MemoryLimits { root: root.to_path_buf(), folders, task: task.memory_limit }
+    }
+
+    /// Every limit with its use at this moment. What cannot be read counts as no limit.
+    pub fn rooms(&self) -> Vec<Room> {
+        let machine = machine(&self.text(Path::new("proc/meminfo")));
+        let mut rooms: Vec<Room> = self.folders.iter().filter_map(|folder| self.cgroup(folder)).collect();
+        // Limits above what the machine has bind nobody ("no limit" is such a number in cgroup v1).
+        if let Some(machine) = &machine {
+            rooms.retain(|room| room.limit < machine.limit);
+        }
+        rooms.extend(self.task_room(&rooms));
+        rooms.extend(machine);
+        rooms
+    }
+
+    /// The limit with the least free; None if nothing can be read at all.
+    pub fn tightest(&self) -> Option<Room> {
+        self.rooms().into_iter().min_by_key(Room::free)
+    }
+
+    fn text(&self, path: &Path) -> String {
+        fs::read_to_string(self.root.join(relative(path))).unwrap_or_default()
+    }
+
+    fn cgroup(&self, folder: &Path) -> Option<Room> {
+        let number = |file: &str| self.text(&folder.join(file)).trim().parse::<u64>().ok();
+        let stat = self.text(&folder.join("memory.stat"));
+        let (limit, used, cache, file) = match number("memory.max") {
+            Some(limit) => {
+                (limit, number("memory.current")?, stat_value(&stat, "inactive_file"), "memory.max")
+            }
+            None => (
+                number("memory.limit_in_bytes")?,
+                number("memory.usage_in_bytes")?,
+                stat_value(&stat, "total_inactive_file"),
+                "memory.limit_in_bytes",
+            ),
+        };
+        let used = used.saturating_sub(cache.unwrap_or(0));
+        Some(Room { limit, used, source: MemorySource::Cgroup(folder.join(file)) })
+    }
+
+    /// The task's own limit, where no cgroup that can be seen from here is as tight: a container with a cgroup
+    /// namespace of its own does not see the task's cgroup above its own.
+    fn task_room(&self, cgroups: &[Room]) -> Option<Room> {
+        let limit = self.task.filter(|limit| cgroups.iter().all(|room| room.limit > *limit))?;
+        let all_seen = pid_namespace(&self.root, std::process::id()) == Some(PidNamespace::Shared);
+        Some(Room { limit, used: self.resident(), source: MemorySource::TaskMetadata { all_seen } })
+    }
+
+    /// Memory of all processes that can be seen; what they share counts more than once.
+    fn resident(&self) -> u64 {
+        let processes = fs::read_dir(self.root.join("proc")).into_iter().flatten().flatten();
+        let numbers = processes.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
+        numbers
+            .map(|entry| {
+                let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+                let kept = |name| kib(&status, name).unwrap_or(0);
+                kept("RssAnon:") + kept("RssShmem:")
+            })
+            .sum()
+    }
+}
+
+/// `NAME NUMBER` in a `memory.stat`.
+fn stat_value(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?.trim().parse().ok()
+}
+
+/// `NAME   NUMBER kB` in a file of `/proc`, in bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// From `/proc/meminfo`.
+fn machine(meminfo: &str) -> Option<Room> {
+    let (limit, available) = (kib(meminfo, "MemTotal:")?, kib(meminfo, "MemAvailable:")?);
+    Some(Room { limit, used: limit.saturating_sub(available), source: MemorySource::Machine })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+    const MEMINFO: &str =
+        "MemTotal:        2048000 kB\nMemFree:          100000 kB\nMemAvailable:    1024000 kB\n";
+    const V1_CGROUP: &str = "9:name=systemd:/docker/7c1f\n4:memory:/docker/7c1f\n0::/\n";
+    const V1_MOUNTS: &str = "\
+        181 180 0:29 /docker/7c1f /sys/fs/cgroup/cpu ro master:9 - cgroup cgroup rw,cpu\n\
+        182 180 0:30 /docker/7c1f /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+    const V2_CGROUP: &str = "0::/ecstasks.slice/ecstasks-ab12.slice/docker-7c1f.scope\n";
+    const V2_MOUNTS: &str = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn rooms(files: &[(&str, &str)], task: Option<u64>) -> Vec<Room> {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let task = Task { memory_limit: task, ..Task::default() };
+        MemoryLimits::read_under(root.path(), &task).rooms()
+    }
+
+    #[test]
+    fn docker_on_v1_counts_no_inactive_files() {
+        let found = rooms(
+            &[
+                ("proc/meminfo", MEMINFO),
+                ("proc/self/cgroup", V1_CGROUP),
+                ("proc/self/mountinfo", V1_MOUNTS),
+                ("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n"),
+                ("sys/fs/cgroup/memory/memory.usage_in_bytes", "50331648\n"),
+                ("sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 16777216\n"),
+            ],
+            None,
+        );
+        assert_eq!((found[0].limit, found[0].used, found[0].free()), (128 * MIB, 32 * MIB, 96 * MIB));
+        assert_eq!(found[0].source.to_string(), "/sys/fs/cgroup/memory/memory.limit_in_bytes");
+        assert_eq!((&found[1].source, found.len()), (&MemorySource::Machine, 2));
+    }
+
+    #[test]
+    fn every_v2_cgroup_on_the_way_up_counts() {
+        let slice = "sys/fs/cgroup/ecstasks.slice/ecstasks-ab12.slice";
+        let own = format!("{slice}/docker-7c1f.scope");
+        let file = |folder: &str, name: &str| format!("{folder}/{name}");
+        let found = rooms(
+            &[
+                ("proc/meminfo", MEMINFO),
+                ("proc/self/cgroup", V2_CGROUP),
+                ("proc/self/mountinfo", V2_MOUNTS),
+                (&file(&own, "memory.max"), "max\n"),
+                (&file(&own, "memory.current"), "1048576\n"),
+                (&file(slice, "memory.max"), "268435456\n"),
+                (&file(slice, "memory.current"), "104857600\n"),
+                (&file(slice, "memory.stat"), "anon 9\ninactive_file 4194304\n"),
+            ],
+            Some(256 * MIB),
+        );
+        assert_eq!((found[0].limit, found[0].used), (256 * MIB, 96 * MIB));
+        assert_eq!(found.len(), 2, "the task's limit is that of the slice: {found:?}");
+    }
+
+    #[test]
+    fn a_task_limit_without_a_cgroup_is_counted_from_processes() {
+        let found = rooms(
+            &[
+                ("proc/meminfo", MEMINFO),
+                ("proc/7/status", "Name:\ta\nRssAnon:\t  2048 kB\nRssFile:\t 999 kB\nRssShmem:\t 1024 kB\n"),
+                ("proc/8/status", "Name:\tb\nRssAnon:\t  1024 kB\n"),
+                ("proc/self/status", "RssAnon:\t  4096 kB\n"),
+            ],
+            Some(512 * MIB),
+        );
+        assert_eq!((found[0].limit, found[0].used), (512 * MIB, 4 * MIB));
+        assert_eq!(found[0].source, MemorySource::TaskMetadata { all_seen: false });
+        assert!(found[0].source.to_string().contains("other containers cannot be seen"));
+    }
+
+    #[test]
+    fn no_limit_is_the_machine() {
+        // The kernel's number for no limit in v1.
+        let found = rooms(
+            &[
+                ("proc/meminfo", MEMINFO),
+                ("proc/self/cgroup", V1_CGROUP),
+                ("proc/self/mountinfo", V1_MOUNTS),
+                ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("sys/fs/cgroup/memory/memory.usage_in_bytes", "5\n"),
+            ],
+            None,
+        );
+        assert_eq!(
+            found,
+            [Room { limit: 2_097_152_000, used: 1_048_576_000, source: MemorySource::Machine }]
+        );
+        assert_eq!(rooms(&[], None), []);
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let tightest = MemoryLimits::read(&Task::default()).tightest().unwrap();
+        assert!(tightest.free() > 0 && tightest.free() <= tightest.limit, "{tightest:?}");
+    }
+}

@@ -1,0 +1,310 @@
+//! The faults that need no network, as processes: what they do to a file system, a memory cgroup and a PID
+//! namespace of the test's own, and that nothing of it is left after an end, a cancel, and `kill -9`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests; the shared functions of a test file are not seen as such"
+)]
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::Signal;
+
+#[path = "resources/cgroup.rs"]
+mod cgroup;
+#[path = "resources/injected.rs"]
+mod injected;
+#[path = "resources/small_disk.rs"]
+mod small_disk;
+
+use cgroup::MemoryCgroup;
+use injected::{Injected, skip, until};
+use small_disk::{MIB, SIZE, SmallDisk};
+
+const FILL: [&str; 5] = ["disk-fill", "--duration", "1h", "--percent", "80"];
+const IO: [&str; 5] = ["io-stress", "--duration", "1h", "--workers", "2"];
+const TASKFAULT: &str = env!("CARGO_BIN_EXE_taskfault");
+
+fn ended(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+// ---- disk-fill ---------------------------------------------------------------------------------------
+
+#[test]
+fn a_fill_is_as_full_as_asked_and_gone_after_a_cancel() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let filling = Injected::start(&mut disk.inject(&FILL));
+    let used = until(|| disk.used(), |used| *used >= SIZE / 100 * 80 - 4096);
+    assert!(used <= SIZE / 100 * 80, "{used}");
+    assert_eq!(disk.names(), 0, "the file has no name");
+    filling.signal(Signal::SIGTERM);
+    let ended = filling.end();
+    assert_eq!(ended.code, Some(143));
+    assert_eq!(disk.used(), 0);
+    let text = ended.stdout;
+    assert!(text.contains("before: 0.0 % (0 bytes of 64.0 MiB)"), "{text}");
+    assert!(text.contains("achieved: 80.0 % (51.2 MiB of 64.0 MiB) after"), "{text}");
+    assert!(text.contains("after: 0.0 %") && text.contains("cancelled after"), "{text}");
+}
+
+#[test]
+fn a_fill_counts_what_others_have_and_never_takes_more() {
+    let Some(disk) = SmallDisk::new() else { return };
+    fs::write(disk.outside().join("theirs"), vec![1; 32 * MIB as usize]).unwrap();
+    let filling = Injected::start(&mut disk.inject(&FILL));
+    let used = until(|| disk.used(), |used| *used >= SIZE / 100 * 80 - 4096);
+    assert!(used <= SIZE / 100 * 80, "{used}");
+    filling.kill_9();
+    assert_eq!(until(|| disk.used(), |used| *used <= 33 * MIB), 32 * MIB, "theirs is untouched");
+}
+
+#[test]
+fn what_cannot_be_filled_is_refused_before_anything_is_touched() {
+    let Some(disk) = SmallDisk::new() else { return };
+    fs::write(disk.outside().join("theirs"), vec![1; 60 * MIB as usize]).unwrap();
+    for (words, said) in [
+        (&FILL[..], "is already 93.8 % full (60.0 MiB of 64.0 MiB), which is not below the 80 % asked"),
+        (&IO[..], "is too full: 4.0 MiB are free, 8.0 MiB stay free in any case"),
+    ] {
+        let (code, text, complaints) = ended(disk.inject(words));
+        assert_eq!((code, text.as_str()), (Some(1), ""));
+        assert!(complaints.contains(said), "{complaints}");
+    }
+    let mut read_only = disk.command("mount");
+    read_only.args(["-o", "remount,ro"]).arg(disk.inside());
+    assert_eq!(ended(read_only).0, Some(0));
+    for words in [&FILL[..], &IO[..]] {
+        let (code, _, complaints) = ended(disk.inject(words));
+        assert_eq!(code, Some(1));
+        assert!(complaints.contains("is mounted read-only"), "{complaints}");
+    }
+    assert_eq!((disk.used(), disk.names()), (60 * MIB, 1));
+}
+
+// ---- io-stress ---------------------------------------------------------------------------------------
+
+#[test]
+fn an_io_stress_works_its_time_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (code, text, _) =
+        ended(disk.inject(&["io-stress", "--duration", "1s", "--workers", "2", "--percent", "50"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("asked 50 % of 64.0 MiB free") && text.contains("files of up to 32.0 MiB"),
+        "{text}"
+    );
+    assert!(text.contains("files: grew to 32.0 MiB"), "{text}");
+    assert!(text.contains("completed after 1.") && text.contains("no file and no thread left"), "{text}");
+    assert_eq!((disk.used(), disk.names()), (0, 0));
+}
+
+#[test]
+fn an_io_stress_keeps_its_reserve_and_gives_way() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let mut command = disk.inject(&["io-stress", "--duration", "1h", "--percent", "100"]);
+    let stress = Injected::start(&mut command);
+    // All that is free but an eighth.
+    until(|| disk.used(), |used| *used >= 55 * MIB);
+    let most = (0..2000).map(|_| disk.used()).max().unwrap();
+    assert!(most <= 57 * MIB, "{most}: the reserve was touched");
+    // Somebody needs half of the disk, and tries until there is room.
+    let mut theirs = fs::File::create(disk.outside().join("theirs")).unwrap();
+    for _ in 0..32 {
+        let wrote =
+            until(|| std::io::Write::write_all(&mut &theirs, &[1; MIB as usize]).is_ok(), |done| *done);
+        assert!(wrote);
+    }
+    std::io::Write::flush(&mut theirs).unwrap();
+    stress.signal(Signal::SIGINT);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(ended.stdout.contains("note: others needed the space: files gave way"), "{}", ended.stdout);
+    assert_eq!(disk.names(), 1);
+}
+
+// ---- kill -9 -----------------------------------------------------------------------------------------
+
+#[test]
+fn kill_9_at_any_instant_leaves_the_disk_as_it_was() {
+    let Some(disk) = SmallDisk::new() else { return };
+    for round in 0..60u64 {
+        let words = if round % 2 == 0 { &FILL[..] } else { &IO[..] };
+        let mut command = disk.inject(words);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Any instant will do, from before the fault to well within it: this waits for nothing.
+        std::thread::sleep(std::time::Duration::from_micros(round * 997 % 40_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until(|| (disk.used(), disk.names()), |left| *left == (0, 0));
+    }
+}
+
+#[test]
+fn kill_9_of_a_living_fault_leaves_the_disk_as_it_was() {
+    let Some(disk) = SmallDisk::new() else { return };
+    for words in [&FILL[..], &IO[..]] {
+        let fault = Injected::start(&mut disk.inject(words));
+        assert!(fault.ready.starts_with(words[0]), "{}", fault.ready);
+        until(|| disk.used(), |used| *used >= 32 * MIB);
+        fault.kill_9();
+        until(|| (disk.used(), disk.names()), |left| *left == (0, 0));
+    }
+}
+
+#[test]
+fn kill_9_of_a_memory_stress_gives_all_of_it_back() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    for _ in 0..3 {
+        let mut command = cgroup.command(TASKFAULT);
+        let stress = Injected::start(command.args(["inject", "memory-stress", "--duration", "1h"]));
+        until(|| cgroup.used(), |used| *used >= 95 * MIB);
+        stress.kill_9();
+        until(|| cgroup.used(), |used| *used < 8 * MIB);
+    }
+}
+
+// ---- memory-stress -----------------------------------------------------------------------------------
+
+#[test]
+fn all_of_the_memory_is_still_below_the_limit() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "2s", "--percent", "100", "--workers", "3"]);
+    let (code, text, complaints) = ended(command);
+    assert_eq!(code, Some(0), "{complaints}");
+    assert!(text.contains("limit: 128.0 MiB (/sys/fs/cgroup/memory/taskfault-test-"), "{text}");
+    assert!(text.contains("note: less than asked, because 16.0 MiB stay free in any case"), "{text}");
+    assert!(cgroup.number("memory.max_usage_in_bytes") > 95 * MIB);
+    assert_eq!((cgroup.number("memory.failcnt"), cgroup.oom_kills()), (0, 0));
+}
+
+#[test]
+fn memory_that_others_need_is_given_back() {
+    let Some(cgroup) = MemoryCgroup::new(192 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "1h", "--percent", "100"]);
+    let stress = Injected::start(&mut command);
+    until(|| cgroup.used(), |used| *used >= 160 * MIB);
+    // Somebody who keeps 64 MiB: tail has to, until it sees the end of one long line.
+    let mut other = cgroup.command("sh");
+    other.args(["-c", "head -c 67108864 /dev/zero | tail -n 1 | wc -c"]);
+    let (code, counted, _) = ended(other);
+    assert_eq!((code, counted.trim()), (Some(0), "67108864"));
+    stress.signal(Signal::SIGTERM);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(ended.stdout.contains("note: others needed memory: gave back"), "{}", ended.stdout);
+    assert_eq!(cgroup.oom_kills(), 0);
+}
+
+#[test]
+fn a_task_without_room_is_told_so() {
+    let Some(cgroup) = MemoryCgroup::new(64 * MIB) else { return };
+    // tail keeps 50 MiB of one line until its input ends.
+    let mut holder = cgroup.command("sh");
+    holder.args(["-c", "(head -c 52428800 /dev/zero; cat) | tail -n 1 > /dev/null"]);
+    let mut holder = holder.stdin(Stdio::piped()).spawn().unwrap();
+    until(|| cgroup.used(), |used| *used >= 50 * MIB);
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "9s"]);
+    let (code, text, complaints) = ended(command);
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+    assert!(complaints.contains("are free, and 16.0 MiB stay free in any case"), "{complaints}");
+}
+
+// ---- kill-process ------------------------------------------------------------------------------------
+
+/// Runs `script` as the first process of a PID namespace, with the program as `$1` and a folder as `$2`; None
+/// where namespaces are refused.
+fn in_pid_namespace(script: &str) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command.args(["sh", "-c", script, "sh", TASKFAULT]).arg(folder.path());
+    let (code, text, complaints) = ended(command);
+    if code == Some(1) && complaints.starts_with("unshare:") {
+        skip(&format!("PID namespaces are refused: {complaints}"));
+        return None;
+    }
+    Some((text, complaints))
+}
+
+#[test]
+fn processes_of_a_name_are_signalled_and_others_are_not() {
+    let script = r#"
+        for name in victim victims vict; do cp /bin/sleep "$2/$name"; done
+        "$2/victim" 600 & "$2/victim" 600 & "$2/victims" 600 & "$2/vict" 600 &
+        until [ "$(cat /proc/[0-9]*/comm | grep -c vict)" = 4 ]; do :; done
+        "$1" inject kill-process --process-name victim; echo "code $?"
+        echo left $(cat /proc/[0-9]*/comm | grep vict | sort)
+        "$1" inject kill-process --process-name victim --signal SIGKILL; echo "code $?"
+    "#;
+    let Some((text, complaints)) = in_pid_namespace(script) else { return };
+    assert!(text.contains("signalled: 2 processes: "), "{text}");
+    assert!(text.contains("ended within 1 s: 2 of 2"), "{text}");
+    assert!(text.contains("code 0\nleft vict victims\ncode 1\n"), "{text}");
+    assert!(complaints.contains("no process is called victim. Processes of other containers cannot be seen"));
+}
+
+#[test]
+fn a_long_name_is_matched_whole() {
+    let script = r#"
+        for name in a-victim-with-a-long-name a-victim-with-a-longer-name; do cp /bin/sleep "$2/$name"; done
+        "$2/a-victim-with-a-long-name" 600 & "$2/a-victim-with-a-longer-name" 600 &
+        until [ "$(cat /proc/[0-9]*/comm | grep -c a-victim)" = 2 ]; do :; done
+        "$1" inject kill-process --process-name a-victim-with-a; echo "code $?"
+        "$1" inject kill-process --process-name a-victim-with-a-long-name --signal SIGKILL; echo "code $?"
+        readlink /proc/[0-9]*/exe | grep -o 'a-victim-with-a-long.*'
+    "#;
+    let Some((text, complaints)) = in_pid_namespace(script) else { return };
+    assert!(text.starts_with("code 1\n"), "{text}{complaints}");
+    assert!(text.contains("asked SIGKILL") && text.contains("ended within 1 s: 1 of 1"), "{text}");
+    assert!(text.ends_with("code 0\na-victim-with-a-longer-name\n"), "{text}");
+}
+
+#[test]
+fn itself_and_the_first_process_are_left_alone() {
+    let script = r#"
+        "$1" inject kill-process --process-name sh --signal SIGKILL; echo "code $?"
+        "$1" inject kill-process --process-name taskfault --signal SIGKILL; echo "code $?"
+    "#;
+    let Some((text, complaints)) = in_pid_namespace(script) else { return };
+    assert_eq!(text, "code 1\ncode 1\n");
+    assert!(complaints.contains("1 sh was left alone: it is the first process"), "{complaints}");
+    assert!(complaints.contains("taskfault was left alone: it is taskfault itself"), "{complaints}");
+}
+
+#[test]
+fn one_that_does_not_end_is_told() {
+    let script = r#"
+        cp /bin/sh "$2/stubborn"
+        "$2/stubborn" -c 'trap "" TERM; echo > "$0"; while :; do :; done' "$2/ready" &
+        until [ -e "$2/ready" ]; do :; done
+        "$1" inject kill-process --process-name stubborn; echo "code $?"
+    "#;
+    let Some((text, _)) = in_pid_namespace(script) else { return };
+    assert!(text.contains("ended within 1 s: 0 of 1") && text.ends_with("code 0\n"), "{text}");
+}
+
+#[test]
+fn the_hosts_own_namespace_is_refused() {
+    let first = fs::read_link("/proc/self/ns/pid").unwrap();
+    if first.to_str() != Some("pid:[4026531836]") {
+        return skip("this is not the first PID namespace of its kernel");
+    }
+    // A name that nobody has, should the refusal be missing.
+    let mut command = Command::new(TASKFAULT);
+    command.args(["inject", "kill-process", "--process-name", "nobody-has-this-name"]);
+    command.env_remove("TASKFAULT_ALLOW_HOST_PROCESSES");
+    let (code, _, complaints) = ended(command);
+    assert_eq!(code, Some(1));
+    assert!(complaints.contains("is in the host's own PID namespace"), "{complaints}");
+    assert!(
+        complaints.contains("--host-processes") && complaints.contains("TASKFAULT_ALLOW_HOST_PROCESSES=true")
+    );
+}
