@@ -8,6 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub mod cpu_stress;
+pub mod network_blackhole_port;
+pub mod network_latency;
+pub mod network_packet_loss;
+pub mod network_source;
 
 /// Shortest life of a fault, in seconds (FIS: the documents enforce 1–43200).
 pub const MIN_DURATION_SECONDS: u64 = 1;
@@ -18,6 +22,9 @@ pub const MAX_DURATION_SECONDS: u64 = 43_200;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     CpuStress(cpu_stress::CpuStress),
+    NetworkBlackholePort(network_blackhole_port::NetworkBlackholePort),
+    NetworkLatency(network_latency::NetworkLatency),
+    NetworkPacketLoss(network_packet_loss::NetworkPacketLoss),
 }
 
 impl Fault {
@@ -25,6 +32,9 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Fault::CpuStress(_) => cpu_stress::SPEC.name,
+            Fault::NetworkBlackholePort(_) => network_blackhole_port::SPEC.name,
+            Fault::NetworkLatency(_) => network_latency::SPEC.name,
+            Fault::NetworkPacketLoss(_) => network_packet_loss::SPEC.name,
         }
     }
 }
@@ -36,6 +46,8 @@ pub enum ParameterError {
     NotANumber { name: &'static str, value: String },
     #[error("{name} is {value}; it must be between {low} and {high}{unit}")]
     OutOfRange { name: &'static str, value: u64, low: u64, high: u64, unit: &'static str },
+    #[error("{name} is {value:?}; it must be {accepted}")]
+    NotOneOf { name: &'static str, value: String, accepted: &'static str },
 }
 
 /// One parameter of a fault, as the command line and FIS name it.
@@ -81,9 +93,9 @@ pub const ALL: &[Spec] = &[
     planned("io-stress", "read, write and sync files without rest"),
     planned("kill-process", "send a signal to the processes of a name"),
     planned("memory-stress", "hold a share of the memory"),
-    planned("network-blackhole-port", "drop the traffic of a port without a word"),
-    planned("network-latency", "delay traffic to chosen targets"),
-    planned("network-packet-loss", "lose a share of the packets to chosen targets"),
+    network_blackhole_port::SPEC,
+    network_latency::SPEC,
+    network_packet_loss::SPEC,
 ];
 
 /// A fault that FIS has and this version does not perform. Its parameters are listed once they are honoured.
@@ -168,7 +180,10 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress"]);
+        assert_eq!(
+            available,
+            ["cpu-stress", "network-blackhole-port", "network-latency", "network-packet-loss"]
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `taskfault inject FAULT`: one fault now, in the foreground.
 
+mod network;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,10 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, duration};
+use network::{BlackholePortArgs, LatencyArgs, PacketLossArgs};
+
+use crate::effect::net::lifeline;
 use crate::fault::cpu_stress::CpuStress;
 use crate::fault::{self, Fault};
 use crate::run::hold::{Ending, hold};
-use crate::task::Task;
+use crate::task::{Task, lifelines};
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +29,12 @@ pub struct InjectArgs {
 enum FaultArgs {
     /// Keep a share of the CPU busy
     CpuStress(CpuStressArgs),
+    /// Drop the traffic of a port without a word
+    NetworkBlackholePort(BlackholePortArgs),
+    /// Delay traffic to chosen targets
+    NetworkLatency(LatencyArgs),
+    /// Lose a share of the packets to chosen targets
+    NetworkPacketLoss(PacketLossArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -46,12 +57,20 @@ struct CpuStressArgs {
 /// number after a signal, 2 for wrong usage, 1 when it failed.
 pub fn run(args: InjectArgs) -> ExitCode {
     let (fault, duration) = match args.fault {
-        FaultArgs::CpuStress(args) => match CpuStress::new(args.workers, args.percent) {
-            Ok(stress) => (Fault::CpuStress(stress), args.duration),
-            Err(error) => return refused(USAGE, &error.to_string()),
-        },
+        FaultArgs::CpuStress(args) => {
+            (CpuStress::new(args.workers, args.percent).map(Fault::CpuStress), args.duration)
+        }
+        FaultArgs::NetworkBlackholePort(args) => (args.fault(), args.duration),
+        FaultArgs::NetworkLatency(args) => (args.fault(), args.scope.duration),
+        FaultArgs::NetworkPacketLoss(args) => (args.fault(), args.scope.duration),
         FaultArgs::Other(words) => return not_there(words.first()),
     };
+    let fault = match fault {
+        Ok(fault) => fault,
+        Err(error) => return refused(USAGE, &error.to_string()),
+    };
+    // Names must be found again while everything else is cut; where it is refused nothing is lost.
+    lifeline::mark_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
         Ok(runtime) => runtime.block_on(perform(&fault, duration)),
@@ -82,7 +101,12 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let task = Task::default();
+    let get = |name: &str| std::env::var(name).ok();
+    let task = Task {
+        cpu_limit: None,
+        state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
+        lifelines: lifelines::addresses(get),
+    };
     let holding = hold(fault, duration, &task, &cancel);
     let ((outcome, done), number) = {
         let finished = CancellationToken::new();

@@ -11,6 +11,7 @@ use crate::task::Task;
 use crate::task::limits::CpuLimits;
 
 mod cpu_text;
+mod network;
 
 use cpu_text::CpuMeaning;
 
@@ -51,6 +52,15 @@ pub async fn hold(
 ) -> FaultOutcome {
     match fault {
         Fault::CpuStress(stress) => hold_cpu_stress(stress, duration, task, cancel).await,
+        Fault::NetworkBlackholePort(hole) => {
+            network::hold(fault.name(), network::Asked::blackhole_port(hole), duration, task, cancel).await
+        }
+        Fault::NetworkLatency(latency) => {
+            network::hold(fault.name(), network::Asked::latency(latency), duration, task, cancel).await
+        }
+        Fault::NetworkPacketLoss(loss) => {
+            network::hold(fault.name(), network::Asked::packet_loss(loss), duration, task, cancel).await
+        }
     }
 }
 

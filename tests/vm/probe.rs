@@ -1,0 +1,111 @@
+//! The traffic: an echo server for UDP and TCP, and clients that measure one exchange. Runs as a process of
+//! its own, because a process is in one network namespace.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An exchange that takes longer is lost.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// `serve PORT…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let argument = |number: usize| arguments[number].as_str();
+    match argument(0) {
+        "serve" => serve(&arguments[1..]),
+        "udp" => say(udp(argument(1).parse().unwrap())),
+        "tcp" => say(tcp(argument(1).parse().unwrap())),
+        "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
+        "stream" => stream(argument(1).parse().unwrap()),
+        other => panic!("no probe {other}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn say(outcome: std::io::Result<Duration>) {
+    match outcome {
+        Ok(time) => println!("{:.3}", time.as_secs_f64() * 1e3),
+        Err(error) => println!("lost {error}"),
+    }
+}
+
+/// Echoes on the ports of both families until it is killed; says so when it listens.
+fn serve(ports: &[String]) {
+    let mut threads = Vec::new();
+    for port in ports {
+        let udp = UdpSocket::bind(format!("[::]:{port}")).unwrap();
+        let tcp = TcpListener::bind(format!("[::]:{port}")).unwrap();
+        threads.push(thread::spawn(move || {
+            let mut room = [0; 2048];
+            while let Ok((length, from)) = udp.recv_from(&mut room) {
+                let _ = udp.send_to(&room[..length], from);
+            }
+        }));
+        threads.push(thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                thread::spawn(move || echo(stream));
+            }
+        }));
+    }
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn echo(mut stream: TcpStream) {
+    let mut room = [0; 2048];
+    while let Ok(length @ 1..) = stream.read(&mut room) {
+        if stream.write_all(&room[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+fn udp(to: SocketAddr) -> std::io::Result<Duration> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let began = Instant::now();
+    socket.send_to(b"x", to)?;
+    socket.recv(&mut [0; 8])?;
+    Ok(began.elapsed())
+}
+
+/// From the first packet to the established connection.
+fn tcp(to: SocketAddr) -> std::io::Result<Duration> {
+    let began = Instant::now();
+    TcpStream::connect_timeout(&to, PATIENCE)?;
+    Ok(began.elapsed())
+}
+
+/// Sends `count` packets, each from a port of its own, and says how many came back.
+fn burst(to: SocketAddr, count: usize) {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let mut back = 0;
+    for _ in 0..count {
+        let socket = UdpSocket::bind(any).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+        let sent = socket.send_to(b"x", to);
+        back += usize::from(sent.is_ok() && socket.recv(&mut [0; 8]).is_ok());
+    }
+    println!("{back}");
+}
+
+/// Holds one connection, and exchanges a byte whenever a line comes in: says the time, or that it stalls.
+fn stream(to: SocketAddr) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for _ in std::io::stdin().lines() {
+        let began = Instant::now();
+        let outcome = stream.write_all(b"x").and_then(|()| stream.read_exact(&mut [0; 1]));
+        say(outcome.map(|()| began.elapsed()));
+        std::io::stdout().flush().unwrap();
+    }
+}
