@@ -5,6 +5,7 @@
 //! line in [`DOCUMENTS`].
 
 mod cpu_stress;
+mod network;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -18,7 +19,14 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::Fault;
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
+pub const DOCUMENTS: &[&Document] = &[
+    &cpu_stress::DOCUMENT,
+    &network::BLACKHOLE_PORT,
+    &network::LATENCY,
+    &network::LATENCY_SOURCES,
+    &network::PACKET_LOSS,
+    &network::PACKET_LOSS_SOURCES,
+];
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";

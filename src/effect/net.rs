@@ -277,6 +277,18 @@ fn netem(work: Work, link: &Link) -> Netem {
     }
 }
 
+/// Whether an effect could be started here, as far as can be told without touching an interface: makes the
+/// table and lets it go.
+///
+/// # Errors
+/// What is missing. Also if a living process has a fault here, for then nothing can be tried.
+pub fn probe() -> Result<(), NetError> {
+    if !Capabilities::read().net_admin {
+        return Err(NetError::NotPermitted);
+    }
+    live::try_table()
+}
+
 /// Puts back what an earlier life left in this network namespace, if no living process has a fault in it.
 /// Gives the names of the interfaces.
 ///

@@ -48,8 +48,8 @@ impl Running {
     }
 
     /// Sends a line and gives the answer.
-    pub fn ask(&mut self) -> String {
-        self.input.as_mut().unwrap().write_all(b"\n").unwrap();
+    pub fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
         self.line()
     }
 
@@ -114,6 +114,18 @@ impl Ground {
             ground.icmp(FAR[0]).is_some() && ground.icmp(FAR_6[0]).is_some()
         });
         ground
+    }
+
+    /// Runs a program in the far namespace that has to work.
+    pub fn far(&self, words: &[&str]) -> String {
+        let output = self.command(&self.far, words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the namespaces are called: near, far.
+    pub fn near_name(&self) -> &str {
+        &self.near
     }
 
     fn command(&self, space: &str, words: &[&str]) -> Command {

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 mod faults;
 mod ground;
 mod probe;
+mod undo;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let filter = arguments.first().map(String::as_str).unwrap_or_default();
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in faults::TESTS.iter().filter(|(name, _)| name.contains(filter)) {
+    for (name, test) in faults::TESTS.iter().chain(undo::TESTS).filter(|(name, _)| name.contains(filter)) {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();
         let word = if good { "ok  " } else { "FAIL" };

@@ -306,3 +306,10 @@ pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
     let _claim = claim()?;
     tidy(&mut Netlink::open(Family::Route)?, state_dir)
 }
+
+/// Makes the table and lets it go.
+pub(super) fn try_table() -> Result<(), NetError> {
+    let _claim = claim()?;
+    let mut tables = Netlink::open(Family::Netfilter)?;
+    Ok(tables.change(classify::create_table())?)
+}
