@@ -208,10 +208,10 @@ impl NetworkEffect {
     }
 
     fn end(&mut self) -> (Counters, Result<(), NetError>) {
+        let Some(placed) = self.placed.take() else { return (Counters::default(), Ok(())) };
         let mut live = live::lock();
-        let (Some(placed), Some(mut here)) = (self.placed.take(), live.take()) else {
-            return (Counters::default(), Ok(()));
-        };
+        // Taken only now: whoever has nothing to end must not end what the others share.
+        let Some(mut here) = live.take() else { return (Counters::default(), Ok(())) };
         let (counters, errors) = here.remove(placed);
         settle(&mut live, here);
         let outcome = match errors.is_empty() {

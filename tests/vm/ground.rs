@@ -105,9 +105,12 @@ impl Ground {
         run("ip", &["-n", &near, "route", "add", "default", "via", FAR[0]]);
         let state_dir = format!("/tmp/state{number}");
         let mut ground = Ground { near, far, server: None, state_dir };
-        let (port, other) = (PORT.to_string(), OTHER_PORT.to_string());
-        let mut server =
-            ground.start_in(&ground.far.clone(), &["/mnt/suite", "probe", "serve", &port, &other]);
+        let far = FAR.iter().map(ToString::to_string).chain(FAR_6.iter().map(|six| format!("[{six}]")));
+        let places: Vec<String> =
+            far.flat_map(|host| [PORT, OTHER_PORT].map(|port| format!("{host}:{port}"))).collect();
+        let mut words = vec!["/mnt/suite", "probe", "serve"];
+        words.extend(places.iter().map(String::as_str));
+        let mut server = ground.start_in(&ground.far.clone(), &words);
         assert_eq!(server.line(), "ready");
         ground.server = Some(server);
         until("both families reach the far side", || {

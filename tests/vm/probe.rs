@@ -14,7 +14,7 @@ use taskfault::fault::network_source::parse_sources;
 /// An exchange that takes longer is lost.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// `serve PORT…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`.
+/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`.
 pub fn run(arguments: &[String]) -> ExitCode {
     let argument = |number: usize| arguments[number].as_str();
     match argument(0) {
@@ -36,12 +36,12 @@ fn say(outcome: std::io::Result<Duration>) {
     }
 }
 
-/// Echoes on the ports of both families until it is killed; says so when it listens.
-fn serve(ports: &[String]) {
+/// Echoes on the addresses until it is killed; says so when it listens.
+fn serve(addresses: &[String]) {
     let mut threads = Vec::new();
-    for port in ports {
-        let udp = UdpSocket::bind(format!("[::]:{port}")).unwrap();
-        let tcp = TcpListener::bind(format!("[::]:{port}")).unwrap();
+    for address in addresses {
+        let udp = UdpSocket::bind(address).unwrap();
+        let tcp = TcpListener::bind(address).unwrap();
         threads.push(thread::spawn(move || {
             let mut room = [0; 2048];
             while let Ok((length, from)) = udp.recv_from(&mut room) {
@@ -71,13 +71,19 @@ fn echo(mut stream: TcpStream) {
 }
 
 fn udp(to: SocketAddr) -> std::io::Result<Duration> {
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    let socket = connected(to, PATIENCE)?;
     let began = Instant::now();
-    socket.send_to(b"x", to)?;
+    socket.send(b"x")?;
     socket.recv(&mut [0; 8])?;
     Ok(began.elapsed())
+}
+
+/// A connected socket, as the resolver of the C library has it.
+fn connected(to: SocketAddr, patience: Duration) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    Ok(socket)
 }
 
 /// From the first packet to the established connection.
@@ -89,12 +95,10 @@ fn tcp(to: SocketAddr) -> std::io::Result<Duration> {
 
 /// Sends `count` packets, each from a port of its own, and says how many came back.
 fn burst(to: SocketAddr, count: usize) {
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let mut back = 0;
     for _ in 0..count {
-        let socket = UdpSocket::bind(any).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
-        let sent = socket.send_to(b"x", to);
+        let socket = connected(to, Duration::from_millis(30)).unwrap();
+        let sent = socket.send(b"x");
         back += usize::from(sent.is_ok() && socket.recv(&mut [0; 8]).is_ok());
     }
     println!("{back}");

@@ -77,55 +77,52 @@ fn kill_9_at_any_instant() {
     assert_eq!(ground.state(), before);
 }
 
-/// strace makes the kernel refuse the first, the second, the third … message.
+/// strace makes the kernel refuse the first, the second, the third … message of a whole life.
 fn every_step_refused_in_turn() {
-    let ground = Ground::new();
-    let before = ground.state();
-    let mut refused = 0;
-    for step in 1..=40 {
-        let inject = format!("inject=sendto:error=ENOBUFS:when={step}");
-        let output = ground.try_near(&[
-            "strace",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=sendto",
-            "-e",
-            &inject,
-            "/mnt/taskfault",
-            "inject",
-            "network-latency",
-            "--duration",
-            "1s",
-            "--delay-milliseconds",
-            "10",
-            "--sources",
-            FAR[0],
-        ]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!ground.state().contains("table"), "step {step}: {said}");
-        if output.status.success() {
-            assert_eq!(ground.state(), before, "step {step}: {said}");
-            // A counter that could not be read is no failure; the end is when nothing was refused.
-            if !String::from_utf8_lossy(&output.stdout).contains("could not be read") && step > 20 {
+    for words in ["delay 100 egress eth0,lo 10.9.0.2", "hole 80 ingress tcp", "hole 80 egress udp"] {
+        let ground = Ground::new();
+        let before = ground.state();
+        let (mut steps, mut refused) = (0, 0);
+        loop {
+            steps += 1;
+            assert!(steps < 60, "{words}: no end");
+            let inject = format!("inject=sendto:error=ENOBUFS:when={steps}");
+            let log = "/tmp/strace.log";
+            let mut player = ground.start(&[
+                "strace",
+                "-qq",
+                "-o",
+                log,
+                "-e",
+                "trace=sendto",
+                "-e",
+                &inject,
+                "/mnt/suite",
+                "probe",
+                "play",
+            ]);
+            let added = player.ask(&format!("add 1 {words}"));
+            let ended = if added == "ok" { player.ask("end 1") } else { String::new() };
+            drop(player.input.take());
+            player.end();
+            let what = format!("{words}, message {steps}: {added}; {ended}");
+            if !std::fs::read_to_string(log).unwrap().contains("INJECTED") {
+                assert_eq!((added.as_str(), ended.as_str(), ground.state()), ("ok", "ok", before), "{what}");
                 break;
             }
-            continue;
+            refused += u32::from(added != "ok" || ended != "ok");
+            assert!(!ground.state().contains("table"), "{what}");
+            if ended == "ok" || ended.is_empty() {
+                // Refused at its start, or in something that undoing can do without: counters.
+                assert_eq!(ground.state(), before, "{what}");
+            } else {
+                assert!(ended.starts_with("could not undo it all") && ended.contains("ENOBUFS"), "{what}");
+                next_life(&ground);
+                assert_eq!(ground.state(), before, "{what}");
+            }
         }
-        refused += 1;
-        assert_eq!(output.status.code(), Some(1), "step {step}: {said}");
-        assert!(said.contains("ENOBUFS"), "step {step}: {said}");
-        if said.contains("did not start") && !said.contains("failed too") {
-            assert_eq!(ground.state(), before, "step {step}: {said}");
-        } else {
-            assert!(said.contains("could not undo it all"), "step {step}: {said}");
-            next_life(&ground);
-            assert_eq!(ground.state(), before, "step {step}: {said}");
-        }
+        assert!(refused >= 5, "{words}: only {refused} of {steps} messages could be refused");
     }
-    assert!(refused >= 10, "only {refused} steps could be refused");
 }
 
 /// Adds and ends at random; after each step the kernel has what lives and nothing else.
@@ -217,18 +214,19 @@ fn roots_of_others_come_back_after_kill_9() {
 }
 
 fn roots_that_cannot_be_put_back_are_left_alone() {
-    for root in [
-        "handle 1: htb default 1",
-        "handle 1: prio",
-        "netem delay 1ms",
-        "tbf rate 1gbit burst 10k latency 10ms",
-    ] {
+    for root in
+        ["handle 1: htb", "handle 1: prio", "netem delay 1ms", "tbf rate 1gbit burst 10k latency 10ms"]
+    {
         let ground = with_root(root);
-        let before = ground.state();
+        // The kernel counts among htb's parameters.
+        let state =
+            || ground.state().split("direct_packets_stat").map(|part| part.to_owned()).collect::<Vec<_>>();
+        let before = state();
         let kind = root.trim_start_matches("handle 1: ").split(' ').next().unwrap();
         let output = ground.try_near(&["/mnt/taskfault", "inject", "network-latency", "--duration", "5s"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains(&format!("of eth0 is {kind} with handle")), "{root}: {said}");
-        assert_eq!((output.status.code(), ground.state()), (Some(1), before), "{root}");
+        assert_eq!(output.status.code(), Some(1), "{root}");
+        assert_eq!((state()[0].as_str(), state().len()), (before[0].as_str(), before.len()), "{root}");
     }
 }
