@@ -5,5 +5,6 @@ pub mod disk;
 pub mod io;
 pub mod load;
 pub mod memory;
+pub mod net;
 pub mod shell;
 pub mod signal;

@@ -12,6 +12,10 @@ pub mod disk_fill;
 pub mod io_stress;
 pub mod kill_process;
 pub mod memory_stress;
+pub mod network_blackhole_port;
+pub mod network_latency;
+pub mod network_packet_loss;
+pub mod network_source;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
@@ -24,6 +28,9 @@ pub enum Fault {
     IoStress(io_stress::IoStress),
     KillProcess(kill_process::KillProcess),
     MemoryStress(memory_stress::MemoryStress),
+    NetworkBlackholePort(network_blackhole_port::NetworkBlackholePort),
+    NetworkLatency(network_latency::NetworkLatency),
+    NetworkPacketLoss(network_packet_loss::NetworkPacketLoss),
 }
 
 impl Fault {
@@ -35,6 +42,9 @@ impl Fault {
             Fault::IoStress(_) => io_stress::SPEC.name,
             Fault::KillProcess(_) => kill_process::SPEC.name,
             Fault::MemoryStress(_) => memory_stress::SPEC.name,
+            Fault::NetworkBlackholePort(_) => network_blackhole_port::SPEC.name,
+            Fault::NetworkLatency(_) => network_latency::SPEC.name,
+            Fault::NetworkPacketLoss(_) => network_packet_loss::SPEC.name,
         }
     }
 }
@@ -149,15 +159,10 @@ pub const ALL: &[Spec] = &[
     io_stress::SPEC,
     kill_process::SPEC,
     memory_stress::SPEC,
-    planned("network-blackhole-port", "drop the traffic of a port without a word"),
-    planned("network-latency", "delay traffic to chosen targets"),
-    planned("network-packet-loss", "lose a share of the packets to chosen targets"),
+    network_blackhole_port::SPEC,
+    network_latency::SPEC,
+    network_packet_loss::SPEC,
 ];
-
-/// A fault that FIS has and this version does not perform. Its parameters are listed once they are honoured.
-const fn planned(name: &'static str, summary: &'static str) -> Spec {
-    Spec { name, summary, available: false, parameters: &[] }
-}
 
 /// The fault of that name.
 pub fn find(name: &str) -> Option<&'static Spec> {
@@ -209,7 +214,8 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress", "disk-fill", "io-stress", "kill-process", "memory-stress"]);
+        let names: Vec<_> = ALL.iter().map(|spec| spec.name).collect();
+        assert_eq!(available, names);
     }
 
     #[test]

@@ -24,12 +24,14 @@ use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
 use crate::channel::outbox::Outbox;
 use crate::config::Config;
+use crate::effect::net::{self, lifeline};
 use crate::effect::shell;
 use crate::report::reply::Replier;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
-use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
+use crate::task::capabilities::Capabilities;
+use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 
 use start::{Registered, StartError};
 
@@ -42,6 +44,7 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
+    protect(&config);
     // One thread does everything but the faults' own work: idle it waits in epoll, and under a fault that
     // burns every core it still gets its turn, because it nearly never uses its share.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -57,6 +60,24 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
     // Not waited for: the thread of a name look-up whose call was given up may hang for longer than ECS waits.
     runtime.shutdown_background();
     code
+}
+
+/// Before any socket is made: keeps ours out of network faults. And puts back what an earlier life left.
+fn protect(config: &Config) {
+    if !Capabilities::read().net_admin {
+        return;
+    }
+    if !lifeline::mark_this_thread() {
+        tracing::warn!(
+            "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic"
+        );
+    }
+    let environment = net::Environment { state_dir: config.state_dir.clone(), spared: Vec::new() };
+    match net::tidy_up(&environment) {
+        Ok(links) if links.is_empty() => {}
+        Ok(links) => tracing::info!(interfaces = links.join(","), "put back what an earlier life left"),
+        Err(error) => tracing::warn!(%error, "cannot tidy up after an earlier life"),
+    }
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
@@ -147,6 +168,8 @@ fn place(config: &Config, registered: &Registered) -> Task {
         memory_limit: registered.task.memory_limit,
         scratch: Some(config.state_dir.clone()),
         allow_host_processes: allowed.is_some_and(|value| value == "true"),
+        state_dir: Some(config.state_dir.clone()),
+        lifelines: lifelines::addresses(|name| config.variable(name)),
     }
 }
 

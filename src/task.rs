@@ -1,9 +1,11 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub mod arn;
 pub mod capabilities;
+pub mod lifelines;
 pub mod limits;
 pub mod metadata;
 
@@ -23,4 +25,8 @@ pub struct Task {
     /// Whether who runs this has said that processes of the host may be hit
     /// ([`ALLOW_HOST_PROCESSES_VARIABLE`]).
     pub allow_host_processes: bool,
+    /// Where faults may note what the next life has to know. None is the default folder.
+    pub state_dir: Option<PathBuf>,
+    /// Addresses that no network fault may cut: see [`lifelines`].
+    pub lifelines: Vec<IpAddr>,
 }

@@ -62,6 +62,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
     let mut findings = vec![threads(), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read()));
+    findings.push(network());
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
@@ -76,7 +77,10 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 fn json(findings: &[Finding], limits: &CpuLimits, works: bool) -> serde_json::Value {
     let faults: Vec<_> = fault::ALL
         .iter()
-        .map(|spec| serde_json::json!({ "name": spec.name, "works": spec.available && works, "available": spec.available }))
+        .map(|spec| {
+            let works = spec.available && works && fits(spec.name, findings);
+            serde_json::json!({ "name": spec.name, "works": works, "available": spec.available })
+        })
         .collect();
     serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": faults })
 }
@@ -93,7 +97,7 @@ fn describe(findings: &[Finding], works: bool) -> String {
     }
     text.push_str("Faults\n");
     for spec in fault::ALL {
-        let (mark, words) = match (spec.available, works) {
+        let (mark, words) = match (spec.available, works && fits(spec.name, findings)) {
             (true, true) => ("ok", "will work here"),
             (true, false) => ("!!", "will not work here, see above"),
             (false, _) => ("--", "not in this version yet"),
@@ -160,6 +164,23 @@ fn allowed(found: &Capabilities) -> Vec<Finding> {
         Finding::new("shell", found.shell.is_some(), shell),
         Finding::new("PID namespace", found.pid_namespace == Some(PidNamespace::Shared), namespace),
     ]
+}
+
+/// The finding that the network faults stand and fall with.
+const NETWORK: &str = "network";
+
+/// Whether the kernel takes the table that network faults are made of: by making it and taking it back.
+fn network() -> Finding {
+    match crate::effect::net::probe() {
+        Ok(()) => Finding::new(NETWORK, true, "nf_tables takes a table that ends with its owner"),
+        Err(error) => Finding::new(NETWORK, false, error.to_string()),
+    }
+}
+
+/// Whether what the fault needs beside a thread is there.
+fn fits(fault: &str, findings: &[Finding]) -> bool {
+    let refused = |finding: &Finding| finding.name == NETWORK && finding.verdict != Verdict::Good;
+    !fault.starts_with("network-") || !findings.iter().any(refused)
 }
 
 fn metadata(uri: Option<&str>) -> Finding {
@@ -272,7 +293,11 @@ mod tests {
         let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
         let text = describe(&[bad], false);
         assert!(text.contains("!! cpu-stress"), "{text}");
-        assert!(text.contains("-- network-latency         not in this version yet"), "{text}");
+        let network = Finding::new(NETWORK, false, "no table");
+        assert!(
+            describe(&[network], true).contains("!! network-latency         will not work here"),
+            "{text}"
+        );
     }
 
     #[test]

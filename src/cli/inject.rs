@@ -8,15 +8,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::USAGE;
+use crate::effect::net::lifeline;
 use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
-use crate::task::Task;
+use crate::task::{Task, lifelines};
 
 mod cpu_stress;
 mod disk_fill;
 mod io_stress;
 mod kill_process;
 mod memory_stress;
+mod network;
 
 /// Options of `taskfault inject`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +39,12 @@ enum FaultArgs {
     KillProcess(kill_process::KillProcessArgs),
     /// Hold a share of the memory
     MemoryStress(memory_stress::MemoryStressArgs),
+    /// Drop the traffic of a port without a word
+    NetworkBlackholePort(network::BlackholePortArgs),
+    /// Delay traffic to chosen targets
+    NetworkLatency(network::LatencyArgs),
+    /// Lose a share of the packets to chosen targets
+    NetworkPacketLoss(network::PacketLossArgs),
     /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -51,6 +59,9 @@ impl FaultArgs {
             FaultArgs::IoStress(args) => args.asked(),
             FaultArgs::KillProcess(args) => args.asked(),
             FaultArgs::MemoryStress(args) => args.asked(),
+            FaultArgs::NetworkBlackholePort(args) => args.asked(),
+            FaultArgs::NetworkLatency(args) => args.asked(),
+            FaultArgs::NetworkPacketLoss(args) => args.asked(),
             FaultArgs::Other(words) => return Err(words),
         })
     }
@@ -67,6 +78,8 @@ pub fn run(args: InjectArgs) -> ExitCode {
         Ok(Err(error)) => return refused(USAGE, &error.to_string()),
         Err(words) => return not_there(words.first()),
     };
+    // Names must be found again while everything else is cut; where it is refused nothing is lost.
+    lifeline::mark_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
         Ok(runtime) => runtime.block_on(perform(&fault, duration)),
@@ -97,7 +110,12 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let task = Task::default();
+    let get = |name: &str| std::env::var(name).ok();
+    let task = Task {
+        state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
+        lifelines: lifelines::addresses(get),
+        ..Task::default()
+    };
     let mut on_start = |words: &str| eprintln!("{words}");
     let holding = hold(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();

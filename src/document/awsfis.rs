@@ -9,6 +9,7 @@ mod disk_fill;
 mod io_stress;
 mod kill_process;
 mod memory_stress;
+mod network;
 
 use std::time::Duration;
 
@@ -28,6 +29,11 @@ pub const DOCUMENTS: &[&Document] = &[
     &io_stress::DOCUMENT,
     &kill_process::DOCUMENT,
     &memory_stress::DOCUMENT,
+    &network::BLACKHOLE_PORT,
+    &network::LATENCY,
+    &network::LATENCY_SOURCES,
+    &network::PACKET_LOSS,
+    &network::PACKET_LOSS_SOURCES,
 ];
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.

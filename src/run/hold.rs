@@ -17,6 +17,7 @@ mod disk;
 mod io;
 mod kill;
 mod memory;
+mod network;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -80,6 +81,15 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
         Fault::IoStress(stress) => io::start(stress, duration, task),
         Fault::KillProcess(kill) => kill::start(kill, task),
         Fault::MemoryStress(stress) => memory::start(stress, duration, task),
+        Fault::NetworkBlackholePort(hole) => {
+            network::start(fault.name(), network::Asked::blackhole_port(hole), duration, task).await
+        }
+        Fault::NetworkLatency(latency) => {
+            network::start(fault.name(), network::Asked::latency(latency), duration, task).await
+        }
+        Fault::NetworkPacketLoss(loss) => {
+            network::start(fault.name(), network::Asked::packet_loss(loss), duration, task).await
+        }
     }
 }
 

@@ -1,0 +1,194 @@
+//! What was the root of a link before us, whether it can be put back exactly, and the note of it on disk.
+//!
+//! A root that the kernel attached by itself has handle 0 and comes back when ours is removed. One that
+//! somebody made is put back from the kernel's own description of it, if it is of a kind without classes;
+//! others are refused before anything is touched. The note is for the next life: kill -9 leaves our root,
+//! inert, and the memory of what was there would be gone with us.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::shape::{self, Link, Qdisc};
+use super::socket::{Netlink, WireError};
+
+/// The note's name in the state folder.
+const FILE: &str = "qdisc-baseline.json";
+
+/// Kinds whose description by the kernel, sent back to it, makes the same discipline again.
+const EXACT: [&str; 6] = ["bfifo", "codel", "fq", "fq_codel", "pfifo", "pfifo_fast"];
+
+/// What a link had as its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "root")]
+pub enum Baseline {
+    /// Whatever the kernel attaches by itself.
+    Default,
+    /// One that somebody made.
+    Made { kind: String, handle: u32, options: Vec<u8> },
+}
+
+/// A root that could not be put back, so that it is not taken away.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "the root queueing discipline of {link} is {kind} with handle {major:x}:, made by somebody else, and could not be \
+     put back exactly afterwards; name another interface, or remove it (tc qdisc del dev {link} root)"
+)]
+pub struct NotExact {
+    link: String,
+    kind: String,
+    major: u32,
+}
+
+impl Baseline {
+    /// What `root` is, if it can be put back.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn of(link: &Link, root: Option<&Qdisc>) -> Result<Baseline, NotExact> {
+        match root {
+            None => Ok(Baseline::Default),
+            Some(root) if root.handle == 0 => Ok(Baseline::Default),
+            Some(root) if EXACT.contains(&root.kind.as_str()) => Ok(Baseline::Made {
+                kind: root.kind.clone(),
+                handle: root.handle,
+                options: root.options.clone(),
+            }),
+            Some(root) => {
+                Err(NotExact { link: link.name.clone(), kind: root.kind.clone(), major: root.handle >> 16 })
+            }
+        }
+    }
+
+    /// Puts it back in place of our root.
+    ///
+    /// # Errors
+    /// The kernel refused; our root is still there, inert.
+    pub fn restore(&self, route: &mut Netlink, link: &Link) -> Result<(), WireError> {
+        match self {
+            Baseline::Default => route.request(shape::remove_root(link)),
+            Baseline::Made { kind, handle, options } => {
+                route.request(shape::put_root(link, kind, *handle, options))
+            }
+        }
+    }
+}
+
+/// Links by name, with what they had: the note on disk.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The network namespace it speaks of, as `/proc/self/ns/net` names it. A note of another one is nothing
+    /// to us.
+    namespace: String,
+    links: BTreeMap<String, Baseline>,
+}
+
+impl Note {
+    /// A note of this network namespace.
+    pub fn new(links: BTreeMap<String, Baseline>) -> Note {
+        Note { namespace: namespace(), links }
+    }
+
+    /// What `folder` has for this network namespace; empty if there is none, or none that can be read.
+    pub fn load(folder: &Path) -> Note {
+        let read = fs::read(path(folder)).ok();
+        let note: Option<Note> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        note.filter(|note| note.namespace == namespace()).unwrap_or_default()
+    }
+
+    /// What the link had.
+    pub fn get(&self, link: &str) -> Option<&Baseline> {
+        self.links.get(link)
+    }
+
+    /// Whether something is lost if this is not kept.
+    pub fn matters(&self) -> bool {
+        self.links.values().any(|baseline| *baseline != Baseline::Default)
+    }
+
+    /// Writes it, so that it is whole or not there, even after a crash.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let new = folder.join(format!("{FILE}.new"));
+        let mut file = fs::File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(new, path(folder))
+    }
+
+    /// Removes the note from `folder`, if it is there.
+    ///
+    /// # Errors
+    /// It is there and stays.
+    pub fn remove(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(path(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+fn namespace() -> String {
+    fs::read_link("/proc/self/ns/net").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        Link { index: 2, name: "eth0".into(), up: true, loopback: false }
+    }
+
+    fn root(kind: &str, handle: u32) -> Qdisc {
+        let (options, parent) = (vec![1, 2, 3], u32::MAX);
+        Qdisc { index: 2, handle, parent, kind: kind.into(), options, packets: 0, drops: 0 }
+    }
+
+    #[test]
+    fn what_the_kernel_made_by_itself_comes_back_by_itself() {
+        for kind in ["noqueue", "mq", "pfifo_fast", "fq_codel", "htb"] {
+            assert_eq!(Baseline::of(&link(), Some(&root(kind, 0))), Ok(Baseline::Default), "{kind}");
+        }
+        assert_eq!(Baseline::of(&link(), None), Ok(Baseline::Default));
+    }
+
+    #[test]
+    fn what_somebody_made_is_kept_or_refused() {
+        let kept = Baseline::of(&link(), Some(&root("fq_codel", 0x1_0000))).unwrap();
+        assert!(matches!(kept, Baseline::Made { handle: 0x1_0000, .. }), "{kept:?}");
+        for kind in ["htb", "mq", "prio", "tbf", "netem", "cake", "something-new"] {
+            let refused = Baseline::of(&link(), Some(&root(kind, 0x8001_0000))).unwrap_err().to_string();
+            assert!(refused.contains(&format!("of eth0 is {kind} with handle 8001:")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_read_where_it_was_written_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Baseline::of(&link(), Some(&root("fq", 0x1_0000))).unwrap();
+        let note = Note::new([("eth0".to_string(), made), ("lo".to_string(), Baseline::Default)].into());
+        note.save(folder.path()).unwrap();
+        assert_eq!(Note::load(folder.path()), note);
+        assert!(note.matters());
+        let elsewhere = Note { namespace: "net:[1]".into(), ..note };
+        elsewhere.save(folder.path()).unwrap();
+        assert_eq!(Note::load(folder.path()), Note::default(), "another namespace");
+        fs::write(path(folder.path()), "{").unwrap();
+        assert_eq!(Note::load(folder.path()), Note::default(), "broken");
+        Note::remove(folder.path()).unwrap();
+        Note::remove(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,368 @@
+//! The expressions that rules are made of, and their bytes.
+//!
+//! A register holds 16 bytes; the 32-bit registers 8 to 23 lie over the same room in the same order, so that
+//! what is loaded into neighbours can be hashed at once.
+
+use std::net::IpAddr;
+
+use super::super::target::{Ranges, Reach};
+use super::super::wire;
+use crate::fault::network_source::{Direction, Protocol};
+
+/// One step of a rule. A comparison that does not hold ends the rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Expression {
+    /// Loads a fact about the packet (`NFT_META_*`) into a register.
+    Load { key: u32, register: u32 },
+    /// Loads bytes of a header: base 1 is the network header, 2 the transport header.
+    Payload { base: u32, offset: u32, length: u32, register: u32 },
+    /// Compares a register with a value: equal 0, unequal 1, less 2, at most 3, at least 5.
+    Compare { operator: u32, register: u32, value: Vec<u8> },
+    /// Looks a register up in a set.
+    Lookup { set: String, register: u32 },
+    /// Hashes `length` bytes from a register on, modulo 100.
+    Hash { from: u32, length: u32, register: u32 },
+    /// A random number modulo 100.
+    Random { register: u32 },
+    /// Turns a register from the machine's order into the network's, in which comparisons are made.
+    NetworkOrder { register: u32 },
+    /// Counts packets and bytes.
+    Count,
+    /// Puts a number into a register.
+    Put { value: u32, register: u32 },
+    /// Sets the packet's priority from a register.
+    SetPriority { register: u32 },
+    /// Ends the chain.
+    Verdict(u32),
+}
+
+/// `NFT_META_*`.
+mod meta {
+    pub(super) const PRIORITY: u32 = 2;
+    pub(super) const IIF: u32 = 4;
+    pub(super) const OIF: u32 = 5;
+    pub(super) const SKGID: u32 = 11;
+    pub(super) const NFPROTO: u32 = 15;
+    pub(super) const L4PROTO: u32 = 16;
+}
+
+const EQUAL: u32 = 0;
+const UNEQUAL: u32 = 1;
+const LESS: u32 = 2;
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+/// `NFT_REG_VERDICT` and the first register for data.
+const VERDICT: u32 = 0;
+const FIRST: u32 = 1;
+/// The first of the registers of 32 bits.
+const FIRST_32: u32 = 8;
+const DROP: u32 = 0;
+const ACCEPT: u32 = 1;
+/// `IPPROTO_ICMPV6`, and its types from router solicitation to redirect.
+const ICMP6: u8 = 58;
+const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
+/// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
+const SEED: u32 = 0x7466;
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
+    fn number(self) -> u8 {
+        match self {
+            Family::V4 => 2,
+            Family::V6 => 10,
+        }
+    }
+
+    /// The number that `nft` gives the type of the addresses, so that it can print them.
+    pub(super) fn key_type(self) -> u32 {
+        match self {
+            Family::V4 => 7,
+            Family::V6 => 8,
+        }
+    }
+
+    pub(super) fn address_length(self) -> u32 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        }
+    }
+
+    /// Where the address of the sender lies in the header; that of the receiver follows it.
+    fn sender_offset(self) -> u32 {
+        match self {
+            Family::V4 => 12,
+            Family::V6 => 8,
+        }
+    }
+
+    /// Where the address of the other side lies in the header.
+    fn peer_offset(self, direction: Direction) -> u32 {
+        match direction {
+            Direction::Egress => self.sender_offset() + self.address_length(),
+            Direction::Ingress => self.sender_offset(),
+        }
+    }
+
+    /// The set of the filter for this family.
+    pub(super) fn set(self, name: &str) -> String {
+        match self {
+            Family::V4 => format!("{name}_v4"),
+            Family::V6 => format!("{name}_v6"),
+        }
+    }
+
+    pub(super) fn set_number(self) -> u32 {
+        match self {
+            Family::V4 => 1,
+            Family::V6 => 2,
+        }
+    }
+
+    pub(super) fn of(self, reach: &Reach) -> &Ranges {
+        match self {
+            Family::V4 => &reach.v4,
+            Family::V6 => &reach.v6,
+        }
+    }
+
+    /// The address as it stands in a header.
+    pub(super) fn bytes(self, address: u128) -> Vec<u8> {
+        let bytes = address.to_be_bytes();
+        bytes[bytes.len() - self.address_length() as usize..].to_vec()
+    }
+
+    /// The next address, if there is one.
+    pub(super) fn after(self, address: u128) -> Option<u128> {
+        match self {
+            Family::V4 => (address < u128::from(u32::MAX)).then(|| address + 1),
+            Family::V6 => address.checked_add(1),
+        }
+    }
+}
+
+/// The steps of one rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Expressions(pub(super) Vec<Expression>);
+
+impl Expressions {
+    fn then(mut self, step: Expression) -> Self {
+        self.0.push(step);
+        self
+    }
+
+    fn fact_is(self, key: u32, value: &[u8]) -> Self {
+        self.then(Expression::Load { key, register: FIRST }).compare(EQUAL, value)
+    }
+
+    fn compare(self, operator: u32, value: &[u8]) -> Self {
+        self.then(Expression::Compare { operator, register: FIRST, value: value.to_vec() })
+    }
+
+    /// Packets of sockets that were made with this file-system group.
+    pub(super) fn group(self, group: u32) -> Self {
+        self.fact_is(meta::SKGID, &group.to_ne_bytes())
+    }
+
+    pub(super) fn neighbour_discovery(self) -> Self {
+        let (first, last) = NEIGHBOUR_DISCOVERY;
+        self.family(Family::V6)
+            .fact_is(meta::L4PROTO, &[ICMP6])
+            .then(Expression::Payload { base: TRANSPORT, offset: 0, length: 1, register: FIRST })
+            .compare(AT_LEAST, &[first])
+            .compare(AT_MOST, &[last])
+    }
+
+    pub(super) fn family(self, family: Family) -> Self {
+        self.fact_is(meta::NFPROTO, &[family.number()])
+    }
+
+    fn peer_address(self, direction: Direction, family: Family) -> Self {
+        let (offset, length) = (family.peer_offset(direction), family.address_length());
+        self.family(family).then(Expression::Payload { base: NETWORK, offset, length, register: FIRST })
+    }
+
+    /// Packets to that address, or from it.
+    pub(super) fn peer(self, direction: Direction, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => self.peer_address(direction, Family::V4).compare(EQUAL, &v4.octets()),
+            IpAddr::V6(v6) => self.peer_address(direction, Family::V6).compare(EQUAL, &v6.octets()),
+        }
+    }
+
+    pub(super) fn link(self, direction: Direction, index: u32) -> Self {
+        let key = match direction {
+            Direction::Egress => meta::OIF,
+            Direction::Ingress => meta::IIF,
+        };
+        self.fact_is(key, &index.to_ne_bytes())
+    }
+
+    /// Packets whose other side is in the filter's set.
+    pub(super) fn in_set(self, direction: Direction, family: Family, name: &str) -> Self {
+        self.peer_address(direction, family)
+            .then(Expression::Lookup { set: family.set(name), register: FIRST })
+    }
+
+    pub(super) fn protocol(self, protocol: Protocol) -> Self {
+        self.fact_is(meta::L4PROTO, &[protocol.number()])
+    }
+
+    pub(super) fn neither_tcp_nor_udp(self) -> Self {
+        self.then(Expression::Load { key: meta::L4PROTO, register: FIRST })
+            .compare(UNEQUAL, &[Protocol::Tcp.number()])
+            .compare(UNEQUAL, &[Protocol::Udp.number()])
+    }
+
+    /// Packets to that port.
+    pub(super) fn port(self, protocol: Protocol, port: u16) -> Self {
+        self.protocol(protocol)
+            .then(Expression::Payload { base: TRANSPORT, offset: 2, length: 2, register: FIRST })
+            .compare(EQUAL, &port.to_be_bytes())
+    }
+
+    /// A share of the flows: by a hash of addresses and protocol, and of the ports where there are some.
+    pub(super) fn flows(self, family: Family, ports: bool, percent: u8) -> Self {
+        let addresses = 2 * family.address_length();
+        let mut next = FIRST_32 + addresses / 4;
+        let mut rule = self.then(Expression::Payload {
+            base: NETWORK,
+            offset: family.sender_offset(),
+            length: addresses,
+            register: FIRST_32,
+        });
+        if ports {
+            rule = rule.then(Expression::Payload { base: TRANSPORT, offset: 0, length: 4, register: next });
+            next += 1;
+        }
+        rule = rule.then(Expression::Load { key: meta::L4PROTO, register: next });
+        let length = 4 * (next + 1 - FIRST_32);
+        rule.then(Expression::Hash { from: FIRST_32, length, register: FIRST }).below(percent)
+    }
+
+    /// A share of the packets, by chance.
+    pub(super) fn by_chance(self, percent: u8) -> Self {
+        if percent == 100 {
+            return self;
+        }
+        self.then(Expression::Random { register: FIRST }).below(percent)
+    }
+
+    fn below(self, percent: u8) -> Self {
+        self.then(Expression::NetworkOrder { register: FIRST })
+            .compare(LESS, &u32::from(percent).to_be_bytes())
+    }
+
+    pub(super) fn count(self) -> Self {
+        self.then(Expression::Count)
+    }
+
+    pub(super) fn set_priority(self, class: u32) -> Self {
+        self.then(Expression::Put { value: class, register: FIRST })
+            .then(Expression::SetPriority { register: FIRST })
+    }
+
+    pub(super) fn accept(self) -> Self {
+        self.then(Expression::Verdict(ACCEPT))
+    }
+
+    pub(super) fn drop(self) -> Self {
+        self.then(Expression::Verdict(DROP))
+    }
+
+    /// The list as a rule carries it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut list = Vec::new();
+        for step in &self.0 {
+            let (name, data) = step.encode();
+            let mut element = Vec::new();
+            wire::attribute(&mut element, 1, &wire::text(name));
+            wire::nested(&mut element, 2, &data);
+            wire::nested(&mut list, 1, &element);
+        }
+        list
+    }
+}
+
+impl Expression {
+    /// Its name and its attributes, all numbers in the network's order.
+    fn encode(&self) -> (&'static str, Vec<u8>) {
+        let numbers = |pairs: &[(u16, u32)]| {
+            let mut data = Vec::new();
+            for (kind, number) in pairs {
+                wire::attribute(&mut data, *kind, &number.to_be_bytes());
+            }
+            data
+        };
+        match self {
+            Expression::Load { key, register } => ("meta", numbers(&[(2, *key), (1, *register)])),
+            Expression::SetPriority { register } => ("meta", numbers(&[(2, meta::PRIORITY), (3, *register)])),
+            Expression::Payload { base, offset, length, register } => {
+                ("payload", numbers(&[(1, *register), (2, *base), (3, *offset), (4, *length)]))
+            }
+            Expression::Compare { operator, register, value } => {
+                let mut data = numbers(&[(1, *register), (2, *operator)]);
+                wire::nested(&mut data, 3, &value_of(value));
+                ("cmp", data)
+            }
+            Expression::Lookup { set, register } => {
+                let mut data = numbers(&[(2, *register)]);
+                wire::attribute(&mut data, 1, &wire::text(set));
+                ("lookup", data)
+            }
+            Expression::Hash { from, length, register } => {
+                ("hash", numbers(&[(1, *from), (2, *register), (3, *length), (4, 100), (5, SEED), (7, 0)]))
+            }
+            Expression::Random { register } => ("numgen", numbers(&[(1, *register), (2, 100), (3, 1)])),
+            Expression::NetworkOrder { register } => {
+                ("byteorder", numbers(&[(1, *register), (2, *register), (3, 1), (4, 4), (5, 4)]))
+            }
+            Expression::Count => {
+                let mut data = Vec::new();
+                wire::attribute(&mut data, 1, &0_u64.to_be_bytes());
+                wire::attribute(&mut data, 2, &0_u64.to_be_bytes());
+                ("counter", data)
+            }
+            Expression::Put { value, register } => {
+                let mut data = numbers(&[(1, *register)]);
+                wire::nested(&mut data, 2, &value_of(&value.to_ne_bytes()));
+                ("immediate", data)
+            }
+            Expression::Verdict(code) => {
+                let (mut data, mut verdict) = (numbers(&[(1, VERDICT)]), Vec::new());
+                wire::nested(&mut verdict, 2, &numbers(&[(1, *code)]));
+                wire::nested(&mut data, 2, &verdict);
+                ("immediate", data)
+            }
+        }
+    }
+}
+
+fn value_of(bytes: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    wire::attribute(&mut data, 1, bytes);
+    data
+}
+
+/// What the counter of a rule of `chain` says, in packets. `rule` are the attributes of the rule.
+pub(super) fn counted(rule: &[u8], chain: &str) -> Option<u64> {
+    if wire::words(wire::find(rule, 2)?) != chain {
+        return None;
+    }
+    let mut list = wire::attributes(wire::find(rule, 4)?);
+    let counter = list.find_map(|(_, step)| {
+        (wire::words(wire::find(step, 1)?) == "counter").then(|| wire::find(step, 2)).flatten()
+    })?;
+    Some(u64::from_be_bytes(wire::find(counter, 2)?.try_into().ok()?))
+}

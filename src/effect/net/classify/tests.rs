@@ -1,0 +1,1 @@
+//! Bytes against those that `nft` sends.

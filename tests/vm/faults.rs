@@ -1,0 +1,306 @@
+//! What each fault does to whose packets.
+
+use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT};
+
+/// Name and test.
+pub const TESTS: &[(&str, fn())] = &[
+    ("a_black_hole_stalls_a_connection_in_silence", a_black_hole_stalls_a_connection_in_silence),
+    ("a_black_hole_works_on_loopback_too", a_black_hole_works_on_loopback_too),
+    ("a_black_hole_for_what_comes_in", a_black_hole_for_what_comes_in),
+    ("a_name_is_looked_up", a_name_is_looked_up),
+    ("a_share_of_flows", a_share_of_flows),
+    ("all_means_all_but_the_lifeline", all_means_all_but_the_lifeline),
+    ("latency_is_for_its_targets_only", latency_is_for_its_targets_only),
+    ("loss_is_a_share", loss_is_a_share),
+    ("loss_of_what_comes_in", loss_of_what_comes_in),
+    ("many_targets", many_targets),
+    ("overlapping_faults_have_each_its_own_life", overlapping_faults_have_each_its_own_life),
+    ("what_cannot_be_is_refused_and_changes_nothing", what_cannot_be_is_refused_and_changes_nothing),
+];
+
+/// More than any exchange takes here without a fault, less than any with the delay of 100 ms.
+const SOON_MS: f64 = 60.0;
+const DELAYED_MS: f64 = 95.0;
+
+pub fn soon(time: Option<f64>, what: &str) {
+    assert!(time.is_some_and(|ms| ms < SOON_MS), "{what} took {time:?} ms");
+}
+
+pub fn late(time: Option<f64>, what: &str) {
+    assert!(time.is_some_and(|ms| ms > DELAYED_MS), "{what} took {time:?} ms");
+}
+
+/// Ends the fault by a signal and looks that all is as before.
+fn ends_clean(ground: &Ground, fault: crate::ground::Running, before: &str) -> String {
+    fault.signal("INT");
+    let (code, said) = fault.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("cancelled after") && said.contains("undone: rules removed"), "{said}");
+    assert_eq!(ground.state(), before);
+    said
+}
+
+fn latency_is_for_its_targets_only() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let fault = ground.inject(&format!(
+        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --sources {},{}",
+        FAR[0], FAR_6[0]
+    ));
+    for (target, bystander) in [(FAR[0], FAR[1]), (FAR_6[0], FAR_6[1])] {
+        late(ground.icmp(target), "ping of a target");
+        soon(ground.icmp(bystander), "ping of a bystander");
+        for protocol in ["udp", "tcp"] {
+            late(ground.exchange(protocol, target, PORT), protocol);
+            soon(ground.exchange(protocol, bystander, PORT), protocol);
+        }
+    }
+    let shown = ground.near(&["tc", "qdisc", "show", "dev", "eth0"]);
+    assert!(shown.contains("qdisc prio 7f17: root refcnt") && shown.contains("delay 100ms"), "{shown}");
+    let table = ground.near(&["nft", "list", "ruleset"]);
+    for line in ["flags owner", "10.9.0.2", "fd09::2", "meta priority set 7f17:4"] {
+        assert!(table.contains(line), "no {line} in {table}");
+    }
+    let said = ends_clean(&ground, fault, &before);
+    assert!(said.contains("all of them delayed"), "{said}");
+}
+
+fn loss_is_a_share() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let fault = ground
+        .inject(&format!("network-packet-loss --duration 60s --loss-percent 40 --sources {}/32", FAR[0]));
+    let back = ground.burst(&format!("{}:{PORT}", FAR[0]), 200);
+    // 120 of 200 expected; six standard deviations are 42.
+    assert!((78..=162).contains(&back), "{back} of 200 came back");
+    assert_eq!(ground.burst(&format!("{}:{PORT}", FAR[1]), 20), 20, "a bystander");
+    let said = ends_clean(&ground, fault, &before);
+    assert!(said.contains("40 % of the packets lost") && said.contains("of them lost ("), "{said}");
+}
+
+fn loss_of_what_comes_in() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let fault = ground.inject(&format!(
+        "network-packet-loss --duration 60s --loss-percent 40 --traffic-type ingress --sources {},{}",
+        FAR[0], FAR_6[0]
+    ));
+    for target in [format!("{}:{PORT}", FAR[0]), format!("[{}]:{PORT}", FAR_6[0])] {
+        let back = ground.burst(&target, 200);
+        assert!((78..=162).contains(&back), "{back} of 200 came back from {target}");
+    }
+    assert_eq!(ground.burst(&format!("{}:{PORT}", FAR[1]), 20), 20, "a bystander");
+    assert!(!ground.state().contains("qdisc prio"), "nothing to shape");
+    ends_clean(&ground, fault, &before);
+}
+
+fn a_share_of_flows() {
+    let ground = Ground::new();
+    let before = ground.state();
+    for (target, flows) in [(format!("{}:{PORT}", FAR[0]), 100), (format!("[{}]:{PORT}", FAR_6[0]), 100)] {
+        let fault = ground
+            .inject("network-packet-loss --duration 60s --loss-percent 100 --flows-percent 30 --sources ALL");
+        let back = ground.burst(&target, flows);
+        // 70 expected; six standard deviations are 27.
+        assert!((43..=97).contains(&back), "{back} of {flows} flows to {target} live");
+        // All packets of a flow, or none.
+        let mut stream = None;
+        for _ in 0..20 {
+            if ground.exchange("tcp", FAR[0], PORT).is_some() {
+                stream = Some(());
+                break;
+            }
+        }
+        assert!(stream.is_some(), "no connection of 20 came through");
+        ends_clean(&ground, fault, &before);
+    }
+}
+
+fn a_black_hole_stalls_a_connection_in_silence() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let to = format!("{}:{PORT}", FAR[0]);
+    let mut stream = ground.start(&["/mnt/suite", "probe", "stream", &to]);
+    assert_eq!(stream.line(), "ready");
+    assert!(!stream.ask("").starts_with("lost"));
+    let fault = ground.inject(&format!(
+        "network-blackhole-port --duration 60s --port {PORT} --traffic-type egress --protocol tcp"
+    ));
+    let stalled = stream.ask("");
+    assert!(
+        stalled.starts_with("lost") && stalled.contains("unavailable"),
+        "a time-out, nothing else: {stalled}"
+    );
+    let refused = ground.words_of("tcp", &to);
+    assert!(refused.contains("timed out"), "a time-out, no refusal: {refused}");
+    assert!(ground.exchange("tcp", FAR_6[0], PORT).is_none(), "IPv6 too");
+    soon(ground.exchange("tcp", FAR[0], OTHER_PORT), "another port");
+    soon(ground.exchange("udp", FAR[0], PORT), "another protocol");
+    ends_clean(&ground, fault, &before);
+    soon(ground.exchange("tcp", FAR[0], PORT), "after it");
+    let fault = ground.inject(&format!(
+        "network-blackhole-port --duration 60s --port {PORT} --traffic-type egress --protocol udp"
+    ));
+    let words = ground.words_of("udp", &to);
+    assert!(words.contains("unavailable"), "sending is no error: {words}");
+    soon(ground.exchange("tcp", FAR[0], PORT), "another protocol");
+    ends_clean(&ground, fault, &before);
+}
+
+fn a_black_hole_works_on_loopback_too() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let mut server = ground.start(&["/mnt/suite", "probe", "serve", "127.0.0.1:7100", "[::1]:7100"]);
+    assert_eq!(server.line(), "ready");
+    for way in ["egress", "ingress"] {
+        soon(ground.exchange("tcp", "127.0.0.1", 7100), "before");
+        let fault =
+            ground.inject(&format!("network-blackhole-port --duration 60s --port 7100 --traffic-type {way}"));
+        assert!(ground.exchange("tcp", "127.0.0.1", 7100).is_none(), "{way}");
+        assert!(ground.exchange("tcp", "::1", 7100).is_none(), "{way}");
+        ends_clean(&ground, fault, &before);
+    }
+}
+
+fn a_black_hole_for_what_comes_in() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let mut server = ground.start(&["/mnt/suite", "probe", "serve", "10.9.0.1:7100", "10.9.0.1:7101"]);
+    assert_eq!(server.line(), "ready");
+    let ask = |port: u16| ground.far(&["/mnt/suite", "probe", "tcp", &format!("10.9.0.1:{port}")]);
+    assert!(!ask(7100).starts_with("lost"));
+    let fault = ground.inject("network-blackhole-port --duration 60s --port 7100 --traffic-type ingress");
+    assert!(ask(7100).contains("timed out"));
+    assert!(!ask(7101).starts_with("lost"));
+    let said = ends_clean(&ground, fault, &before);
+    assert!(said.contains("packets lost"), "{said}");
+}
+
+fn all_means_all_but_the_lifeline() {
+    let ground = Ground::new();
+    let before = ground.state();
+    ground.far(&["ip", "address", "add", "169.254.170.2/32", "dev", "eth0"]);
+    let spared = ["setpriv", "--regid", "29798", "--clear-groups", "/mnt/suite", "probe"];
+    for way in ["egress", "ingress"] {
+        let fault = ground.inject(&format!(
+            "network-packet-loss --duration 60s --loss-percent 100 --sources ALL --traffic-type {way}"
+        ));
+        assert!(ground.icmp(FAR[0]).is_none() && ground.icmp(FAR_6[0]).is_none(), "{way}");
+        // Forget the neighbours: they must be found again under the fault.
+        ground.near(&["ip", "neighbour", "flush", "dev", "eth0"]);
+        soon(ground.icmp("169.254.170.2"), "the metadata address");
+        assert_eq!(
+            ground.words_of("tcp", &format!("169.254.170.2:{PORT}")).trim(),
+            "lost Connection refused (os error 111)"
+        );
+        for to in [format!("{}:{PORT}", FAR[0]), format!("[{}]:{PORT}", FAR_6[0])] {
+            let mut words = spared.to_vec();
+            words.extend(["tcp", &to]);
+            let said = ground.near(&words);
+            assert!(!said.starts_with("lost"), "our own sockets, {way}: {said}");
+            words[6] = "udp";
+            let said = ground.near(&words);
+            assert!(!said.starts_with("lost"), "our own DNS, {way}: {said}");
+        }
+        ends_clean(&ground, fault, &before);
+    }
+}
+
+fn a_name_is_looked_up() {
+    let ground = Ground::new();
+    let before = ground.state();
+    // `ip netns exec` shows a namespace its own /etc/hosts.
+    let folder = format!("/etc/netns/{}", ground.near_name());
+    std::fs::create_dir_all(&folder).unwrap();
+    let hosts =
+        format!("127.0.0.1 localhost\n{} database.internal\n{} database.internal\n", FAR[0], FAR_6[0]);
+    std::fs::write(format!("{folder}/hosts"), hosts).unwrap();
+    let fault = ground.inject(
+        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --sources database.internal",
+    );
+    late(ground.icmp(FAR[0]), "the name's IPv4 address");
+    late(ground.icmp(FAR_6[0]), "the name's IPv6 address");
+    soon(ground.icmp(FAR[1]), "a bystander");
+    ends_clean(&ground, fault, &before);
+}
+
+/// As many as anybody can: in one transaction, and a bystander pays nothing that is seen here.
+fn many_targets() {
+    let ground = Ground::new();
+    let before = ground.state();
+    // 1,000 sources are 1,000 ranges that do not touch.
+    let list: Vec<String> = (0..999).map(|n| format!("10.{}.{}.0/25", 10 + n / 250, n % 250)).collect();
+    let fault = ground.inject(&format!(
+        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --sources {},{}",
+        list.join(","),
+        FAR[0]
+    ));
+    late(ground.icmp(FAR[0]), "a target");
+    soon(ground.icmp(FAR[1]), "a bystander");
+    ends_clean(&ground, fault, &before);
+}
+
+fn overlapping_faults_have_each_its_own_life() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
+    assert_eq!(player.ask(&format!("add 1 delay 100 egress eth0 {}", FAR[0])), "ok");
+    assert_eq!(player.ask(&format!("add 2 loss 100 egress eth0 {},{}", FAR[0], FAR[1])), "ok");
+    assert!(ground.icmp(FAR[0]).is_none(), "the newest has the last word");
+    assert!(ground.icmp(FAR[1]).is_none());
+    assert_eq!(player.ask("end 2"), "ok");
+    late(ground.icmp(FAR[0]), "the older one has its packets again");
+    soon(ground.icmp(FAR[1]), "nobody has these now");
+    assert_eq!(player.ask(&format!("add 3 hole {PORT} egress tcp")), "ok");
+    assert_eq!(player.ask("end 1"), "ok");
+    soon(ground.icmp(FAR[0]), "the first has ended");
+    assert!(ground.exchange("tcp", FAR[0], PORT).is_none(), "the third has not");
+    assert_eq!(player.ask("end 3"), "ok");
+    assert_eq!(ground.state(), before);
+    for number in 1..=13 {
+        assert_eq!(player.ask(&format!("add {number} delay 10 egress eth0 {}", FAR[1])), "ok");
+    }
+    let refused = player.ask(&format!("add 14 delay 10 egress eth0 {}", FAR[1]));
+    assert!(refused.starts_with("13 shaped network faults live already"), "{refused}");
+    for number in 1..=13 {
+        assert_eq!(player.ask(&format!("end {number}")), "ok");
+    }
+    assert_eq!(ground.state(), before);
+}
+
+fn what_cannot_be_is_refused_and_changes_nothing() {
+    let ground = Ground::new();
+    let before = ground.state();
+    for (words, expected) in [
+        ("network-latency --duration 5s --sources nobody.invalid", "have no address: nobody.invalid"),
+        ("network-latency --duration 5s --sources 169.254.170.2", "is always let through"),
+        ("network-latency --duration 5s --interface eth7", "there is no interface eth7"),
+        ("network-latency --duration 5s --sources S3", "no list of them"),
+        ("network-latency --duration 5s --traffic-type ingress", "ingress latency"),
+    ] {
+        let mut command = vec!["/mnt/taskfault", "inject"];
+        command.extend(words.split(' '));
+        let output = ground.try_near(&command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words}: {said}");
+        assert!(said.contains("did not start") && said.contains(expected), "{words}: {said}");
+        assert_eq!(ground.state(), before);
+    }
+    let output = ground.try_near(&[
+        "setpriv",
+        "--bounding-set",
+        "-net_admin",
+        "/mnt/taskfault",
+        "inject",
+        "network-latency",
+        "--duration",
+        "5s",
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no CAP_NET_ADMIN"), "{said}");
+    let first = ground.inject("network-latency --duration 60s");
+    let output = ground.try_near(&["/mnt/taskfault", "inject", "network-packet-loss", "--duration", "5s"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("process {} has a network fault", first.child.id())), "{said}");
+    ends_clean(&ground, first, &before);
+}

@@ -1,0 +1,163 @@
+//! The traffic: an echo server for UDP and TCP, and clients that measure one exchange. Runs as a process of
+//! its own, because a process is in one network namespace.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use taskfault::effect::net::{Environment, NetworkEffect, NetworkPlan, Work};
+use taskfault::fault::network_source::parse_sources;
+
+/// An exchange that takes longer is lost.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let argument = |number: usize| arguments[number].as_str();
+    match argument(0) {
+        "serve" => serve(&arguments[1..]),
+        "udp" => say(udp(argument(1).parse().unwrap())),
+        "tcp" => say(tcp(argument(1).parse().unwrap())),
+        "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
+        "stream" => stream(argument(1).parse().unwrap()),
+        "play" => play(),
+        other => panic!("no probe {other}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn say(outcome: std::io::Result<Duration>) {
+    match outcome {
+        Ok(time) => println!("{:.3}", time.as_secs_f64() * 1e3),
+        Err(error) => println!("lost {error}"),
+    }
+}
+
+/// Echoes on the addresses until it is killed; says so when it listens.
+fn serve(addresses: &[String]) {
+    let mut threads = Vec::new();
+    for address in addresses {
+        let udp = UdpSocket::bind(address).unwrap();
+        let tcp = TcpListener::bind(address).unwrap();
+        threads.push(thread::spawn(move || {
+            let mut room = [0; 2048];
+            while let Ok((length, from)) = udp.recv_from(&mut room) {
+                let _ = udp.send_to(&room[..length], from);
+            }
+        }));
+        threads.push(thread::spawn(move || {
+            for stream in tcp.incoming().flatten() {
+                thread::spawn(move || echo(stream));
+            }
+        }));
+    }
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn echo(mut stream: TcpStream) {
+    let mut room = [0; 2048];
+    while let Ok(length @ 1..) = stream.read(&mut room) {
+        if stream.write_all(&room[..length]).is_err() {
+            return;
+        }
+    }
+}
+
+fn udp(to: SocketAddr) -> std::io::Result<Duration> {
+    let socket = connected(to, PATIENCE)?;
+    let began = Instant::now();
+    socket.send(b"x")?;
+    socket.recv(&mut [0; 8])?;
+    Ok(began.elapsed())
+}
+
+/// A connected socket, as the resolver of the C library has it.
+fn connected(to: SocketAddr, patience: Duration) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(patience))?;
+    Ok(socket)
+}
+
+/// From the first packet to the established connection.
+fn tcp(to: SocketAddr) -> std::io::Result<Duration> {
+    let began = Instant::now();
+    TcpStream::connect_timeout(&to, PATIENCE)?;
+    Ok(began.elapsed())
+}
+
+/// Sends `count` packets, each from a port of its own, and says how many came back.
+fn burst(to: SocketAddr, count: usize) {
+    let mut back = 0;
+    for _ in 0..count {
+        let socket = connected(to, Duration::from_millis(30)).unwrap();
+        let sent = socket.send(b"x");
+        back += usize::from(sent.is_ok() && socket.recv(&mut [0; 8]).is_ok());
+    }
+    println!("{back}");
+}
+
+/// Holds one connection, and exchanges a byte whenever a line comes in: says the time, or that it stalls.
+fn stream(to: SocketAddr) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for _ in std::io::stdin().lines() {
+        let began = Instant::now();
+        let outcome = stream.write_all(b"x").and_then(|()| stream.read_exact(&mut [0; 1]));
+        say(outcome.map(|()| began.elapsed()));
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+/// Holds many effects in one process, as the sidecar does: `add NUMBER delay|loss|hole VALUE WAY WHAT` (a
+/// number of milliseconds, of percent, or a port; then interface and sources, or the protocol) and
+/// `end NUMBER`. Answers each line with `ok`, or what went wrong.
+fn play() {
+    let state_dir = std::env::var("TASKFAULT_STATE_DIR").unwrap().into();
+    let environment = Environment { state_dir, spared: Vec::new() };
+    let mut effects = BTreeMap::new();
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outcome = match words[0] {
+            "add" => NetworkEffect::start(&plan(&words[2..]), &environment).map(|effect| {
+                effects.insert(words[1].to_owned(), effect);
+            }),
+            "end" => effects.remove(words[1]).unwrap().undo().1,
+            other => panic!("no command {other}"),
+        };
+        match outcome {
+            Ok(()) => println!("ok"),
+            Err(error) => println!("{error}"),
+        }
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+fn plan(words: &[&str]) -> NetworkPlan {
+    let value: u64 = words[1].parse().unwrap();
+    let work = match words[0] {
+        "delay" => Work::Delay { delay: Duration::from_millis(value), jitter: Duration::ZERO },
+        "loss" => Work::Lose { percent: value as u8 },
+        _ => Work::Lose { percent: 100 },
+    };
+    let hole = words[0] == "hole";
+    NetworkPlan {
+        name: "play",
+        work,
+        direction: words[2].parse().unwrap(),
+        interfaces: (!hole).then(|| words[3].parse().unwrap()),
+        sources: parse_sources(if hole { "ALL" } else { words[4] }).unwrap(),
+        port: hole.then(|| (words[3].parse().unwrap(), value as u16)),
+        flows_percent: 100,
+    }
+}

@@ -1,0 +1,42 @@
+//! Network faults on a real kernel: run inside the virtual machine by `scripts/vm-test`, as its only work.
+//!
+//! Each test has two network namespaces with a veth pair between them, runs `taskfault` in the one and
+//! looks from outside: with ping and sockets, `tc` and `nft`. It changes the network of the machine it runs
+//! on, so it refuses to run anywhere else.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails; clippy knows tests by their attribute only"
+)]
+
+use std::panic;
+use std::process::ExitCode;
+
+mod faults;
+mod ground;
+mod probe;
+mod undo;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == "probe") {
+        return probe::run(&arguments[1..]);
+    }
+    if std::env::var_os("TASKFAULT_VM").is_none() {
+        println!("SKIP vm: these tests change the network of the machine; run scripts/vm-test");
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments.first().map(String::as_str).unwrap_or_default();
+    panic::set_hook(Box::new(|info| println!("    {info}")));
+    let (mut passed, mut failed) = (0, 0);
+    for (name, test) in faults::TESTS.iter().chain(undo::TESTS).filter(|(name, _)| name.contains(filter)) {
+        let began = std::time::Instant::now();
+        let good = panic::catch_unwind(test).is_ok();
+        let word = if good { "ok  " } else { "FAIL" };
+        println!("{word} {name} ({:.1} s)", began.elapsed().as_secs_f64());
+        passed += u32::from(good);
+        failed += u32::from(!good);
+    }
+    println!("{passed} passed, {failed} failed, 0 skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
