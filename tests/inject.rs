@@ -96,13 +96,3 @@ fn wrong_usage_is_2_with_the_name_of_the_parameter() {
         assert!(complaints.contains(said), "{words:?}: {complaints}");
     }
 }
-
-#[test]
-fn a_fault_that_is_not_there_yet_is_1() {
-    let (code, text, complaints) = run(&["network-latency", "--duration", "9s", "--delay-milliseconds", "5"]);
-    assert_eq!((code, text.as_str()), (1, ""));
-    assert!(
-        complaints.contains("network-latency is not in this version yet; nothing was done"),
-        "{complaints}"
-    );
-}

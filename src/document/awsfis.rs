@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_document_that_is_not_there_yet_says_so_and_runs_nothing() {
-        for name in ["AWSFIS-Run-Network-Latency-Sources", "AWSFIS-Run-Whatever-Comes"] {
+        for name in ["AWSFIS-Run-Network-Latency-ECS", "AWSFIS-Run-Whatever-Comes"] {
             let steps = plan(name, &Map::new()).unwrap().steps;
             let Work::Fail(text) = &steps[1].work else { panic!("{name} does something") };
             assert!(text.contains(name) && text.contains("cannot perform this document yet"), "{text}");

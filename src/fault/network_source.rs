@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn a_share_of_no_flows_is_refused() {
         let refused = Scope::new("ALL", "egress", "DEFAULT", 0).unwrap_err().to_string();
-        assert_eq!(refused, "flows-percent is 0; it must be between 1 and 100 %");
+        assert_eq!(refused, "flows-percent is 0; accepted are 1 to 100 %");
         assert!(Scope::new("ALL", "Egress", "DEFAULT", 1).is_err());
     }
 }
