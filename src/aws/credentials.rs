@@ -150,9 +150,7 @@ impl ProvideCredentials for TaskRole {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async {
-            self.load().await.map_err(|reason| CredentialsError::provider_error(reason))
-        })
+        future::ProvideCredentials::new(async { self.load().await.map_err(CredentialsError::provider_error) })
     }
 }
 

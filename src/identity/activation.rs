@@ -166,7 +166,7 @@ fn credentials_error(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref::<CredentialsError>() {
-            return Some(found.source().map_or_else(|| found.to_string(), |cause| chain(cause)));
+            return Some(found.source().map_or_else(|| found.to_string(), chain));
         }
         cause = error.source();
     }
