@@ -18,11 +18,13 @@ use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::channel::Origin;
 use crate::channel::heartbeat::{self, Machine};
+use crate::channel::job::Topic;
 use crate::channel::link::Link;
 use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
-use crate::channel::outbox::Outbox;
+use crate::channel::outbox::{Outbox, Reply};
 use crate::config::Config;
 use crate::effect::net::{self, lifeline};
 use crate::effect::shell;
@@ -34,6 +36,7 @@ use crate::task::capabilities::Capabilities;
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 
 use start::{Registered, StartError};
+use status::LeftOver;
 
 /// Runs the sidecar until a signal ends it.
 ///
@@ -88,7 +91,9 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn live(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
+    let left_over = LeftOver::take(&config.state_dir);
     let sidecar = Sidecar::assemble(config, start::register(config, &stop).await?);
+    sidecar.answer(&left_over);
     // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
     let mut channels = pin!(sidecar.connected());
     sidecar.serve(channels.as_mut(), &stop).await;
@@ -135,6 +140,17 @@ impl Sidecar {
         };
         let poll = Poll { identity, link: Rc::clone(&link) };
         Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll: Rc::new(poll) }
+    }
+
+    /// Answers what an earlier life of this container was killed over: its effects ended with it, and without
+    /// an answer its commands would stay InProgress until they time out.
+    fn answer(&self, left_over: &LeftOver) {
+        for job in left_over.jobs(&self.registered.identity.instance_id()) {
+            tracing::warn!(%job, "was running when this sidecar was killed; answering that it failed");
+            let words = "the sidecar was killed while this command ran; what it did ended with it";
+            let reply = self.queue.failed(words);
+            self.outbox.push(Reply::new(&job, Topic::Send, reply, Origin::Gateway));
+        }
     }
 
     /// Everything that goes on side by side, until `stop`.

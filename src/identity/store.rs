@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 const REGISTRATION: &str = "registration";
 const IDENTITY: &str = "taskfault.json";
+/// Three pages: the identity takes one (its key is 1.6 KB), the registration and the status one each.
+const PROBE_BYTES: usize = 3 * 4096;
 
 /// One registered instance. Debug shows nothing of the key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +61,8 @@ impl Store {
         let fail = |reason| StoreError { action: "make", path: dir.to_owned(), reason };
         fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(fail)?;
         let store = Store { dir: dir.to_owned() };
-        store.write(".probe", "")?;
+        // As much as will be written: a full disk must show before anything is registered.
+        store.write(".probe", &" ".repeat(PROBE_BYTES))?;
         store.remove(".probe")?;
         Ok(store)
     }

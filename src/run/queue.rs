@@ -90,6 +90,11 @@ impl Queue {
         })
     }
 
+    /// A final reply for a command that this life knows nothing of.
+    pub fn failed(&self, reason: &str) -> String {
+        self.replier.refused(reason, SystemTime::now())
+    }
+
     /// Takes nothing more, cancels what runs and what waits.
     pub fn close(&self) {
         self.closing.set(true);

@@ -1,15 +1,52 @@
-//! `<state-dir>/status.json`: what `taskfault status` and the container's health check read.
+//! `<state-dir>/status.json`: what `taskfault status` and the container's health check read, and what a
+//! restarted sidecar learns of a life that ended without a word.
 
+use std::path::Path;
 use std::rc::Rc;
 
+use serde::Deserialize;
 use serde_json::json;
 
+use crate::channel::job::JobId;
 use crate::channel::link::Link;
 use crate::identity::token::Identity;
 use crate::report::reply::iso8601;
 use crate::run::queue::Queue;
 
 pub(super) const FILE: &str = "status.json";
+
+/// What an earlier life was doing when it was killed.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct LeftOver {
+    instance_id: String,
+    commands: Vec<LeftCommand>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LeftCommand {
+    command_id: String,
+}
+
+impl LeftOver {
+    /// Reads and removes the file of an earlier life, so that nobody takes it for ours. One that cannot be
+    /// read says nothing.
+    pub(super) fn take(state_dir: &Path) -> LeftOver {
+        let path = state_dir.join(FILE);
+        let left = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        // It is written anew as soon as there is something to say; until then a stale one is all that could go wrong.
+        let _ = std::fs::remove_file(&path);
+        left.unwrap_or_default()
+    }
+
+    /// The jobs that ran or waited then, if we go on as the same instance: nobody will answer them but us.
+    pub(super) fn jobs(&self, instance_id: &str) -> Vec<JobId> {
+        if self.instance_id != instance_id {
+            return Vec::new();
+        }
+        let id = |command: &LeftCommand| format!("aws.ssm.{}.{instance_id}", command.command_id);
+        self.commands.iter().filter_map(|command| JobId::try_from(id(command)).ok()).collect()
+    }
+}
 
 /// Removes the file when the sidecar stops serving, however that comes about.
 struct Remove<'a>(&'a Identity);
@@ -62,4 +99,29 @@ fn describe(identity: &Identity, queue: &Queue, channel: &str) -> String {
         "commands": commands,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_life_leaves_the_names_of_its_commands_to_the_same_instance_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"pid":7,"instance_id":"mi-0123456789abcdef0","channel":"ssmmessages",
+            "commands":[{"command_id":"c-1","document":"d","fault":null,"since":"x","waiting":false}]}"#;
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        let left = LeftOver::take(dir.path());
+        let jobs = left.jobs("mi-0123456789abcdef0");
+        assert_eq!(jobs[0].as_str(), "aws.ssm.c-1.mi-0123456789abcdef0");
+        assert!(left.jobs("mi-ffffffffffffffff0").is_empty());
+        assert!(LeftOver::take(dir.path()).jobs("mi-0123456789abcdef0").is_empty(), "taken is gone");
+    }
+
+    #[test]
+    fn a_damaged_file_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "{\"pid\":").unwrap();
+        assert!(LeftOver::take(dir.path()).jobs("").is_empty());
+    }
 }

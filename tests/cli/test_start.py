@@ -6,7 +6,7 @@ import threading
 import pytest
 from conftest import eventually
 from front import Relay, refusal
-from test_sidecar import SCRIPT, still_well
+from test_sidecar import SCRIPT, STRESS, still_well
 
 pytestmark = pytest.mark.sidecar
 
@@ -155,6 +155,19 @@ def test_a_killed_sidecar_comes_back_as_the_same_instance(ssm, start_sidecar, ki
     still_well(sidecar)
     assert sidecar.terminate() == 0
     assert sidecar.information() is None
+
+
+def test_a_command_that_the_sidecar_was_killed_over_is_answered(start_sidecar):
+    killed = start_sidecar()
+    command = killed.send(STRESS, {"DurationSeconds": ["3600"], "LoadPercent": ["1"], "CPU": ["1"]})
+    # The file is what the next life learns it from.
+    status = killed.state / "status.json"
+    eventually(lambda: command in status.read_text(), "the sidecar writes down what it does")
+    killed.process.kill()
+    killed.process.wait()
+    sidecar = again(start_sidecar, killed)
+    assert sidecar.finished(command)["Status"] == "Failed"
+    still_well(sidecar)
 
 
 def test_a_service_that_is_ill_does_not_make_a_second_instance(start_process, relay, ssm, killed, nothing_left):
