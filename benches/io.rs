@@ -1,16 +1,16 @@
-//! I/O stress beside `stress-ng --iomix`: bytes that reach the block device and system calls, with the same
-//! bytes and workers. Reports; never fails on a bad figure.
+//! I/O stress beside `stress-ng --iomix`: bytes that reach the block device, with the same bytes and workers.
+//! Reports; never fails on a bad figure.
 //!
 //! `cargo bench --bench io [-- --seconds N] [--workers 1,2] [--mib N] [--path FOLDER]`
 //!
-//! Every figure is taken from outside, from `/proc/PID/io` of the processes, in the same way for both; the
-//! tools take turns. `device` is what the kernel charged to storage, `calls` what went through read and write.
+//! Every figure is taken from outside, from the counters of the block device, in the same way for both; the
+//! tools take turns. What others do to the device meanwhile counts too: an idle machine gives the best figures.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot measure may as well stop")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 
 const MIB: u64 = 1024 * 1024;
+/// Until the files are there and the first pass over them is on its way.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 struct Options {
     seconds: u64,
@@ -43,48 +45,23 @@ fn options() -> Options {
     options
 }
 
-/// Bytes of a process and its children, as the kernel counts them.
-#[derive(Clone, Copy, Default)]
-struct Bytes {
-    written: u64,
+/// Bytes that a block device has read and written since the machine started, by the kernel's own count.
+#[derive(Clone, Copy)]
+struct Device {
     read: u64,
-    device_written: u64,
-    device_read: u64,
+    written: u64,
 }
 
-impl Bytes {
-    fn of(pid: u32) -> Option<Bytes> {
-        let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-        let value =
-            |name: &str| text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse::<u64>().ok();
-        Some(Bytes {
-            written: value("wchar:")?,
-            read: value("rchar:")?,
-            device_written: value("write_bytes:")?,
-            device_read: value("read_bytes:")?,
-        })
+impl Device {
+    /// Of the device that `path` is on.
+    fn of(path: &Path) -> Device {
+        let device = fs::metadata(path).unwrap().dev();
+        let file = format!("/sys/dev/block/{}:{}/stat", libc::major(device), libc::minor(device));
+        let text = fs::read_to_string(&file).expect("a folder on a block device, see --path");
+        // Documentation/block/stat.rst: sectors of 512 bytes, read and written, are fields 3 and 7.
+        let sectors = |field: usize| text.split_whitespace().nth(field - 1).unwrap().parse::<u64>().unwrap();
+        Device { read: sectors(3) * 512, written: sectors(7) * 512 }
     }
-
-    fn most(self, other: Bytes) -> Bytes {
-        Bytes {
-            written: self.written.max(other.written),
-            read: self.read.max(other.read),
-            device_written: self.device_written.max(other.device_written),
-            device_read: self.device_read.max(other.device_read),
-        }
-    }
-}
-
-/// `pid` and all below it.
-fn family(pid: u32) -> Vec<u32> {
-    let mut family = vec![pid];
-    let mut next = 0;
-    while let Some(pid) = family.get(next) {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
-        next += 1;
-    }
-    family
 }
 
 fn taskfault(options: &Options, workers: u32) -> Command {
@@ -98,50 +75,30 @@ fn taskfault(options: &Options, workers: u32) -> Command {
     command
 }
 
-fn stress_ng(options: &Options, workers: u32, percent_bytes: u64) -> Command {
+fn stress_ng(options: &Options, workers: u32, bytes: u64) -> Command {
     let mut command = Command::new("stress-ng");
-    command.args([
-        "--iomix",
-        &workers.to_string(),
-        "--iomix-bytes",
-        &percent_bytes.to_string(),
-        "-t",
-        "3600",
-    ]);
+    command.args(["--iomix", &workers.to_string(), "--iomix-bytes", &bytes.to_string(), "-t", "3600"]);
     command.arg("--temp-path").arg(&options.path);
     command
 }
 
-/// Watches `child` for the time, ends it, and prints its rates.
+/// Lets `child` work for the time, prints what the device did meanwhile, and ends it.
 fn measure(name: &str, mut child: Child, workers: u32, options: &Options) {
-    let started = Instant::now();
-    let mut seen = BTreeMap::<u32, Bytes>::new();
-    while started.elapsed() < Duration::from_secs(options.seconds) {
-        for pid in family(child.id()) {
-            if let Some(bytes) = Bytes::of(pid) {
-                let known = seen.entry(pid).or_default();
-                *known = known.most(bytes);
-            }
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let seconds = started.elapsed().as_secs_f64();
+    std::thread::sleep(WARM_UP);
+    let (started, before) = (Instant::now(), Device::of(&options.path));
+    std::thread::sleep(Duration::from_secs(options.seconds));
+    let (seconds, after) = (started.elapsed().as_secs_f64(), Device::of(&options.path));
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     child.wait().unwrap();
-    let rate = |part: fn(&Bytes) -> u64| seen.values().map(part).sum::<u64>() as f64 / seconds / MIB as f64;
-    println!(
-        "{name:<10} {workers:>7} {:>12.1} {:>12.1} {:>12.1} {:>12.1}",
-        rate(|bytes| bytes.device_written),
-        rate(|bytes| bytes.device_read),
-        rate(|bytes| bytes.written),
-        rate(|bytes| bytes.read)
-    );
+    let rate = |bytes: u64| bytes as f64 / seconds / MIB as f64;
+    let (written, read) = (rate(after.written - before.written), rate(after.read - before.read));
+    println!("{name:<10} {workers:>7} {written:>10.1} {read:>10.1}");
 }
 
 fn main() {
     let options = options();
     println!("{} MiB in {}, {} s each, MiB/s", options.mib, options.path.display(), options.seconds);
-    println!("tool       workers  device-wr    device-rd     calls-wr     calls-rd");
+    println!("tool       workers    written       read");
     for workers in options.workers.clone() {
         let mut tools = vec![("taskfault", taskfault(&options, workers))];
         tools.push(("stress-ng", stress_ng(&options, workers, options.mib * MIB)));
