@@ -59,8 +59,8 @@ pub enum ParameterError {
         value: String,
         range: Range,
     },
-    #[error("{name} is {value:?}; accepted are {accepted}")]
-    NotAccepted {
+    #[error("{name} is {value:?}; it must be {accepted}")]
+    NotOneOf {
         name: &'static str,
         /// As it was given, cut to 40 characters.
         value: String,

@@ -68,6 +68,33 @@ fn a_cpu_stress_runs_its_duration_and_succeeds() {
 }
 
 #[test]
+fn resource_documents_run_their_duration_and_say_what_they_achieved() {
+    for (name, parameters, said) in [
+        ("IO-Stress", json!({"DurationSeconds": "1", "Percent": "1"}), "undone: no file and no thread left"),
+        ("Memory-Stress", json!({"DurationSeconds": "1", "Percent": "1"}), "undone: all of it is given back"),
+    ] {
+        let reports = run(&format!("AWSFIS-Run-{name}"), parameters, false);
+        assert_eq!(
+            words(&reports),
+            [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)],
+            "{}",
+            String::from_utf8_lossy(&reports[1].stderr)
+        );
+        let stdout = std::str::from_utf8(&reports[1].stdout).unwrap();
+        assert!(stdout.contains("achieved: ") && stdout.contains(said), "{stdout}");
+        assert!(stdout.contains("completed after 1."), "{stdout}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_enough_fails_with_code_1() {
+    let reports = run("AWSFIS-Run-Disk-Fill", json!({"DurationSeconds": "5", "Percent": "1"}), false);
+    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
+    let stderr = std::str::from_utf8(&reports[1].stderr).unwrap();
+    assert!(stderr.contains("is already") && stderr.contains("which is not below the 1 % asked"), "{stderr}");
+}
+
+#[test]
 fn a_cancel_ends_the_fault() {
     let parameters = json!({"DurationSeconds": "43200", "CPU": "1", "LoadPercent": "5"});
     let reports = run("arn:aws:ssm:eu-west-1::document/AWSFIS-Run-CPU-Stress", parameters, true);

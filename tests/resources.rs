@@ -248,7 +248,10 @@ fn processes_of_a_name_are_signalled_and_others_are_not() {
     assert!(text.contains("signalled: 2 processes: "), "{text}");
     assert!(text.contains("ended within 1 s: 2 of 2"), "{text}");
     assert!(text.contains("code 0\nleft vict victims\ncode 1\n"), "{text}");
-    assert!(complaints.contains("no process is called victim. Processes of other containers cannot be seen"));
+    assert!(
+        complaints
+            .contains("no process is called victim. Processes of other containers cannot be seen from here")
+    );
 }
 
 #[test]

@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use super::status::DEFAULT_STATE_DIR;
 use crate::fault;
-use crate::task::Task;
+use crate::run::hold::outlook;
 use crate::task::capabilities::{Capabilities, PidNamespace};
 use crate::task::limits::CpuLimits;
+use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 /// How long the metadata endpoint may take for each step.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +28,9 @@ pub struct DoctorArgs {
     /// Address of the task metadata
     #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", hide_env_values = true)]
     metadata_uri: Option<String>,
+    /// Whether faults on processes are allowed in the host's own PID namespace
+    #[arg(long, env = ALLOW_HOST_PROCESSES_VARIABLE)]
+    host_processes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,7 +47,17 @@ enum Verdict {
     Bad,
 }
 
-/// One thing that was looked at.
+impl Verdict {
+    fn mark(self) -> &'static str {
+        match self {
+            Verdict::Good => "ok",
+            Verdict::Warning => "--",
+            Verdict::Bad => "!!",
+        }
+    }
+}
+
+/// One thing that was looked at. One with a fault's name is what that fault needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     name: &'static str,
@@ -65,6 +79,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     findings.push(network());
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
+    findings.extend(outlooks(args));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     if args.json {
         println!("{:#}", json(&findings, &limits, works));
@@ -78,7 +93,8 @@ fn json(findings: &[Finding], limits: &CpuLimits, works: bool) -> serde_json::Va
     let faults: Vec<_> = fault::ALL
         .iter()
         .map(|spec| {
-            let works = spec.available && works && fits(spec.name, findings);
+            let refused = |finding: &Finding| finding.name == spec.name && finding.verdict != Verdict::Good;
+            let works = spec.available && works && fits(spec.name, findings) && !findings.iter().any(refused);
             serde_json::json!({ "name": spec.name, "works": works, "available": spec.available })
         })
         .collect();
@@ -87,24 +103,37 @@ fn json(findings: &[Finding], limits: &CpuLimits, works: bool) -> serde_json::Va
 
 fn describe(findings: &[Finding], works: bool) -> String {
     let mut text = String::from("This task\n");
-    for finding in findings {
-        let mark = match finding.verdict {
-            Verdict::Good => "ok",
-            Verdict::Warning => "--",
-            Verdict::Bad => "!!",
-        };
+    for finding in findings.iter().filter(|finding| fault::find(finding.name).is_none()) {
+        let mark = finding.verdict.mark();
         let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.words);
     }
     text.push_str("Faults\n");
     for spec in fault::ALL {
         let (mark, words) = match (spec.available, works && fits(spec.name, findings)) {
-            (true, true) => ("ok", "will work here"),
+            (true, true) => match findings.iter().find(|finding| finding.name == spec.name) {
+                Some(finding) => (finding.verdict.mark(), finding.words.as_str()),
+                None => ("ok", "will work here"),
+            },
             (true, false) => ("!!", "will not work here, see above"),
             (false, _) => ("--", "not in this version yet"),
         };
         let _ = writeln!(text, "  {mark} {:<23} {words}", spec.name);
     }
     text
+}
+
+/// What each fault would find here, from where the sidecar would look.
+fn outlooks(args: &DoctorArgs) -> Vec<Finding> {
+    // The sidecar makes its folder where it is not there yet.
+    let scratch = args.state_dir.ancestors().find(|above| above.is_dir()).map(Path::to_path_buf);
+    let task = Task { scratch, allow_host_processes: args.host_processes, ..Task::default() };
+    let found = fault::ALL.iter().filter_map(|spec| Some((spec.name, outlook(spec.name, &task)?)));
+    found
+        .map(|(name, outlook)| match outlook {
+            Ok(words) => Finding::new(name, true, format!("will work here: {words}")),
+            Err(words) => Finding::new(name, false, format!("will not work here: {words}")),
+        })
+        .collect()
 }
 
 /// Whether a load can be started: by starting one that burns nothing and taking it back.
@@ -298,6 +327,22 @@ mod tests {
             describe(&[network], true).contains("!! network-latency         will not work here"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_a_fault_needs_stands_beside_its_name() {
+        let full = Finding::new("disk-fill", false, "will not work here: it is full");
+        let text = describe(std::slice::from_ref(&full), true);
+        assert!(text.contains("-- disk-fill               will not work here: it is full"), "{text}");
+        assert!(text.contains("ok io-stress               will work here"), "{text}");
+        assert_eq!(text.matches("it is full").count(), 1, "{text}");
+        let limits = CpuLimits::read(&Task::default());
+        let works = |name: &str| {
+            let told = json(std::slice::from_ref(&full), &limits, true);
+            let of = |fault: &&serde_json::Value| fault["name"] == name;
+            told["faults"].as_array().unwrap().iter().find(of).unwrap()["works"].clone()
+        };
+        assert_eq!((works("disk-fill"), works("io-stress")), (false.into(), true.into()));
     }
 
     #[test]

@@ -349,6 +349,139 @@ mod tests {
     }
 
     #[test]
+    fn the_resource_documents_ask_for_their_faults() {
+        use crate::fault::disk_fill::DiskFill;
+        use crate::fault::io_stress::IoStress;
+        use crate::fault::kill_process::{KillProcess, Signal, WATCH};
+        use crate::fault::memory_stress::MemoryStress;
+        let minute = Duration::from_secs(60);
+        let io = |workers, percent| Fault::IoStress(IoStress { workers, percent, path: None });
+        let memory = |workers, percent| Fault::MemoryStress(MemoryStress { workers, percent });
+        let disk = |percent| Fault::DiskFill(DiskFill { percent, path: "/".into() });
+        let kill = |name: &str, signal| {
+            Fault::KillProcess(KillProcess { name: name.into(), signal, host_processes: false })
+        };
+        // Defaults of the FIS sheet, §2.2, then every parameter by name.
+        for (document, parameters, fault, duration) in [
+            ("IO-Stress", json!({"DurationSeconds": "60"}), io(1, 80), minute),
+            (
+                "IO-Stress",
+                json!({"DurationSeconds": "60", "Workers": "4", "Percent": "100"}),
+                io(4, 100),
+                minute,
+            ),
+            ("Memory-Stress", json!({"DurationSeconds": "60"}), memory(1, 80), minute),
+            (
+                "Memory-Stress",
+                json!({"DurationSeconds": "60", "Workers": "0", "Percent": "1"}),
+                memory(0, 1),
+                minute,
+            ),
+            ("Disk-Fill", json!({"DurationSeconds": "60"}), disk(95), minute),
+            ("Disk-Fill", json!({"DurationSeconds": "60", "Percent": ["7"]}), disk(7), minute),
+            ("Kill-Process", json!({"ProcessName": "-9"}), kill("-9", Signal::Term), WATCH),
+            (
+                "Kill-Process",
+                json!({"ProcessName": "python3.11", "Signal": "SIGKILL"}),
+                kill("python3.11", Signal::Kill),
+                WATCH,
+            ),
+        ] {
+            let steps = plan(&format!("{PREFIX}{document}"), parameters.as_object().unwrap()).unwrap().steps;
+            assert_eq!(steps[1].work, Work::Fault { fault, duration }, "{document} {parameters}");
+        }
+    }
+
+    /// Every parameter of every document but its duration, with values that are accepted for the others.
+    fn places() -> Vec<(&'static Document, &'static Parameter, Map<String, Value>)> {
+        let good = |parameter: &Parameter| {
+            let samples = ["1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", "10.0.0.1"];
+            let pattern = Pattern::compile(parameter.pattern).unwrap();
+            samples.into_iter().find(|sample| pattern.matches(sample)).map(Value::from)
+        };
+        let mut places = Vec::new();
+        for document in DOCUMENTS {
+            for hit in document.all_parameters() {
+                let all =
+                    document.all_parameters().filter_map(|other| Some((other.name.into(), good(other)?)));
+                places.push((*document, hit, all.collect()));
+            }
+        }
+        places
+    }
+
+    /// What a shell, a path or a number parser would fall for.
+    const HOSTILE: &[&str] = &[
+        "",
+        " ",
+        "1 ",
+        "+1",
+        "-1",
+        "0x10",
+        "1e2",
+        "01",
+        "1\n",
+        "1\0",
+        "١",
+        "1;reboot",
+        "$(reboot)",
+        "`reboot`",
+        "&& reboot",
+        "| sh",
+        "../../etc/passwd",
+        "/",
+        "*",
+        "--help",
+        "-9",
+        "1 --no-preserve-root",
+        "%n%s",
+        "{{ Percent }}",
+        "'1'",
+        "\"1\"",
+        "4294967297",
+        "18446744073709551617",
+        "NaN",
+    ];
+
+    proptest::proptest! {
+        /// A value is refused, or it arrives in the fault as the very text or number that it was.
+        #[test]
+        fn hostile_values_are_refused_or_taken_literally(
+            place in 0usize..1000,
+            known in proptest::option::of(proptest::sample::select(HOSTILE)),
+            wild in proptest::arbitrary::any::<String>(),
+            digits in "[0-9]{1,24}",
+            as_digits in proptest::arbitrary::any::<bool>(),
+        ) {
+            let places = places();
+            let (document, hit, mut values) = places[place % places.len()].clone();
+            let value = match known {
+                Some(known) => known.to_owned(),
+                None if as_digits => digits,
+                None => wild,
+            };
+            values.insert(hit.name.to_owned(), value.clone().into());
+            let Ok(plan) = plan(document.name, &values) else { return Ok(()) };
+            proptest::prop_assert!(Pattern::compile(hit.pattern).unwrap().matches(&value), "{value:?}");
+            // Accepted, so nothing but the pattern's characters are in it. What it came to says the same.
+            match &plan.steps[1].work {
+                Work::Fail(reason) => proptest::prop_assert!(reason.contains(hit.name), "{reason}"),
+                Work::Fault { fault, duration } => {
+                    let shown = format!("{fault:?} {}", duration.as_secs());
+                    let number = value.trim_start_matches('0');
+                    let number = if number.is_empty() { "0" } else { number };
+                    let literal = shown.contains(&value) || shown.contains(number);
+                    let enumerated = matches!(hit.name, "InstallDependencies" | "Signal")
+                        || !matches!(document.name, "AWSFIS-Run-CPU-Stress" | "AWSFIS-Run-Disk-Fill"
+                            | "AWSFIS-Run-IO-Stress" | "AWSFIS-Run-Kill-Process" | "AWSFIS-Run-Memory-Stress");
+                    proptest::prop_assert!(literal || enumerated, "{} {value:?}: {shown}", hit.name);
+                }
+                other => proptest::prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn the_registry_is_sound() {
         assert!(DOCUMENTS.is_sorted_by_key(|document| document.name));
         for document in DOCUMENTS {

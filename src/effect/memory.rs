@@ -112,11 +112,11 @@ impl MemoryLoad {
             crew.add(move |call| worker.live(call)).map_err(MemoryError::Thread)?;
         }
         let (room, counted) = (Arc::clone(room), Arc::clone(&counters));
-        crew.add(move |call| {
+        let looking = move |call: &Call| {
             look_after(call, &room, &counted, all);
             Ok(())
-        })
-        .map_err(MemoryError::Thread)?;
+        };
+        crew.add(looking).map_err(MemoryError::Thread)?;
         Ok(MemoryLoad { counters, crew })
     }
 

@@ -41,8 +41,8 @@ pub const SPEC: Spec = Spec {
 /// How long the signalled processes are watched: whether they end. The fault is over sooner if all have.
 pub const WATCH: Duration = Duration::from_secs(1);
 
-const NAMES: &str = "1 to 128 of letters, digits and . - = _";
-const SIGNALS: &str = "SIGTERM, SIGKILL";
+const NAMES: &str = "1 to 128 letters, digits and . - = _";
+const SIGNALS: &str = "SIGTERM or SIGKILL";
 /// Longest name, in bytes (document `AWSFIS-Run-Kill-Process`).
 const MAX_NAME: usize = 128;
 
@@ -80,11 +80,11 @@ impl KillProcess {
     /// Checks name and signal.
     ///
     /// # Errors
-    /// [`ParameterError::NotAccepted`] with the name of the parameter.
+    /// [`ParameterError::NotOneOf`] with the name of the parameter.
     pub fn new(name: &str, signal: &str, host_processes: bool) -> Result<Self, ParameterError> {
         let refused = |name, value: &str, accepted| {
             let value = value.chars().take(40).collect();
-            Err(ParameterError::NotAccepted { name, value, accepted })
+            Err(ParameterError::NotOneOf { name, value, accepted })
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-=_".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
@@ -111,11 +111,11 @@ mod tests {
         }
         for name in ["", "a b", "a;b", "$(x)", "a/b", "a*", "näme", "a\n", "\0", &"x".repeat(129)] {
             let said = KillProcess::new(name, "SIGTERM", false).unwrap_err().to_string();
-            assert!(said.contains("accepted are 1 to 128 of letters"), "{said}");
+            assert!(said.contains("it must be 1 to 128 letters"), "{said}");
         }
         for signal in ["TERM", "9", "", "sigterm", "SIGHUP", "SIGTERM "] {
             let said = KillProcess::new("x", signal, false).unwrap_err().to_string();
-            assert_eq!(said, format!("signal is {signal:?}; accepted are SIGTERM, SIGKILL"));
+            assert_eq!(said, format!("signal is {signal:?}; it must be SIGTERM or SIGKILL"));
         }
     }
 }

@@ -301,7 +301,7 @@ impl Scope {
 }
 
 fn wrong(name: &'static str, value: &str, accepted: &'static str) -> ParameterError {
-    ParameterError::NotAccepted { name, value: value.chars().take(80).collect(), accepted }
+    ParameterError::NotOneOf { name, value: value.chars().take(80).collect(), accepted }
 }
 
 pub(super) const FLOWS_PERCENT: Parameter = Parameter {

@@ -3,11 +3,13 @@
 //! What a fault is to the rest of the program stands in [`Live`]. To add one: its parameters in `fault`, its
 //! effect in `effect`, a file beside `cpu` that brings both together, and a line in [`start`].
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::effect::disk::space::Space;
 use crate::fault::Fault;
 use crate::task::Task;
 
@@ -93,6 +95,18 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
     }
 }
 
+/// Whether the fault called `name` would work in this place, with its default parameters: what it would find, or
+/// why not and what to change. None for faults that need nothing that can be looked at here.
+pub fn outlook(name: &str, task: &Task) -> Option<Result<String, String>> {
+    match name {
+        "disk-fill" => Some(disk::outlook(task)),
+        "io-stress" => Some(io::outlook(task)),
+        "kill-process" => Some(kill::outlook(task)),
+        "memory-stress" => Some(memory::outlook(task)),
+        _ => None,
+    }
+}
+
 /// Starts `fault`, keeps it for `duration`, undoes it and says what was achieved. `on_start` hears what was
 /// started, once it lives.
 ///
@@ -167,6 +181,20 @@ fn off_thread(undo: impl FnOnce() -> FaultReport + Send + 'static) -> LocalBoxFu
             failure: Some(format!("undoing it broke off: {error}")),
         })
     })
+}
+
+/// How full the file system of `path` is, if it can be written at all.
+fn look(path: &Path) -> Result<Space, String> {
+    let path_shown = path.display();
+    let space = Space::of(path)
+        .map_err(|error| format!("the file system of {path_shown} cannot be looked at: {error}"))?;
+    if space.read_only {
+        return Err(format!(
+            "the file system of {path_shown} is mounted read-only; name a path on one that can be written, or \
+             unset readonlyRootFilesystem"
+        ));
+    }
+    Ok(space)
 }
 
 /// `percent` of `amount`, rounded down.

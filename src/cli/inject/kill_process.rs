@@ -3,6 +3,7 @@
 use super::Asked;
 use crate::fault::kill_process::{KillProcess, WATCH};
 use crate::fault::{Fault, ParameterError};
+use crate::task::ALLOW_HOST_PROCESSES_VARIABLE;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct KillProcessArgs {
@@ -13,7 +14,7 @@ pub(super) struct KillProcessArgs {
     #[arg(long, default_value = KillProcess::DEFAULT_SIGNAL)]
     signal: String,
     /// Allow it in the host's own PID namespace, where a name may belong to anybody on the machine
-    #[arg(long, env = "TASKFAULT_ALLOW_HOST_PROCESSES")]
+    #[arg(long, env = ALLOW_HOST_PROCESSES_VARIABLE)]
     host_processes: bool,
 }
 

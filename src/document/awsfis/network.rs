@@ -86,7 +86,7 @@ fn whole_interface(arguments: &Arguments) -> Result<Scope, ParameterError> {
     let interface = arguments.text(ETH0.name);
     // Here they are names like any other, not the words that the -Sources documents know.
     if matches!(interface, "ALL" | "DEFAULT") {
-        return Err(ParameterError::NotAccepted {
+        return Err(ParameterError::NotOneOf {
             name: ETH0.name,
             value: interface.to_owned(),
             accepted: "the names of interfaces",

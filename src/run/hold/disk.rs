@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, off_thread, share_of, short};
+use super::{FaultReport, Live, bytes, look, off_thread, share_of, short};
 use crate::effect::disk::space::Space;
 use crate::effect::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
 use crate::fault::disk_fill::DiskFill;
@@ -24,23 +24,32 @@ struct LiveDisk {
 
 pub(super) fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
     let path = asked.path.as_path();
-    let before = Space::of(path)
-        .map_err(|error| format!("the file system of {} cannot be looked at: {error}", path.display()))?;
-    if before.read_only {
-        return Err(format!(
-            "the file system of {} is mounted read-only; name a path on one that can be written, or unset \
-             readonlyRootFilesystem",
-            path.display()
-        ));
-    }
+    let before = look(path)?;
     let used_goal = goal(asked, before)?;
-    let mut folders = vec![path];
-    folders.extend(task.scratch.as_deref());
-    folders.extend(FOLDERS.map(Path::new));
-    let folder = writable_folder(path, &folders)?;
+    let folder = folder(path, task)?;
     let plan = FillPlan { folder: folder.clone(), used_goal };
     let fill = Fill::start(plan).map_err(|error| error.to_string())?;
     Ok(Box::new(LiveDisk { asked: asked.clone(), duration, folder, before, fill }))
+}
+
+/// A folder on the file system of `path` that files may be made in.
+fn folder(path: &Path, task: &Task) -> Result<PathBuf, String> {
+    let mut folders = vec![path];
+    folders.extend(task.scratch.as_deref());
+    folders.extend(FOLDERS.map(Path::new));
+    writable_folder(path, &folders)
+}
+
+pub(super) fn outlook(task: &Task) -> Result<String, String> {
+    let path = Path::new(DiskFill::DEFAULT_PATH);
+    let space = look(path)?;
+    let folder = folder(path, task)?;
+    Ok(format!(
+        "{} is {:.1} % full, files can be made in {}",
+        path.display(),
+        space.percent(),
+        folder.display()
+    ))
 }
 
 /// Bytes that shall be in use: the share of what is used or available, rounded down.

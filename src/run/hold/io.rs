@@ -1,12 +1,13 @@
 //! An I/O stress as something to hold: what its percentage means here, and its report.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
+use super::{FaultReport, Live, bytes, look, many, off_thread, share_of, short};
 use crate::effect::disk::space::Space;
+use crate::effect::disk::unlinked::{explain, unlinked};
 use crate::effect::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::fault::io_stress::IoStress;
 use crate::task::Task;
@@ -24,7 +25,7 @@ struct LiveIo {
 }
 
 pub(super) fn start(stress: &IoStress, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
-    let folder = stress.path.clone().or_else(|| task.scratch.clone()).unwrap_or(DEFAULT_FOLDER.into());
+    let folder = stress.path.clone().unwrap_or_else(|| folder(task));
     let space = look(&folder)?;
     let workers = match stress.workers {
         0 => CpuLimits::read(task).affinity,
@@ -35,17 +36,16 @@ pub(super) fn start(stress: &IoStress, duration: Duration, task: &Task) -> Resul
     Ok(Box::new(LiveIo { asked: stress.clone(), duration, plan, free: space.available, load }))
 }
 
-fn look(folder: &Path) -> Result<Space, String> {
-    let space = Space::of(folder)
-        .map_err(|error| format!("the file system of {} cannot be looked at: {error}", folder.display()))?;
-    if space.read_only {
-        return Err(format!(
-            "the file system of {} is mounted read-only; name a folder on one that can be written, or unset \
-             readonlyRootFilesystem",
-            folder.display()
-        ));
-    }
-    Ok(space)
+fn folder(task: &Task) -> PathBuf {
+    task.scratch.clone().unwrap_or(DEFAULT_FOLDER.into())
+}
+
+pub(super) fn outlook(task: &Task) -> Result<String, String> {
+    let folder = folder(task);
+    let space = look(&folder)?;
+    let plan = plan(IoStress::DEFAULT_PERCENT, IoStress::DEFAULT_WORKERS, folder, space)?;
+    unlinked(&plan.folder).map_err(|error| explain(&plan.folder, &error))?;
+    Ok(format!("{} free in {}", bytes(space.available), plan.folder.display()))
 }
 
 /// What stays free whatever is asked: a hundredth of the file system, and at least 16 MiB or on a small one an

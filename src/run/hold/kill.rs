@@ -1,6 +1,7 @@
 //! Signals by name as something to hold: sent at the start, then it is watched whether the processes end.
 
 use std::cell::Cell;
+use std::path::Path;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use nix::sys::signal::Signal;
@@ -8,12 +9,14 @@ use nix::sys::signal::Signal;
 use super::{FaultReport, Live, many};
 use crate::effect::signal::namespace::Namespace;
 use crate::effect::signal::process::Process;
-use crate::effect::signal::{End, Signals, Spared, signal_by_name};
+use crate::effect::signal::{End, Signals, Spared, admit, signal_by_name};
 use crate::fault::kill_process::{self, KillProcess};
 use crate::task::Task;
 
 /// Processes named in one line of the report.
 const MOST_NAMED: usize = 24;
+
+const NOT_SHARED: &str = "the PID namespace is not shared; set pidMode to task in the task definition";
 
 struct LiveKill {
     asked: KillProcess,
@@ -46,6 +49,16 @@ pub(super) fn start(asked: &KillProcess, task: &Task) -> Result<Box<dyn Live>, S
     if live.hit.is_empty() { Err(live.nobody()) } else { Ok(Box::new(live)) }
 }
 
+pub(super) fn outlook(task: &Task) -> Result<String, String> {
+    admit(task.allow_host_processes).map_err(|error| error.to_string())?;
+    match Namespace::read(Path::new("/")) {
+        Namespace::Host => Ok("every process of the host can be signalled, as was allowed".into()),
+        Namespace::Shared => Ok("the processes of the task's other containers can be seen".into()),
+        Namespace::Private => Err(format!("only processes of this container would be hit: {NOT_SHARED}")),
+        Namespace::Unknown => Ok("which processes can be seen could not be told, but was allowed".into()),
+    }
+}
+
 impl LiveKill {
     /// Why nobody got the signal.
     fn nobody(&self) -> String {
@@ -56,9 +69,8 @@ impl LiveKill {
         for line in self.left_alone() {
             text += &format!("; {line}");
         }
-        if Namespace::read(std::path::Path::new("/")) == Namespace::Private {
-            text += ". Processes of other containers cannot be seen from here, because the PID namespace is not \
-                     shared: set pidMode to task in the task definition";
+        if Namespace::read(Path::new("/")) == Namespace::Private {
+            text += &format!(". Processes of other containers cannot be seen from here: {NOT_SHARED}");
         }
         text
     }

@@ -42,6 +42,12 @@ pub(super) fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> R
     Ok(Box::new(LiveMemory { asked: stress.clone(), duration, workers, goal, before, limits, load }))
 }
 
+pub(super) fn outlook(task: &Task) -> Result<String, String> {
+    let room = tightest(&MemoryLimits::read(task).rooms()).ok_or("no memory limit can be read")?;
+    goal(MemoryStress::DEFAULT_PERCENT, &room)?;
+    Ok(format!("{} of {} free ({})", bytes(room.free()), bytes(room.limit), room.source))
+}
+
 /// What stays free below a limit, so that the OOM killer never wakes: a twentieth, at least 16 MiB and at most
 /// 512 MiB, but of a small limit not more than a quarter.
 fn margin(limit: u64) -> u64 {
