@@ -198,10 +198,11 @@ fn allowed(found: &Capabilities) -> Vec<Finding> {
 /// The finding that the network faults stand and fall with.
 const NETWORK: &str = "network";
 
-/// Whether the kernel takes the table that network faults are made of: by making it and taking it back.
+/// Whether the kernel has what network faults are made of: by making the table and taking it back, and by
+/// asking for the disciplines.
 fn network() -> Finding {
     match crate::effect::net::probe() {
-        Ok(()) => Finding::new(NETWORK, true, "nf_tables takes a table that ends with its owner"),
+        Ok(()) => Finding::new(NETWORK, true, "the kernel has owned tables of nf_tables, prio and netem"),
         Err(error) => Finding::new(NETWORK, false, error.to_string()),
     }
 }

@@ -278,7 +278,7 @@ fn netem(work: Work, link: &Link) -> Netem {
 }
 
 /// Whether an effect could be started here, as far as can be told without touching an interface: makes the
-/// table and lets it go.
+/// table and lets it go, and asks whether prio and netem are there.
 ///
 /// # Errors
 /// What is missing. Also if a living process has a fault here, for then nothing can be tried.
@@ -286,7 +286,7 @@ pub fn probe() -> Result<(), NetError> {
     if !Capabilities::read().net_admin {
         return Err(NetError::NotPermitted);
     }
-    live::try_table()
+    live::try_parts()
 }
 
 /// Puts back what an earlier life left in this network namespace, if no living process has a fault in it.

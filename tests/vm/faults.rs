@@ -7,6 +7,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_black_hole_stalls_a_connection_in_silence", a_black_hole_stalls_a_connection_in_silence),
     ("a_black_hole_works_on_loopback_too", a_black_hole_works_on_loopback_too),
     ("a_black_hole_for_what_comes_in", a_black_hole_for_what_comes_in),
+    ("doctor_tries_and_touches_nothing", doctor_tries_and_touches_nothing),
     ("a_name_is_looked_up", a_name_is_looked_up),
     ("a_share_of_flows", a_share_of_flows),
     ("all_means_all_but_the_lifeline", all_means_all_but_the_lifeline),
@@ -303,4 +304,12 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(&format!("process {} has a network fault", first.child.id())), "{said}");
     ends_clean(&ground, first, &before);
+}
+
+fn doctor_tries_and_touches_nothing() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let said = ground.near(&["/mnt/taskfault", "doctor"]);
+    assert!(said.contains("ok network-latency         will work here"), "{said}");
+    assert_eq!(ground.state(), before);
 }

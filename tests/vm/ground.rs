@@ -65,6 +65,12 @@ impl Running {
     }
 }
 
+/// How often the long tests repeat what they do: once in the daily run, more where somebody asks for it
+/// (`VM_ROUNDS`).
+pub fn rounds() -> u32 {
+    std::fs::read_to_string("/mnt/rounds").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1)
+}
+
 /// Runs a program that has to work.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();

@@ -1,7 +1,7 @@
 //! Nothing stays: after kill -9 at any instant, after a refusal at any step, beside other people's roots.
 
 use crate::faults::{late, soon};
-use crate::ground::{FAR, Ground, until};
+use crate::ground::{FAR, Ground, rounds, until};
 
 /// Name and test.
 pub const TESTS: &[(&str, fn())] = &[
@@ -55,7 +55,7 @@ fn kill_9_at_any_instant() {
     let ground = Ground::new();
     let before = ground.state();
     let mut random = Random(7);
-    for round in 0..40 {
+    for round in 0..20 * rounds() {
         let fault = ground.start(&[
             "/mnt/taskfault",
             "inject",
@@ -79,7 +79,8 @@ fn kill_9_at_any_instant() {
 
 /// strace makes the kernel refuse the first, the second, the third … message of a whole life.
 fn every_step_refused_in_turn() {
-    for words in ["delay 100 egress eth0,lo 10.9.0.2", "hole 80 ingress tcp", "hole 80 egress udp"] {
+    let kinds = ["delay 100 egress eth0 10.9.0.2", "hole 80 ingress tcp", "hole 80 egress udp"];
+    for words in kinds.into_iter().take(rounds() as usize) {
         let ground = Ground::new();
         let before = ground.state();
         let (mut steps, mut refused) = (0, 0);
@@ -130,7 +131,7 @@ fn random_sequences_equal_the_fold_of_the_live() {
     let ground = Ground::new();
     let before = ground.state();
     let mut random = Random(2026);
-    for _ in 0..30 {
+    for _ in 0..6 * rounds() {
         let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
         let mut live: Vec<(u64, &str)> = Vec::new();
         for number in 0..8 {

@@ -162,9 +162,9 @@ fn new_chain(filter: &Filter) -> Message {
     new(format!("add the chain {}", filter.name), kind::NEW_CHAIN, CREATE)
         .with(1, &wire::text(TABLE))
         .with(3, &wire::text(&filter.name))
-        .nest(4, &place)
-        .with(5, &ACCEPT.to_be_bytes())
         .with(7, &wire::text(kind_of_chain))
+        .with(5, &ACCEPT.to_be_bytes())
+        .nest(4, &place)
 }
 
 fn new_set(name: &str, family: Family) -> Message {
@@ -177,6 +177,8 @@ fn new_set(name: &str, family: Family) -> Message {
         .with(5, &family.address_length().to_be_bytes())
         // Needs a number within the change, even where it is only ever named.
         .with(10, &family.set_number().to_be_bytes())
+        // For nft, which prints it: the keys are in the network's order.
+        .with(13, &[0, 4, 2, 0, 0, 0])
 }
 
 fn add_ranges(name: &str, family: Family, ranges: &Ranges) -> Vec<Message> {
@@ -203,10 +205,10 @@ fn add_ranges(name: &str, family: Family, ranges: &Ranges) -> Vec<Message> {
 fn element(elements: &mut Vec<u8>, address: &[u8], flags: u32) {
     let (mut key, mut inner) = (Vec::new(), Vec::new());
     wire::attribute(&mut key, 1, address);
-    wire::nested(&mut inner, 1, &key);
     if flags != 0 {
         wire::attribute(&mut inner, 3, &flags.to_be_bytes());
     }
+    wire::nested(&mut inner, 1, &key);
     wire::nested(elements, 1, &inner);
 }
 

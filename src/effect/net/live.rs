@@ -307,9 +307,21 @@ pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
     tidy(&mut Netlink::open(Family::Route)?, state_dir)
 }
 
-/// Makes the table and lets it go.
-pub(super) fn try_table() -> Result<(), NetError> {
+/// Makes the table and lets it go, and asks for the disciplines, on loopback: where that is shaped by
+/// somebody it cannot be told.
+pub(super) fn try_parts() -> Result<(), NetError> {
     let _claim = claim()?;
     let mut tables = Netlink::open(Family::Netfilter)?;
-    Ok(tables.change(classify::create_table())?)
+    tables.change(classify::create_table())?;
+    let mut route = Netlink::open(Family::Route)?;
+    let links = shape::links(&mut route)?;
+    for link in links.iter().filter(|link| link.loopback) {
+        for kind in ["prio", "netem"] {
+            match route.request(shape::ask_for(link, kind)) {
+                Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }

@@ -141,6 +141,13 @@ pub fn add_root(link: &Link, replacing: bool) -> Message {
     named(what, flags, link.index, ROOT_HANDLE, ROOT, "prio").with(TCA_OPTIONS, &options)
 }
 
+/// Asks for a discipline without the parameters it cannot do without. The kernel refuses either way and
+/// changes nothing: with ENOENT if it does not have that kind, with EINVAL if it has.
+pub fn ask_for(link: &Link, kind: &str) -> Message {
+    let what = format!("find the queueing discipline {kind} in the kernel");
+    named(what, CREATE | EXCLUSIVE, link.index, ROOT_HANDLE, ROOT, kind)
+}
+
 /// Takes our root from the link; the kernel then attaches its default again.
 pub fn remove_root(link: &Link) -> Message {
     let what = format!("remove the prio root of {}", link.name);

@@ -18,8 +18,8 @@ pub(super) enum Expression {
     Payload { base: u32, offset: u32, length: u32, register: u32 },
     /// Compares a register with a value: equal 0, unequal 1, less 2, at most 3, at least 5.
     Compare { operator: u32, register: u32, value: Vec<u8> },
-    /// Looks a register up in a set.
-    Lookup { set: String, register: u32 },
+    /// Looks a register up in a set, which has a name, and a number within the change that makes both.
+    Lookup { set: String, number: u32, register: u32 },
     /// Hashes `length` bytes from a register on, modulo 100.
     Hash { from: u32, length: u32, register: u32 },
     /// A random number modulo 100.
@@ -211,8 +211,11 @@ impl Expressions {
 
     /// Packets whose other side is in the filter's set.
     pub(super) fn in_set(self, direction: Direction, family: Family, name: &str) -> Self {
-        self.peer_address(direction, family)
-            .then(Expression::Lookup { set: family.set(name), register: FIRST })
+        self.peer_address(direction, family).then(Expression::Lookup {
+            set: family.set(name),
+            number: family.set_number(),
+            register: FIRST,
+        })
     }
 
     pub(super) fn protocol(self, protocol: Protocol) -> Self {
@@ -316,24 +319,22 @@ impl Expression {
                 wire::nested(&mut data, 3, &value_of(value));
                 ("cmp", data)
             }
-            Expression::Lookup { set, register } => {
+            Expression::Lookup { set, number, register } => {
                 let mut data = numbers(&[(2, *register)]);
                 wire::attribute(&mut data, 1, &wire::text(set));
+                wire::attribute(&mut data, 4, &number.to_be_bytes());
                 ("lookup", data)
             }
             Expression::Hash { from, length, register } => {
                 ("hash", numbers(&[(1, *from), (2, *register), (3, *length), (4, 100), (5, SEED), (7, 0)]))
             }
-            Expression::Random { register } => ("numgen", numbers(&[(1, *register), (2, 100), (3, 1)])),
+            Expression::Random { register } => {
+                ("numgen", numbers(&[(1, *register), (2, 100), (3, 1), (4, 0)]))
+            }
             Expression::NetworkOrder { register } => {
                 ("byteorder", numbers(&[(1, *register), (2, *register), (3, 1), (4, 4), (5, 4)]))
             }
-            Expression::Count => {
-                let mut data = Vec::new();
-                wire::attribute(&mut data, 1, &0_u64.to_be_bytes());
-                wire::attribute(&mut data, 2, &0_u64.to_be_bytes());
-                ("counter", data)
-            }
+            Expression::Count => ("counter", Vec::new()),
             Expression::Put { value, register } => {
                 let mut data = numbers(&[(1, *register)]);
                 wire::nested(&mut data, 2, &value_of(&value.to_ne_bytes()));
