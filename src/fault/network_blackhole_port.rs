@@ -70,8 +70,8 @@ mod tests {
         for (port, protocol, direction, words) in [
             (0, "tcp", "egress", "port is 0; accepted are 1 to 65535"),
             (65_536, "tcp", "egress", "port is 65536"),
-            (1, "icmp", "egress", "protocol is \"icmp\"; accepted are tcp or udp"),
-            (1, "udp", "both", "traffic type is \"both\"; accepted are egress or ingress"),
+            (1, "icmp", "egress", "protocol is \"icmp\"; it must be tcp or udp"),
+            (1, "udp", "both", "traffic type is \"both\"; it must be egress or ingress"),
         ] {
             let refused = NetworkBlackholePort::new(port, protocol, direction).unwrap_err().to_string();
             assert!(refused.starts_with(words), "{refused}");
