@@ -33,6 +33,7 @@ lint: ## Check form, lints, dependencies and scripts
 bench: ## Measure the CPU stress: asked against achieved, under quotas and beside other load
 	@echo "measuring CPU shares; an idle machine gives the best figures"
 	cargo bench --locked --bench cpu_shares
+	cargo bench --locked --bench io
 
 .PHONY: fuzz
 fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback
