@@ -8,6 +8,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 pub mod cpu_stress;
+pub mod network_blackhole_port;
+pub mod network_latency;
+pub mod network_packet_loss;
+pub mod network_source;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };
@@ -16,6 +20,9 @@ pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     CpuStress(cpu_stress::CpuStress),
+    NetworkBlackholePort(network_blackhole_port::NetworkBlackholePort),
+    NetworkLatency(network_latency::NetworkLatency),
+    NetworkPacketLoss(network_packet_loss::NetworkPacketLoss),
 }
 
 impl Fault {
@@ -23,6 +30,9 @@ impl Fault {
     pub fn name(&self) -> &'static str {
         match self {
             Fault::CpuStress(_) => cpu_stress::SPEC.name,
+            Fault::NetworkBlackholePort(_) => network_blackhole_port::SPEC.name,
+            Fault::NetworkLatency(_) => network_latency::SPEC.name,
+            Fault::NetworkPacketLoss(_) => network_packet_loss::SPEC.name,
         }
     }
 }
@@ -37,6 +47,10 @@ pub enum ParameterError {
         value: String,
         range: Range,
     },
+    #[error("{name} is {value}; it must be between {low} and {high}{unit}")]
+    NotBetween { name: &'static str, value: u64, low: u64, high: u64, unit: &'static str },
+    #[error("{name} is {value:?}; it must be {accepted}")]
+    NotOneOf { name: &'static str, value: String, accepted: &'static str },
 }
 
 /// The whole numbers that one parameter takes. The only place where a range stands: the command line and the
@@ -86,6 +100,21 @@ impl std::fmt::Display for Range {
     }
 }
 
+/// `value`, if it is between the two, both included.
+pub(crate) fn in_range(
+    name: &'static str,
+    value: u64,
+    low: u64,
+    high: u64,
+    unit: &'static str,
+) -> Result<u64, ParameterError> {
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ParameterError::NotBetween { name, value, low, high, unit })
+    }
+}
+
 /// One parameter of a fault, as the command line and FIS name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Parameter {
@@ -129,9 +158,9 @@ pub const ALL: &[Spec] = &[
     planned("io-stress", "read, write and sync files without rest"),
     planned("kill-process", "send a signal to the processes of a name"),
     planned("memory-stress", "hold a share of the memory"),
-    planned("network-blackhole-port", "drop the traffic of a port without a word"),
-    planned("network-latency", "delay traffic to chosen targets"),
-    planned("network-packet-loss", "lose a share of the packets to chosen targets"),
+    network_blackhole_port::SPEC,
+    network_latency::SPEC,
+    network_packet_loss::SPEC,
 ];
 
 /// A fault that FIS has and this version does not perform. Its parameters are listed once they are honoured.
@@ -189,7 +218,10 @@ mod tests {
     #[test]
     fn only_faults_with_a_type_are_available() {
         let available: Vec<_> = ALL.iter().filter(|spec| spec.available).map(|spec| spec.name).collect();
-        assert_eq!(available, ["cpu-stress"]);
+        assert_eq!(
+            available,
+            ["cpu-stress", "network-blackhole-port", "network-latency", "network-packet-loss"]
+        );
     }
 
     #[test]

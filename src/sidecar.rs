@@ -28,7 +28,7 @@ use crate::report::reply::Replier;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
-use crate::task::Task;
+use crate::task::{Task, lifelines};
 
 use start::{Registered, StartError};
 
@@ -92,8 +92,14 @@ impl Sidecar {
             orchestration_dir: config.state_dir.join("orchestration"),
             platform_name: machine.platform_name.clone(),
             platform_version: machine.platform_version.clone(),
-            task: Task { cpu_limit: registered.task.cpu_limit },
+            task: Task {
+                cpu_limit: registered.task.cpu_limit,
+                state_dir: Some(config.state_dir.clone()),
+                lifelines: lifelines::addresses(|name| config.variable(name)),
+                ecs_agent: registered.agent.clone(),
+            },
             environment: config.environment.clone(),
+            heartbeats: Rc::default(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
         let queue = Queue::new(context, replier, Rc::clone(&outbox));

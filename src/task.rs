@@ -1,7 +1,12 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
+
 pub mod arn;
 pub mod capabilities;
+pub mod ecs_agent;
+pub mod lifelines;
 pub mod limits;
 pub mod metadata;
 
@@ -11,4 +16,10 @@ pub struct Task {
     /// The task's CPU limit in vCPU, from the task metadata (`Limits.CPU`). None where the task has none or
     /// there is no metadata (`taskfault inject` outside ECS). Limits of the cgroup are read apart.
     pub cpu_limit: Option<f64>,
+    /// Where faults may note what the next life has to know. None is the default folder.
+    pub state_dir: Option<PathBuf>,
+    /// Addresses that no network fault may cut: see [`lifelines`].
+    pub lifelines: Vec<IpAddr>,
+    /// The way to the ECS agent's fault endpoints, as far as there is one.
+    pub ecs_agent: ecs_agent::AgentAccess,
 }

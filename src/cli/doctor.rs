@@ -12,6 +12,8 @@ use serde::Serialize;
 use super::status::DEFAULT_STATE_DIR;
 use crate::fault;
 use crate::task::Task;
+use crate::task::ecs_agent::{self, AGENT_VARIABLE, AgentAccess, Way};
+use crate::task::metadata;
 use crate::task::capabilities::{Capabilities, PidNamespace};
 use crate::task::limits::CpuLimits;
 
@@ -27,6 +29,9 @@ pub struct DoctorArgs {
     /// Address of the task metadata
     #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", hide_env_values = true)]
     metadata_uri: Option<String>,
+    /// Address of the ECS agent, for its fault endpoints
+    #[arg(long, env = AGENT_VARIABLE, hide_env_values = true)]
+    agent_uri: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,

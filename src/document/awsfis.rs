@@ -4,7 +4,9 @@
 //! and ranges of the parameters, the two steps, the exit codes. To add one: a file beside `cpu_stress` and a
 //! line in [`DOCUMENTS`].
 
+mod action_state;
 mod cpu_stress;
+mod network_ecs;
 
 use std::time::Duration;
 
@@ -17,7 +19,14 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] = &[&cpu_stress::DOCUMENT];
+pub const DOCUMENTS: &[&Document] = &[
+    &cpu_stress::DOCUMENT,
+    &network_ecs::BLACKHOLE_PORT,
+    &network_ecs::LATENCY,
+    &network_ecs::PACKET_LOSS,
+];
+
+pub use action_state::ActionState;
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";
@@ -60,8 +69,16 @@ impl Document {
     }
 
     fn work(&self, arguments: &Arguments) -> Work {
+        // Only the -ECS documents have one.
+        let call = ActionState::parse(arguments.text(action_state::PARAMETER.name));
+        if let Some(beat) = call.as_ref().filter(|call| !call.starts()) {
+            return Work::Heartbeat(beat.clone());
+        }
         match self.duration(arguments).and_then(|duration| Ok((duration, (self.fault)(arguments)?))) {
-            Ok((duration, fault)) => Work::Fault { fault, duration },
+            Ok((duration, fault)) => match call {
+                Some(call) => Work::Leased { fault, duration, call },
+                None => Work::Fault { fault, duration },
+            },
             Err(reason) => Work::Fail(format!("{}: {reason}. Nothing was started.\n", self.name)),
         }
     }

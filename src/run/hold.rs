@@ -13,6 +13,8 @@ use crate::task::Task;
 
 mod cpu;
 mod cpu_text;
+mod ecs_agent;
+mod network_way;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -72,6 +74,9 @@ impl FaultOutcome {
 async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
     match fault {
         Fault::CpuStress(stress) => cpu::start(stress, duration, task),
+        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_) => {
+            network_way::start(fault, duration, task).await
+        }
     }
 }
 
