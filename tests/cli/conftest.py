@@ -247,15 +247,16 @@ def sidecar_binary():
 class Sidecar:
     """One real sidecar process in one task."""
 
-    def __init__(self, binary, server, ssm, folder):
+    def __init__(self, binary, server, ssm, folder, task=None, wrapper=()):
         self.ssm = ssm
-        self.task_uri = f"{server}/v4/demo/web/{uuid.uuid4().hex}"
+        task = task or uuid.uuid4().hex
+        self.task_uri = f"{server}/v4/demo/web/{task}"
         self.log_path = folder / "log"
-        self.log = open(self.log_path, "w")
+        self.log = open(self.log_path, "a")
         state = folder / "state"
-        state.mkdir()
+        state.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
-            [binary, "sidecar", "--state-dir", state],
+            [*wrapper, binary, "sidecar", "--state-dir", state],
             stdout=self.log,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -263,6 +264,7 @@ class Sidecar:
                 "PATH": os.environ["PATH"],
                 "MANAGED_INSTANCE_ROLE_NAME": "local",
                 "ECS_CONTAINER_METADATA_URI_V4": self.task_uri,
+                "ECS_AGENT_URI": f"{server}/api/demo/web/{task}",
                 "AWS_ENDPOINT_URL": server,
                 "AWS_ACCESS_KEY_ID": "local",
                 "AWS_SECRET_ACCESS_KEY": "local",
