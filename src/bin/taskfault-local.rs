@@ -100,6 +100,7 @@ Switches for tests of agents, all off at the start:
          redelivery_seconds      until a job that was not acknowledged is sent again, 15
          poll_seconds            how long an empty long poll is held, 15
          fault_rate_seconds      between two requests to one fault endpoint, 5; 0 is no limit
+         fault_trouble_with      start | stop | status: what the next two are about; empty is all
          fault_error_next        so many requests to fault endpoints answer 500 and do nothing
          fault_timeout_next      so many do their work and answer 500 after 5 s
   GET  /_taskfault/faults        what runs at the fault endpoints, by task

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::status::DEFAULT_STATE_DIR;
 use crate::fault;
 use crate::task::Task;
-use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess, Way, choose};
 use crate::task::capabilities::{Capabilities, PidNamespace};
+use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess, Way, choose};
 use crate::task::limits::CpuLimits;
 
 /// How long the metadata endpoint may take for each step.
@@ -320,7 +320,10 @@ mod tests {
         let agent = text(Way::Endpoints("http://169.254.170.2/api/x".into()));
         assert!(agent.contains("ok network-latency         will work through the ECS agent"), "{agent}");
         let none = text(Way::Neither("set enableFaultInjection".into()));
-        assert!(none.contains("-- network-packet-loss     will not work: set enableFaultInjection"), "{none}");
+        assert!(
+            none.contains("-- network-packet-loss     will not work: set enableFaultInjection"),
+            "{none}"
+        );
         assert!(none.contains("ok cpu-stress              will work here"), "{none}");
     }
 

@@ -8,10 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::USAGE;
-use crate::fault::{self, Fault, ParameterError};
-use crate::run::hold::{Ending, hold};
 use crate::aws::endpoint::Endpoints;
 use crate::aws::http::Client;
+use crate::fault::{self, Fault, ParameterError};
+use crate::run::hold::{Ending, hold};
 use crate::task::capabilities::Capabilities;
 use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess};
 use crate::task::metadata::{METADATA_VARIABLE, TaskMetadata};
@@ -108,8 +108,10 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
 /// What a fault needs to know of the task: for those on the network, how the ECS agent is reached. What cannot
 /// be found out counts as not there; the fault says so if it needs it.
 async fn surroundings(fault: &Fault) -> Task {
-    let network =
-        matches!(fault, Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_));
+    let network = matches!(
+        fault,
+        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_)
+    );
     if !network {
         return Task::default();
     }

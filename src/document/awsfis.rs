@@ -19,12 +19,8 @@ use super::{OnFailure, ParseError, Plan, Step, Work};
 use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
-pub const DOCUMENTS: &[&Document] = &[
-    &cpu_stress::DOCUMENT,
-    &network_ecs::BLACKHOLE_PORT,
-    &network_ecs::LATENCY,
-    &network_ecs::PACKET_LOSS,
-];
+pub const DOCUMENTS: &[&Document] =
+    &[&cpu_stress::DOCUMENT, &network_ecs::BLACKHOLE_PORT, &network_ecs::LATENCY, &network_ecs::PACKET_LOSS];
 
 pub use action_state::ActionState;
 

@@ -69,7 +69,9 @@ pub enum AgentError {
     Ledger(#[from] LedgerError),
     #[error("{first}; it was stopped afterwards, in case it runs")]
     StoppedAfter { first: Box<AgentError> },
-    #[error("{first}; stopping it failed too: {stopping}; it may run until the next start of a sidecar, or the task's end")]
+    #[error(
+        "{first}; stopping it failed too: {stopping}; it may run until the next start of a sidecar, or the task's end"
+    )]
     Twice { first: Box<AgentError>, stopping: Box<AgentError> },
 }
 
@@ -171,7 +173,8 @@ impl AgentFault {
     /// Stops it on this thread. At most a dozen seconds, which is better than a fault that stays.
     fn stop_now(&mut self) {
         for last in [false, true] {
-            match self.call.post(Operation::Stop).and_then(|answer| self.call.judge(Operation::Stop, &answer)) {
+            match self.call.post(Operation::Stop).and_then(|answer| self.call.judge(Operation::Stop, &answer))
+            {
                 Ok(_) => return self.settled(),
                 Err(error) if last => {
                     tracing::error!(%error, "a fault of the ECS agent may still run; the next start stops it");
@@ -222,7 +225,11 @@ impl Call {
     }
 
     /// Sends one request when its route is free, and again while it comes too early. Gives the status.
-    async fn send(&self, operation: Operation, sent: Option<&Arc<Mutex<Sent>>>) -> Result<String, AgentError> {
+    async fn send(
+        &self,
+        operation: Operation,
+        sent: Option<&Arc<Mutex<Sent>>>,
+    ) -> Result<String, AgentError> {
         let url = self.url(operation);
         for tried in 0.. {
             tokio::time::sleep(pace::reserve(&url)).await;
@@ -278,7 +285,9 @@ impl Call {
 
 fn hint(status: u16) -> &'static str {
     match status {
-        404 => "; ECS_AGENT_URI is not that of this task, or its agent has no fault endpoints (before 1.88.0)",
+        404 => {
+            "; ECS_AGENT_URI is not that of this task, or its agent has no fault endpoints (before 1.88.0)"
+        }
         409 => "; the agent performs one latency or packet loss at a time: wait for its end",
         _ => "",
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use super::server::Shared;
+use super::switches::Switches;
 use super::wire::{self, Answer};
 use limiter::Limiter;
 use request::{Asked, Kind, Operation};
@@ -114,15 +115,19 @@ async fn perform(shared: &Shared, route: &Route<'_>, body: &[u8]) -> Result<&'st
         let arn = format!("arn:aws:ecs:{}:{}:{}", shared.region, shared.account, route.arn_tail);
         return Err(Refusal::bad(format!("enableFaultInjection is not enabled for task: {arn}")));
     }
-    let takes_one = |count: &mut u32| {
-        let some = *count > 0;
-        *count = count.saturating_sub(1);
-        some
+    let trouble = |count: fn(&mut Switches) -> &mut u32| {
+        shared.use_switches(|switches| {
+            let meant = ["", route.operation.name()].contains(&switches.fault_trouble_with.as_str());
+            let count = count(switches);
+            let some = meant && *count > 0;
+            *count -= u32::from(some);
+            some
+        })
     };
-    if shared.use_switches(|switches| takes_one(&mut switches.fault_error_next)) {
+    if trouble(|switches| &mut switches.fault_error_next) {
         return Err(Refusal { status: 500, text: "internal error".to_owned() });
     }
-    if shared.use_switches(|switches| takes_one(&mut switches.fault_timeout_next)) {
+    if trouble(|switches| &mut switches.fault_timeout_next) {
         // As in the agent, what was begun stays: a start that timed out may have done its work.
         let _ = shared.faults(|all| all.task(route.task).apply(route.operation, &asked));
         tokio::time::sleep(TIMED_OUT).await;

@@ -57,6 +57,8 @@ pub struct Switches {
     pub poll_seconds: u64,
     /// One request per fault endpoint and task in this time; 0 lets all through. The agent's own is 5.
     pub fault_rate_seconds: u64,
+    /// Which operation the next two are about: `start`, `stop`, `status`; empty is every one.
+    pub fault_trouble_with: String,
     /// As many requests to fault endpoints answer 500 and do nothing; counts down.
     pub fault_error_next: u32,
     /// As many requests to fault endpoints do their work and answer after 5 s, 500, that they timed out.
@@ -77,6 +79,7 @@ impl Default for Switches {
             redelivery_seconds: 15,
             poll_seconds: 15,
             fault_rate_seconds: 5,
+            fault_trouble_with: String::new(),
             fault_error_next: 0,
             fault_timeout_next: 0,
         }

@@ -143,16 +143,15 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
         Work::Fault { fault, duration } => {
             told(hold::hold(fault, *duration, &context.task, cancel, &mut |_| {}).await)
         }
-        Work::Leased { fault, duration, call } => {
-            match context.heartbeats.begin(call, SystemTime::now()) {
-                Ok(lease) => hold_leased(fault, *duration, lease, context, cancel).await,
-                Err(error) => Finished::failed(1, &format!("{error}\n")),
-            }
-        }
+        Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
+            Ok(lease) => hold_leased(fault, *duration, lease, context, cancel).await,
+            Err(error) => Finished::failed(1, &format!("{error}\n")),
+        },
         Work::Heartbeat(call) => match context.heartbeats.beat(call, SystemTime::now()) {
             Ok(left) => {
                 let (id, count, left) = (&call.id, call.call_count, left.as_secs_f64());
-                let words = format!("heartbeat {count} of FIS action {id}: its fault goes on for {left:.0} s\n");
+                let words =
+                    format!("heartbeat {count} of FIS action {id}: its fault goes on for {left:.0} s\n");
                 Finished { stdout: words.into(), ..Finished::new(StepStatus::Success, 0) }
             }
             Err(error) => Finished::failed(1, &format!("{error}\n")),

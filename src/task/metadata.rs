@@ -147,9 +147,7 @@ pub(crate) fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataErro
         Err(reason) => return Err(MetadataError::Arn { url, reason }),
     };
     let networks = || answer.containers.iter().flat_map(|container| &container.networks);
-    let address = networks()
-        .find_map(|network| network.v4.first().or(network.v6.first()))
-        .cloned();
+    let address = networks().find_map(|network| network.v4.first().or(network.v6.first())).cloned();
     let cpu_limit = answer.limits.cpu.filter(|cpu| *cpu > 0.0);
     Ok(TaskMetadata {
         arn,

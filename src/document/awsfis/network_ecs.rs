@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(fault(LATENCY.name, sources.clone()), Fault::NetworkLatency(latency));
         let loss = NetworkPacketLoss::new(7, scope()).unwrap();
         assert_eq!(fault(PACKET_LOSS.name, sources), Fault::NetworkPacketLoss(loss));
-        let port = json!({"FISActionState": START, "DurationSeconds": "60", "Port": "443", "Protocol": "tcp"});
+        let port =
+            json!({"FISActionState": START, "DurationSeconds": "60", "Port": "443", "Protocol": "tcp"});
         let hole = NetworkBlackholePort::new(443, "tcp", "ingress").unwrap();
         assert_eq!(fault(BLACKHOLE_PORT.name, port), Fault::NetworkBlackholePort(hole));
     }

@@ -140,7 +140,8 @@ impl Ledger {
 
     fn lock(&self) -> std::io::Result<Flock<File>> {
         fs::create_dir_all(&self.folder)?;
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.folder.join(LOCK))?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(self.folder.join(LOCK))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
 
@@ -197,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_is_said() {
-        let error = Ledger::of(Path::new("/proc/taskfault")).note(&Entry::new("arn", &request())).unwrap_err();
+        let error =
+            Ledger::of(Path::new("/proc/taskfault")).note(&Entry::new("arn", &request())).unwrap_err();
         let words = error.to_string();
         assert!(words.contains("/proc/taskfault") && words.contains("nothing was started"), "{words}");
     }

@@ -54,7 +54,8 @@ pub fn resolve(sources: &[Source], task: &Task) -> Result<Targets, TargetError> 
 }
 
 fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetError> {
-    let everything = || if has_v6 { vec!["0.0.0.0/0".into(), "::/0".into()] } else { vec!["0.0.0.0/0".into()] };
+    let everything =
+        || if has_v6 { vec!["0.0.0.0/0".into(), "::/0".into()] } else { vec!["0.0.0.0/0".into()] };
     let (mut found, mut missing) = (BTreeSet::new(), Vec::new());
     for source in sources {
         match source {
@@ -67,7 +68,11 @@ fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetErro
             },
         }
     }
-    if missing.is_empty() { Ok(found.into_iter().collect()) } else { Err(TargetError::NoAddress(missing.join(", "))) }
+    if missing.is_empty() {
+        Ok(found.into_iter().collect())
+    } else {
+        Err(TargetError::NoAddress(missing.join(", ")))
+    }
 }
 
 /// The addresses that no fault may cut. IPv6 only where the task has it: older agents refuse them.

@@ -129,7 +129,8 @@ impl Body {
 
     /// A list of addresses and CIDRs.
     fn addresses(&self, member: &str) -> Result<Vec<&str>, String> {
-        let undecodable = |value: &Value| format!("cannot decode the request body: {member} cannot be {value}");
+        let undecodable =
+            |value: &Value| format!("cannot decode the request body: {member} cannot be {value}");
         let list = match self.get(member) {
             None => return Ok(Vec::new()),
             Some(value) => value.as_array().ok_or_else(|| undecodable(value))?,
@@ -268,11 +269,16 @@ mod tests {
             assert_eq!(refused(Kind::Latency, Operation::Start, body), words);
         }
         let good = br#"{"DelayMilliseconds":0,"JitterMilliseconds":5,"Sources":["0.0.0.0/0","::/0"]}"#;
-        let Ok(Asked::Shaping(_, value)) = Asked::read(Kind::Latency, Operation::Start, good) else { panic!() };
+        let Ok(Asked::Shaping(_, value)) = Asked::read(Kind::Latency, Operation::Start, good) else {
+            panic!()
+        };
         assert_eq!(value["FlowsPercent"], 100, "the default");
         for operation in [Operation::Stop, Operation::Status] {
             for body in ["", "{", "{}"] {
-                assert_eq!(Asked::read(Kind::Latency, operation, body.as_bytes()), Ok(Asked::Any(Kind::Latency)));
+                assert_eq!(
+                    Asked::read(Kind::Latency, operation, body.as_bytes()),
+                    Ok(Asked::Any(Kind::Latency))
+                );
             }
         }
     }

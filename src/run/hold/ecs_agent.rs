@@ -57,7 +57,8 @@ pub(super) async fn start(
             (Request::packet_loss(loss, &targets), words)
         }
         Fault::NetworkBlackholePort(hole) => {
-            let words = format!("all {} {} packets to port {} lost", hole.direction, hole.protocol, hole.port);
+            let words =
+                format!("all {} {} packets to port {} lost", hole.direction, hole.protocol, hole.port);
             (Request::blackhole_port(hole, &targets.spared), words)
         }
         other => return Err(format!("the ECS agent has no fault endpoint for {}", other.name())),
@@ -106,7 +107,9 @@ impl Live for LiveAtAgent {
                         self.vanished = true;
                         return;
                     }
-                    Err(error) => tracing::warn!(fault = self.name, %error, "cannot tell whether the fault runs"),
+                    Err(error) => {
+                        tracing::warn!(fault = self.name, %error, "cannot tell whether the fault runs")
+                    }
                 }
             }
         })
@@ -123,7 +126,8 @@ impl Live for LiveAtAgent {
 impl LiveAtAgent {
     fn tell(&self, stopped: Result<(), AgentError>) -> FaultReport {
         let seconds = self.duration.as_secs_f64();
-        let mut text = format!("{}: asked {} for {seconds} s, through the ECS agent\n", self.name, self.asked);
+        let mut text =
+            format!("{}: asked {} for {seconds} s, through the ECS agent\n", self.name, self.asked);
         let times = if self.seen == 1 { "time" } else { "times" };
         let _ = writeln!(
             text,
@@ -131,10 +135,13 @@ impl LiveAtAgent {
              let through: {} addresses of metadata, credentials and Systems Manager",
             self.seen, self.spared
         );
-        let vanished = "the ECS agent says that it does not run any more: somebody else stopped it before its time";
+        let vanished =
+            "the ECS agent says that it does not run any more: somebody else stopped it before its time";
         let undone = stopped.is_ok().then(|| "the ECS agent says stopped".to_owned());
         let failure = match stopped {
-            Err(error) => Some(format!("{error}; it may run until the next start of a sidecar, or the task's end")),
+            Err(error) => {
+                Some(format!("{error}; it may run until the next start of a sidecar, or the task's end"))
+            }
             Ok(()) => self.vanished.then(|| vanished.to_owned()),
         };
         FaultReport { text, undone, failure }
