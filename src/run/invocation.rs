@@ -378,6 +378,7 @@ fn append(stream: &mut Vec<u8>, remark: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::awsfis::ActionState;
 
     fn ended(ending: shell::Ending) -> Finished {
         judge(shell::Outcome { ending, stdout: Vec::new(), stderr: b"err\n".to_vec() })
@@ -420,6 +421,51 @@ mod tests {
     fn a_command_id_names_one_folder() {
         assert_eq!(file_name("da11fb41-9572"), "da11fb41-9572");
         assert_eq!(file_name("../../x"), "______x");
+    }
+
+    fn context() -> InvocationContext {
+        InvocationContext {
+            command_id: String::new(),
+            instance_id: String::new(),
+            region: String::new(),
+            orchestration_dir: PathBuf::new(),
+            platform_name: String::new(),
+            platform_version: String::new(),
+            task: Task::default(),
+            environment: BTreeMap::new(),
+            heartbeats: Rc::default(),
+        }
+    }
+
+    /// A fault that does nothing for an hour, called into life now.
+    fn leased() -> Work {
+        let fault = Fault::CpuStress(crate::fault::cpu_stress::CpuStress { workers: 1, percent: 0 });
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let call = ActionState { id: "a".into(), call_time: since.as_secs(), call_count: 1 };
+        Work::Leased { fault, duration: Duration::from_secs(3600), call }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_whose_heartbeats_stop_is_ended_and_has_failed() {
+        let (context, cancel, since) = (context(), CancellationToken::new(), tokio::time::Instant::now());
+        let result = perform(&leased(), &context, &cancel).await;
+        assert_eq!((result.status, result.code), (StepStatus::Failed, 1));
+        let stderr = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(stderr, "FIS sent no heartbeat for 60 s: the fault was ended before its time\n");
+        assert!(String::from_utf8(result.stdout).unwrap().contains("undone: no thread left"));
+        // callTime has whole seconds, so up to one of the sixty had passed already.
+        assert!((59..=60).contains(&since.elapsed().as_secs()));
+        let beat = ActionState { id: "a".into(), call_time: 9_999_999_999, call_count: 2 };
+        let late = perform(&Work::Heartbeat(beat), &context, &cancel).await;
+        assert_eq!((late.status, late.code), (StepStatus::Failed, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancel_of_a_leased_fault_is_a_cancel() {
+        let (context, cancel) = (context(), CancellationToken::new());
+        cancel.cancel();
+        let result = perform(&leased(), &context, &cancel).await;
+        assert_eq!((result.status, result.code), (StepStatus::Cancelled, KILLED));
     }
 
     #[test]

@@ -430,6 +430,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_heartbeat_never_waits_and_is_never_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        let beat = |n: u32| {
+            let state = r#"{"id":"a","callTime":1766000000,"callCount":2}"#;
+            let content = json!({
+                "DocumentName": "AWSFIS-Run-Network-Latency-ECS",
+                "DocumentContent": {},
+                "Parameters": {"DurationSeconds": "60", "Sources": "ALL", "FISActionState": state},
+            });
+            Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_string() }
+        };
+        in_local(async {
+            for n in 0..10 {
+                run(&queue, &hold(n));
+            }
+            for n in 20..40 {
+                assert!(matches!(run(&queue, &beat(n)), Verdict::Accepted { .. }), "{n}");
+            }
+            while counts(&queue) != (5, 5) {
+                queue.changed().await;
+            }
+            // There is no such fault here; what counts is that each was answered.
+            for n in 20..40 {
+                assert_eq!(statuses(&outbox, &id(n)).last().unwrap(), "Failed", "{n}");
+            }
+            assert_eq!(run(&queue, &hold(10)), Verdict::Full);
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn a_waiting_command_that_is_cancelled_is_answered_and_never_runs() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, outbox) = queue(dir.path());
