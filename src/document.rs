@@ -42,9 +42,22 @@ impl Plan {
     /// The fault that taskfault performs itself, where the document is one of those.
     pub fn fault_name(&self) -> Option<&'static str> {
         self.steps.iter().find_map(|step| match &step.work {
-            Work::Fault { fault, .. } => Some(fault.name()),
+            Work::Fault { fault, .. } | Work::Leased { fault, .. } => Some(fault.name()),
             _ => None,
         })
+    }
+
+    /// The first call of a FIS action that lives on heartbeats, where this is one.
+    pub fn first_call(&self) -> Option<&awsfis::ActionState> {
+        self.steps.iter().find_map(|step| match &step.work {
+            Work::Leased { call, .. } => Some(call),
+            _ => None,
+        })
+    }
+
+    /// Whether it is a heartbeat: over in no time, and of no use if it has to wait.
+    pub fn is_heartbeat(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.work, Work::Heartbeat(_)))
     }
 }
 
@@ -70,6 +83,10 @@ pub enum Work {
     Scripts(Vec<Script>),
     /// A fault that taskfault performs itself, for a time.
     Fault { fault: Fault, duration: Duration },
+    /// The same, but it ends when FIS sends no heartbeats any more. This is the first call.
+    Leased { fault: Fault, duration: Duration, call: awsfis::ActionState },
+    /// A further call of FIS: extends the life of the fault that its first call started.
+    Heartbeat(awsfis::ActionState),
     /// Nothing to do, and this is the step's standard output (the dependency step of an AWSFIS document).
     Note(String),
     /// The step is skipped, and this is why.

@@ -2,6 +2,7 @@
 
 pub mod crew;
 pub mod disk;
+pub mod ecs_agent;
 pub mod io;
 pub mod load;
 pub mod memory;

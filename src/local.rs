@@ -11,6 +11,7 @@ pub mod demo;
 mod dispatch;
 pub mod documents;
 pub mod error;
+mod fault_endpoints;
 pub mod gateway;
 pub mod log;
 pub mod metadata;

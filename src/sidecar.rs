@@ -126,6 +126,7 @@ impl Sidecar {
             platform_version: machine.platform_version.clone(),
             task: place(config, &registered),
             environment: config.environment.clone(),
+            heartbeats: Rc::default(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
         let queue = Queue::new(context, replier, Rc::clone(&outbox));
@@ -186,6 +187,7 @@ fn place(config: &Config, registered: &Registered) -> Task {
         allow_host_processes: allowed.is_some_and(|value| value == "true"),
         state_dir: Some(config.state_dir.clone()),
         lifelines: lifelines::addresses(|name| config.variable(name)),
+        ecs_agent: registered.agent.clone(),
     }
 }
 

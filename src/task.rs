@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 pub mod arn;
 pub mod capabilities;
+pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
 pub mod metadata;
@@ -29,4 +30,6 @@ pub struct Task {
     pub state_dir: Option<PathBuf>,
     /// Addresses that no network fault may cut: see [`lifelines`].
     pub lifelines: Vec<IpAddr>,
+    /// The way to the ECS agent's fault endpoints, as far as there is one.
+    pub ecs_agent: ecs_agent::AgentAccess,
 }

@@ -35,6 +35,7 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
         platform_name: String::new(),
         platform_version: String::new(),
         task: Task::default(),
+        heartbeats: std::rc::Rc::default(),
         environment: BTreeMap::from_iter([("PATH".into(), "/nonexistent".into())]),
     };
     let cancel = CancellationToken::new();

@@ -677,7 +677,7 @@ async fn any_address_is_a_running_task() {
     assert_eq!(task["TaskARN"], arn);
     assert_eq!(task["AvailabilityZone"], "us-east-1a");
     assert_eq!((&task["ServiceName"], &task["KnownStatus"]), (&json!("basket"), &json!("RUNNING")));
-    assert_eq!(task["FaultInjectionEnabled"], false);
+    assert_eq!(task["FaultInjectionEnabled"], true);
     assert!(task.get("Limits").is_none());
     let (_, container) = get("/v4/shop/basket/0123456789abcdef0123456789abcdef").await;
     assert_eq!(container["Labels"]["com.amazonaws.ecs.task-arn"], arn);

@@ -78,6 +78,12 @@ impl Endpoints {
         })
     }
 
+    /// The hosts of all three.
+    pub fn hosts(&self) -> Vec<String> {
+        let all = [&self.ssm, &self.ssmmessages, &self.ec2messages];
+        all.into_iter().filter_map(|endpoint| endpoint.host()).map(str::to_owned).collect()
+    }
+
     pub fn of(&self, service: Service) -> &Uri {
         match service {
             Service::Ssm => &self.ssm,

@@ -54,6 +54,10 @@ struct ServeOptions {
     /// Memory limit in the metadata of tasks, in MiB
     #[arg(long, value_name = "MIB")]
     task_memory: Option<u64>,
+    /// Whether tasks have the ECS agent's fault endpoints, as with enableFaultInjection in a task definition:
+    /// the metadata says so, and the endpoints keep and tell what runs. They touch no packet
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    fault_injection: bool,
 }
 
 const AFTER: &str = "\
@@ -73,6 +77,10 @@ Start a sidecar against it, as a task of a cluster and service that need no set-
 Container credentials, in place of the last two variables:
   export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4566/v2/credentials/TASKID
 
+The ECS agent's fault endpoints, for a sidecar without NET_ADMIN. They check, limit, conflict and answer
+as the agent does, and write down what runs; no packet is touched by them:
+  export ECS_AGENT_URI=http://127.0.0.1:4566/api/CLUSTER/SERVICE/TASKID
+
 The stock amazon-ssm-agent, in amazon-ssm-agent.json (its control channel needs a TLS front;
 without one it uses the long poll):
   {\"Ssm\": {\"Endpoint\": \"http://127.0.0.1:4566\"}, \"Mds\": {\"Endpoint\": \"http://127.0.0.1:4566\"}}
@@ -91,6 +99,11 @@ Switches for tests of agents, all off at the start:
          throttle_next           so many Systems Manager calls are throttled
          redelivery_seconds      until a job that was not acknowledged is sent again, 15
          poll_seconds            how long an empty long poll is held, 15
+         fault_rate_seconds      between two requests to one fault endpoint, 5; 0 is no limit
+         fault_trouble_with      start | stop | status: what the next two are about; empty is all
+         fault_error_next        so many requests to fault endpoints answer 500 and do nothing
+         fault_timeout_next      so many do their work and answer 500 after 5 s
+  GET  /_taskfault/faults        what runs at the fault endpoints, by task
   POST /_taskfault/drop-sockets  cuts every control channel
   POST /_taskfault/send          {\"instance_id\": ..., \"hex\" or \"text\": ...} goes out as it is
 
@@ -139,6 +152,7 @@ async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
         account: options.account,
         state_file: options.state,
         limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
+        fault_injection: options.fault_injection,
         ..Options::default()
     })
     .await?;

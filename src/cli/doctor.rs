@@ -13,11 +13,14 @@ use super::status::DEFAULT_STATE_DIR;
 use crate::fault;
 use crate::run::hold::outlook;
 use crate::task::capabilities::{Capabilities, PidNamespace};
+use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess, Way, choose};
 use crate::task::limits::CpuLimits;
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 /// How long the metadata endpoint may take for each step.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest answer of it that is read, in bytes.
+const ANSWER_LIMIT: u64 = 1024 * 1024;
 
 /// Options of `taskfault doctor`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,9 @@ pub struct DoctorArgs {
     /// Whether faults on processes are allowed in the host's own PID namespace
     #[arg(long, env = ALLOW_HOST_PROCESSES_VARIABLE)]
     host_processes: bool,
+    /// Address of the ECS agent, for its fault endpoints
+    #[arg(long, env = AGENT_VARIABLE, hide_env_values = true)]
+    agent_uri: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,27 +87,56 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     findings.push(state_dir(&args.state_dir));
     findings.extend(outlooks(args));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
+    let way = network_way(args);
     if args.json {
-        println!("{:#}", json(&findings, &limits, works));
+        println!("{:#}", json(&findings, &limits, works, &way));
     } else {
-        print!("{}", describe(&findings, works));
+        print!("{}", describe(&findings, works, &way));
     }
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn json(findings: &[Finding], limits: &CpuLimits, works: bool) -> serde_json::Value {
-    let faults: Vec<_> = fault::ALL
-        .iter()
-        .map(|spec| {
-            let refused = |finding: &Finding| finding.name == spec.name && finding.verdict != Verdict::Good;
-            let works = spec.available && works && fits(spec.name, findings) && !findings.iter().any(refused);
-            serde_json::json!({ "name": spec.name, "works": works, "available": spec.available })
-        })
-        .collect();
+/// How network faults are performed here.
+fn network_way(args: &DoctorArgs) -> Way {
+    let capabilities = Capabilities::read();
+    let known = args.metadata_uri.as_deref().and_then(|uri| {
+        let (_, body) = answer(uri).ok()?;
+        crate::task::metadata::parse(uri, body.as_bytes()).ok()
+    });
+    let access = known.map(|task| AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()));
+    choose(&capabilities, &access.unwrap_or_default())
+}
+
+/// Whether a fault will work, its mark, and why or how.
+fn verdict(spec: &fault::Spec, works: bool, findings: &[Finding], way: &Way) -> (bool, &'static str, String) {
+    if !works {
+        return (false, "!!", "will not work here, see above".into());
+    }
+    if let Some(finding) = findings.iter().find(|finding| finding.name == spec.name) {
+        return (finding.verdict == Verdict::Good, finding.verdict.mark(), finding.words.clone());
+    }
+    match way {
+        _ if !spec.name.starts_with("network-") => (true, "ok", "will work here".into()),
+        Way::Netlink if fits(spec.name, findings) => (true, "ok", "will work here".into()),
+        Way::Netlink => (false, "!!", "will not work here, see above".into()),
+        Way::Endpoints(uri) => {
+            let words = "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault";
+            (true, "ok", format!("{words} until the next start or the task's end): {uri}"))
+        }
+        Way::Neither(reason) => (false, "--", format!("will not work: {reason}")),
+    }
+}
+
+fn json(findings: &[Finding], limits: &CpuLimits, works: bool, way: &Way) -> serde_json::Value {
+    let fault = |spec: &fault::Spec| {
+        let (works, _, words) = verdict(spec, works, findings, way);
+        serde_json::json!({ "name": spec.name, "works": works, "available": spec.available, "words": words })
+    };
+    let faults: Vec<_> = fault::ALL.iter().map(fault).collect();
     serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": faults })
 }
 
-fn describe(findings: &[Finding], works: bool) -> String {
+fn describe(findings: &[Finding], works: bool, way: &Way) -> String {
     let mut text = String::from("This task\n");
     for finding in findings.iter().filter(|finding| fault::find(finding.name).is_none()) {
         let mark = finding.verdict.mark();
@@ -109,14 +144,7 @@ fn describe(findings: &[Finding], works: bool) -> String {
     }
     text.push_str("Faults\n");
     for spec in fault::ALL {
-        let (mark, words) = match (spec.available, works && fits(spec.name, findings)) {
-            (true, true) => match findings.iter().find(|finding| finding.name == spec.name) {
-                Some(finding) => (finding.verdict.mark(), finding.words.as_str()),
-                None => ("ok", "will work here"),
-            },
-            (true, false) => ("!!", "will not work here, see above"),
-            (false, _) => ("--", "not in this version yet"),
-        };
+        let (_, mark, words) = verdict(spec, works, findings, way);
         let _ = writeln!(text, "  {mark} {:<23} {words}", spec.name);
     }
     text
@@ -220,15 +248,15 @@ fn metadata(uri: Option<&str>) -> Finding {
         return Finding::new(name, false, words);
     };
     match answer(uri) {
-        Ok(line) if line.contains(" 200 ") => Finding::new(name, true, format!("{uri}/task answers")),
-        Ok(line) => Finding::new(name, false, format!("{uri}/task answers {:?}", line.trim_end())),
+        Ok((line, _)) if line.contains(" 200 ") => Finding::new(name, true, format!("{uri}/task answers")),
+        Ok((line, _)) => Finding::new(name, false, format!("{uri}/task answers {:?}", line.trim_end())),
         Err(error) => Finding::new(name, false, format!("{uri}/task could not be reached: {error}")),
     }
 }
 
-/// The status line of `GET {uri}/task`. By hand, because one line is all that is wanted of a link-local
-/// plain-http address.
-fn answer(uri: &str) -> std::io::Result<String> {
+/// The status line and the body of `GET {uri}/task`. By hand, because one answer is all that is wanted of a
+/// link-local plain-http address.
+fn answer(uri: &str) -> std::io::Result<(String, String)> {
     let other = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_string());
     let parsed: http::Uri =
         format!("{}/task", uri.trim_end_matches('/')).parse().map_err(|_| other("not an address"))?;
@@ -241,10 +269,13 @@ fn answer(uri: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, METADATA_TIMEOUT)?;
     stream.set_read_timeout(Some(METADATA_TIMEOUT))?;
     write!(stream, "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n", parsed.path())?;
-    let mut start = Vec::new();
-    // The status line is short; the rest of the answer is not wanted.
-    stream.take(256).read_to_end(&mut start)?;
-    Ok(String::from_utf8_lossy(&start).lines().next().unwrap_or_default().to_string())
+    let mut whole = Vec::new();
+    stream.take(ANSWER_LIMIT).read_to_end(&mut whole)?;
+    let text = String::from_utf8_lossy(&whole);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    // From brace to brace, so that it does not matter whether the answer came in chunks.
+    let object = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
+    Ok((head.lines().next().unwrap_or_default().to_string(), object.unwrap_or_default().to_string()))
 }
 
 /// Whether a file can be made in the state folder, or the folder itself: by doing it and taking it back.
@@ -321,11 +352,12 @@ mod tests {
     #[test]
     fn one_bad_finding_takes_the_fault_with_it() {
         let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
-        let text = describe(&[bad], false);
+        let text = describe(&[bad], false, &Way::Netlink);
         assert!(text.contains("!! cpu-stress"), "{text}");
         let network = Finding::new(NETWORK, false, "no table");
         assert!(
-            describe(&[network], true).contains("!! network-latency         will not work here"),
+            describe(&[network], true, &Way::Netlink)
+                .contains("!! network-latency         will not work here"),
             "{text}"
         );
     }
@@ -333,17 +365,30 @@ mod tests {
     #[test]
     fn what_a_fault_needs_stands_beside_its_name() {
         let full = Finding::new("disk-fill", false, "will not work here: it is full");
-        let text = describe(std::slice::from_ref(&full), true);
+        let text = describe(std::slice::from_ref(&full), true, &Way::Netlink);
         assert!(text.contains("-- disk-fill               will not work here: it is full"), "{text}");
         assert!(text.contains("ok io-stress               will work here"), "{text}");
         assert_eq!(text.matches("it is full").count(), 1, "{text}");
         let limits = CpuLimits::read(&Task::default());
         let works = |name: &str| {
-            let told = json(std::slice::from_ref(&full), &limits, true);
+            let told = json(std::slice::from_ref(&full), &limits, true, &Way::Netlink);
             let of = |fault: &&serde_json::Value| fault["name"] == name;
             told["faults"].as_array().unwrap().iter().find(of).unwrap()["works"].clone()
         };
         assert_eq!((works("disk-fill"), works("io-stress")), (false.into(), true.into()));
+    }
+
+    #[test]
+    fn the_way_of_network_faults_is_said() {
+        let text = |way: Way| describe(&[], true, &way);
+        let agent = text(Way::Endpoints("http://169.254.170.2/api/x".into()));
+        assert!(agent.contains("ok network-latency         will work through the ECS agent"), "{agent}");
+        let none = text(Way::Neither("set enableFaultInjection".into()));
+        assert!(
+            none.contains("-- network-packet-loss     will not work: set enableFaultInjection"),
+            "{none}"
+        );
+        assert!(none.contains("ok cpu-stress              will work here"), "{none}");
     }
 
     #[test]

@@ -8,9 +8,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::USAGE;
+use crate::aws::endpoint::Endpoints;
+use crate::aws::http::Client;
 use crate::effect::net::lifeline;
 use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
+use crate::task::capabilities::Capabilities;
+use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess};
+use crate::task::metadata::{METADATA_VARIABLE, TaskMetadata};
 use crate::task::{Task, lifelines};
 
 mod cpu_stress;
@@ -110,12 +115,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let get = |name: &str| std::env::var(name).ok();
-    let task = Task {
-        state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
-        lifelines: lifelines::addresses(get),
-        ..Task::default()
-    };
+    let task = surroundings(fault).await;
     let mut on_start = |words: &str| eprintln!("{words}");
     let holding = hold(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();
@@ -132,6 +132,35 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         (Ending::Cancelled, Some(number)) => ExitCode::from(128 + number),
         (Ending::Cancelled, None) | (Ending::Failed, _) => ExitCode::FAILURE,
     }
+}
+
+/// What a fault needs to know of the task: for those on the network, how the ECS agent is reached. What cannot
+/// be found out counts as not there; the fault says so if it needs it.
+async fn surroundings(fault: &Fault) -> Task {
+    let network = matches!(
+        fault,
+        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_)
+    );
+    if !network {
+        return Task::default();
+    }
+    let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut task = Task {
+        state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
+        lifelines: lifelines::addresses(get),
+        ..Task::default()
+    };
+    let (Some(base), false) = (get(METADATA_VARIABLE), Capabilities::read().net_admin) else { return task };
+    let Ok(client) = Client::new(None) else { return task };
+    match TaskMetadata::read(&client, &base).await {
+        Ok(found) => {
+            let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);
+            let hosts = endpoints.map(|all| all.hosts()).unwrap_or_default();
+            task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts);
+        }
+        Err(error) => eprintln!("taskfault inject: {error}"),
+    }
+    task
 }
 
 /// Cancels at the first signal and gives its number. Later ones change nothing: undoing is on its way.

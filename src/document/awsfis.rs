@@ -4,12 +4,14 @@
 //! and ranges of the parameters, the two steps, the exit codes. To add one: a file beside `cpu_stress` and a
 //! line in [`DOCUMENTS`].
 
+mod action_state;
 mod cpu_stress;
 mod disk_fill;
 mod io_stress;
 mod kill_process;
 mod memory_stress;
 mod network;
+mod network_ecs;
 
 use std::time::Duration;
 
@@ -30,11 +32,16 @@ pub const DOCUMENTS: &[&Document] = &[
     &kill_process::DOCUMENT,
     &memory_stress::DOCUMENT,
     &network::BLACKHOLE_PORT,
+    &network_ecs::BLACKHOLE_PORT,
     &network::LATENCY,
+    &network_ecs::LATENCY,
     &network::LATENCY_SOURCES,
     &network::PACKET_LOSS,
+    &network_ecs::PACKET_LOSS,
     &network::PACKET_LOSS_SOURCES,
 ];
+
+pub use action_state::ActionState;
 
 /// The names of all of them begin so; nothing with such a name is ever run as a script.
 const PREFIX: &str = "AWSFIS-Run-";
@@ -87,8 +94,16 @@ impl Document {
     }
 
     fn work(&self, arguments: &Arguments) -> Work {
+        // Only the -ECS documents have one.
+        let call = ActionState::parse(arguments.text(action_state::PARAMETER.name));
+        if let Some(beat) = call.as_ref().filter(|call| !call.starts()) {
+            return Work::Heartbeat(beat.clone());
+        }
         match self.duration(arguments).and_then(|duration| Ok((duration, (self.fault)(arguments)?))) {
-            Ok((duration, fault)) => Work::Fault { fault, duration },
+            Ok((duration, fault)) => match call {
+                Some(call) => Work::Leased { fault, duration, call },
+                None => Work::Fault { fault, duration },
+            },
             Err(reason) => Work::Fail(format!("{}: {reason}. Nothing was started.\n", self.name)),
         }
     }
@@ -341,11 +356,10 @@ mod tests {
 
     #[test]
     fn a_document_that_is_not_there_yet_says_so_and_runs_nothing() {
-        for name in ["AWSFIS-Run-Network-Latency-ECS", "AWSFIS-Run-Whatever-Comes"] {
-            let steps = plan(name, &Map::new()).unwrap().steps;
-            let Work::Fail(text) = &steps[1].work else { panic!("{name} does something") };
-            assert!(text.contains(name) && text.contains("cannot perform this document yet"), "{text}");
-        }
+        let name = "AWSFIS-Run-Whatever-Comes";
+        let steps = plan(name, &Map::new()).unwrap().steps;
+        let Work::Fail(text) = &steps[1].work else { panic!("{name} does something") };
+        assert!(text.contains(name) && text.contains("cannot perform this document yet"), "{text}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const CREDENTIALS_LIFE: Duration = Duration::from_secs(6 * 3600);
 pub(super) fn answer(shared: &Shared, path: &str) -> Option<Answer> {
     let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     let found = match segments.as_slice() {
-        ["v2", "credentials", task] => name(task).then(|| credentials(shared)),
+        ["v2", "credentials", task] => is_name(task).then(|| credentials(shared)),
         ["v4", cluster, service, task, rest @ ..] => {
             let task = Task { shared, cluster, service, task };
             if task.is_named() { task.describe(rest) } else { None }
@@ -41,7 +41,7 @@ pub(super) fn answer(shared: &Shared, path: &str) -> Option<Answer> {
 }
 
 /// Clusters, services and tasks have letters, digits, `_` and `-` in their names, 255 at most.
-fn name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=255).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
@@ -66,7 +66,7 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn is_named(&self) -> bool {
-        name(self.cluster) && name(self.service) && name(self.task)
+        is_name(self.cluster) && is_name(self.service) && is_name(self.task)
     }
 
     fn describe(&self, rest: &[&str]) -> Option<Value> {
@@ -97,7 +97,7 @@ impl Task<'_> {
             "LaunchType": "EC2",
             "ServiceName": self.service,
             "Containers": [self.container("app"), self.container("taskfault")],
-            "FaultInjectionEnabled": false,
+            "FaultInjectionEnabled": self.shared.fault_injection,
         });
         let limits = self.limits();
         if !limits.is_empty() {

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::fault_endpoints::{self, FaultEndpoints};
 use super::gateway::{self, Links};
 use super::log::Log;
 use super::metadata::{self, TaskLimits};
@@ -36,6 +37,8 @@ pub struct Options {
     pub state_file: Option<PathBuf>,
     /// What the metadata of every task says about its limits.
     pub limits: TaskLimits,
+    /// Whether tasks may use the fault endpoints, and say so in their metadata.
+    pub fault_injection: bool,
     pub log: Log,
 }
 
@@ -47,6 +50,7 @@ impl Default for Options {
             account: "000000000000".to_owned(),
             state_file: None,
             limits: TaskLimits::default(),
+            fault_injection: true,
             log: Log::stderr(),
         }
     }
@@ -84,6 +88,8 @@ pub(super) struct Shared {
     pub(super) account: String,
     pub(super) address: SocketAddr,
     pub(super) limits: TaskLimits,
+    pub(super) fault_injection: bool,
+    faults: Mutex<FaultEndpoints>,
     pub(super) started: SystemTime,
     pub(super) log: Log,
     state_file: Option<PathBuf>,
@@ -198,6 +204,8 @@ impl Shared {
             account: options.account,
             address,
             limits: options.limits,
+            fault_injection: options.fault_injection,
+            faults: Mutex::default(),
             started: now,
             log: options.log,
             state_file: options.state_file,
@@ -245,6 +253,11 @@ impl Shared {
     /// Changes the switches that count down or turn themselves off.
     pub(super) fn use_switches<T>(&self, use_them: impl FnOnce(&mut Switches) -> T) -> T {
         use_them(&mut lock(&self.switches))
+    }
+
+    /// Looks at what the fault endpoints keep, or changes it.
+    pub(super) fn faults<T>(&self, use_them: impl FnOnce(&mut FaultEndpoints) -> T) -> T {
+        use_them(&mut lock(&self.faults))
     }
 
     pub(super) fn context(&self) -> Context {
@@ -327,11 +340,14 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let (http::Method::GET, Some(answer)) = (method.clone(), metadata::answer(&shared, &path)) {
         shared.log.line("task", &path, answer.status().as_u16());
         answer
+    } else if path.starts_with("/api/") {
+        fault_endpoints::answer(&shared, &method, &path, &body).await
     } else if method == http::Method::POST && path == "/" {
         dispatch::answer(&shared, &parts, &body).await
     } else {
         shared.log.line("?", &format!("{method} {path}"), 404);
-        let hint = "AWS calls are POST /, task metadata GET /v4/CLUSTER/SERVICE/TASK";
+        let hint = "AWS calls are POST /, task metadata GET /v4/CLUSTER/SERVICE/TASK, \
+                    fault endpoints POST /api/CLUSTER/SERVICE/TASK/fault/v1/FAULT/OPERATION";
         wire::plain_json(404, &json!({ "message": format!("there is no {method} {path} here; {hint}") }))
     })
 }

@@ -7,6 +7,7 @@
 //! | `GET /_taskfault/health` | says that the server is up, and counts |
 //! | `GET /_taskfault/switches` | the switches as they are |
 //! | `POST /_taskfault/switches` | sets the switches that the JSON body names; the others stay |
+//! | `GET /_taskfault/faults` | what runs at the fault endpoints, by task |
 //! | `POST /_taskfault/drop-sockets` | cuts every control channel now, without a goodbye |
 //! | `POST /_taskfault/send` | puts `{"instance_id", "hex" \| "text"}` on that control channel as it is |
 
@@ -54,6 +55,14 @@ pub struct Switches {
     pub redelivery_seconds: u64,
     /// An empty long poll is held this long. Stock agents give up after 20 s.
     pub poll_seconds: u64,
+    /// One request per fault endpoint and task in this time; 0 lets all through. The agent's own is 5.
+    pub fault_rate_seconds: u64,
+    /// Which operation the next two are about: `start`, `stop`, `status`; empty is every one.
+    pub fault_trouble_with: String,
+    /// As many requests to fault endpoints answer 500 and do nothing; counts down.
+    pub fault_error_next: u32,
+    /// As many requests to fault endpoints do their work and answer after 5 s, 500, that they timed out.
+    pub fault_timeout_next: u32,
 }
 
 impl Default for Switches {
@@ -69,6 +78,10 @@ impl Default for Switches {
             fingerprint_mismatch: false,
             redelivery_seconds: 15,
             poll_seconds: 15,
+            fault_rate_seconds: 5,
+            fault_trouble_with: String::new(),
+            fault_error_next: 0,
+            fault_timeout_next: 0,
         }
     }
 }
@@ -93,6 +106,7 @@ pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &
     let outcome = match (method.as_str(), path) {
         ("GET", "health") => Ok(health(shared)),
         ("GET", "switches") => Ok(json!(shared.switches())),
+        ("GET", "faults") => Ok(shared.faults(|faults| faults.running())),
         ("POST", "switches") => set(shared, body),
         ("POST", "drop-sockets") => Ok(json!({ "dropped": shared.links.drop_all() })),
         ("POST", "send") => send(shared, body),

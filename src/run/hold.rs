@@ -16,10 +16,12 @@ use crate::task::Task;
 mod cpu;
 mod cpu_text;
 mod disk;
+mod ecs_agent;
 mod io;
 mod kill;
 mod memory;
 mod network;
+mod network_way;
 
 /// A fault that has been started. [`Live::finish`] undoes it and tells; dropping it undoes it as well, at once
 /// and without a word.
@@ -83,14 +85,8 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
         Fault::IoStress(stress) => io::start(stress, duration, task),
         Fault::KillProcess(kill) => kill::start(kill, task),
         Fault::MemoryStress(stress) => memory::start(stress, duration, task),
-        Fault::NetworkBlackholePort(hole) => {
-            network::start(fault.name(), network::Asked::blackhole_port(hole), duration, task).await
-        }
-        Fault::NetworkLatency(latency) => {
-            network::start(fault.name(), network::Asked::latency(latency), duration, task).await
-        }
-        Fault::NetworkPacketLoss(loss) => {
-            network::start(fault.name(), network::Asked::packet_loss(loss), duration, task).await
+        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_) => {
+            network_way::start(fault, duration, task).await
         }
     }
 }

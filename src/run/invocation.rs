@@ -7,14 +7,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::hold::{self, Ending};
+use super::heartbeat::{self, Heartbeats, Lease};
+use super::hold::{self, Ending, FaultOutcome};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
 use crate::effect::shell::{self, Job};
+use crate::fault::Fault;
 use crate::report::{StepReport, StepStatus, output};
 use crate::task::Task;
 
@@ -43,6 +46,8 @@ pub struct InvocationContext {
     pub task: Task,
     /// What scripts inherit: our own environment as it was at the start.
     pub environment: BTreeMap<OsString, OsString>,
+    /// The FIS actions that live on heartbeats.
+    pub heartbeats: Rc<Heartbeats>,
 }
 
 impl std::fmt::Debug for InvocationContext {
@@ -146,20 +151,64 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
     match work {
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
-            let outcome = hold::hold(fault, *duration, &context.task, cancel, &mut |_| {}).await;
-            let (status, code) = match outcome.ending {
-                Ending::Completed => (StepStatus::Success, 0),
-                Ending::Cancelled => (StepStatus::Cancelled, KILLED),
-                Ending::Failed => (StepStatus::Failed, 1),
-            };
-            let (stdout, stderr) = (outcome.stdout.into_bytes(), outcome.stderr.into_bytes());
-            Finished { stdout, stderr, ..Finished::new(status, code) }
+            told(hold::hold(fault, *duration, &context.task, cancel, &mut |_| {}).await)
         }
+        Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
+            Ok(lease) => hold_leased(fault, *duration, lease, context, cancel).await,
+            Err(error) => Finished::failed(1, &format!("{error}\n")),
+        },
+        Work::Heartbeat(call) => match context.heartbeats.beat(call, SystemTime::now()) {
+            Ok(left) => {
+                let (id, count, left) = (&call.id, call.call_count, left.as_secs_f64());
+                let words =
+                    format!("heartbeat {count} of FIS action {id}: its fault goes on for {left:.0} s\n");
+                Finished { stdout: words.into(), ..Finished::new(StepStatus::Success, 0) }
+            }
+            Err(error) => Finished::failed(1, &format!("{error}\n")),
+        },
         Work::Note(text) => Finished { stdout: text.clone().into(), ..Finished::new(StepStatus::Success, 0) },
         Work::Fail(reason) => Finished::failed(1, reason),
         Work::Skip(reason) => Finished::skipped(reason.clone()),
         Work::Refuse(reason) => Finished { message: Some(reason.clone()), ..Finished::failed(1, "") },
     }
+}
+
+/// What became of a fault, as a step.
+fn told(outcome: FaultOutcome) -> Finished {
+    let (status, code) = match outcome.ending {
+        Ending::Completed => (StepStatus::Success, 0),
+        Ending::Cancelled => (StepStatus::Cancelled, KILLED),
+        Ending::Failed => (StepStatus::Failed, 1),
+    };
+    let (stdout, stderr) = (outcome.stdout.into_bytes(), outcome.stderr.into_bytes());
+    Finished { stdout, stderr, ..Finished::new(status, code) }
+}
+
+/// Holds a fault until its time is over, it is cancelled, or FIS has been silent for too long.
+async fn hold_leased(
+    fault: &Fault,
+    duration: Duration,
+    mut lease: Lease,
+    context: &InvocationContext,
+    cancel: &CancellationToken,
+) -> Finished {
+    let silence = cancel.child_token();
+    let mut unheard = |_: &str| {};
+    let mut holding = std::pin::pin!(hold::hold(fault, duration, &context.task, &silence, &mut unheard));
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut holding => return told(outcome),
+        () = lease.expired() => {
+            silence.cancel();
+            holding.await
+        }
+    };
+    let words = format!(
+        "FIS sent no heartbeat for {} s: the fault was ended before its time\n",
+        heartbeat::PATIENCE.as_secs()
+    );
+    let stderr = format!("{words}{}", outcome.stderr).into_bytes();
+    Finished { stdout: outcome.stdout.into(), stderr, ..Finished::new(StepStatus::Failed, 1) }
 }
 
 async fn run_scripts(
@@ -339,6 +388,7 @@ fn append(stream: &mut Vec<u8>, remark: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::awsfis::ActionState;
 
     fn ended(ending: shell::Ending) -> Finished {
         judge(shell::Outcome { ending, stdout: Vec::new(), stderr: b"err\n".to_vec() })
@@ -381,6 +431,51 @@ mod tests {
     fn a_command_id_names_one_folder() {
         assert_eq!(file_name("da11fb41-9572"), "da11fb41-9572");
         assert_eq!(file_name("../../x"), "______x");
+    }
+
+    fn context() -> InvocationContext {
+        InvocationContext {
+            command_id: String::new(),
+            instance_id: String::new(),
+            region: String::new(),
+            orchestration_dir: PathBuf::new(),
+            platform_name: String::new(),
+            platform_version: String::new(),
+            task: Task::default(),
+            environment: BTreeMap::new(),
+            heartbeats: Rc::default(),
+        }
+    }
+
+    /// A fault that does nothing for an hour, called into life now.
+    fn leased() -> Work {
+        let fault = Fault::CpuStress(crate::fault::cpu_stress::CpuStress { workers: 1, percent: 0 });
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let call = ActionState { id: "a".into(), call_time: since.as_secs(), call_count: 1 };
+        Work::Leased { fault, duration: Duration::from_secs(3600), call }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_whose_heartbeats_stop_is_ended_and_has_failed() {
+        let (context, cancel, since) = (context(), CancellationToken::new(), tokio::time::Instant::now());
+        let result = perform(&leased(), &context, &cancel).await;
+        assert_eq!((result.status, result.code), (StepStatus::Failed, 1));
+        let stderr = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(stderr, "FIS sent no heartbeat for 60 s: the fault was ended before its time\n");
+        assert!(String::from_utf8(result.stdout).unwrap().contains("undone: no thread left"));
+        // callTime has whole seconds, so up to one of the sixty had passed already.
+        assert!((59..=60).contains(&since.elapsed().as_secs()));
+        let beat = ActionState { id: "a".into(), call_time: 9_999_999_999, call_count: 2 };
+        let late = perform(&Work::Heartbeat(beat), &context, &cancel).await;
+        assert_eq!((late.status, late.code), (StepStatus::Failed, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancel_of_a_leased_fault_is_a_cancel() {
+        let (context, cancel) = (context(), CancellationToken::new());
+        cancel.cancel();
+        let result = perform(&leased(), &context, &cancel).await;
+        assert_eq!((result.status, result.code), (StepStatus::Cancelled, KILLED));
     }
 
     #[test]

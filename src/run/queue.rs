@@ -2,7 +2,8 @@
 //!
 //! The channels offer jobs ([`Inbox`]); an accepted job runs when its channel has told the service. Limits
 //! and answers as in the stock agent (`agent/task/pool.go`, `messagehandler/idempotency`), except that a job
-//! which is cancelled while it waits is answered `Cancelled` instead of never.
+//! which is cancelled while it waits is answered `Cancelled` instead of never; and that heartbeats of FIS never
+//! wait: they are over at once, and behind five running faults they would come too late to keep those alive.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -160,8 +161,10 @@ impl Queue {
         if !send.output_s3_bucket.is_empty() || send.cloud_watch_output_enabled == "true" {
             tracing::warn!(job = %job.id, "output to S3 or CloudWatch Logs was asked for; taskfault replies with it only");
         }
-        if self.unstarted() >= WAITING_LIMIT && self.running.borrow().len() >= RUNNING_LIMIT
-            || self.unstarted() + self.running.borrow().len() >= RUNNING_LIMIT + WAITING_LIMIT
+        let (unstarted, places) = (self.unstarted(), self.places_taken());
+        if !plan.is_heartbeat()
+            && (unstarted >= WAITING_LIMIT && places >= RUNNING_LIMIT
+                || unstarted + places >= RUNNING_LIMIT + WAITING_LIMIT)
         {
             return Verdict::Full;
         }
@@ -184,6 +187,11 @@ impl Queue {
         commands + self.waiting.borrow().len()
     }
 
+    /// Commands that run and count.
+    fn places_taken(&self) -> usize {
+        self.running.borrow().iter().filter(|command| !command.plan.is_heartbeat()).count()
+    }
+
     fn accept(&self, id: JobId, accepted: Accepted) -> Verdict {
         self.seen.borrow_mut().insert(id.clone(), Instant::now());
         self.accepted.borrow_mut().insert(id, accepted);
@@ -203,13 +211,17 @@ impl Queue {
 
     /// Starts what waits while there is room.
     fn fill(&self) {
-        while self.running.borrow().len() < RUNNING_LIMIT {
+        while self.places_taken() < RUNNING_LIMIT {
             let Some(command) = self.waiting.borrow_mut().pop_front() else { break };
-            let Some(queue) = self.me.upgrade() else { break };
-            self.running.borrow_mut().push(Rc::clone(&command));
-            tokio::task::spawn_local(async move { queue.perform(&command).await });
+            self.launch(command);
         }
         self.changed.notify_waiters();
+    }
+
+    fn launch(&self, command: Rc<Command>) {
+        let Some(queue) = self.me.upgrade() else { return };
+        self.running.borrow_mut().push(Rc::clone(&command));
+        tokio::task::spawn_local(async move { queue.perform(&command).await });
     }
 
     async fn perform(&self, command: &Command) {
@@ -224,6 +236,10 @@ impl Queue {
         tracing::info!(job = %command.id, steps = %summary(&steps), "command ended");
         self.reply(command, self.replier.finished(&steps, SystemTime::now()));
         self.running.borrow_mut().retain(|running| running.id != command.id);
+        if let Some(call) = command.plan.first_call() {
+            // Cancelled before the fault's turn came.
+            self.context.heartbeats.withdraw(&call.id);
+        }
         self.fill();
     }
 
@@ -234,6 +250,9 @@ impl Queue {
     /// A command that was cancelled before it ran: every step is told Cancelled, then the whole.
     fn answer_unstarted(&self, command: &Command) {
         let now = SystemTime::now();
+        if let Some(call) = command.plan.first_call() {
+            self.context.heartbeats.withdraw(&call.id);
+        }
         let steps: Vec<StepReport> =
             command.plan.steps.iter().map(|step| StepReport::unstarted(step, now)).collect();
         for told in 1..=steps.len() {
@@ -290,7 +309,13 @@ impl Inbox for Queue {
     fn start(&self, id: &JobId) {
         match self.accepted.borrow_mut().remove(id) {
             Some(Accepted::Cancel { target }) => self.cancel(&target),
-            Some(Accepted::Command(command)) => self.waiting.borrow_mut().push_back(command),
+            Some(Accepted::Command(command)) if command.plan.is_heartbeat() => self.launch(command),
+            Some(Accepted::Command(command)) => {
+                if let Some(call) = command.plan.first_call() {
+                    self.context.heartbeats.announce(call, SystemTime::now());
+                }
+                self.waiting.borrow_mut().push_back(command);
+            }
             None => {}
         }
         self.fill();
@@ -337,6 +362,7 @@ mod tests {
             platform_name: "Linux".into(),
             platform_version: "6.1".into(),
             task: crate::task::Task::default(),
+            heartbeats: Rc::default(),
             environment: BTreeMap::new(),
         };
         let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };
@@ -404,6 +430,38 @@ mod tests {
             // Refused is not remembered: the service offers it again, and then there may be room.
             run(&queue, &cancel(100, id(9).as_str()));
             assert!(matches!(run(&queue, &hold(10)), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_never_waits_and_is_never_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        let beat = |n: u32| {
+            let state = r#"{"id":"a","callTime":1766000000,"callCount":2}"#;
+            let content = json!({
+                "DocumentName": "AWSFIS-Run-Network-Latency-ECS",
+                "DocumentContent": {},
+                "Parameters": {"DurationSeconds": "60", "Sources": "ALL", "FISActionState": state},
+            });
+            Delivery { id: id(n), topic: "aws.ssm.sendCommand".into(), content: content.to_string() }
+        };
+        in_local(async {
+            for n in 0..10 {
+                run(&queue, &hold(n));
+            }
+            for n in 20..40 {
+                assert!(matches!(run(&queue, &beat(n)), Verdict::Accepted { .. }), "{n}");
+            }
+            while counts(&queue) != (5, 5) {
+                queue.changed().await;
+            }
+            // There is no such fault here; what counts is that each was answered.
+            for n in 20..40 {
+                assert_eq!(statuses(&outbox, &id(n)).last().unwrap(), "Failed", "{n}");
+            }
+            assert_eq!(run(&queue, &hold(10)), Verdict::Full);
         })
         .await;
     }

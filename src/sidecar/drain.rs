@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::Sidecar;
 
-/// ECS gives 30 s between SIGTERM and SIGKILL; these three together stay well inside.
-const UNDO_LIMIT: Duration = Duration::from_secs(5);
-const REPLIES_LIMIT: Duration = Duration::from_secs(5);
+/// ECS gives 30 s between SIGTERM and SIGKILL; these three together stay inside. Undoing takes long only where
+/// the ECS agent does it: one stop in 5 s for each kind of fault.
+const UNDO_LIMIT: Duration = Duration::from_secs(12);
+const REPLIES_LIMIT: Duration = Duration::from_secs(4);
 const RETIRE_LIMIT: Duration = Duration::from_secs(12);
 
 impl Sidecar {

@@ -15,10 +15,12 @@ use crate::aws::http::{Client, ClientError};
 use crate::aws::json::JsonClient;
 use crate::channel::heartbeat::{self, Machine};
 use crate::config::Config;
+use crate::effect::ecs_agent;
 use crate::identity::key::{InstanceKey, KeyError};
 use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
 use crate::identity::token::{Identity, generate_key};
+use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess};
 use crate::task::metadata::{MetadataError, TaskMetadata};
 
 /// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
@@ -35,6 +37,8 @@ pub(super) struct Registered {
     pub task: TaskMetadata,
     pub identity: Rc<Identity>,
     pub footprint: Footprint,
+    /// The way to the ECS agent's fault endpoints.
+    pub agent: AgentAccess,
 }
 
 /// Why the sidecar did not start. Each is one line that says what failed and where to look.
@@ -73,6 +77,8 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     let endpoints = Endpoints::resolve(&region, partition, |name| config.variable(name))?;
     tracing::info!(task = %task.arn, zone = task.availability_zone, "this is the task");
 
+    let agent = agent_access(config, &task, &endpoints);
+    tidy_up(&agent, config);
     let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone());
     let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
     let footprint = Footprint::new(client, endpoints, region, task_role);
@@ -95,7 +101,7 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
         }
     };
     match outcome {
-        Ok(identity) => Ok(Registered { identity: Rc::new(identity), footprint, task }),
+        Ok(identity) => Ok(Registered { identity: Rc::new(identity), footprint, task, agent }),
         Err(error) => {
             // What could not be removed is said there; the reason why we stop is the error.
             let made = footprint.is_some();
@@ -108,6 +114,18 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
             Err(error)
         }
     }
+}
+
+fn agent_access(config: &Config, task: &TaskMetadata, endpoints: &Endpoints) -> AgentAccess {
+    AgentAccess::new(config.variable(AGENT_VARIABLE), task, endpoints.hosts())
+}
+
+/// Stops what an earlier life of this task left running at the ECS agent: beside everything else, because the
+/// agent may be slow, and at once, because such a fault may stand in the way of the registration.
+fn tidy_up(agent: &AgentAccess, config: &Config) {
+    let (agent, state_dir) = (agent.clone(), config.state_dir.clone());
+    let Some(uri) = agent.uri.clone() else { return };
+    tokio::task::spawn_local(async move { ecs_agent::tidy_up(&agent, &uri, &state_dir).await });
 }
 
 /// The way from a task to an instance that is Online.

@@ -31,6 +31,15 @@ pub struct TaskMetadata {
     pub memory_limit: Option<u64>,
     /// The first address of the task's first network.
     pub address: Option<String>,
+    /// `EC2`, `FARGATE` or `EXTERNAL`; empty if it does not say.
+    pub launch_type: String,
+    /// `awsvpc`, `host`, `bridge`, `none`; empty if no container says.
+    pub network_mode: String,
+    /// Whether a container of the task has an IPv6 address.
+    pub has_v6: bool,
+    /// Whether the task definition lets containers use the ECS agent's fault endpoints
+    /// (`enableFaultInjection`). Agents before 1.88.0 do not say, and do not have them.
+    pub fault_injection_enabled: bool,
 }
 
 /// Why the task cannot be known.
@@ -65,6 +74,10 @@ struct Answer {
     limits: Limits,
     #[serde(default)]
     containers: Vec<Container>,
+    #[serde(default)]
+    launch_type: String,
+    #[serde(default)]
+    fault_injection_enabled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,6 +97,8 @@ struct Container {
 
 #[derive(Debug, Deserialize)]
 struct Network {
+    #[serde(rename = "NetworkMode", default)]
+    mode: String,
     #[serde(rename = "IPv4Addresses", default)]
     v4: Vec<String>,
     #[serde(rename = "IPv6Addresses", default)]
@@ -128,7 +143,8 @@ async fn fetch(client: &Client, uri: &Uri) -> Result<Bytes, String> {
     }
 }
 
-fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
+/// Reads the answer that came from `url`.
+pub(crate) fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
     let url = url.to_owned();
     let answer: Answer = match serde_json::from_slice(body) {
         Ok(answer) => answer,
@@ -138,16 +154,22 @@ fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
         Ok(arn) => arn,
         Err(reason) => return Err(MetadataError::Arn { url, reason }),
     };
-    let address = answer
-        .containers
-        .iter()
-        .flat_map(|container| &container.networks)
-        .find_map(|network| network.v4.first().or(network.v6.first()))
-        .cloned();
+    let networks = || answer.containers.iter().flat_map(|container| &container.networks);
+    let address = networks().find_map(|network| network.v4.first().or(network.v6.first())).cloned();
     let cpu_limit = answer.limits.cpu.filter(|cpu| *cpu > 0.0);
     let memory_limit =
         answer.limits.memory.filter(|mib| *mib > 0).and_then(|mib| mib.checked_mul(1024 * 1024));
-    Ok(TaskMetadata { arn, availability_zone: answer.availability_zone, cpu_limit, memory_limit, address })
+    Ok(TaskMetadata {
+        arn,
+        cpu_limit,
+        memory_limit,
+        address,
+        network_mode: networks().map(|network| network.mode.clone()).next().unwrap_or_default(),
+        has_v6: networks().any(|network| !network.v6.is_empty()),
+        availability_zone: answer.availability_zone,
+        launch_type: answer.launch_type,
+        fault_injection_enabled: answer.fault_injection_enabled,
+    })
 }
 
 #[cfg(test)]

@@ -247,7 +247,8 @@ def sidecar_binary():
 class SidecarProcess:
     """One `taskfault sidecar` in one task, however far it comes."""
 
-    def __init__(self, binary, server, folder, **variables):
+    def __init__(self, binary, server, folder, task=None, wrapper=(), **variables):
+        task = task or uuid.uuid4().hex
         self.state = folder / "state"
         self.state.mkdir(exist_ok=True)
         self.log_path = folder / "log"
@@ -255,14 +256,15 @@ class SidecarProcess:
         environment = {
             "PATH": os.environ["PATH"],
             "MANAGED_INSTANCE_ROLE_NAME": "local",
-            "ECS_CONTAINER_METADATA_URI_V4": f"{server}/v4/demo/web/{uuid.uuid4().hex}",
+            "ECS_CONTAINER_METADATA_URI_V4": f"{server}/v4/demo/web/{task}",
+            "ECS_AGENT_URI": f"{server}/api/demo/web/{task}",
             "AWS_ENDPOINT_URL": server,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
         } | variables
         self.task_uri = environment["ECS_CONTAINER_METADATA_URI_V4"]
         self.process = subprocess.Popen(
-            [binary, "sidecar", "--state-dir", self.state],
+            [*wrapper, binary, "sidecar", "--state-dir", self.state],
             stdout=self.log,
             stderr=subprocess.STDOUT,
             cwd=folder,

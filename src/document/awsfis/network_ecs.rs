@@ -1,0 +1,154 @@
+//! The three `AWSFIS-Run-Network-*-ECS` documents: the faults of the ECS agent's endpoints, alive for as long
+//! as FIS sends heartbeats.
+
+use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter, action_state};
+use crate::fault::network_blackhole_port::NetworkBlackholePort;
+use crate::fault::network_latency::{MAX_MILLISECONDS, NetworkLatency};
+use crate::fault::network_packet_loss::NetworkPacketLoss;
+use crate::fault::network_source::Scope;
+use crate::fault::{Fault, ParameterError, Range};
+
+const PORTS: &str =
+    "^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$";
+/// As in the documents, and colons for IPv6.
+const ADDRESSES: &str = "^[a-zA-Z0-9./,:-]+$";
+
+const SOURCES: Parameter = Parameter { name: "Sources", default: None, pattern: ADDRESSES };
+const FLOWS: Parameter = Parameter { name: "FlowsPercent", default: Some("100"), pattern: PERCENT_FROM_1 };
+const DELAY: Parameter = Parameter { name: "DelayMilliseconds", default: Some("200"), pattern: DIGITS };
+const JITTER: Parameter = Parameter { name: "JitterMilliseconds", default: Some("10"), pattern: DIGITS };
+const LOSS: Parameter = Parameter { name: "LossPercent", default: Some("7"), pattern: PERCENT_FROM_1 };
+const WAY: Parameter =
+    Parameter { name: "TrafficType", default: Some("ingress"), pattern: "^(egress|ingress)$" };
+
+const MILLISECONDS: Range = Range { low: 0, high: MAX_MILLISECONDS, unit: "milliseconds" };
+
+pub(super) const BLACKHOLE_PORT: Document = Document {
+    name: "AWSFIS-Run-Network-Blackhole-Port-ECS",
+    life: Life::Asked,
+    parameters: &[
+        action_state::PARAMETER,
+        Parameter { name: "Protocol", default: None, pattern: "^(tcp|udp)$" },
+        Parameter { name: "Port", default: None, pattern: PORTS },
+        WAY,
+    ],
+    fault: |arguments| {
+        let port = arguments.number("Port", NetworkBlackholePort::PORT)?;
+        let (protocol, way) = (arguments.text("Protocol"), arguments.text(WAY.name));
+        NetworkBlackholePort::new(port, protocol, way).map(Fault::NetworkBlackholePort)
+    },
+};
+
+pub(super) const LATENCY: Document = Document {
+    name: "AWSFIS-Run-Network-Latency-ECS",
+    life: Life::Asked,
+    parameters: &[action_state::PARAMETER, SOURCES, DELAY, JITTER, FLOWS],
+    fault: |arguments| {
+        let delay = arguments.number(DELAY.name, MILLISECONDS)?;
+        let jitter = arguments.number(JITTER.name, MILLISECONDS)?;
+        NetworkLatency::new(delay, jitter, scope(arguments)?).map(Fault::NetworkLatency)
+    },
+};
+
+pub(super) const PACKET_LOSS: Document = Document {
+    name: "AWSFIS-Run-Network-Packet-Loss-ECS",
+    life: Life::Asked,
+    parameters: &[action_state::PARAMETER, SOURCES, LOSS, FLOWS],
+    fault: |arguments| {
+        let percent = arguments.number(LOSS.name, Range::PERCENT)?;
+        NetworkPacketLoss::new(percent, scope(arguments)?).map(Fault::NetworkPacketLoss)
+    },
+};
+
+/// What leaves the task by its own interface: the agent shapes nothing else.
+fn scope(arguments: &Arguments) -> Result<Scope, ParameterError> {
+    let flows = arguments.number(FLOWS.name, Range::PERCENT)?;
+    Scope::new(arguments.text(SOURCES.name), "egress", "DEFAULT", flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::{ActionState, plan};
+    use super::*;
+    use crate::document::Work;
+
+    const START: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
+    const BEAT: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000020,"callCount":2}"#;
+
+    fn work(name: &str, parameters: Value) -> Result<Work, String> {
+        let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
+        let plan = plan(name, &parameters).map_err(|error| error.to_string())?;
+        assert_eq!(plan.steps.len(), 2);
+        Ok(plan.steps[1].work.clone())
+    }
+
+    fn fault(name: &str, parameters: Value) -> Fault {
+        match work(name, parameters) {
+            Ok(Work::Leased { fault, duration, call }) => {
+                assert_eq!(duration, Duration::from_secs(60));
+                assert_eq!((call.id.as_str(), call.call_time), ("6d2e0f5c-1111", 1_766_000_000));
+                fault
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    /// FIS sheet §2.2.
+    #[test]
+    fn a_first_call_asks_for_the_fault_with_the_documents_defaults() {
+        let scope = || Scope::new("10.0.0.1", "egress", "DEFAULT", 100).unwrap();
+        let sources = json!({"FISActionState": START, "DurationSeconds": "60", "Sources": "10.0.0.1"});
+        let latency = NetworkLatency::new(200, 10, scope()).unwrap();
+        assert_eq!(fault(LATENCY.name, sources.clone()), Fault::NetworkLatency(latency));
+        let loss = NetworkPacketLoss::new(7, scope()).unwrap();
+        assert_eq!(fault(PACKET_LOSS.name, sources), Fault::NetworkPacketLoss(loss));
+        let port =
+            json!({"FISActionState": START, "DurationSeconds": "60", "Port": "443", "Protocol": "tcp"});
+        let hole = NetworkBlackholePort::new(443, "tcp", "ingress").unwrap();
+        assert_eq!(fault(BLACKHOLE_PORT.name, port), Fault::NetworkBlackholePort(hole));
+    }
+
+    #[test]
+    fn every_other_call_is_a_heartbeat_whatever_else_it_says() {
+        for duration in ["60", "99999"] {
+            let parameters = json!({"FISActionState": BEAT, "DurationSeconds": duration, "Sources": "ALL"});
+            let call = ActionState { id: "6d2e0f5c-1111".into(), call_time: 1_766_000_020, call_count: 2 };
+            assert_eq!(work(LATENCY.name, parameters), Ok(Work::Heartbeat(call)));
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_refused_or_taken_literally() {
+        for (parameter, value) in [
+            ("FISActionState", "{}"),
+            ("FISActionState", r#"{"id":"$(reboot)","callTime":1766000000,"callCount":1}"#),
+            ("Sources", "$(reboot)"),
+            ("Sources", "a b"),
+            ("Sources", "10.0.0.1\n"),
+            ("Sources", ""),
+            ("FlowsPercent", "0"),
+            ("DelayMilliseconds", "-1"),
+            ("JitterMilliseconds", "1e3"),
+        ] {
+            let mut parameters =
+                json!({"FISActionState": START, "DurationSeconds": "60", "Sources": "10.0.0.1"});
+            parameters[parameter] = value.into();
+            let refused = work(LATENCY.name, parameters);
+            assert!(refused.is_err_and(|text| text.contains("does not match")), "{parameter} {value:?}");
+        }
+        for (parameter, value) in
+            [("DelayMilliseconds", "120001"), ("Sources", "/etc/passwd"), ("DurationSeconds", "0")]
+        {
+            let mut parameters =
+                json!({"FISActionState": START, "DurationSeconds": "60", "Sources": "10.0.0.1"});
+            parameters[parameter] = value.into();
+            let outcome = work(LATENCY.name, parameters);
+            assert!(matches!(outcome, Ok(Work::Fail(_))), "{parameter} {value:?}: {outcome:?}");
+        }
+        assert!(work(LATENCY.name, json!({"DurationSeconds": "60", "Sources": "ALL"})).is_err(), "no state");
+    }
+}

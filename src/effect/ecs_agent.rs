@@ -1,0 +1,333 @@
+//! A network fault through the ECS agent's fault endpoints, for tasks without NET_ADMIN.
+//!
+//! The agent has no time limit and no owner: what was started stays until somebody stops it or the task ends.
+//! So here, and only here, the kernel cannot hold the undo. The value stops its fault when it is dropped, at the
+//! latest; what a `kill -9` leaves running stands in a [`ledger`] on disk that was written before the start, and
+//! is stopped by the next life ([`tidy_up`]). Each of the nine routes takes one request in 5 s ([`pace`]).
+
+pub mod ledger;
+mod pace;
+pub mod request;
+pub mod target;
+mod wire;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ledger::{Entry, Ledger, LedgerError};
+use request::Request;
+use wire::Answer;
+
+use crate::task::ecs_agent::AgentAccess;
+
+/// How often one request is sent again after the agent said that it was too early: it knows of requests that
+/// others made.
+const PATIENCE: u32 = 3;
+/// How often a stop is tried.
+const STOPS: u32 = 4;
+/// Between two tries to tidy up after an earlier life.
+const TIDY_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Start,
+    Stop,
+    Status,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Start => "start",
+            Operation::Stop => "stop",
+            Operation::Status => "status",
+        }
+    }
+}
+
+/// What the agent did not do, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    #[error("the ECS agent cannot be reached at {url}: {reason}; check ECS_AGENT_URI")]
+    Unreachable { url: String, reason: String },
+    #[error("the ECS agent refused to {what} ({status}): {text}{hint}")]
+    Refused { what: String, status: u16, text: String, hint: &'static str },
+    #[error("the ECS agent failed to {what} ({status}): {text}")]
+    Failed { what: String, status: u16, text: String },
+    #[error("the ECS agent is asked too often to {what}, by others too (429); try again in a minute")]
+    TooOften { what: String },
+    #[error("the ECS agent answered a request to {what} with {text:?}, which makes no sense")]
+    Senseless { what: String, text: String },
+    #[error(
+        "such a fault runs in this task already, and this command has not started it; wait for its end, or end it: \
+         curl -X POST {url}"
+    )]
+    RunsAlready { url: String },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("{first}; it was stopped afterwards, in case it runs")]
+    StoppedAfter { first: Box<AgentError> },
+    #[error(
+        "{first}; stopping it failed too: {stopping}; it may run until the next start of a sidecar, or the task's end"
+    )]
+    Twice { first: Box<AgentError>, stopping: Box<AgentError> },
+}
+
+/// Whether a fault may run, as far as the requests that were sent can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    /// A start that did not come back with a refusal.
+    Start,
+    /// Nobody wants the start any more: it must not be sent.
+    Withdrawn,
+}
+
+fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A fault that the ECS agent performs for us. Dropping it stops it.
+#[derive(Debug)]
+pub struct AgentFault {
+    call: Call,
+    ledger: Ledger,
+    entry: String,
+    sent: Arc<Mutex<Sent>>,
+    over: bool,
+}
+
+impl AgentFault {
+    /// Asks whether such a fault runs, notes ours on disk, starts it.
+    ///
+    /// # Errors
+    /// [`AgentError`]. Nothing runs then, unless the error says otherwise.
+    pub async fn start(
+        request: Request,
+        access: &AgentAccess,
+        uri: &str,
+        state_dir: &Path,
+    ) -> Result<AgentFault, AgentError> {
+        let call = Call { uri: uri.to_owned(), request };
+        if call.ask().await? {
+            return Err(AgentError::RunsAlready { url: call.url(Operation::Stop) });
+        }
+        let ledger = Ledger::of(state_dir);
+        let entry = Entry::new(&access.task_arn, &call.request);
+        ledger.note(&entry)?;
+        let sent = Arc::new(Mutex::new(Sent::Nothing));
+        // From here on, whatever happens, Drop ends it.
+        let mut fault = AgentFault { call, ledger, entry: entry.id, sent, over: false };
+        let Err(first) = fault.begin().await else { return Ok(fault) };
+        let first = Box::new(first);
+        if *lock(&fault.sent) == Sent::Nothing {
+            return Err(*first);
+        }
+        // A start that failed half-way leaves rules behind: the agent undoes nothing by itself.
+        match fault.stop().await {
+            Ok(()) => Err(AgentError::StoppedAfter { first }),
+            Err(stopping) => Err(AgentError::Twice { first, stopping: Box::new(stopping) }),
+        }
+    }
+
+    async fn begin(&self) -> Result<(), AgentError> {
+        self.call.send(Operation::Start, Some(&self.sent)).await.map(|_| ())
+    }
+
+    /// Whether the agent says that it runs.
+    ///
+    /// # Errors
+    /// The agent does not say.
+    pub async fn runs(&self) -> Result<bool, AgentError> {
+        self.call.ask().await
+    }
+
+    /// Stops it, with as many tries as it takes within reason.
+    ///
+    /// # Errors
+    /// It may still run; it stays noted for the next life.
+    pub async fn stop(&mut self) -> Result<(), AgentError> {
+        let mut tries = 1;
+        while let Err(error) = self.call.send(Operation::Stop, None).await {
+            if tries == STOPS {
+                // No better luck for Drop; the ledger has it.
+                self.over = true;
+                return Err(error);
+            }
+            tracing::warn!(%error, tries, "the fault could not be stopped, trying again");
+            tries += 1;
+        }
+        self.settled();
+        Ok(())
+    }
+
+    fn settled(&mut self) {
+        self.over = true;
+        if let Err(error) = self.ledger.strike(&self.entry) {
+            tracing::warn!(%error, "the next start will stop once more what is stopped");
+        }
+    }
+
+    /// Stops it on this thread. At most a dozen seconds, which is better than a fault that stays.
+    fn stop_now(&mut self) {
+        for last in [false, true] {
+            match self.call.post(Operation::Stop).and_then(|answer| self.call.judge(Operation::Stop, &answer))
+            {
+                Ok(_) => return self.settled(),
+                Err(error) if last => {
+                    tracing::error!(%error, "a fault of the ECS agent may still run; the next start stops it");
+                }
+                Err(AgentError::TooOften { .. }) => std::thread::sleep(pace::INTERVAL),
+                Err(error) => tracing::warn!(%error, "the fault could not be stopped, trying again"),
+            }
+        }
+    }
+}
+
+impl Drop for AgentFault {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        // Waits for a start that is under way; one that is not must not be sent any more.
+        let before = std::mem::replace(&mut *lock(&self.sent), Sent::Withdrawn);
+        match before {
+            Sent::Start => self.stop_now(),
+            Sent::Nothing | Sent::Withdrawn => self.settled(),
+        }
+    }
+}
+
+/// A fault's requests to one agent.
+#[derive(Debug, Clone)]
+struct Call {
+    uri: String,
+    request: Request,
+}
+
+impl Call {
+    fn url(&self, operation: Operation) -> String {
+        format!("{}/fault/v1/{}/{}", self.uri, self.request.fault, operation.name())
+    }
+
+    fn what(&self, operation: Operation) -> String {
+        match operation {
+            Operation::Status => format!("tell the status of {}", self.request.fault),
+            other => format!("{} {}", other.name(), self.request.fault),
+        }
+    }
+
+    /// Whether it runs.
+    async fn ask(&self) -> Result<bool, AgentError> {
+        Ok(self.send(Operation::Status, None).await? == "running")
+    }
+
+    /// Sends one request when its route is free, and again while it comes too early. Gives the status.
+    async fn send(
+        &self,
+        operation: Operation,
+        sent: Option<&Arc<Mutex<Sent>>>,
+    ) -> Result<String, AgentError> {
+        let url = self.url(operation);
+        for tried in 0.. {
+            tokio::time::sleep(pace::reserve(&url)).await;
+            let (call, sent) = (self.clone(), sent.cloned());
+            let posting = tokio::task::spawn_blocking(move || match sent {
+                Some(sent) => call.post_start(&sent),
+                None => call.post(operation),
+            });
+            let answer = match posting.await {
+                Ok(answer) => answer?,
+                Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+            };
+            match self.judge(operation, &answer) {
+                Err(AgentError::TooOften { .. }) if tried < PATIENCE => pace::refused(&url),
+                judged => return judged,
+            }
+        }
+        Err(AgentError::TooOften { what: self.what(operation) })
+    }
+
+    /// Sends the start unless it was withdrawn, and keeps `sent` true. Who wants to know waits for the answer.
+    fn post_start(&self, sent: &Mutex<Sent>) -> Result<Answer, AgentError> {
+        let mut sent = lock(sent);
+        if *sent == Sent::Withdrawn {
+            let reason = "the start was withdrawn".to_owned();
+            return Err(AgentError::Unreachable { url: self.url(Operation::Start), reason });
+        }
+        *sent = Sent::Start;
+        let answer = self.post(Operation::Start);
+        // Refused before anything was done, or because another one runs, which is not ours to stop.
+        if matches!(&answer, Ok(Answer { status: 400..=499, .. })) {
+            *sent = Sent::Nothing;
+        }
+        answer
+    }
+
+    fn post(&self, operation: Operation) -> Result<Answer, AgentError> {
+        let url = self.url(operation);
+        wire::post(&url, &self.request.body).map_err(|reason| AgentError::Unreachable { url, reason })
+    }
+
+    fn judge(&self, operation: Operation, answer: &Answer) -> Result<String, AgentError> {
+        let what = self.what(operation);
+        let (status, text) = (answer.status, answer.text());
+        match status {
+            200 => answer.member("Status").ok_or(AgentError::Senseless { what, text }),
+            429 => Err(AgentError::TooOften { what }),
+            400..=499 => Err(AgentError::Refused { what, status, text, hint: hint(status) }),
+            _ => Err(AgentError::Failed { what, status, text }),
+        }
+    }
+}
+
+fn hint(status: u16) -> &'static str {
+    match status {
+        404 => {
+            "; ECS_AGENT_URI is not that of this task, or its agent has no fault endpoints (before 1.88.0)"
+        }
+        409 => "; the agent performs one latency or packet loss at a time: wait for its end",
+        _ => "",
+    }
+}
+
+/// Stops what an earlier life of this task left running, and gives the names of those faults. Goes on until
+/// nothing is left, so let it run beside everything else.
+pub async fn tidy_up(access: &AgentAccess, uri: &str, state_dir: &Path) -> Vec<String> {
+    let ledger = Ledger::of(state_dir);
+    let mut stopped = Vec::new();
+    loop {
+        let stale = ledger.stale();
+        if stale.is_empty() {
+            return stopped;
+        }
+        for entry in stale {
+            if tidy(&ledger, &entry, access, uri).await {
+                stopped.push(entry.fault.clone());
+            }
+        }
+        if !ledger.stale().is_empty() {
+            tokio::time::sleep(TIDY_AGAIN).await;
+        }
+    }
+}
+
+/// Whether one entry's fault was stopped. One of another task has ended with its task.
+async fn tidy(ledger: &Ledger, entry: &Entry, access: &AgentAccess, uri: &str) -> bool {
+    let fault = entry.fault.as_str();
+    let ours = entry.task_arn == access.task_arn;
+    if ours {
+        let call = Call { uri: uri.to_owned(), request: entry.request() };
+        if let Err(error) = call.send(Operation::Stop, None).await {
+            tracing::warn!(fault, %error, "an earlier life left a fault at the ECS agent that cannot be stopped yet");
+            return false;
+        }
+        tracing::info!(fault, "stopped a fault that an earlier life left running at the ECS agent");
+    }
+    if let Err(error) = ledger.strike(&entry.id) {
+        tracing::warn!(%error, "the next start will stop once more what is stopped");
+    }
+    ours
+}

@@ -1,0 +1,312 @@
+//! Bodies of the fault endpoints, checked as the agent checks them
+//! (`ecs-agent/tmds/handlers/fault/v1/types/types.go`). Pure.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+/// The three faults of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    BlackholePort,
+    Latency,
+    PacketLoss,
+}
+
+impl Kind {
+    pub(super) fn of(name: &str) -> Option<Kind> {
+        [Kind::BlackholePort, Kind::Latency, Kind::PacketLoss].into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::BlackholePort => "network-blackhole-port",
+            Kind::Latency => "network-latency",
+            Kind::PacketLoss => "network-packet-loss",
+        }
+    }
+}
+
+/// What can be asked of each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Operation {
+    Start,
+    Stop,
+    Status,
+}
+
+impl Operation {
+    pub(super) fn of(name: &str) -> Option<Operation> {
+        [Operation::Start, Operation::Stop, Operation::Status].into_iter().find(|one| one.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Operation::Start => "start",
+            Operation::Stop => "stop",
+            Operation::Status => "status",
+        }
+    }
+
+    /// The agent's word for it in its error texts.
+    pub(super) fn request_type(self) -> &'static str {
+        match self {
+            Operation::Status => "check status",
+            other => other.name(),
+        }
+    }
+}
+
+/// A black hole is known by these three.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hole {
+    pub traffic_type: String,
+    pub protocol: String,
+    pub port: u16,
+}
+
+/// A request that has passed all checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A black hole: start, stop and status all need to know which. With the body, for those who look.
+    Hole(Hole, Value),
+    /// The start of a latency or a packet loss, with its body.
+    Shaping(Kind, Value),
+    /// Stop or status of a latency or a packet loss: the body counts for nothing.
+    Any(Kind),
+}
+
+impl Asked {
+    /// # Errors
+    /// The agent's text for what is missing or wrong.
+    pub(super) fn read(kind: Kind, operation: Operation, body: &[u8]) -> Result<Asked, String> {
+        match (kind, operation) {
+            (Kind::BlackholePort, _) => hole(&Body::read(body)?),
+            (kind, Operation::Start) => shaping(kind, &Body::read(body)?),
+            (kind, _) => Ok(Asked::Any(kind)),
+        }
+    }
+}
+
+/// The object of a body. Members that are null count as missing, as in Go.
+struct Body(Map<String, Value>);
+
+impl Body {
+    fn read(body: &[u8]) -> Result<Body, String> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Err("required request body is missing".to_owned());
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => Ok(Body(members)),
+            Ok(_) => Err("cannot decode the request body: it is not a JSON object".to_owned()),
+            Err(error) => Err(format!("cannot decode the request body: {error}")),
+        }
+    }
+
+    fn get(&self, member: &str) -> Option<&Value> {
+        self.0.get(member).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, member: &str, most: u64) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(member) else { return Ok(None) };
+        let number = value.as_u64().filter(|number| *number <= most);
+        number.map(Some).ok_or_else(|| format!("cannot decode the request body: {member} cannot be {value}"))
+    }
+
+    fn required(&self, member: &str, most: u64) -> Result<u64, String> {
+        self.number(member, most)?.ok_or_else(|| missing(member))
+    }
+
+    fn word(&self, member: &str, accepted: [&str; 2]) -> Result<String, String> {
+        let Some(value) = self.get(member) else { return Err(missing(member)) };
+        match value.as_str() {
+            None => Err(format!("cannot decode the request body: {member} cannot be {value}")),
+            Some("") => Err(missing(member)),
+            Some(word) if accepted.contains(&word) => Ok(word.to_owned()),
+            Some(word) => Err(invalid(word, member)),
+        }
+    }
+
+    /// A list of addresses and CIDRs.
+    fn addresses(&self, member: &str) -> Result<Vec<&str>, String> {
+        let undecodable =
+            |value: &Value| format!("cannot decode the request body: {member} cannot be {value}");
+        let list = match self.get(member) {
+            None => return Ok(Vec::new()),
+            Some(value) => value.as_array().ok_or_else(|| undecodable(value))?,
+        };
+        let words: Result<Vec<&str>, String> =
+            list.iter().map(|one| one.as_str().ok_or_else(|| undecodable(one))).collect();
+        let words = words?;
+        match words.iter().find(|word| !is_address(word)) {
+            Some(word) => Err(invalid(word, member)),
+            None => Ok(words),
+        }
+    }
+
+    fn value(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+}
+
+fn missing(member: &str) -> String {
+    format!("required parameter {member} is missing")
+}
+
+fn invalid(value: &str, member: &str) -> String {
+    format!("invalid value {value} for parameter {member}")
+}
+
+/// An address or a CIDR, IPv4 or IPv6; no name.
+fn is_address(word: &str) -> bool {
+    match word.split_once('/') {
+        None => word.parse::<IpAddr>().is_ok(),
+        Some((address, prefix)) => {
+            let longest = match address.parse::<IpAddr>() {
+                Ok(IpAddr::V4(_)) => 32,
+                Ok(IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            prefix.bytes().all(|byte| byte.is_ascii_digit())
+                && prefix.parse::<u8>().is_ok_and(|bits| bits <= longest)
+        }
+    }
+}
+
+fn hole(body: &Body) -> Result<Asked, String> {
+    let port = body.required("Port", u64::from(u16::MAX))?;
+    let protocol = body.word("Protocol", ["tcp", "udp"])?;
+    let traffic_type = body.word("TrafficType", ["ingress", "egress"])?;
+    body.addresses("SourcesToFilter")?;
+    let port = u16::try_from(port).map_err(|_| invalid(&port.to_string(), "Port"))?;
+    Ok(Asked::Hole(Hole { traffic_type, protocol, port }, body.value()))
+}
+
+fn shaping(kind: Kind, body: &Body) -> Result<Asked, String> {
+    if kind == Kind::Latency {
+        let delay = body.required("DelayMilliseconds", u64::MAX)?;
+        let jitter = body.required("JitterMilliseconds", u64::MAX)?;
+        if (delay, jitter) == (0, 0) {
+            return Err("DelayMilliseconds and JitterMilliseconds cannot both be 0".to_owned());
+        }
+    } else {
+        percent("LossPercent", body.required("LossPercent", u64::MAX)?)?;
+    }
+    if body.addresses("Sources")?.is_empty() {
+        return Err(missing("Sources"));
+    }
+    body.addresses("SourcesToFilter")?;
+    percent("FlowsPercent", body.number("FlowsPercent", u64::MAX)?.unwrap_or(100))?;
+    let mut value = body.value();
+    if body.get("FlowsPercent").is_none() {
+        value["FlowsPercent"] = json!(100);
+    }
+    Ok(Asked::Shaping(kind, value))
+}
+
+fn percent(member: &str, value: u64) -> Result<(), String> {
+    if (1..=100).contains(&value) { Ok(()) } else { Err(invalid(&value.to_string(), member)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(kind: Kind, operation: Operation, body: &str) -> String {
+        Asked::read(kind, operation, body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn a_black_hole_needs_its_three_parameters_always() {
+        use Kind::BlackholePort;
+        let good = r#"{"Port":443,"Protocol":"tcp","TrafficType":"egress","SourcesToFilter":["10.0.0.1","fd00::/64"]}"#;
+        for operation in [Operation::Start, Operation::Stop, Operation::Status] {
+            assert!(Asked::read(BlackholePort, operation, good.as_bytes()).is_ok());
+            assert_eq!(refused(BlackholePort, operation, ""), "required request body is missing");
+            for (body, words) in [
+                ("{}", "required parameter Port is missing"),
+                (r#"{"Port":null}"#, "required parameter Port is missing"),
+                (r#"{"Port":1}"#, "required parameter Protocol is missing"),
+                (r#"{"Port":1,"Protocol":""}"#, "required parameter Protocol is missing"),
+                (r#"{"Port":1,"Protocol":"icmp"}"#, "invalid value icmp for parameter Protocol"),
+                (r#"{"Port":1,"Protocol":"udp"}"#, "required parameter TrafficType is missing"),
+                (
+                    r#"{"Port":1,"Protocol":"udp","TrafficType":"both"}"#,
+                    "invalid value both for parameter TrafficType",
+                ),
+                (
+                    r#"{"Port":1,"Protocol":"udp","TrafficType":"egress","SourcesToFilter":["localhost"]}"#,
+                    "invalid value localhost for parameter SourcesToFilter",
+                ),
+            ] {
+                assert_eq!(refused(BlackholePort, operation, body), words);
+            }
+            for body in [r#"{"Port":65536}"#, r#"{"Port":-1}"#, r#"{"Port":"1"}"#, "[]", "{", "1"] {
+                assert!(refused(BlackholePort, operation, body).starts_with("cannot decode"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_latency_is_checked_and_its_end_is_not() {
+        for (body, words) in [
+            ("{}", "required parameter DelayMilliseconds is missing"),
+            (r#"{"DelayMilliseconds":0}"#, "required parameter JitterMilliseconds is missing"),
+            (
+                r#"{"DelayMilliseconds":0,"JitterMilliseconds":0,"Sources":["10.0.0.1"]}"#,
+                "DelayMilliseconds and JitterMilliseconds cannot both be 0",
+            ),
+            (r#"{"DelayMilliseconds":1,"JitterMilliseconds":0}"#, "required parameter Sources is missing"),
+            (
+                r#"{"DelayMilliseconds":1,"JitterMilliseconds":0,"Sources":["ALL"]}"#,
+                "invalid value ALL for parameter Sources",
+            ),
+            (
+                r#"{"DelayMilliseconds":1,"JitterMilliseconds":0,"Sources":["0.0.0.0/0"],"FlowsPercent":0}"#,
+                "invalid value 0 for parameter FlowsPercent",
+            ),
+        ] {
+            assert_eq!(refused(Kind::Latency, Operation::Start, body), words);
+        }
+        let good = br#"{"DelayMilliseconds":0,"JitterMilliseconds":5,"Sources":["0.0.0.0/0","::/0"]}"#;
+        let Ok(Asked::Shaping(_, value)) = Asked::read(Kind::Latency, Operation::Start, good) else {
+            panic!()
+        };
+        assert_eq!(value["FlowsPercent"], 100, "the default");
+        for operation in [Operation::Stop, Operation::Status] {
+            for body in ["", "{", "{}"] {
+                assert_eq!(
+                    Asked::read(Kind::Latency, operation, body.as_bytes()),
+                    Ok(Asked::Any(Kind::Latency))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_is_a_share_of_the_packets() {
+        for (percent, good) in [(0, false), (1, true), (100, true), (101, false)] {
+            let body = json!({"LossPercent": percent, "Sources": ["10.0.0.0/8"]}).to_string();
+            let read = Asked::read(Kind::PacketLoss, Operation::Start, body.as_bytes());
+            assert_eq!(read.is_ok(), good, "{percent}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_are_sources() {
+        for (word, good) in [
+            ("10.0.0.1", true),
+            ("10.0.0.0/8", true),
+            ("fd00::1", true),
+            ("::/0", true),
+            ("10.0.0.0/33", false),
+            ("10.0.0.0/", false),
+            ("10.0.0.0/+8", false),
+            ("10.0.0", false),
+            ("db.example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(is_address(word), good, "{word}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! A network fault by the best means of this task: by ourselves, or by the ECS agent.
+
+use std::time::Duration;
+
+use super::network::{self, Asked};
+use super::{Live, ecs_agent};
+use crate::fault::Fault;
+use crate::task::Task;
+use crate::task::capabilities::Capabilities;
+use crate::task::ecs_agent::{Way, choose};
+
+pub(super) async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    match choose(&Capabilities::read(), &task.ecs_agent) {
+        Way::Netlink => netlink(fault, duration, task).await,
+        Way::Endpoints(uri) => ecs_agent::start(fault, duration, task, &uri).await,
+        Way::Neither(reason) => Err(reason),
+    }
+}
+
+/// With NET_ADMIN.
+async fn netlink(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+    let asked = match fault {
+        Fault::NetworkBlackholePort(hole) => Asked::blackhole_port(hole),
+        Fault::NetworkLatency(latency) => Asked::latency(latency),
+        Fault::NetworkPacketLoss(loss) => Asked::packet_loss(loss),
+        other => return Err(format!("{} is no network fault", other.name())),
+    };
+    network::start(fault.name(), asked, duration, task).await
+}
