@@ -134,7 +134,7 @@ fn describe(
         Some(after) => {
             format!("achieved: {} held after {:.1} s, {touched}", bytes(done.most), after.as_secs_f64())
         }
-        None => format!("achieved: at most {} held, then there was no room; {touched}", bytes(done.most)),
+        None => format!("achieved: at most {} held, less than asked; {touched}", bytes(done.most)),
     });
     if goal < share_of(before.free(), asked.percent) {
         let margin = bytes(margin(before.limit));
