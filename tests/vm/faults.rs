@@ -298,7 +298,10 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         "5s",
     ]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("no CAP_NET_ADMIN"), "{said}");
+    // Outside ECS there is no agent to turn to either; both are said.
+    assert!(said.contains("NET_ADMIN is missing: on EC2 add it to the sidecar's container"), "{said}");
+    assert!(said.contains("ECS_AGENT_URI is not set"), "{said}");
+    assert_eq!(ground.state(), before);
     let first = ground.inject("network-latency --duration 60s");
     let output = ground.try_near(&["/mnt/taskfault", "inject", "network-packet-loss", "--duration", "5s"]);
     let said = String::from_utf8_lossy(&output.stderr);
