@@ -13,7 +13,7 @@ use super::status::DEFAULT_STATE_DIR;
 use crate::fault;
 use crate::run::hold::outlook;
 use crate::task::capabilities::{Capabilities, PidNamespace};
-use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess, Way, choose};
+use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess, Way, choose};
 use crate::task::limits::CpuLimits;
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
@@ -34,6 +34,9 @@ pub struct DoctorArgs {
     /// Whether faults on processes are allowed in the host's own PID namespace
     #[arg(long, env = ALLOW_HOST_PROCESSES_VARIABLE)]
     host_processes: bool,
+    /// `true` where network faults may hit the whole instance (network mode host)
+    #[arg(long, env = ALLOW_HOST_NETWORK_VARIABLE)]
+    host_network: Option<String>,
     /// Address of the ECS agent, for its fault endpoints
     #[arg(long, env = AGENT_VARIABLE, hide_env_values = true)]
     agent_uri: Option<String>,
@@ -103,7 +106,9 @@ fn network_way(args: &DoctorArgs) -> Way {
         let (_, body) = answer(uri).ok()?;
         crate::task::metadata::parse(uri, body.as_bytes()).ok()
     });
-    let access = known.map(|task| AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()));
+    let access = known.map(|task| {
+        AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()).allowing(args.host_network.as_deref())
+    });
     choose(&capabilities, &access.unwrap_or_default())
 }
 

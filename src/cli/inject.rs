@@ -13,8 +13,7 @@ use crate::aws::http::Client;
 use crate::effect::net::lifeline;
 use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
-use crate::task::capabilities::Capabilities;
-use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess};
+use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use crate::task::metadata::{METADATA_VARIABLE, TaskMetadata};
 use crate::task::{Task, lifelines};
 
@@ -150,13 +149,14 @@ async fn surroundings(fault: &Fault) -> Task {
         lifelines: lifelines::addresses(get),
         ..Task::default()
     };
-    let (Some(base), false) = (get(METADATA_VARIABLE), Capabilities::read().net_admin) else { return task };
+    let Some(base) = get(METADATA_VARIABLE) else { return task };
     let Ok(client) = Client::new(None) else { return task };
     match TaskMetadata::read(&client, &base).await {
         Ok(found) => {
             let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);
             let hosts = endpoints.map(|all| all.hosts()).unwrap_or_default();
-            task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts);
+            task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts)
+                .allowing(get(ALLOW_HOST_NETWORK_VARIABLE).as_deref());
         }
         Err(error) => eprintln!("taskfault inject: {error}"),
     }

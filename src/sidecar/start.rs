@@ -20,7 +20,7 @@ use crate::identity::key::{InstanceKey, KeyError};
 use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
 use crate::identity::token::{Identity, generate_key};
-use crate::task::ecs_agent::{AGENT_VARIABLE, AgentAccess};
+use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use crate::task::metadata::{MetadataError, TaskMetadata};
 
 /// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
@@ -118,6 +118,7 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
 
 fn agent_access(config: &Config, task: &TaskMetadata, endpoints: &Endpoints) -> AgentAccess {
     AgentAccess::new(config.variable(AGENT_VARIABLE), task, endpoints.hosts())
+        .allowing(config.variable(ALLOW_HOST_NETWORK_VARIABLE).as_deref())
 }
 
 /// Stops what an earlier life of this task left running at the ECS agent: beside everything else, because the

@@ -6,6 +6,9 @@ use super::metadata::TaskMetadata;
 /// Set by ECS in every container: `http://169.254.170.2/api/<id>`.
 pub const AGENT_VARIABLE: &str = "ECS_AGENT_URI";
 
+/// Set to `true`, it allows network faults that hit the whole instance (network mode `host`).
+pub const ALLOW_HOST_NETWORK_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_NETWORK";
+
 /// What is known of the ECS agent's fault endpoints, and of the task as far as they care.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentAccess {
@@ -20,6 +23,8 @@ pub struct AgentAccess {
     /// `EC2`, `FARGATE`, …; empty if unknown.
     pub launch_type: String,
     pub has_v6: bool,
+    /// Whether who runs this has said that the whole instance may be hit ([`ALLOW_HOST_NETWORK_VARIABLE`]).
+    pub allow_host_network: bool,
     /// The hosts of the control channel: no fault may cut them.
     pub control_hosts: Vec<String>,
 }
@@ -34,8 +39,15 @@ impl AgentAccess {
             network_mode: task.network_mode.clone(),
             launch_type: task.launch_type.clone(),
             has_v6: task.has_v6,
+            allow_host_network: false,
             control_hosts,
         }
+    }
+
+    /// With the value of [`ALLOW_HOST_NETWORK_VARIABLE`].
+    #[must_use]
+    pub fn allowing(self, host_network: Option<&str>) -> AgentAccess {
+        AgentAccess { allow_host_network: host_network == Some("true"), ..self }
     }
 }
 
@@ -52,6 +64,12 @@ pub enum Way {
 
 /// The best way that there is: our own hands first, because then the kernel holds the undo.
 pub fn choose(capabilities: &Capabilities, access: &AgentAccess) -> Way {
+    if capabilities.net_admin && access.network_mode == "host" && !access.allow_host_network {
+        return Way::Neither(format!(
+            "this task uses the network of its instance (networkMode host), so a network fault would hit everything \
+             on that instance: use networkMode awsvpc, or allow it with {ALLOW_HOST_NETWORK_VARIABLE}=true"
+        ));
+    }
     if capabilities.net_admin {
         return Way::Netlink;
     }
@@ -105,6 +123,16 @@ mod tests {
         assert_eq!(choose(&capabilities(true), &access()), Way::Netlink);
         assert_eq!(choose(&capabilities(true), &AgentAccess::default()), Way::Netlink);
         assert_eq!(choose(&capabilities(false), &access()), Way::Endpoints(uri));
+    }
+
+    #[test]
+    fn the_network_of_the_instance_is_left_alone_unless_that_is_asked_for() {
+        let host = AgentAccess { network_mode: "host".into(), ..access() };
+        let Way::Neither(words) = choose(&capabilities(true), &host) else { panic!("not refused") };
+        assert!(words.contains("would hit everything on that instance"), "{words}");
+        assert!(words.contains("TASKFAULT_ALLOW_HOST_NETWORK=true"), "{words}");
+        assert_eq!(choose(&capabilities(true), &host.clone().allowing(Some("true"))), Way::Netlink);
+        assert_ne!(choose(&capabilities(true), &host.allowing(Some("yes"))), Way::Netlink);
     }
 
     #[test]
