@@ -2,7 +2,7 @@
 //!
 //! Random bytes hardly ever carry a right SHA-256, so every input is used three times: as it is, with its
 //! lengths and digest put right (which reaches the code behind those checks), and as the material of a frame
-//! of our own, which must survive the way there and back and must not survive being cut or altered.
+//! of our own, which must survive the way there and back, must not survive being cut, and must be seen when altered.
 #![no_main]
 
 // The module alone, not the crate: the codec is pure, and a build of the whole tree with coverage counters
@@ -11,7 +11,7 @@
 mod frame;
 
 use aws_lc_rs::digest;
-use frame::{Frame, HEADER_BYTES, HEADER_LENGTH};
+use frame::{Frame, HEADER_BYTES, HEADER_LENGTH, digest_matches};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
 
@@ -69,7 +69,8 @@ fn made_of(bytes: &[u8]) -> Option<Frame> {
     })
 }
 
-/// Written and read again it is the same; cut anywhere, or with a byte of its payload altered, it is refused.
+/// Written and read again it is the same; cut anywhere it is refused; with a byte of its payload altered it is
+/// seen to be altered.
 fn there_and_back(frame: &Frame, bytes: &[u8]) {
     let written = frame.encode().expect("a valid frame can be written");
     assert_eq!(Frame::decode(&written).as_ref(), Ok(frame));
@@ -78,5 +79,6 @@ fn there_and_back(frame: &Frame, bytes: &[u8]) {
     let mut altered = written;
     let at = HEADER_BYTES + place % (altered.len() - HEADER_BYTES);
     altered[at] ^= 1 << (place % 8);
-    assert!(Frame::decode(&altered).is_err(), "an altered payload is refused");
+    let read = Frame::decode(&altered).expect("its lengths are right");
+    assert!(!digest_matches(&altered, &read), "an altered payload is seen");
 }
