@@ -15,29 +15,33 @@ const SOURCES: &str = "^[a-zA-Z0-9./,:-]+$";
 const INTERFACES: &str = "^(ALL|DEFAULT|[a-zA-Z0-9-]{1,15}(,[a-zA-Z0-9-]{1,15})*)$";
 const INTERFACE: &str = "^[a-zA-Z0-9-]{1,15}$";
 
-const DELAY: Parameter = Parameter { name: "DelayMilliseconds", default: Some("200"), pattern: DIGITS };
-const JITTER: Parameter = Parameter { name: "JitterMilliseconds", default: Some("10"), pattern: DIGITS };
-const LOSS: Parameter = Parameter { name: "LossPercent", default: Some("7"), pattern: PERCENT_FROM_1 };
+pub(super) const DELAY: Parameter =
+    Parameter { name: "DelayMilliseconds", default: Some("200"), pattern: DIGITS };
+pub(super) const JITTER: Parameter =
+    Parameter { name: "JitterMilliseconds", default: Some("10"), pattern: DIGITS };
+pub(super) const LOSS: Parameter =
+    Parameter { name: "LossPercent", default: Some("7"), pattern: PERCENT_FROM_1 };
 const ETH0: Parameter = Parameter { name: "Interface", default: Some("eth0"), pattern: INTERFACE };
 const CHOICE: Parameter = Parameter { name: "Interface", default: Some("DEFAULT"), pattern: INTERFACES };
-const FROM: Parameter = Parameter { name: "Sources", default: None, pattern: SOURCES };
-const WAY: Parameter = Parameter { name: "TrafficType", default: Some("ingress"), pattern: WAYS };
-const FLOWS: Parameter = Parameter { name: "FlowsPercent", default: Some("100"), pattern: PERCENT_FROM_1 };
+pub(super) const FROM: Parameter = Parameter { name: "Sources", default: None, pattern: SOURCES };
+pub(super) const WAY: Parameter = Parameter { name: "TrafficType", default: Some("ingress"), pattern: WAYS };
+pub(super) const FLOWS: Parameter =
+    Parameter { name: "FlowsPercent", default: Some("100"), pattern: PERCENT_FROM_1 };
+pub(super) const PROTOCOL: Parameter = Parameter { name: "Protocol", default: None, pattern: "^(tcp|udp)$" };
+pub(super) const PORT: Parameter = Parameter { name: "Port", default: None, pattern: PORTS };
 
 pub(super) const BLACKHOLE_PORT: Document = Document {
     name: "AWSFIS-Run-Network-Blackhole-Port",
     life: Life::Asked,
-    parameters: &[
-        Parameter { name: "Protocol", default: None, pattern: "^(tcp|udp)$" },
-        Parameter { name: "Port", default: None, pattern: PORTS },
-        WAY,
-    ],
-    fault: |arguments| {
-        let port = arguments.number("Port", NetworkBlackholePort::PORT)?;
-        let (protocol, way) = (arguments.text("Protocol"), arguments.text(WAY.name));
-        NetworkBlackholePort::new(port, protocol, way).map(Fault::NetworkBlackholePort)
-    },
+    parameters: &[PROTOCOL, PORT, WAY],
+    fault: blackhole_port,
 };
+
+pub(super) fn blackhole_port(arguments: &Arguments) -> Result<Fault, ParameterError> {
+    let port = arguments.number(PORT.name, NetworkBlackholePort::PORT)?;
+    let (protocol, way) = (arguments.text(PROTOCOL.name), arguments.text(WAY.name));
+    NetworkBlackholePort::new(port, protocol, way).map(Fault::NetworkBlackholePort)
+}
 
 /// Everything that leaves one interface; no jitter.
 pub(super) const LATENCY: Document = Document {
@@ -77,7 +81,7 @@ fn latency(arguments: &Arguments, jitter: u64, scope: Scope) -> Result<Fault, Pa
     NetworkLatency::new(delay, jitter, scope).map(Fault::NetworkLatency)
 }
 
-fn packet_loss(arguments: &Arguments, scope: Scope) -> Result<Fault, ParameterError> {
+pub(super) fn packet_loss(arguments: &Arguments, scope: Scope) -> Result<Fault, ParameterError> {
     let percent = arguments.number(LOSS.name, Range::PERCENT)?;
     NetworkPacketLoss::new(percent, scope).map(Fault::NetworkPacketLoss)
 }

@@ -1,48 +1,25 @@
 //! The three `AWSFIS-Run-Network-*-ECS` documents: the faults of the ECS agent's endpoints, alive for as long
 //! as FIS sends heartbeats.
 
-use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter, action_state};
-use crate::fault::network_blackhole_port::NetworkBlackholePort;
+use super::network::{self, DELAY, FLOWS, FROM, JITTER, LOSS, PORT, PROTOCOL, WAY};
+use super::{Arguments, Document, Life, action_state};
 use crate::fault::network_latency::{MAX_MILLISECONDS, NetworkLatency};
-use crate::fault::network_packet_loss::NetworkPacketLoss;
 use crate::fault::network_source::Scope;
 use crate::fault::{Fault, ParameterError, Range};
-
-const PORTS: &str =
-    "^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$";
-/// As in the documents, and colons for IPv6.
-const ADDRESSES: &str = "^[a-zA-Z0-9./,:-]+$";
-
-const SOURCES: Parameter = Parameter { name: "Sources", default: None, pattern: ADDRESSES };
-const FLOWS: Parameter = Parameter { name: "FlowsPercent", default: Some("100"), pattern: PERCENT_FROM_1 };
-const DELAY: Parameter = Parameter { name: "DelayMilliseconds", default: Some("200"), pattern: DIGITS };
-const JITTER: Parameter = Parameter { name: "JitterMilliseconds", default: Some("10"), pattern: DIGITS };
-const LOSS: Parameter = Parameter { name: "LossPercent", default: Some("7"), pattern: PERCENT_FROM_1 };
-const WAY: Parameter =
-    Parameter { name: "TrafficType", default: Some("ingress"), pattern: "^(egress|ingress)$" };
 
 const MILLISECONDS: Range = Range { low: 0, high: MAX_MILLISECONDS, unit: "milliseconds" };
 
 pub(super) const BLACKHOLE_PORT: Document = Document {
     name: "AWSFIS-Run-Network-Blackhole-Port-ECS",
     life: Life::Asked,
-    parameters: &[
-        action_state::PARAMETER,
-        Parameter { name: "Protocol", default: None, pattern: "^(tcp|udp)$" },
-        Parameter { name: "Port", default: None, pattern: PORTS },
-        WAY,
-    ],
-    fault: |arguments| {
-        let port = arguments.number("Port", NetworkBlackholePort::PORT)?;
-        let (protocol, way) = (arguments.text("Protocol"), arguments.text(WAY.name));
-        NetworkBlackholePort::new(port, protocol, way).map(Fault::NetworkBlackholePort)
-    },
+    parameters: &[action_state::PARAMETER, PROTOCOL, PORT, WAY],
+    fault: network::blackhole_port,
 };
 
 pub(super) const LATENCY: Document = Document {
     name: "AWSFIS-Run-Network-Latency-ECS",
     life: Life::Asked,
-    parameters: &[action_state::PARAMETER, SOURCES, DELAY, JITTER, FLOWS],
+    parameters: &[action_state::PARAMETER, FROM, DELAY, JITTER, FLOWS],
     fault: |arguments| {
         let delay = arguments.number(DELAY.name, MILLISECONDS)?;
         let jitter = arguments.number(JITTER.name, MILLISECONDS)?;
@@ -53,17 +30,14 @@ pub(super) const LATENCY: Document = Document {
 pub(super) const PACKET_LOSS: Document = Document {
     name: "AWSFIS-Run-Network-Packet-Loss-ECS",
     life: Life::Asked,
-    parameters: &[action_state::PARAMETER, SOURCES, LOSS, FLOWS],
-    fault: |arguments| {
-        let percent = arguments.number(LOSS.name, Range::PERCENT)?;
-        NetworkPacketLoss::new(percent, scope(arguments)?).map(Fault::NetworkPacketLoss)
-    },
+    parameters: &[action_state::PARAMETER, FROM, LOSS, FLOWS],
+    fault: |arguments| network::packet_loss(arguments, scope(arguments)?),
 };
 
 /// What leaves the task by its own interface: the agent shapes nothing else.
 fn scope(arguments: &Arguments) -> Result<Scope, ParameterError> {
     let flows = arguments.number(FLOWS.name, Range::PERCENT)?;
-    Scope::new(arguments.text(SOURCES.name), "egress", "DEFAULT", flows)
+    Scope::new(arguments.text(FROM.name), "egress", "DEFAULT", flows)
 }
 
 #[cfg(test)]
@@ -75,6 +49,8 @@ mod tests {
     use super::super::{ActionState, plan};
     use super::*;
     use crate::document::Work;
+    use crate::fault::network_blackhole_port::NetworkBlackholePort;
+    use crate::fault::network_packet_loss::NetworkPacketLoss;
 
     const START: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
     const BEAT: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000020,"callCount":2}"#;
