@@ -6,14 +6,19 @@ use std::time::SystemTime;
 
 pub mod agent;
 mod caller;
+pub mod cloudwatch;
 pub mod delivery;
 pub mod demo;
 mod dispatch;
 pub mod documents;
+pub mod ecs;
 pub mod error;
 mod fault_endpoints;
+pub mod fis;
 pub mod gateway;
+pub mod iam;
 pub mod log;
+pub mod logs;
 pub mod metadata;
 mod random;
 pub mod server;
@@ -34,4 +39,7 @@ pub struct Context {
     pub region: String,
     /// Twelve digits.
     pub account: String,
+    /// How many times shorter than asked the durations of experiments and the periods of alarms are; 1 but
+    /// for tests (`--speed`).
+    pub speed: f64,
 }

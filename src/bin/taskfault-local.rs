@@ -58,6 +58,10 @@ struct ServeOptions {
     /// the metadata says so, and the endpoints keep and tell what runs. They touch no packet
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     fault_injection: bool,
+    /// Make durations of experiments and periods of alarms so many times shorter, for tests: at 30, PT5M
+    /// takes ten seconds
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
 }
 
 const AFTER: &str = "\
@@ -116,6 +120,11 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: Option<f64> = text.parse().ok().filter(|speed| (1.0..=1000.0).contains(speed));
+    speed.ok_or_else(|| "a speed is a number from 1 to 1000".to_owned())
+}
+
 fn vcpu(text: &str) -> Result<f64, String> {
     let cpu: Option<f64> = text.parse().ok().filter(|cpu: &f64| cpu.is_finite() && *cpu > 0.0);
     cpu.ok_or_else(|| "a CPU limit is a number above 0, 0.5 for instance".to_owned())
@@ -153,6 +162,7 @@ async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
         state_file: options.state,
         limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
         fault_injection: options.fault_injection,
+        speed: options.speed,
         ..Options::default()
     })
     .await?;

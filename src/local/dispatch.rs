@@ -8,11 +8,15 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::server::Shared;
 use super::signature::header;
+use super::store::State;
 use super::wire::{self, Answer};
-use super::{agent, caller, delivery, ssm, sts};
+use super::{Context, agent, caller, cloudwatch, delivery, ecs, iam, logs, ssm, sts};
 
 const SSM: &str = "AmazonSSM.";
 const MDS: &str = "EC2WindowsMessageDeliveryService.";
+const ECS: &str = "AmazonEC2ContainerServiceV20141113.";
+const LOGS: &str = "Logs_20140328.";
+const CLOUDWATCH: &str = "GraniteServiceVersion20100801.";
 
 /// Answers one call of the JSON 1.1 or the Query protocol.
 pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
@@ -26,6 +30,12 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
         systems_manager(shared, operation, parts, body, &mut who)
     } else if let Some(operation) = target.strip_prefix(MDS) {
         delivery::call(shared, operation, parts, body, &mut who).await
+    } else if let Some(operation) = target.strip_prefix(ECS) {
+        client_call(shared, operation, parts, body, &mut who, ecs::call)
+    } else if let Some(operation) = target.strip_prefix(LOGS) {
+        client_call(shared, operation, parts, body, &mut who, logs::call)
+    } else if let Some(operation) = target.strip_prefix(CLOUDWATCH) {
+        client_call(shared, operation, parts, body, &mut who, cloudwatch::call)
     } else {
         Err(unknown(target))
     };
@@ -93,6 +103,25 @@ fn systems_manager(
     }
 }
 
+/// What the services that only clients speak to have in common: an operation over the state, None if it is
+/// not one.
+type Operation = fn(&str, &Map<String, Value>, &mut State, &Context) -> Option<Result<Value, ApiError>>;
+
+fn client_call(
+    shared: &Shared,
+    operation: &str,
+    parts: &Parts,
+    raw: &[u8],
+    who: &mut String,
+    service: Operation,
+) -> Result<Value, ApiError> {
+    let body = wire::object(raw)?;
+    let context = shared.context();
+    *who = caller::client(shared, parts, raw)?;
+    shared
+        .change(|state| service(operation, &body, state, &context).unwrap_or_else(|| Err(unknown(operation))))
+}
+
 fn take_one(count: &mut u32) -> bool {
     let some = *count > 0;
     *count = count.saturating_sub(1);
@@ -118,8 +147,14 @@ fn query(shared: &Shared, body: &[u8]) -> Answer {
     let decoded = wire::pairs(&form).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value)));
     let parameters: BTreeMap<String, String> = decoded.collect();
     let action = parameters.get("Action").map_or("", String::as_str);
-    let (status, xml) =
-        sts::call(&parameters, &shared.context()).unwrap_or_else(|| (400, invalid_action(action)));
+    let context = shared.context();
+    let known = sts::call(&parameters, &context).or_else(|| {
+        shared.change(|state| {
+            let roles = iam::call(&parameters, state, &context);
+            roles.or_else(|| cloudwatch::query(&parameters, state, &context))
+        })
+    });
+    let (status, xml) = known.unwrap_or_else(|| (400, invalid_action(action)));
     shared.log.line("client", &format!("Action={action}"), status);
     wire::answer(status, "text/xml", xml)
 }

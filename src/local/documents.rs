@@ -79,7 +79,12 @@ mod tests {
     use serde_json::Value;
 
     fn context() -> Context {
-        Context { now: SystemTime::UNIX_EPOCH, region: "eu-west-1".into(), account: "000000000000".into() }
+        Context {
+            now: SystemTime::UNIX_EPOCH,
+            region: "eu-west-1".into(),
+            account: "000000000000".into(),
+            speed: 1.0,
+        }
     }
 
     fn state() -> State {

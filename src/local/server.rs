@@ -23,7 +23,7 @@ use super::metadata::{self, TaskLimits};
 use super::store::{SnapshotError, State};
 use super::switches::{self, Switches};
 use super::wire::{self, Answer};
-use super::{Context, dispatch, documents};
+use super::{Context, cloudwatch, dispatch, documents, fis};
 
 /// How a server is to be.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Options {
     pub limits: TaskLimits,
     /// Whether tasks may use the fault endpoints, and say so in their metadata.
     pub fault_injection: bool,
+    /// [`Context::speed`].
+    pub speed: f64,
     pub log: Log,
 }
 
@@ -51,6 +53,7 @@ impl Default for Options {
             state_file: None,
             limits: TaskLimits::default(),
             fault_injection: true,
+            speed: 1.0,
             log: Log::stderr(),
         }
     }
@@ -89,6 +92,7 @@ pub(super) struct Shared {
     pub(super) address: SocketAddr,
     pub(super) limits: TaskLimits,
     pub(super) fault_injection: bool,
+    speed: f64,
     faults: Mutex<FaultEndpoints>,
     pub(super) started: SystemTime,
     pub(super) log: Log,
@@ -205,6 +209,7 @@ impl Shared {
             address,
             limits: options.limits,
             fault_injection: options.fault_injection,
+            speed: options.speed,
             faults: Mutex::default(),
             started: now,
             log: options.log,
@@ -261,11 +266,23 @@ impl Shared {
     }
 
     pub(super) fn context(&self) -> Context {
-        Context { now: SystemTime::now(), region: self.region.clone(), account: self.account.clone() }
+        Context {
+            now: SystemTime::now(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            speed: self.speed,
+        }
     }
 
     fn tick(&self) {
-        if self.look(|state| state.sweep(SystemTime::now())) {
+        let context = self.context();
+        let moved = self.look(|state| {
+            let swept = state.sweep(context.now);
+            let alarms = cloudwatch::advance(state, &context);
+            let experiments = fis::advance(state, &context);
+            swept | alarms | experiments
+        });
+        if moved {
             self.change(|_| ());
         }
         if let Err(error) = self.save() {
@@ -340,6 +357,10 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let (http::Method::GET, Some(answer)) = (method.clone(), metadata::answer(&shared, &path)) {
         shared.log.line("task", &path, answer.status().as_u16());
         answer
+    } else if let Some(answer) = fis::answer(&shared, &parts, &body) {
+        answer
+    } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
+        cloudwatch::answer_cbor(&shared, operation, &body)
     } else if path.starts_with("/api/") {
         fault_endpoints::answer(&shared, &method, &path, &body).await
     } else if method == http::Method::POST && path == "/" {

@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::cloudwatch::CloudWatchState;
+use super::ecs::EcsState;
+use super::fis::FisState;
+use super::iam::IamState;
+use super::logs::LogsState;
+
 mod commands;
 mod messages;
 mod replies;
@@ -272,6 +278,16 @@ pub struct State {
     pub outgoing: BTreeMap<String, VecDeque<Outgoing>>,
     /// By access key id. Kept for a while after their end, so that an agent is told *expired*, not *unknown*.
     pub tokens: BTreeMap<String, RoleToken>,
+    #[serde(default)]
+    pub cloudwatch: CloudWatchState,
+    #[serde(default)]
+    pub ecs: EcsState,
+    #[serde(default)]
+    pub fis: FisState,
+    #[serde(default)]
+    pub iam: IamState,
+    #[serde(default)]
+    pub logs: LogsState,
 }
 
 /// An instance that has been silent for longer is ConnectionLost: two heartbeats of five minutes. The

@@ -36,6 +36,7 @@ mod tests {
             now: SystemTime::UNIX_EPOCH,
             region: "eu-west-1".into(),
             account: "123456789012".into(),
+            speed: 1.0,
         };
         call(&BTreeMap::from([("Action".to_owned(), action.to_owned())]), &context)
     }

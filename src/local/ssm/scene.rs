@@ -25,7 +25,7 @@ impl Scene {
             documents::built_in(now).into_iter().map(|document| (document.name.clone(), document));
         Scene {
             state: State { documents: documents.collect(), ..State::default() },
-            context: Context { now, region: "eu-west-1".into(), account: "000000000000".into() },
+            context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
         }
     }
 
