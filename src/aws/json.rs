@@ -25,8 +25,8 @@ pub enum Auth<'a> {
     Anonymous,
     /// SigV4 with a secret key.
     Keys(&'a Credentials),
-    /// SigV4 with the instance's RSA key: the instance id, and a signer from bytes to a base64 signature.
-    Rsa { instance_id: &'a str, key: &'a crate::identity::key::InstanceKey },
+    /// SigV4 with the instance's RSA key.
+    Rsa { instance_id: &'a str, key: &'a dyn sign::RsaSigner },
 }
 
 /// A caller of JSON 1.1 services.

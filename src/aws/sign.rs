@@ -52,6 +52,15 @@ pub fn sign_v4<B: AsRef<[u8]>>(
     Ok(())
 }
 
+/// What signs the RSA-signed calls: the key of a managed instance.
+pub trait RsaSigner: std::fmt::Debug {
+    /// Base64 of the PSS signature over `message`.
+    ///
+    /// # Errors
+    /// The key could not sign, in words.
+    fn sign(&self, message: &[u8]) -> Result<String, String>;
+}
+
 /// What an RSA-signed call signs: a JSON 1.1 POST to `/`.
 #[derive(Debug)]
 pub struct RsaSignable<'a> {

@@ -10,6 +10,8 @@ use aws_lc_rs::signature::{self, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::aws::sign::RsaSigner;
+
 /// What RegisterManagedInstance calls this kind of key.
 pub const KEY_TYPE: &str = "Rsa";
 
@@ -31,8 +33,6 @@ pub enum KeyError {
     Encode,
     #[error("the stored RSA key is damaged")]
     Damaged,
-    #[error("cannot sign with the RSA key")]
-    Sign,
 }
 
 impl InstanceKey {
@@ -70,16 +70,15 @@ impl InstanceKey {
         let der = STANDARD.decode(text).map_err(|_| KeyError::Damaged)?;
         KeyPair::from_pkcs8(&der).map(InstanceKey).map_err(|_| KeyError::Damaged)
     }
+}
 
-    /// Base64 of the PSS signature over `message`, 344 characters.
-    ///
-    /// # Errors
-    /// The library could not sign.
-    pub fn sign(&self, message: &[u8]) -> Result<String, KeyError> {
+impl RsaSigner for InstanceKey {
+    /// 344 characters.
+    fn sign(&self, message: &[u8]) -> Result<String, String> {
         let mut out = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&signature::RSA_PSS_SHA256, &SystemRandom::new(), message, &mut out)
-            .map_err(|_| KeyError::Sign)?;
+            .map_err(|_| "cannot sign with the RSA key".to_owned())?;
         Ok(STANDARD.encode(out))
     }
 }
