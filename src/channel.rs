@@ -10,6 +10,7 @@ pub mod link;
 pub mod mds;
 pub mod mgs;
 pub mod outbox;
+pub mod sender;
 
 use std::fmt;
 

@@ -25,6 +25,7 @@ use crate::channel::link::Link;
 use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
 use crate::channel::outbox::{Outbox, Reply};
+use crate::channel::sender;
 use crate::config::Config;
 use crate::effect::net::{self, lifeline};
 use crate::effect::shell;
@@ -172,7 +173,7 @@ impl Sidecar {
         tokio::join!(
             self.gateway.run(),
             self.poll.run(&*self.queue, &self.outbox),
-            self.outbox.deliver(&self.link, &self.poll),
+            sender::deliver(&self.outbox, &self.link, &self.poll),
         );
     }
 }

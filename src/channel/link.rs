@@ -7,6 +7,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::frame::Frame;
+
 /// The long poll goes on for this long after the control channel opened, because a job may still be on its
 /// way there. Source: amazon-ssm-agent `messageservice.go` (1 minute).
 pub const POLL_OVERLAP: Duration = Duration::from_secs(60);
@@ -65,6 +67,17 @@ impl Link {
     /// Puts a message on the control channel's way out; false where there is none.
     pub fn send(&self, message: Message) -> bool {
         self.gateway.borrow().as_ref().is_some_and(|sender| sender.send(message).is_ok())
+    }
+
+    /// Puts a frame on the control channel's way out, if it is open; false where there is none.
+    pub fn send_frame(&self, frame: &Frame) -> bool {
+        match frame.encode() {
+            Ok(bytes) => self.send(Message::binary(bytes)),
+            Err(error) => {
+                tracing::error!(%error, message_type = frame.message_type, "cannot encode a frame");
+                false
+            }
+        }
     }
 
     pub fn gateway_is_open(&self) -> bool {

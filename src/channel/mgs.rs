@@ -292,7 +292,7 @@ impl Gateway {
             Verdict::Accepted { first } => {
                 // Sent once and not kept, as the stock agent does: the step replies say more.
                 let reply = Reply::new(&delivery.id, topic, first, Origin::Gateway);
-                send_frame(&self.link, &reply.frame(super::now_ms()));
+                self.link.send_frame(&reply.frame(super::now_ms()));
                 self.inbox.start(&delivery.id);
             }
             Verdict::Unreadable { reply } => {
@@ -312,7 +312,7 @@ impl Gateway {
         });
         let ack =
             Frame::new("agent_job_ack", Uuid::new_v4(), super::now_ms(), payload.to_string().into_bytes());
-        send_frame(&self.link, &ack);
+        self.link.send_frame(&ack);
     }
 }
 
@@ -333,17 +333,6 @@ struct ReplyAck {
 /// A plain or a TLS connection.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-/// Puts a frame on the control channel's way out, if it is open.
-pub(super) fn send_frame(link: &Link, frame: &Frame) -> bool {
-    match frame.encode() {
-        Ok(bytes) => link.send(Message::binary(bytes)),
-        Err(error) => {
-            tracing::error!(%error, message_type = frame.message_type, "cannot encode a frame");
-            false
-        }
-    }
-}
 
 async fn write(socket: &mut WebSocketStream<Box<dyn Stream>>, message: Message) -> Result<(), String> {
     match tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await {
