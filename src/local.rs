@@ -17,20 +17,24 @@ mod fault_endpoints;
 pub mod fis;
 pub mod gateway;
 pub mod iam;
+mod lock;
 pub mod log;
 pub mod logs;
 pub mod metadata;
 mod random;
 pub mod server;
+pub mod shared;
 pub mod signature;
 pub mod ssm;
 pub mod stage;
 pub mod store;
 pub mod sts;
 pub mod switches;
+mod test_calls;
 mod wire;
 
-pub use server::{Handle, Options, Server, ServerError};
+pub use server::{Server, ServerError};
+pub use shared::{Handle, Options, TaskLimits};
 
 /// What every operation may know about the moment and the place of a call.
 #[derive(Debug, Clone)]

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use taskfault::local::demo::{self, DemoOptions};
-use taskfault::local::metadata::TaskLimits;
 use taskfault::local::stage::{InitOptions, run_init};
-use taskfault::local::{Options, Server};
+use taskfault::local::{Options, Server, TaskLimits};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::agent::unknown_instance;
 use super::error::ApiError;
-use super::server::Shared;
+use super::shared::Shared;
 use super::signature::{Authorization, header};
 use super::store::RoleToken;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use super::error::ApiError;
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::State;
 use super::wire::Answer;
 

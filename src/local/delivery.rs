@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::caller;
 use super::error::ApiError;
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::{Offer, Reply, Topic};
 use super::wire::{date_text, object, sha256_hex, text};
 

@@ -6,7 +6,7 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::server::Shared;
+use super::shared::Shared;
 use super::signature::header;
 use super::store::State;
 use super::wire::{self, Answer};

@@ -4,7 +4,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use super::server::Shared;
+use super::shared::Shared;
 use super::store::State;
 use super::wire::Answer;
 

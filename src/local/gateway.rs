@@ -24,22 +24,26 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 
 use super::caller;
 use super::error::ApiError;
-use super::server::{Hangup, Shared};
+use super::shared::Shared;
 use super::signature::header;
 use super::switches::Door;
 use super::wire::{self, Answer};
 use crate::channel::frame::MAX_FRAME_BYTES;
 
 mod channel;
-mod links;
+pub(super) mod links;
 
 use channel::Channel;
-pub(super) use links::{Links, Order};
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// How long an agent may take to show its token, and a frame to leave.
 const HURRY: Duration = Duration::from_secs(15);
+
+/// Close the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("connection closed on request of a switch")]
+pub(super) struct Hangup;
 
 /// Answers a request on `/v1/control-channel/{instance}`: a token for POST, a websocket for GET.
 pub(super) async fn answer(

@@ -8,16 +8,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::random;
-use super::server::Shared;
+use super::shared::Shared;
 use super::wire::{self, Answer, date_text, sha256_hex};
-
-/// Limits of a task; a task without them has none in its metadata either.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct TaskLimits {
-    /// vCPU.
-    pub cpu: Option<f64>,
-    pub memory_mib: Option<u64>,
-}
 
 /// How long container credentials last.
 const CREDENTIALS_LIFE: Duration = Duration::from_secs(6 * 3600);

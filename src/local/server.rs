@@ -1,11 +1,9 @@
 //! The server: one port, every API. Accepts connections, finds the one that a request is for, stops cleanly.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
@@ -13,51 +11,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::fault_endpoints::{self, FaultEndpoints};
-use super::gateway::{self, Links};
-use super::log::Log;
-use super::metadata::{self, TaskLimits};
-use super::store::{SnapshotError, State};
-use super::switches::{self, Switches};
+use super::gateway::Hangup;
+use super::shared::{Handle, Options, Shared};
+use super::store::SnapshotError;
 use super::wire::{self, Answer};
-use super::{Context, cloudwatch, dispatch, documents, fis};
-
-/// How a server is to be.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Port 0 takes any free port.
-    pub listen: SocketAddr,
-    pub region: String,
-    /// Twelve digits.
-    pub account: String,
-    /// Where the state outlives the process; without it everything is forgotten.
-    pub state_file: Option<PathBuf>,
-    /// What the metadata of every task says about its limits.
-    pub limits: TaskLimits,
-    /// Whether tasks may use the fault endpoints, and say so in their metadata.
-    pub fault_injection: bool,
-    /// [`Context::speed`].
-    pub speed: f64,
-    pub log: Log,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
-            region: "us-east-1".to_owned(),
-            account: "000000000000".to_owned(),
-            state_file: None,
-            limits: TaskLimits::default(),
-            fault_injection: true,
-            speed: 1.0,
-            log: Log::stderr(),
-        }
-    }
-}
+use super::{cloudwatch, dispatch, documents, fault_endpoints, fis, gateway, metadata, test_calls};
 
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -76,29 +36,6 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What all connections share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    /// Changed since it was last written to the state file.
-    dirty: AtomicBool,
-    switches: Mutex<Switches>,
-    /// Counts up whenever something may wait for an agent.
-    wake: watch::Sender<u64>,
-    stop: watch::Sender<bool>,
-    pub(super) links: Links,
-    pub(super) region: String,
-    pub(super) account: String,
-    pub(super) address: SocketAddr,
-    pub(super) limits: TaskLimits,
-    pub(super) fault_injection: bool,
-    speed: f64,
-    faults: Mutex<FaultEndpoints>,
-    pub(super) started: SystemTime,
-    pub(super) log: Log,
-    state_file: Option<PathBuf>,
-}
-
 /// How often time is let into the state, and the state onto the disk.
 const TICK: Duration = Duration::from_millis(250);
 /// How long requests under way may take to end once the server stops.
@@ -114,6 +51,11 @@ impl Server {
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared::new(options, address)?;
+        shared.look(|state| {
+            for document in documents::built_in(shared.started) {
+                state.documents.insert(document.name.clone(), document);
+            }
+        });
         Ok(Server { listener, address, shared: Arc::new(shared) })
     }
 
@@ -124,7 +66,7 @@ impl Server {
 
     /// A way to look at the state, and to change it, while the server runs in the same process.
     pub fn handle(&self) -> Handle {
-        Handle(self.shared.clone())
+        Handle::of(self.shared.clone())
     }
 
     /// Serves until `shutdown` is done; then ends what is under way, closes every control channel and writes
@@ -142,7 +84,7 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                _ = tick.tick() => shared.tick(),
+                _ = tick.tick() => let_time_pass(&shared),
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => { connections.spawn(connection(shared.clone(), stream, peer)); }
@@ -162,151 +104,30 @@ impl Server {
     }
 }
 
-/// The state of a server in the same process.
-#[derive(Debug, Clone)]
-pub struct Handle(Arc<Shared>);
-
-impl Handle {
-    /// Looks at the state or changes it; agents that wait for something are woken.
-    pub fn state<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
-        self.0.change(use_it)
-    }
-
-    /// Resolves once the state satisfies `condition`, which is asked at every change.
-    pub async fn until(&self, condition: impl Fn(&State) -> bool) {
-        let mut changes = self.0.changes();
-        while !self.0.look(|state| condition(state)) {
-            // It cannot be closed: the sender is here.
-            let _ = changes.changed().await;
-        }
-    }
-}
-
 struct StopGuard(Arc<Shared>);
 
 impl Drop for StopGuard {
     fn drop(&mut self) {
-        self.0.stop.send_replace(true);
+        self.0.stop();
     }
 }
 
-impl Shared {
-    fn new(options: Options, address: SocketAddr) -> Result<Shared, SnapshotError> {
-        let now = SystemTime::now();
-        let mut state = options.state_file.as_deref().map_or_else(|| Ok(State::default()), State::load)?;
-        for document in documents::built_in(now) {
-            state.documents.insert(document.name.clone(), document);
-        }
-        Ok(Shared {
-            state: Mutex::new(state),
-            dirty: AtomicBool::new(false),
-            switches: Mutex::default(),
-            wake: watch::Sender::new(0),
-            stop: watch::Sender::new(false),
-            links: Links::default(),
-            region: options.region,
-            account: options.account,
-            address,
-            limits: options.limits,
-            fault_injection: options.fault_injection,
-            speed: options.speed,
-            faults: Mutex::default(),
-            started: now,
-            log: options.log,
-            state_file: options.state_file,
-        })
+/// Lets time into the state, and the state onto the disk.
+fn let_time_pass(shared: &Shared) {
+    let context = shared.context();
+    let moved = shared.look(|state| {
+        let swept = state.sweep(context.now);
+        let alarms = cloudwatch::advance(state, &context);
+        let experiments = fis::advance(state, &context);
+        swept | alarms | experiments
+    });
+    if moved {
+        shared.change(|_| ());
     }
-
-    /// Looks at the state, or changes what nobody waits for.
-    pub(super) fn look<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
-        use_it(&mut lock(&self.state))
-    }
-
-    /// Changes the state, and wakes those who wait for a change.
-    pub(super) fn change<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
-        let result = use_it(&mut lock(&self.state));
-        self.dirty.store(true, Ordering::Relaxed);
-        self.wake();
-        result
-    }
-
-    pub(super) fn wake(&self) {
-        self.wake.send_modify(|count| *count += 1);
-    }
-
-    /// Resolves at every change after this call.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.wake.subscribe()
-    }
-
-    /// Resolves when the server stops, at once if it has.
-    pub(super) async fn stopped(&self) {
-        let mut stop = self.stop.subscribe();
-        // It cannot be closed: the sender is here.
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
-
-    pub(super) fn switches(&self) -> Switches {
-        lock(&self.switches).clone()
-    }
-
-    pub(super) fn set_switches(&self, switches: Switches) {
-        *lock(&self.switches) = switches;
-        self.wake();
-    }
-
-    /// Changes the switches that count down or turn themselves off.
-    pub(super) fn use_switches<T>(&self, use_them: impl FnOnce(&mut Switches) -> T) -> T {
-        use_them(&mut lock(&self.switches))
-    }
-
-    /// Looks at what the fault endpoints keep, or changes it.
-    pub(super) fn faults<T>(&self, use_them: impl FnOnce(&mut FaultEndpoints) -> T) -> T {
-        use_them(&mut lock(&self.faults))
-    }
-
-    pub(super) fn context(&self) -> Context {
-        Context {
-            now: SystemTime::now(),
-            region: self.region.clone(),
-            account: self.account.clone(),
-            speed: self.speed,
-        }
-    }
-
-    fn tick(&self) {
-        let context = self.context();
-        let moved = self.look(|state| {
-            let swept = state.sweep(context.now);
-            let alarms = cloudwatch::advance(state, &context);
-            let experiments = fis::advance(state, &context);
-            swept | alarms | experiments
-        });
-        if moved {
-            self.change(|_| ());
-        }
-        if let Err(error) = self.save() {
-            self.log.line("server", "state file", error);
-        }
-    }
-
-    fn save(&self) -> Result<(), SnapshotError> {
-        match &self.state_file {
-            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => self.look(|state| state.save(path)),
-            _ => Ok(()),
-        }
+    if let Err(error) = shared.save() {
+        shared.log.line("server", "state file", error);
     }
 }
-
-/// A panic elsewhere must not take the server with it: the state is plain data, changed in small steps.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Close the connection without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("connection closed on request of a switch")]
-pub(super) struct Hangup;
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
@@ -349,7 +170,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         }
     };
     Ok(if let Some(call) = path.strip_prefix("/_taskfault/") {
-        let answer = switches::answer(&shared, &method, call, &body);
+        let answer = test_calls::answer(&shared, &method, call, &body);
         if method != http::Method::GET {
             shared.log.line("test", &format!("{method} {path}"), answer.status().as_u16());
         }
@@ -362,7 +183,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
         cloudwatch::answer_cbor(&shared, operation, &body)
     } else if path.starts_with("/api/") {
-        fault_endpoints::answer(&shared, &method, &path, &body).await
+        fault_endpoints::answer::answer(&shared, &method, &path, &body).await
     } else if method == http::Method::POST && path == "/" {
         dispatch::answer(&shared, &parts, &body).await
     } else {

@@ -1,22 +1,7 @@
 //! Faults of the local AWS itself, for tests of agents: everything that can go wrong on the way, on request.
-//!
-//! A small API of our own beside the AWS ones, under `/_taskfault/`:
-//!
-//! | request | does |
-//! |---|---|
-//! | `GET /_taskfault/health` | says that the server is up, and counts |
-//! | `GET /_taskfault/switches` | the switches as they are |
-//! | `POST /_taskfault/switches` | sets the switches that the JSON body names; the others stay |
-//! | `GET /_taskfault/faults` | what runs at the fault endpoints, by task |
-//! | `POST /_taskfault/drop-sockets` | cuts every control channel now, without a goodbye |
-//! | `POST /_taskfault/send` | puts `{"instance_id", "hex" \| "text"}` on that control channel as it is |
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-use super::gateway::Order;
-use super::server::Shared;
-use super::wire::{self, Answer};
+use serde_json::Value;
 
 /// What a control channel gets when it is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,56 +86,10 @@ impl Switches {
     }
 }
 
-/// Answers one call of the test API; `path` is what follows `/_taskfault/`.
-pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &[u8]) -> Answer {
-    let outcome = match (method.as_str(), path) {
-        ("GET", "health") => Ok(health(shared)),
-        ("GET", "switches") => Ok(json!(shared.switches())),
-        ("GET", "faults") => Ok(shared.faults(|faults| faults.running())),
-        ("POST", "switches") => set(shared, body),
-        ("POST", "drop-sockets") => Ok(json!({ "dropped": shared.links.drop_all() })),
-        ("POST", "send") => send(shared, body),
-        _ => {
-            return wire::plain_json(
-                404,
-                &json!({ "error": format!("there is no {method} /_taskfault/{path}") }),
-            );
-        }
-    };
-    match outcome {
-        Ok(value) => wire::plain_json(200, &value),
-        Err(error) => wire::plain_json(400, &json!({ "error": error })),
-    }
-}
-
-fn health(shared: &Shared) -> Value {
-    let (instances, commands) = shared.look(|state| (state.instances.len(), state.commands.len()));
-    json!({ "status": "ok", "instances": instances, "commands": commands, "channels": shared.links.count() })
-}
-
-fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
-    let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
-    let switches = shared.switches().with(&changes)?;
-    shared.set_switches(switches.clone());
-    Ok(json!(switches))
-}
-
-fn send(shared: &Shared, body: &[u8]) -> Result<Value, String> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
-    let instance = body["instance_id"].as_str().ok_or("instance_id is missing")?;
-    let order = match (body["hex"].as_str(), body["text"].as_str()) {
-        (Some(hex), None) => Order::Binary(wire::unhex(hex).ok_or("hex is not hex digits")?),
-        (None, Some(text)) => Order::Text(text.to_owned()),
-        _ => return Err("give either hex or text".to_owned()),
-    };
-    match shared.links.order(instance, order) {
-        true => Ok(json!({})),
-        false => Err(format!("{instance} has no open control channel")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

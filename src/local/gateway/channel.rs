@@ -14,7 +14,7 @@ use super::links::Order;
 use super::{HURRY, Socket, close};
 use crate::channel::frame::Frame;
 use crate::local::delivery;
-use crate::local::server::Shared;
+use crate::local::shared::Shared;
 use crate::local::store::{Ack, Offer, Reply, Topic};
 use crate::local::wire::epoch_ms;
 

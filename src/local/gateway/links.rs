@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::local::lock::lock;
 use crate::local::random;
-use crate::local::server::lock;
 
 /// A token must be shown within this time.
 const TOKEN_LIFE: Duration = Duration::from_secs(60);
