@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 pub mod agent;
+pub mod application;
 mod caller;
 pub mod cloudwatch;
 pub mod delivery;
@@ -31,6 +32,7 @@ pub mod store;
 pub mod sts;
 pub mod switches;
 mod test_calls;
+pub mod up;
 mod wire;
 
 pub use server::{Server, ServerError};

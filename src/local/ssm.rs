@@ -19,7 +19,7 @@ mod edit;
 mod instances;
 mod invocations;
 mod members;
-mod page;
+pub(super) mod page;
 mod send;
 mod tags;
 mod targets;
