@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 pub mod agent;
+pub mod application;
 mod caller;
 pub mod cloudwatch;
 pub mod delivery;
@@ -32,6 +33,7 @@ pub mod store;
 pub mod sts;
 pub mod switches;
 mod test_calls;
+pub mod up;
 mod wire;
 
 pub use server::{Server, ServerError};
