@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 pub mod agent;
+pub mod application;
 mod caller;
 pub mod cloudwatch;
 pub mod delivery;
@@ -21,6 +22,7 @@ mod lock;
 pub mod log;
 pub mod logs;
 pub mod metadata;
+mod query;
 mod random;
 pub mod server;
 pub mod shared;
@@ -31,6 +33,7 @@ pub mod store;
 pub mod sts;
 pub mod switches;
 mod test_calls;
+pub mod up;
 mod wire;
 
 pub use server::{Server, ServerError};

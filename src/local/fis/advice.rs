@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::definition::{Definition, Target};
 use super::engine::World;
 use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::select::Mode;
 use super::{alarms, document, targets};
+use crate::local::cloudwatch;
 use crate::local::store::State;
 
 /// The shortest duration that the action reference names, where it names one.
@@ -58,7 +59,7 @@ pub(super) fn at_start(experiment: &mut Experiment, world: &mut World<'_>) {
     let lasts = experiment_duration(experiment);
     let arns: Vec<String> = experiment.definition.alarms().map(str::to_owned).collect();
     for alarm in arns {
-        if let Some(needs) = alarm_delay(world.state, &alarm, experiment.speed)
+        if let Some(needs) = alarm_delay(&alarm, world)
             && needs >= lasts
         {
             let text = format!(
@@ -84,9 +85,14 @@ fn experiment_duration(experiment: &Experiment) -> Duration {
     experiment.actions.keys().map(|name| ends(experiment, name)).max().unwrap_or_default()
 }
 
-/// How long an alarm needs to see something: its periods together, as they run here.
-fn alarm_delay(_state: &State, _alarm: &str, _speed: f64) -> Option<Duration> {
-    None
+/// How long an alarm needs to see something: the periods that must breach, as they run here.
+fn alarm_delay(alarm: &str, world: &mut World<'_>) -> Option<Duration> {
+    let asked = json!({ "AlarmNames": [alarms::name(alarm)] });
+    let described = cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
+    let alarm = &described["MetricAlarms"][0];
+    let periods = alarm["DatapointsToAlarm"].as_f64().or_else(|| alarm["EvaluationPeriods"].as_f64())?;
+    let seconds = alarm["Period"].as_f64()? * periods / world.context.speed;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// What a selection chose, where it is not what one might think.
