@@ -22,6 +22,7 @@ mod lock;
 pub mod log;
 pub mod logs;
 pub mod metadata;
+mod query;
 mod random;
 pub mod server;
 pub mod shared;
