@@ -88,7 +88,8 @@ fn experiment_duration(experiment: &Experiment) -> Duration {
 /// How long an alarm needs to see something: the periods that must breach, as they run here.
 fn alarm_delay(alarm: &str, world: &mut World<'_>) -> Option<Duration> {
     let asked = json!({ "AlarmNames": [alarms::name(alarm)] });
-    let described = cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
+    let described =
+        cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
     let alarm = &described["MetricAlarms"][0];
     let periods = alarm["DatapointsToAlarm"].as_f64().or_else(|| alarm["EvaluationPeriods"].as_f64())?;
     let seconds = alarm["Period"].as_f64()? * periods / world.context.speed;
