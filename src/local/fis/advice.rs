@@ -106,8 +106,8 @@ pub(super) fn of_selection(
     world: &mut World<'_>,
 ) {
     let total = found.len();
-    let waiting =
-        tasks.iter().filter(|task| !targets::is_running(task) && targets::is_meant(task, target)).count();
+    let on_the_way = |task: &&Value| task["lastStatus"] != "STOPPED" && !targets::is_running(task);
+    let waiting = tasks.iter().filter(on_the_way).filter(|task| targets::is_meant(task, target)).count();
     if target.resource_arns.is_empty() && waiting > 0 {
         let text =
             format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
