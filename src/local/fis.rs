@@ -82,8 +82,10 @@ pub(super) struct Line {
 impl FisState {
     /// Writes what has happened since the last call to the server's log.
     pub(super) fn tell(&mut self, log: &Log) {
-        for line in self.journal.drain(..) {
-            log.line(&line.who, &line.what, line.outcome);
+        for Line { who, what, outcome } in self.journal.drain(..) {
+            for part in wrapped(&outcome) {
+                log.line(&who, &what, part);
+            }
         }
     }
 
@@ -99,6 +101,24 @@ impl FisState {
             None => Some(TARGETS_PER_ACTION),
         }
     }
+}
+
+/// A long sentence in pieces that the log does not cut off, broken between words.
+fn wrapped(text: &str) -> Vec<String> {
+    const CHARACTERS: usize = 140;
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(last) = lines.last_mut() else { break };
+        if last.is_empty() {
+            last.push_str(word);
+        } else if last.chars().count() + 1 + word.chars().count() <= CHARACTERS {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// Lets time pass: starts, polls and ends actions. True if anything changed.
@@ -124,4 +144,18 @@ fn conflict(message: String) -> ApiError {
 /// More than the service's quotas allow (HTTP 402, as the model has it).
 fn over_quota(message: String) -> ApiError {
     ApiError { status: 402, code: "ServiceQuotaExceededException", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn long_sentences_are_broken_between_words_and_lose_nothing() {
+        assert_eq!(wrapped("short"), ["short"]);
+        let long = "a word and ".repeat(60);
+        let lines = wrapped(&long);
+        assert!(lines.len() > 3 && lines.iter().all(|line| line.len() <= 140), "{lines:?}");
+        assert_eq!(lines.join(" "), long);
+    }
 }

@@ -88,7 +88,8 @@ fn experiment_duration(experiment: &Experiment) -> Duration {
 /// How long an alarm needs to see something: the periods that must breach, as they run here.
 fn alarm_delay(alarm: &str, world: &mut World<'_>) -> Option<Duration> {
     let asked = json!({ "AlarmNames": [alarms::name(alarm)] });
-    let described = cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
+    let described =
+        cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
     let alarm = &described["MetricAlarms"][0];
     let periods = alarm["DatapointsToAlarm"].as_f64().or_else(|| alarm["EvaluationPeriods"].as_f64())?;
     let seconds = alarm["Period"].as_f64()? * periods / world.context.speed;
@@ -105,8 +106,8 @@ pub(super) fn of_selection(
     world: &mut World<'_>,
 ) {
     let total = found.len();
-    let waiting =
-        tasks.iter().filter(|task| !targets::is_running(task) && targets::is_meant(task, target)).count();
+    let on_the_way = |task: &&Value| task["lastStatus"] != "STOPPED" && !targets::is_running(task);
+    let waiting = tasks.iter().filter(on_the_way).filter(|task| targets::is_meant(task, target)).count();
     if target.resource_arns.is_empty() && waiting > 0 {
         let text =
             format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
