@@ -26,6 +26,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one value in the life of the program")]
 enum Command {
     /// Play the whole conversation on this machine, in namespaces of its own
     Demo(DemoOptions),
