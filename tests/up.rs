@@ -196,9 +196,8 @@ fn a_task_whose_essential_process_is_killed_is_replaced() {
     assert_eq!(stopped["stopCode"], "EssentialContainerExited");
     assert_eq!(stopped["stoppedReason"], "Essential container in task exited");
     assert_eq!(stopped["containers"][0]["exitCode"], 137);
-    let address = |arn: &str| {
-        up.describe(arn)["containers"][0]["networkInterfaces"][0]["privateIpv4Address"].clone()
-    };
+    let address =
+        |arn: &str| up.describe(arn)["containers"][0]["networkInterfaces"][0]["privateIpv4Address"].clone();
     let fresh = after.iter().find(|arn| !before.contains(arn)).unwrap();
     assert_ne!(address(fresh), address(gone[0]), "a new task has a new address");
 }

@@ -30,15 +30,15 @@ def namespaces():
 
 
 class Up:
-    """One `taskfault-local up` with a service `web` of three tasks in the cluster `blue`."""
+    """One `taskfault-local up` with a service `web` in the cluster `blue`."""
 
-    def __init__(self, folder, definition, *options):
+    def __init__(self, folder, definition, count=3):
         file = folder / "web.json"
         file.write_text(json.dumps(definition))
         self.process = subprocess.Popen(
             [
                 BIN_DIR / "taskfault-local", "up", file, "--listen", "127.0.0.1:0", "--region", REGION,
-                "--account", ACCOUNT, "--cluster", "blue", "--count", "3", "--logs", folder / "logs", *options,
+                "--account", ACCOUNT, "--cluster", "blue", "--count", str(count), "--logs", folder / "logs",
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -194,7 +194,7 @@ def test_metadata_of_a_task_of_the_cluster_is_true(tmp_path, environment, sideca
         "environment": [{"name": "MANAGED_INSTANCE_ROLE_NAME", "value": "local"}],
     }  # fmt: skip
     definition = DEFINITION | {"containerDefinitions": [CONTAINER, sidecar], "cpu": "512"}
-    up = Up(tmp_path, definition, "--count", "1")
+    up = Up(tmp_path, definition, count=1)
     try:
         aws = Cli(environment | {"AWS_ENDPOINT_URL": up.url})
 
