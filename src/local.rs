@@ -31,6 +31,7 @@ pub mod store;
 pub mod sts;
 pub mod switches;
 mod test_calls;
+pub mod traffic;
 mod wire;
 
 pub use server::{Server, ServerError};
