@@ -22,6 +22,7 @@ pub mod log;
 pub mod logs;
 pub mod metadata;
 mod random;
+pub mod record;
 pub mod server;
 pub mod shared;
 pub mod signature;
