@@ -23,6 +23,7 @@ pub mod logs;
 pub mod metadata;
 mod random;
 pub mod record;
+pub mod report;
 pub mod server;
 pub mod shared;
 pub mod signature;
