@@ -24,6 +24,7 @@ pub mod metadata;
 mod random;
 pub mod record;
 pub mod report;
+pub mod run;
 pub mod server;
 pub mod shared;
 pub mod signature;
