@@ -21,6 +21,7 @@ mod lock;
 pub mod log;
 pub mod logs;
 pub mod metadata;
+mod query;
 mod random;
 pub mod record;
 pub mod report;

@@ -23,7 +23,7 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
     let form = header(parts, "content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-"));
     let target = header(parts, "x-amz-target").unwrap_or_default();
     if target.is_empty() && form {
-        return query(shared, body);
+        return query(shared, parts, body);
     }
     let mut who = "?".to_owned();
     let outcome = if let Some(operation) = target.strip_prefix(SSM) {
@@ -48,7 +48,10 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
             Err(error) => shared.log.line(&who, target, format!("{} {error}", error.status)),
         }
     }
-    wire::json_answer(&outcome)
+    match target.starts_with(CLOUDWATCH) {
+        true => cloudwatch::json_answer(&outcome),
+        false => wire::json_answer(&outcome),
+    }
 }
 
 fn unknown(target: &str) -> ApiError {
@@ -115,7 +118,7 @@ fn client_call(
     who: &mut String,
     service: Operation,
 ) -> Result<Value, ApiError> {
-    let body = wire::object(raw)?;
+    let body = wire::object(&wire::inflated(parts, raw)?)?;
     let context = shared.context();
     *who = caller::client(shared, parts, raw)?;
     shared
@@ -142,8 +145,12 @@ fn background(operation: &str, body: &Map<String, Value>) -> Option<Value> {
     }
 }
 
-fn query(shared: &Shared, body: &[u8]) -> Answer {
-    let form = String::from_utf8_lossy(body);
+fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
+    let body = match wire::inflated(parts, body) {
+        Ok(body) => body,
+        Err(error) => return wire::json_answer(&Err(error)),
+    };
+    let form = String::from_utf8_lossy(&body);
     let decoded = wire::pairs(&form).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value)));
     let parameters: BTreeMap<String, String> = decoded.collect();
     let action = parameters.get("Action").map_or("", String::as_str);

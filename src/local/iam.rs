@@ -1,22 +1,151 @@
-//! Identity and Access Management, as far as the walk-through of an experiment asks for it: the roles and their
-//! inline policies. They are kept and told, not enforced. The Query protocol, XML answers.
+//! Identity and Access Management, as far as the walk-through of an experiment asks for it: roles, their inline
+//! policies and the managed ones attached to them. They are kept and told, not enforced. The Query protocol,
+//! XML answers; members and error codes are those of the service's API model (version 2010-05-08).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Context;
-use super::store::State;
+use super::error::ApiError;
+use super::query::{self, Kind};
+use super::ssm::members::{Members, Pattern, Text};
+use super::ssm::page;
+use super::store::{State, Tags};
 
-/// What is known of roles.
+mod document;
+mod policies;
+mod roles;
+#[cfg(test)]
+mod tests;
+
+type Answer = Result<Value, ApiError>;
+
+/// What is known of roles, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct IamState {}
+pub struct IamState {
+    #[serde(default)]
+    roles: BTreeMap<String, Role>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Role {
+    name: String,
+    path: String,
+    id: String,
+    arn: String,
+    description: Option<String>,
+    created: SystemTime,
+    max_session_seconds: i64,
+    permissions_boundary: Option<String>,
+    /// Documents exactly as given.
+    trust: String,
+    inline: BTreeMap<String, String>,
+    /// ARNs of managed policies.
+    attached: BTreeSet<String>,
+    tags: Tags,
+}
+
+/// The namespace of the answers.
+const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
+
+type Operation = fn(&Map<String, Value>, &mut IamState, &Context) -> Answer;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
 pub fn call(
-    _parameters: &BTreeMap<String, String>,
-    _state: &mut State,
-    _context: &Context,
+    parameters: &BTreeMap<String, String>,
+    state: &mut State,
+    context: &Context,
 ) -> Option<(u16, String)> {
-    None
+    let action = parameters.get("Action")?;
+    let operation = operation(action)?;
+    let outcome = query::decode(parameters, kind)
+        .and_then(|body| operation(&body, &mut state.iam, context))
+        .map_err(in_iams_words);
+    Some(query::answer(action, NAMESPACE, &outcome, kind))
+}
+
+fn operation(action: &str) -> Option<Operation> {
+    Some(match action {
+        "AttachRolePolicy" => policies::attach,
+        "CreateRole" => roles::create,
+        "DeleteRole" => roles::delete,
+        "DeleteRolePolicy" => policies::delete,
+        "DetachRolePolicy" => policies::detach,
+        "GetRole" => roles::get,
+        "GetRolePolicy" => policies::get,
+        "ListAttachedRolePolicies" => policies::list_attached,
+        "ListRolePolicies" => policies::list,
+        "ListRoles" => roles::list,
+        "PutRolePolicy" => policies::put,
+        _ => return None,
+    })
+}
+
+/// The model's errors are named otherwise by this service than by those of the JSON protocols.
+fn in_iams_words(error: ApiError) -> ApiError {
+    let code = match error.code {
+        "ValidationException" | "SerializationException" | "InvalidNextToken" => "ValidationError",
+        other => other,
+    };
+    ApiError { code, ..error }
+}
+
+fn kind(_parent: &str, name: &str) -> Kind {
+    match name {
+        "MaxItems" | "MaxSessionDuration" => Kind::Whole,
+        "IsTruncated" => Kind::Flag,
+        "CreateDate" => Kind::Time,
+        "Tags" => Kind::List,
+        _ => Kind::Text,
+    }
+}
+
+static NAME: Pattern = Pattern::new(r"[\w+=,.@-]+");
+
+/// The member `RoleName`.
+fn role_name<'a>(members: &mut Members<'a>) -> &'a str {
+    members.required_text("RoleName", Text::length(1, 64).and(&NAME))
+}
+
+impl IamState {
+    fn role(&mut self, name: &str) -> Result<&mut Role, ApiError> {
+        self.roles
+            .get_mut(name)
+            .ok_or_else(|| not_found(format!("The role with name {name} cannot be found.")))
+    }
+}
+
+fn not_found(message: String) -> ApiError {
+    ApiError { status: 404, code: "NoSuchEntity", message }
+}
+
+fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {
+    ApiError { status: 409, code, message: message.into() }
+}
+
+/// A page of a listing under `name`, as this service tells where it ends. The page's size and start are the
+/// members `MaxItems` and `Marker`.
+fn listing<T>(
+    name: &str,
+    items: Vec<T>,
+    key: impl Fn(&T) -> String,
+    item: impl Fn(&T) -> Value,
+    (size, marker): (usize, Option<&str>),
+) -> Answer {
+    let (shown, next) = page::page(items, key, size, marker)?;
+    let items: Vec<Value> = shown.iter().map(item).collect();
+    let mut answer = Map::new();
+    answer.insert(name.to_owned(), Value::from(items));
+    answer.insert("IsTruncated".to_owned(), Value::from(next.is_some()));
+    answer.insert("Marker".to_owned(), Value::from(next));
+    Ok(Value::Object(answer))
+}
+
+/// The members `MaxItems` and `Marker`.
+fn paging<'a>(members: &mut Members<'a>) -> (usize, Option<&'a str>) {
+    let size = members.number("MaxItems", 1, 1000).unwrap_or(100);
+    (usize::try_from(size).unwrap_or(100), members.text("Marker", Text::length(1, 320)))
 }

@@ -182,7 +182,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let Some(answer) = fis::answer(&shared, &parts, &body) {
         answer
     } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
-        cloudwatch::answer_cbor(&shared, operation, &body)
+        cloudwatch::answer_cbor(&shared, &parts, operation, &body)
     } else if path.starts_with("/api/") {
         fault_endpoints::answer::answer(&shared, &method, &path, &body).await
     } else if method == http::Method::POST && path == "/" {

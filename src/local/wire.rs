@@ -1,9 +1,13 @@
 //! Small pieces of the wire formats: bodies, dates, percent-encoding, answers of the JSON 1.1 protocol.
 
+use std::borrow::Cow;
+use std::io::Read as _;
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use bytes::{Bytes, BytesMut};
+use flate2::read::GzDecoder;
+use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -37,13 +41,36 @@ pub(super) async fn read_body(mut body: Incoming) -> Result<Bytes, ApiError> {
         }
     }
     if seen > BODY_LIMIT {
-        return Err(ApiError {
-            status: 413,
-            code: "RequestEntityTooLargeException",
-            message: format!("request body is over {BODY_LIMIT} bytes"),
-        });
+        return Err(too_large());
     }
     Ok(kept.freeze())
+}
+
+/// A body as it was before its sender packed it. The AWS CLI and boto3 send PutMetricData that way from 10 KiB.
+///
+/// # Errors
+/// It is not what its `Content-Encoding` says, or over [`BODY_LIMIT`] unpacked.
+pub(super) fn inflated<'a>(parts: &Parts, body: &'a [u8]) -> Result<Cow<'a, [u8]>, ApiError> {
+    let packed = parts.headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
+    if !packed {
+        return Ok(Cow::Borrowed(body));
+    }
+    let mut unpacked = Vec::new();
+    let limit = BODY_LIMIT as u64 + 1;
+    let read = GzDecoder::new(body).take(limit).read_to_end(&mut unpacked);
+    read.map_err(|error| bad_request(format!("request body is not gzip: {error}")))?;
+    match unpacked.len() > BODY_LIMIT {
+        true => Err(too_large()),
+        false => Ok(Cow::Owned(unpacked)),
+    }
+}
+
+fn too_large() -> ApiError {
+    ApiError {
+        status: 413,
+        code: "RequestEntityTooLargeException",
+        message: format!("request body is over {BODY_LIMIT} bytes"),
+    }
 }
 
 fn bad_request(message: String) -> ApiError {
@@ -166,6 +193,23 @@ mod tests {
         assert_eq!(percent_decoded("a%20b%2fc%"), b"a b/c%");
         assert_eq!(percent_decoded("%zz%+1%4"), b"%zz%+1%4");
         assert_eq!(form_decoded("a+b%2B"), "a b+");
+    }
+
+    #[test]
+    fn a_packed_body_is_unpacked_up_to_a_limit() {
+        use std::io::Write as _;
+        let pack = |bytes: &[u8]| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            packed.write_all(bytes).unwrap();
+            packed.finish().unwrap()
+        };
+        let plain = http::Request::new(()).into_parts().0;
+        let mut gzip = plain.clone();
+        gzip.headers.insert("content-encoding", http::HeaderValue::from_static("gzip"));
+        assert_eq!(*inflated(&plain, b"as it is").unwrap(), *b"as it is");
+        assert_eq!(*inflated(&gzip, &pack(b"packed")).unwrap(), *b"packed");
+        assert_eq!(inflated(&gzip, b"not packed").unwrap_err().code, "SerializationException");
+        assert_eq!(inflated(&gzip, &pack(&vec![0; BODY_LIMIT + 1])).unwrap_err().status, 413);
     }
 
     #[test]

@@ -144,6 +144,19 @@ impl<'a> Members<'a> {
         (min..=max).contains(&number).then_some(number)
     }
 
+    /// A number, whole or not.
+    pub fn decimal(&mut self, name: &str) -> Option<f64> {
+        let value = self.value(name)?;
+        value.as_f64().or_else(|| self.wrong_type(name, value, "Double"))
+    }
+
+    /// A list of numbers with at most `max` items; empty if it is not there.
+    pub fn decimals(&mut self, name: &str, max: usize) -> Vec<f64> {
+        let Some(items) = self.items(name, 0, max) else { return Vec::new() };
+        let numbers: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
+        numbers.or_else(|| self.wrong_type(name, &Value::from(items.clone()), "Double")).unwrap_or_default()
+    }
+
     /// A boolean.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
         let value = self.value(name)?;
@@ -355,6 +368,14 @@ mod tests {
         let body = body(json!({ "Comment": 5 }));
         let mut members = Members::new(&body);
         assert_eq!(members.text("Comment", Text::ANY), None);
+        assert_eq!(members.finish().unwrap_err().code, "SerializationException");
+        let body = self::body(json!({ "Values": [1, 2.5], "Counts": [1, "2"], "Threshold": 3 }));
+        let mut members = Members::new(&body);
+        assert_eq!(
+            (members.decimals("Values", 2), members.decimal("Threshold")),
+            (vec![1.0, 2.5], Some(3.0))
+        );
+        assert_eq!(members.decimals("Counts", 2), [0.0; 0]);
         assert_eq!(members.finish().unwrap_err().code, "SerializationException");
     }
 
