@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 pub mod agent;
+pub mod application;
 mod caller;
 pub mod cloudwatch;
 pub mod delivery;
@@ -36,6 +37,7 @@ pub mod sts;
 pub mod switches;
 mod test_calls;
 pub mod traffic;
+pub mod up;
 mod wire;
 
 pub use server::{Server, ServerError};

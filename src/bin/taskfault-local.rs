@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use taskfault::local::application::{self, ApplicationOptions};
 use taskfault::local::demo::{self, DemoOptions};
 use taskfault::local::stage::{InitOptions, run_init};
+use taskfault::local::up::{self, UpOptions};
 use taskfault::local::{Options, Server, TaskLimits};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +29,17 @@ struct Arguments {
 enum Command {
     /// Play the whole conversation on this machine, in namespaces of its own
     Demo(DemoOptions),
+    /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
+    #[command(after_long_help = AFTER_UP)]
+    Up {
+        #[command(flatten)]
+        up: UpOptions,
+        #[command(flatten)]
+        serve: ServeOptions,
+    },
+    /// A small web service to try experiments on: every request costs a few milliseconds of CPU
+    #[command(hide = true)]
+    Application(ApplicationOptions),
     /// The first process of a task on the stage
     #[command(hide = true)]
     TaskInit(InitOptions),
@@ -62,6 +75,27 @@ struct ServeOptions {
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
 }
+
+const AFTER_UP: &str = "\
+FILE is what `aws ecs register-task-definition --cli-input-json file://FILE` takes. Each of its containers is a
+process; all of a task share processes and network, as with pidMode task and networkMode awsvpc. Images are
+not run: a container's command must begin with a program of this machine. The image taskfault stands for the
+program `taskfault` beside this one, and taskfault-local for this one, whatever registry and tag they have.
+The docker label taskfault.process-name gives a container's process a name, for experiments that kill by name.
+
+A service of three tasks, with a small web service (4 ms of CPU for each request) called python:
+  {\"family\": \"web\", \"networkMode\": \"awsvpc\", \"pidMode\": \"task\", \"containerDefinitions\": [
+    {\"name\": \"app\", \"image\": \"taskfault-local\", \"memory\": 64, \"command\": [\"application\", \"--port\", \"80\"],
+     \"portMappings\": [{\"containerPort\": 80}], \"dockerLabels\": {\"taskfault.process-name\": \"python\"}},
+    {\"name\": \"taskfault\", \"image\": \"taskfault\", \"memory\": 64,
+     \"environment\": [{\"name\": \"MANAGED_INSTANCE_ROLE_NAME\", \"value\": \"local\"}]}]}
+  taskfault-local up web.json --count 3 --publish 8080
+
+In another terminal, with the variables that `taskfault-local --help` names:
+  aws ecs list-tasks --service-name web
+  curl http://127.0.0.1:8080/
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
 
 const AFTER: &str = "\
 Use it with the AWS CLI (any credentials will do):
@@ -134,8 +168,25 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
+        Some(Command::Up { up, serve }) => up::run(&up, serve.into()),
+        Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
         None => serve(arguments.serve),
+    }
+}
+
+impl From<ServeOptions> for Options {
+    fn from(options: ServeOptions) -> Options {
+        Options {
+            listen: options.listen,
+            region: options.region,
+            account: options.account,
+            state_file: options.state,
+            limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
+            fault_injection: options.fault_injection,
+            speed: options.speed,
+            ..Options::default()
+        }
     }
 }
 
@@ -154,17 +205,7 @@ fn serve(options: ServeOptions) -> ExitCode {
 async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::bind(Options {
-        listen: options.listen,
-        region: options.region,
-        account: options.account,
-        state_file: options.state,
-        limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
-        fault_injection: options.fault_injection,
-        speed: options.speed,
-        ..Options::default()
-    })
-    .await?;
+    let server = Server::bind(options.into()).await?;
     println!("http://{}", server.address());
     let shutdown = async move {
         tokio::select! {

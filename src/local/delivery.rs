@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::caller;
 use super::error::ApiError;
 use super::shared::Shared;
+use super::signature::header;
 use super::store::{Offer, Reply, Topic};
 use super::wire::{date_text, object, sha256_hex, text};
 
@@ -36,7 +37,9 @@ pub(super) async fn call(
         }
         "GetEndpoint" => {
             caller::same(who, text(&body, "Destination")?)?;
-            Ok(json!({ "Endpoint": format!("http://{}", shared.address) }))
+            // By the way the caller came: a task on the stage does not reach the address outside of it.
+            let host = header(parts, "host").map_or_else(|| shared.address.to_string(), str::to_owned);
+            Ok(json!({ "Endpoint": format!("http://{host}") }))
         }
         "AcknowledgeMessage" | "DeleteMessage" => {
             acknowledge(shared, own_message(who, &body)?, "200");

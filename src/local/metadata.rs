@@ -1,5 +1,6 @@
 //! Task metadata, version 4, and container credentials. Any `/v4/{cluster}/{service}/{task}` describes a
-//! running task of that service: there is nothing to set up.
+//! running task of that service: there is nothing to set up. A task that was started here is described as it
+//! is; `…/container/{name}` below it says which of its containers asks.
 //!
 //! Member names and forms as the ECS agent has them (`ecs-agent/tmds/handlers/v4/state/response.go`).
 
@@ -7,8 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::ecs::{self, docker_id, guests};
 use super::random;
 use super::shared::Shared;
+use super::store::{State, Tags};
 use super::wire::{self, Answer, date_text, sha256_hex};
 
 /// How long container credentials last.
@@ -20,8 +23,8 @@ pub(super) fn answer(shared: &Shared, path: &str) -> Option<Answer> {
     let found = match segments.as_slice() {
         ["v2", "credentials", task] => is_name(task).then(|| credentials(shared)),
         ["v4", cluster, service, task, rest @ ..] => {
-            let task = Task { shared, cluster, service, task };
-            if task.is_named() { task.describe(rest) } else { None }
+            let named = [*cluster, *service, *task].into_iter().all(is_name);
+            if named { Task::find(shared, cluster, service, task).describe(rest) } else { None }
         }
         ["v4" | "v2", ..] => None,
         _ => return None,
@@ -49,25 +52,105 @@ fn credentials(shared: &Shared) -> Value {
     })
 }
 
+/// What is known of a task that asks.
 struct Task<'a> {
     shared: &'a Shared,
     cluster: &'a str,
-    service: &'a str,
     task: &'a str,
+    arn: String,
+    service: Option<String>,
+    family: String,
+    revision: u32,
+    started: SystemTime,
+    address: String,
+    cpu: Option<f64>,
+    memory_mib: Option<u64>,
+    fault_injection: bool,
+    tags: Tags,
+    containers: Vec<Container>,
 }
 
-impl Task<'_> {
-    fn is_named(&self) -> bool {
-        is_name(self.cluster) && is_name(self.service) && is_name(self.task)
+struct Container {
+    name: String,
+    image: String,
+    status: &'static str,
+    /// CPU shares.
+    cpu: u32,
+    memory_mib: Option<u64>,
+}
+
+impl<'a> Task<'a> {
+    fn find(shared: &'a Shared, cluster: &'a str, service: &str, task: &'a str) -> Task<'a> {
+        let context = shared.context();
+        let arn = ecs::arn(&context, &format!("task/{cluster}/{task}"));
+        let mut found = Task {
+            shared,
+            cluster,
+            task,
+            arn,
+            service: Some(service.to_owned()),
+            family: service.to_owned(),
+            revision: 1,
+            started: shared.started,
+            address: "127.0.0.1".to_owned(),
+            cpu: shared.limits.cpu,
+            memory_mib: shared.limits.memory_mib,
+            fault_injection: shared.fault_injection,
+            tags: Tags::new(),
+            containers: guests::CONTAINERS.map(Container::of_a_guest).into(),
+        };
+        let known = shared.look(|state| found.fill(state));
+        if !known {
+            let note = |state: &mut State| guests::note(&mut state.ecs, cluster, service, task, &context);
+            if shared.look(note) {
+                shared.change(|_| ());
+            }
+        }
+        found
+    }
+
+    /// Puts in what the control plane knows; false if it did not start this task.
+    fn fill(&mut self, state: &State) -> bool {
+        let Some(task) = state.ecs.tasks.get(&self.arn) else { return false };
+        self.service.clone_from(&task.service);
+        self.family.clone_from(&task.family);
+        self.revision = task.revision;
+        self.started = task.started.unwrap_or(task.created);
+        self.address = task.address.map_or_else(|| self.address.clone(), |address| address.to_string());
+        self.tags.clone_from(&task.tags);
+        let Some(definition) = state.ecs.definition(&task.definition()) else { return true };
+        self.cpu = definition.vcpu().or(self.cpu);
+        self.memory_mib = definition.memory_mib().or(self.memory_mib);
+        self.fault_injection &= definition.fault_injection();
+        let status = |name: &str| {
+            task.containers.iter().find(|it| it.name == name).map_or("NONE", |it| it.last.as_str())
+        };
+        let container = |it: ecs::ContainerDefinition| Container {
+            status: status(&it.name),
+            name: it.name,
+            image: it.image,
+            // Fewer than two shares are two.
+            cpu: it.cpu.max(2),
+            memory_mib: it.memory,
+        };
+        self.containers = definition.containers().into_iter().map(container).collect();
+        true
     }
 
     fn describe(&self, rest: &[&str]) -> Option<Value> {
+        let (asking, rest) = match rest {
+            ["container", name, rest @ ..] => (*name, rest),
+            _ => ("taskfault", rest),
+        };
         match rest {
-            [] | [""] => Some(self.container("taskfault")),
+            [] | [""] => {
+                let own = self.containers.iter().find(|it| it.name == asking);
+                Some(self.container(own.or_else(|| self.containers.last())?))
+            }
             ["task"] => Some(self.object()),
             ["taskWithTags"] => {
                 let mut task = self.object();
-                task["TaskTags"] = json!({});
+                task["TaskTags"] = json!(self.tags);
                 task["ContainerInstanceTags"] = json!({});
                 Some(task)
             }
@@ -77,20 +160,22 @@ impl Task<'_> {
 
     fn object(&self) -> Value {
         let mut task = json!({
-            "Cluster": self.arn(&format!("cluster/{}", self.cluster)),
-            "TaskARN": self.task_arn(),
-            "Family": self.service,
-            "Revision": "1",
+            "Cluster": self.resource(&format!("cluster/{}", self.cluster)),
+            "TaskARN": self.arn,
+            "Family": self.family,
+            "Revision": self.revision.to_string(),
             "DesiredStatus": "RUNNING",
             "KnownStatus": "RUNNING",
             "PullStartedAt": self.started(),
             "PullStoppedAt": self.started(),
             "AvailabilityZone": format!("{}a", self.shared.region),
             "LaunchType": "EC2",
-            "ServiceName": self.service,
-            "Containers": [self.container("app"), self.container("taskfault")],
-            "FaultInjectionEnabled": self.shared.fault_injection,
+            "Containers": self.containers.iter().map(|it| self.container(it)).collect::<Vec<_>>(),
+            "FaultInjectionEnabled": self.fault_injection,
         });
+        if let Some(service) = &self.service {
+            task["ServiceName"] = json!(service);
+        }
         let limits = self.limits();
         if !limits.is_empty() {
             task["Limits"] = Value::Object(limits);
@@ -98,48 +183,62 @@ impl Task<'_> {
         task
     }
 
-    fn container(&self, container: &str) -> Value {
-        let id = sha256_hex(format!("{}/{container}", self.task_arn()).as_bytes());
+    fn container(&self, container: &Container) -> Value {
+        let Container { name, image, status, .. } = container;
+        let id = docker_id(&self.arn, name);
+        let revision = self.revision.to_string();
+        let mut limits = json!({ "CPU": container.cpu });
+        if let Some(mib) = container.memory_mib {
+            limits["Memory"] = json!(mib);
+        }
         json!({
             "DockerId": id,
-            "Name": container,
-            "DockerName": format!("ecs-{}-1-{container}-{}", self.service, &id[..20]),
-            "Image": format!("{container}:latest"),
-            "ImageID": format!("sha256:{}", sha256_hex(container.as_bytes())),
+            "Name": name,
+            "DockerName": format!("ecs-{}-{revision}-{name}-{}", self.family, &id[..20]),
+            "Image": image,
+            "ImageID": format!("sha256:{}", sha256_hex(image.as_bytes())),
             "Labels": {
                 "com.amazonaws.ecs.cluster": self.cluster,
-                "com.amazonaws.ecs.container-name": container,
-                "com.amazonaws.ecs.task-arn": self.task_arn(),
-                "com.amazonaws.ecs.task-definition-family": self.service,
-                "com.amazonaws.ecs.task-definition-version": "1",
+                "com.amazonaws.ecs.container-name": name,
+                "com.amazonaws.ecs.task-arn": self.arn,
+                "com.amazonaws.ecs.task-definition-family": self.family,
+                "com.amazonaws.ecs.task-definition-version": revision,
             },
             "DesiredStatus": "RUNNING",
-            "KnownStatus": "RUNNING",
-            "Limits": { "CPU": 2 },
+            "KnownStatus": status,
+            "Limits": limits,
             "CreatedAt": self.started(),
             "StartedAt": self.started(),
             "Type": "NORMAL",
-            "ContainerARN": self.arn(&format!("container/{}/{}/{}", self.cluster, self.task, &id[..32])),
-            "Networks": [{ "NetworkMode": "awsvpc", "IPv4Addresses": ["127.0.0.1"] }],
+            "ContainerARN": self.resource(&format!("container/{}/{}/{}", self.cluster, self.task, &id[..32])),
+            "Networks": [{ "NetworkMode": "awsvpc", "IPv4Addresses": [self.address] }],
         })
     }
 
     fn limits(&self) -> Map<String, Value> {
-        let cpu = self.shared.limits.cpu.map(|cpu| ("CPU".to_owned(), json!(cpu)));
-        let memory = self.shared.limits.memory_mib.map(|mib| ("Memory".to_owned(), json!(mib)));
+        let cpu = self.cpu.map(|cpu| ("CPU".to_owned(), json!(cpu)));
+        let memory = self.memory_mib.map(|mib| ("Memory".to_owned(), json!(mib)));
         cpu.into_iter().chain(memory).collect()
     }
 
-    fn task_arn(&self) -> String {
-        self.arn(&format!("task/{}/{}", self.cluster, self.task))
-    }
-
-    fn arn(&self, resource: &str) -> String {
-        format!("arn:aws:ecs:{}:{}:{resource}", self.shared.region, self.shared.account)
+    fn resource(&self, resource: &str) -> String {
+        ecs::arn(&self.shared.context(), resource)
     }
 
     /// RFC 3339 with nanoseconds, as Go prints it.
     fn started(&self) -> String {
-        date_text(self.shared.started).replace('Z', "000000Z")
+        date_text(self.started).replace('Z', "000000Z")
+    }
+}
+
+impl Container {
+    fn of_a_guest(name: &str) -> Container {
+        Container {
+            name: name.to_owned(),
+            image: format!("{name}:latest"),
+            status: "RUNNING",
+            cpu: 2,
+            memory_mib: None,
+        }
     }
 }

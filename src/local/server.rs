@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Request;
@@ -31,7 +32,8 @@ pub enum ServerError {
 /// A server that has its port and does not answer yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    /// The first is the one of the options.
+    listeners: Vec<TcpListener>,
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -49,6 +51,16 @@ impl Server {
     pub async fn bind(options: Options) -> Result<Server, ServerError> {
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        Server::on(listener, options)
+    }
+
+    /// The same on a port that was taken before, in another network namespace for instance; the options' own
+    /// address is not used.
+    ///
+    /// # Errors
+    /// The state file is damaged.
+    pub fn on(listener: TcpListener, options: Options) -> Result<Server, ServerError> {
+        let listen = |source| ServerError::Listen { address: options.listen, source };
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared::new(options, address)?;
         shared.look(|state| {
@@ -56,7 +68,12 @@ impl Server {
                 state.documents.insert(document.name.clone(), document);
             }
         });
-        Ok(Server { listener, address, shared: Arc::new(shared) })
+        Ok(Server { listeners: vec![listener], address, shared: Arc::new(shared) })
+    }
+
+    /// Serves the same on one more port.
+    pub fn listen_also(&mut self, listener: TcpListener) {
+        self.listeners.push(listener);
     }
 
     /// The address it listens on, with the port that port 0 became.
@@ -75,7 +92,7 @@ impl Server {
     /// # Errors
     /// The state file could not be written.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Server { listener, shared, .. } = self;
+        let Server { listeners, shared, .. } = self;
         // Also when this future is dropped: control channels live in tasks of their own.
         let stopping = StopGuard(shared.clone());
         let mut shutdown = pin!(shutdown);
@@ -86,7 +103,7 @@ impl Server {
                 () = &mut shutdown => break,
                 _ = tick.tick() => let_time_pass(&shared),
                 Some(_) = connections.join_next() => {}
-                accepted = listener.accept() => match accepted {
+                accepted = accept(&listeners) => match accepted {
                     Ok((stream, peer)) => { connections.spawn(connection(shared.clone(), stream, peer)); }
                     // Out of descriptors, most likely: let some connections end first.
                     Err(error) => {
@@ -96,12 +113,21 @@ impl Server {
                 },
             }
         }
-        drop(listener);
+        drop(listeners);
         drop(stopping);
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_GRACE, ended).await;
         shared.save().map_err(ServerError::from)
     }
+}
+
+/// The next connection to any of the listeners.
+async fn accept(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, SocketAddr)> {
+    std::future::poll_fn(|context| {
+        let mut asked = listeners.iter().map(|listener| listener.poll_accept(context));
+        asked.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 struct StopGuard(Arc<Shared>);

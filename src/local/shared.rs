@@ -221,6 +221,16 @@ impl Handle {
         self.0.record()
     }
 
+    /// Looks at the state without waking anybody.
+    pub fn look<T>(&self, use_it: impl FnOnce(&State) -> T) -> T {
+        self.0.look(|state| use_it(state))
+    }
+
+    /// The moment and the place of a call that is made now.
+    pub fn context(&self) -> Context {
+        self.0.context()
+    }
+
     /// Resolves once the state satisfies `condition`, which is asked at every change.
     pub async fn until(&self, condition: impl Fn(&State) -> bool) {
         let mut changes = self.0.changes();

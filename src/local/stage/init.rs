@@ -135,6 +135,7 @@ async fn live(stage: &mut Conversation) -> Result<(), String> {
             _ = terminate.recv() => stop(&running),
             order = stage.next() => match order {
                 Some(Order::Stop) => stop(&running),
+                Some(Order::Kill { program }) => kill_one(&running, &program),
                 Some(Order::Start(_)) => {}
                 None => return Ok(()),
             },
@@ -186,6 +187,13 @@ fn outputs(program: &Program) -> io::Result<(Stdio, Stdio)> {
 fn stop(running: &[Running]) {
     for program in running {
         let _ = kill(program.pid, Signal::SIGTERM);
+    }
+}
+
+/// SIGKILL to one program, if it still runs.
+fn kill_one(running: &[Running], name: &str) {
+    for program in running.iter().filter(|program| program.name == name) {
+        let _ = kill(program.pid, Signal::SIGKILL);
     }
 }
 

@@ -142,21 +142,43 @@ impl Task {
         &self.exits
     }
 
-    /// Waits until the task has ended; returns how each program did. May be dropped while waiting.
+    /// The next program that ends, and how; None when the task has ended and nothing of it is left. May be
+    /// dropped while waiting.
     ///
     /// # Errors
     /// [`StageError::Task`] when the task's first process failed.
-    pub async fn wait(&mut self) -> Result<&BTreeMap<String, Exit>, StageError> {
+    pub async fn next_exit(&mut self) -> Result<Option<(String, Exit)>, StageError> {
         while let Some(event) = self.event().await {
             match event {
                 Event::Ended { program, exit } => {
-                    self.exits.insert(program, exit);
+                    self.exits.insert(program.clone(), exit);
+                    return Ok(Some((program, exit)));
                 }
                 Event::Failed { message } => return Err(self.failed(message)),
                 Event::Ready | Event::Started { .. } => {}
             }
         }
         self.end();
+        Ok(None)
+    }
+
+    /// Asks every program to end (SIGTERM); [`Task::next_exit`] says when they have.
+    pub async fn terminate(&mut self) {
+        // A line that is broken means that the task has ended, which is found out there.
+        let _ = self.order(&Order::Stop).await;
+    }
+
+    /// Ends one program at once (SIGKILL).
+    pub async fn kill(&mut self, program: &str) {
+        let _ = self.order(&Order::Kill { program: program.to_owned() }).await;
+    }
+
+    /// Waits until the task has ended; returns how each program did. May be dropped while waiting.
+    ///
+    /// # Errors
+    /// [`StageError::Task`] when the task's first process failed.
+    pub async fn wait(&mut self) -> Result<&BTreeMap<String, Exit>, StageError> {
+        while self.next_exit().await?.is_some() {}
         Ok(&self.exits)
     }
 

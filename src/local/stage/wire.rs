@@ -15,6 +15,8 @@ pub(super) enum Order {
     Start(Setup),
     /// SIGTERM to every program.
     Stop,
+    /// SIGKILL to one program.
+    Kill { program: String },
 }
 
 /// Everything that the first process needs to know.

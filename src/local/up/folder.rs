@@ -1,0 +1,52 @@
+//! A temporary folder, removed with everything in it.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// A folder that only its owner can read, and that is removed when the value is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// A new folder under `TMPDIR`, or `/tmp`.
+    ///
+    /// # Errors
+    /// It cannot be made there.
+    pub fn new() -> io::Result<Folder> {
+        let name = format!("taskfault-{}", uuid::Uuid::new_v4().simple());
+        let path = std::env::temp_dir().join(name);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Folder { path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_with_everything_in_it() {
+        let folder = Folder::new().unwrap();
+        let path = folder.path().to_owned();
+        fs::create_dir(path.join("state")).unwrap();
+        fs::write(path.join("state/file"), "text").unwrap();
+        drop(folder);
+        assert!(!path.exists());
+    }
+}
