@@ -140,6 +140,7 @@ Switches for tests of agents, all off at the start:
          fault_trouble_with      start | stop | status: what the next two are about; empty is all
          fault_error_next        so many requests to fault endpoints answer 500 and do nothing
          fault_timeout_next      so many do their work and answer 500 after 5 s
+         fis_targets_per_action  quota of targets of one FIS action, 5; 0 is no limit
   GET  /_taskfault/faults        what runs at the fault endpoints, by task
   POST /_taskfault/drop-sockets  cuts every control channel
   POST /_taskfault/send          {\"instance_id\": ..., \"hex\" or \"text\": ...} goes out as it is

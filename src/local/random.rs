@@ -23,6 +23,19 @@ pub(super) fn secret() -> String {
     hex(&bytes::<20>())
 }
 
+/// Letters of both cases and digits.
+pub(super) fn letters_and_digits(count: usize) -> String {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    (0..count).map(|_| char::from(LETTERS[below(LETTERS.len())])).collect()
+}
+
+/// A number from 0 to `limit` - 1, all as likely; 0 if there is none below the limit.
+pub(super) fn below(limit: usize) -> usize {
+    // Of 64 random bits the remainder is even enough for any list that fits in memory.
+    let number = u64::from_le_bytes(bytes::<8>()) % u64::try_from(limit.max(1)).unwrap_or(u64::MAX);
+    usize::try_from(number).unwrap_or_default()
+}
+
 /// A token of 128 hex digits.
 pub(super) fn token() -> String {
     hex(&bytes::<64>())

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fis;
+
 /// What a control channel gets when it is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,6 +50,8 @@ pub struct Switches {
     pub fault_error_next: u32,
     /// As many requests to fault endpoints do their work and answer after 5 s, 500, that they timed out.
     pub fault_timeout_next: u32,
+    /// The quota of targets of one FIS action: 5 in AWS until one asks for more; 0 is no limit.
+    pub fis_targets_per_action: usize,
 }
 
 impl Default for Switches {
@@ -67,6 +71,7 @@ impl Default for Switches {
             fault_trouble_with: String::new(),
             fault_error_next: 0,
             fault_timeout_next: 0,
+            fis_targets_per_action: fis::TARGETS_PER_ACTION,
         }
     }
 }

@@ -47,6 +47,7 @@ fn health(shared: &Shared) -> Value {
 fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
     let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let switches = shared.switches().with(&changes)?;
+    shared.look(|state| state.fis.targets_per_action = Some(switches.fis_targets_per_action));
     shared.set_switches(switches.clone());
     Ok(json!(switches))
 }

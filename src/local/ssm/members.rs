@@ -222,6 +222,54 @@ impl<'a> Members<'a> {
         Some(self.within(body, place, &mut read))
     }
 
+    /// A map from names to structures, each read by `read`; empty if it is not there.
+    pub fn each_by_name<T>(
+        &mut self,
+        name: &str,
+        key: Text,
+        mut read: impl FnMut(&mut Members<'a>) -> T,
+    ) -> BTreeMap<String, T> {
+        let Some(map) = self.map(name, key) else { return BTreeMap::new() };
+        let mut all = BTreeMap::new();
+        for (key, item) in map {
+            let place = format!("{}.{key}.member.", self.place(name));
+            let Some(body) = item.as_object() else {
+                self.wrong_type::<()>(name, item, "Structure");
+                return BTreeMap::new();
+            };
+            all.insert(key.clone(), self.within(body, place, &mut read));
+        }
+        all
+    }
+
+    /// A map from names to strings with at most `max` entries; empty if it is not there.
+    pub fn texts_by_name(
+        &mut self,
+        name: &str,
+        max: usize,
+        key: Text,
+        value: Text,
+    ) -> BTreeMap<String, String> {
+        let Some(map) = self.map(name, key) else { return BTreeMap::new() };
+        if map.len() > max {
+            let constraint = format!("Member must have length less than or equal to {max}");
+            self.breaks(name, format!("{} entries", map.len()), &constraint);
+        }
+        let mut all = BTreeMap::new();
+        for (key, item) in map {
+            let Some(text) = item.as_str() else {
+                self.wrong_type::<()>(name, item, "String");
+                return BTreeMap::new();
+            };
+            if let Some(first) = value.broken(text).first() {
+                let constraint = format!("Map value must satisfy constraint: [{first}]");
+                self.breaks(name, format!("{{{key}={text}}}"), &constraint);
+            }
+            all.insert(key.clone(), text.to_owned());
+        }
+        all
+    }
+
     /// A map from strings to lists of strings; empty if it is not there.
     pub fn lists_by_name(&mut self, name: &str) -> BTreeMap<String, Vec<String>> {
         let Some(value) = self.value(name) else { return BTreeMap::new() };
@@ -275,6 +323,19 @@ impl<'a> Members<'a> {
             return None;
         }
         Some(items)
+    }
+
+    /// An object whose keys keep a rule.
+    fn map(&mut self, name: &str, rule: Text) -> Option<&'a Map<String, Value>> {
+        let value = self.value(name)?;
+        let Some(map) = value.as_object() else { return self.wrong_type(name, value, "Map") };
+        for key in map.keys() {
+            if let Some(first) = rule.broken(key).first() {
+                let constraint = format!("Map keys must satisfy constraint: [{first}]");
+                self.breaks(name, key, &constraint);
+            }
+        }
+        Some(map)
     }
 
     fn within<T>(

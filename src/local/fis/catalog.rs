@@ -1,0 +1,325 @@
+//! Which actions there are, what they take and what they do; and the resource types of their targets.
+//!
+//! Names, defaults and ranges as in the action reference of the service's guide; ranges that it leaves out are
+//! those of the documents that the actions send.
+
+/// One action of the service.
+#[derive(Debug)]
+pub struct Kind {
+    pub id: &'static str,
+    pub description: &'static str,
+    /// The slot of its targets, if it has any.
+    pub slot: Option<Slot>,
+    pub parameters: &'static [Parameter],
+    pub does: Does,
+}
+
+/// Where an action takes its targets.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    pub name: &'static str,
+    pub resource_type: &'static str,
+}
+
+/// One parameter of an action. All values are strings.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub required: bool,
+    /// What is sent if the template says nothing.
+    pub default: Option<&'static str>,
+    pub accepts: Accepts,
+    /// The parameter of the document that it becomes.
+    pub document: &'static str,
+}
+
+/// The values that a parameter takes.
+#[derive(Debug, Clone, Copy)]
+pub enum Accepts {
+    /// ISO 8601, from so many seconds to twelve hours.
+    Duration {
+        least: u64,
+    },
+    /// A whole number.
+    Range(u64, u64),
+    OneOf(&'static [&'static str]),
+    /// `true` or `false`, in any case of letters.
+    Flag,
+    /// 1–128 letters, digits, `.`, `-`, `=`, `_`.
+    ProcessName,
+    /// Names, addresses and address ranges, with commas and without blanks.
+    Sources,
+}
+
+/// What an action does.
+#[derive(Debug, Clone, Copy)]
+pub enum Does {
+    /// Lets time pass.
+    Wait,
+    /// Stops tasks.
+    StopTasks,
+    /// Sends a document to the managed instances of its targets.
+    Document {
+        name: &'static str,
+        /// The one for `useEcsFaultInjectionEndpoints`, which lives on heartbeats.
+        endpoints: Option<&'static str>,
+        /// Whether the first one needs to be told that the action is on egress.
+        egress: bool,
+    },
+}
+
+/// The resource type of ECS tasks.
+pub const TASK: &str = "aws:ecs:task";
+
+/// A resource type, and what targets of it may be found by.
+#[derive(Debug)]
+pub struct ResourceType {
+    pub id: &'static str,
+    pub description: &'static str,
+    /// Name and description. None is required.
+    pub parameters: &'static [(&'static str, &'static str)],
+}
+
+/// All resource types of the actions here.
+pub const RESOURCE_TYPES: &[ResourceType] = &[ResourceType {
+    id: TASK,
+    description: "A task of Amazon ECS.",
+    parameters: &[
+        ("cluster", "Name or ARN of the cluster that the tasks are in."),
+        ("service", "Name or ARN of the service that the tasks belong to."),
+    ],
+}];
+
+const TASKS: Option<Slot> = Some(Slot { name: "Tasks", resource_type: TASK });
+
+const fn parameter(
+    name: &'static str,
+    document: &'static str,
+    default: Option<&'static str>,
+    accepts: Accepts,
+    description: &'static str,
+) -> Parameter {
+    Parameter { name, description, required: default.is_none(), default, accepts, document }
+}
+
+/// The reference gives no range for the duration of ECS actions; the documents take 1 s to 12 h.
+const DURATION: Parameter = parameter(
+    "duration",
+    "DurationSeconds",
+    None,
+    Accepts::Duration { least: 1 },
+    "How long the fault lasts, in ISO 8601: PT5M is five minutes.",
+);
+const INSTALL: Parameter = parameter(
+    "installDependencies",
+    "InstallDependencies",
+    Some("True"),
+    Accepts::OneOf(&["True", "False"]),
+    "Whether missing tools may be installed in the sidecar. taskfault needs none.",
+);
+const ENDPOINTS: Parameter = parameter(
+    "useEcsFaultInjectionEndpoints",
+    "",
+    Some("false"),
+    Accepts::Flag,
+    "Whether the fault goes through the fault endpoints of the ECS agent.",
+);
+const SOURCES: Parameter = parameter(
+    "sources",
+    "Sources",
+    Some("ALL"),
+    Accepts::Sources,
+    "Peers: IPv4 addresses, CIDR blocks, domain names, ALL, DYNAMODB, S3; commas between, no blanks.",
+);
+const FLOWS: Parameter = parameter(
+    "flowsPercent",
+    "FlowsPercent",
+    Some("100"),
+    Accepts::Range(1, 100),
+    "Share of the flows that are hit, in percent.",
+);
+
+/// All actions here.
+pub const ACTIONS: &[Kind] = &[
+    Kind {
+        id: "aws:ecs:stop-task",
+        description: "Stops tasks.",
+        slot: TASKS,
+        parameters: &[],
+        does: Does::StopTasks,
+    },
+    Kind {
+        id: "aws:ecs:task-cpu-stress",
+        description: "Keeps the processors of tasks busy.",
+        slot: TASKS,
+        parameters: &[
+            DURATION,
+            parameter("percent", "LoadPercent", Some("100"), Accepts::Range(0, 100), "Load, in percent."),
+            parameter(
+                "workers",
+                "CPU",
+                Some("0"),
+                Accepts::Range(0, 1_000_000),
+                "Number of stressors; 0 is one per processor.",
+            ),
+            INSTALL,
+        ],
+        does: Does::Document { name: "AWSFIS-Run-CPU-Stress", endpoints: None, egress: false },
+    },
+    Kind {
+        id: "aws:ecs:task-io-stress",
+        description: "Keeps the file system of tasks busy.",
+        slot: TASKS,
+        parameters: &[
+            DURATION,
+            parameter(
+                "percent",
+                "Percent",
+                Some("80"),
+                Accepts::Range(1, 100),
+                "Share of the free space that is used, in percent.",
+            ),
+            parameter("workers", "Workers", Some("1"), Accepts::Range(0, 1_000_000), "Number of stressors."),
+            INSTALL,
+        ],
+        does: Does::Document { name: "AWSFIS-Run-IO-Stress", endpoints: None, egress: false },
+    },
+    Kind {
+        id: "aws:ecs:task-kill-process",
+        description: "Sends a signal to processes of tasks by their name.",
+        slot: TASKS,
+        parameters: &[
+            parameter("processName", "ProcessName", None, Accepts::ProcessName, "Name of the processes."),
+            parameter(
+                "signal",
+                "Signal",
+                Some("SIGTERM"),
+                Accepts::OneOf(&["SIGTERM", "SIGKILL"]),
+                "The signal.",
+            ),
+            INSTALL,
+        ],
+        does: Does::Document { name: "AWSFIS-Run-Kill-Process", endpoints: None, egress: false },
+    },
+    Kind {
+        id: "aws:ecs:task-network-blackhole-port",
+        description: "Drops the traffic of tasks by port.",
+        slot: TASKS,
+        parameters: &[
+            DURATION,
+            parameter("port", "Port", None, Accepts::Range(1, 65_535), "The port."),
+            parameter(
+                "trafficType",
+                "TrafficType",
+                None,
+                Accepts::OneOf(&["ingress", "egress"]),
+                "The direction of the traffic.",
+            ),
+            parameter(
+                "protocol",
+                "Protocol",
+                Some("tcp"),
+                Accepts::OneOf(&["tcp", "udp"]),
+                "The protocol of the traffic.",
+            ),
+            INSTALL,
+            ENDPOINTS,
+        ],
+        does: Does::Document {
+            name: "AWSFIS-Run-Network-Blackhole-Port",
+            endpoints: Some("AWSFIS-Run-Network-Blackhole-Port-ECS"),
+            egress: false,
+        },
+    },
+    Kind {
+        id: "aws:ecs:task-network-latency",
+        description: "Delays what tasks send.",
+        slot: TASKS,
+        parameters: &[
+            DURATION,
+            parameter(
+                "delayMilliseconds",
+                "DelayMilliseconds",
+                Some("200"),
+                Accepts::Range(1, 120_000),
+                "The delay.",
+            ),
+            parameter(
+                "jitterMilliseconds",
+                "JitterMilliseconds",
+                Some("10"),
+                Accepts::Range(0, 120_000),
+                "How much the delay varies.",
+            ),
+            FLOWS,
+            SOURCES,
+            INSTALL,
+            ENDPOINTS,
+        ],
+        does: Does::Document {
+            name: "AWSFIS-Run-Network-Latency-Sources",
+            endpoints: Some("AWSFIS-Run-Network-Latency-ECS"),
+            egress: true,
+        },
+    },
+    Kind {
+        id: "aws:ecs:task-network-packet-loss",
+        description: "Loses some of what tasks send.",
+        slot: TASKS,
+        parameters: &[
+            DURATION,
+            parameter(
+                "lossPercent",
+                "LossPercent",
+                Some("7"),
+                Accepts::Range(1, 100),
+                "Share of the packets that are lost, in percent.",
+            ),
+            FLOWS,
+            SOURCES,
+            INSTALL,
+            ENDPOINTS,
+        ],
+        does: Does::Document {
+            name: "AWSFIS-Run-Network-Packet-Loss-Sources",
+            endpoints: Some("AWSFIS-Run-Network-Packet-Loss-ECS"),
+            egress: true,
+        },
+    },
+    Kind {
+        id: "aws:fis:wait",
+        description: "Lets time pass.",
+        slot: None,
+        parameters: &[parameter(
+            "duration",
+            "",
+            None,
+            Accepts::Duration { least: 60 },
+            "How long, in ISO 8601: PT1M is one minute. One minute to twelve hours.",
+        )],
+        does: Does::Wait,
+    },
+];
+
+/// The action with this id.
+pub fn action(id: &str) -> Option<&'static Kind> {
+    ACTIONS.iter().find(|kind| kind.id == id)
+}
+
+/// The resource type with this id.
+pub fn resource_type(id: &str) -> Option<&'static ResourceType> {
+    RESOURCE_TYPES.iter().find(|kind| kind.id == id)
+}
+
+impl Kind {
+    /// The parameter with this name.
+    pub fn parameter(&self, name: &str) -> Option<&'static Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// Whether it takes a duration.
+    pub fn lasts(&self) -> bool {
+        self.parameter("duration").is_some()
+    }
+}
