@@ -24,6 +24,9 @@ pub mod logs;
 pub mod metadata;
 mod query;
 mod random;
+pub mod record;
+pub mod report;
+pub mod run;
 pub mod server;
 pub mod shared;
 pub mod signature;
@@ -33,6 +36,7 @@ pub mod store;
 pub mod sts;
 pub mod switches;
 mod test_calls;
+pub mod traffic;
 pub mod up;
 mod wire;
 

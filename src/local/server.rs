@@ -145,6 +145,7 @@ fn let_time_pass(shared: &Shared) {
         let swept = state.sweep(context.now);
         let alarms = cloudwatch::advance(state, &context);
         let experiments = fis::advance(state, &context);
+        shared.observe(|recorder| recorder.look(state));
         state.fis.tell(&shared.log);
         swept | alarms | experiments
     });

@@ -13,6 +13,7 @@ use super::fault_endpoints::FaultEndpoints;
 use super::gateway::links::Links;
 use super::lock::lock;
 use super::log::Log;
+use super::record::{Record, Recorder};
 use super::store::{SnapshotError, State};
 use super::switches::Switches;
 
@@ -76,6 +77,7 @@ pub(super) struct Shared {
     pub(super) fault_injection: bool,
     speed: f64,
     faults: Mutex<FaultEndpoints>,
+    recorder: Mutex<Recorder>,
     pub(super) started: SystemTime,
     pub(super) log: Log,
     state_file: Option<PathBuf>,
@@ -103,6 +105,7 @@ impl Shared {
             fault_injection: options.fault_injection,
             speed: options.speed,
             faults: Mutex::default(),
+            recorder: Mutex::default(),
             started: now,
             log: options.log,
             state_file: options.state_file,
@@ -162,6 +165,17 @@ impl Shared {
         use_them(&mut lock(&self.faults))
     }
 
+    /// Looks at what the record keeps beside the state, or adds to it.
+    pub(super) fn observe<T>(&self, use_it: impl FnOnce(&mut Recorder) -> T) -> T {
+        use_it(&mut lock(&self.recorder))
+    }
+
+    /// What happened so far, as data.
+    pub(super) fn record(&self) -> Record {
+        let context = self.context();
+        self.look(|state| self.observe(|recorder| recorder.record(state, &context)))
+    }
+
     pub(super) fn context(&self) -> Context {
         Context {
             now: SystemTime::now(),
@@ -195,6 +209,16 @@ impl Handle {
     /// Looks at the state or changes it; agents that wait for something are woken.
     pub fn state<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
         self.0.change(use_it)
+    }
+
+    /// Tells the record what this process sees of tasks and load.
+    pub fn observe<T>(&self, use_it: impl FnOnce(&mut Recorder) -> T) -> T {
+        self.0.observe(use_it)
+    }
+
+    /// What happened so far.
+    pub fn record(&self) -> Record {
+        self.0.record()
     }
 
     /// Looks at the state without waking anybody.

@@ -6,6 +6,7 @@
 //! | `GET /_taskfault/switches` | the switches as they are |
 //! | `POST /_taskfault/switches` | sets the switches that the JSON body names; the others stay |
 //! | `GET /_taskfault/faults` | what runs at the fault endpoints, by task |
+//! | `GET /_taskfault/record` | what happened so far ([`super::record::Record`]) |
 //! | `POST /_taskfault/drop-sockets` | cuts every control channel now, without a goodbye |
 //! | `POST /_taskfault/send` | puts `{"instance_id", "hex" \| "text"}` on that control channel as it is |
 
@@ -21,6 +22,7 @@ pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &
         ("GET", "health") => Ok(health(shared)),
         ("GET", "switches") => Ok(json!(shared.switches())),
         ("GET", "faults") => Ok(shared.faults(|faults| faults.running())),
+        ("GET", "record") => Ok(json!(shared.record())),
         ("POST", "switches") => set(shared, body),
         ("POST", "drop-sockets") => Ok(json!({ "dropped": shared.links.drop_all() })),
         ("POST", "send") => send(shared, body),
