@@ -10,6 +10,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("doctor_tries_and_touches_nothing", doctor_tries_and_touches_nothing),
     ("a_name_is_looked_up", a_name_is_looked_up),
     ("a_share_of_flows", a_share_of_flows),
+    ("latency_of_what_comes_in_is_for_its_targets_only", latency_of_what_comes_in_is_for_its_targets_only),
+    ("latency_of_what_comes_in_on_all_interfaces", latency_of_what_comes_in_on_all_interfaces),
+    ("latency_of_what_comes_in_spares_the_lifeline", latency_of_what_comes_in_spares_the_lifeline),
+    ("without_ifb_it_is_refused", without_ifb_it_is_refused),
     ("all_means_all_but_the_lifeline", all_means_all_but_the_lifeline),
     ("latency_is_for_its_targets_only", latency_is_for_its_targets_only),
     ("loss_is_a_share", loss_is_a_share),
@@ -64,6 +68,98 @@ fn latency_is_for_its_targets_only() {
     }
     let said = ends_clean(&ground, fault, &before);
     assert!(said.contains("all of them delayed"), "{said}");
+}
+
+fn latency_of_what_comes_in_is_for_its_targets_only() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let fault = ground.inject(&format!(
+        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
+         --sources {},{}",
+        FAR[0], FAR_6[0]
+    ));
+    for (target, bystander) in [(FAR[0], FAR[1]), (FAR_6[0], FAR_6[1])] {
+        late(ground.icmp(target), "ping of a target");
+        soon(ground.icmp(bystander), "ping of a bystander");
+        for protocol in ["udp", "tcp"] {
+            late(ground.exchange(protocol, target, PORT), protocol);
+            soon(ground.exchange(protocol, bystander, PORT), protocol);
+        }
+    }
+    // They wait once, not once on each way through the hook.
+    assert!(ground.icmp(FAR[0]).is_some_and(|ms| ms < 190.0));
+    // What others ask of this side waits as well.
+    let asked = ground.far(&["ping", "-n", "-c", "1", "-I", FAR[0], "10.9.0.1"]);
+    assert!(asked.contains("time=1"), "{asked}");
+    let state = ground.state();
+    for line in ["table netdev taskfault_latency_1", "fwd to \"taskfault-in\"", "delay 100ms"] {
+        assert!(state.contains(line), "no {line} in {state}");
+    }
+    assert!(
+        !ground.near(&["tc", "qdisc", "show", "dev", "eth0"]).contains("prio"),
+        "eth0 itself is not touched"
+    );
+    assert_eq!(ground.near(&["ip", "-6", "-o", "address", "show", "dev", "taskfault-in"]), "", "no address");
+    let said = ends_clean(&ground, fault, &before);
+    assert!(said.contains("all of them delayed"), "{said}");
+}
+
+fn latency_of_what_comes_in_on_all_interfaces() {
+    let ground = Ground::new();
+    ground.near(&["ip", "link", "add", "eth1", "type", "dummy"]);
+    ground.near(&["ip", "link", "set", "eth1", "up"]);
+    let before = ground.state();
+    for interfaces in ["ALL", "lo,eth0"] {
+        let fault = ground.inject(&format!(
+            "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
+             --sources ALL --interface {interfaces}"
+        ));
+        late(ground.icmp(FAR[0]), interfaces);
+        late(ground.icmp(FAR_6[1]), interfaces);
+        match interfaces {
+            "ALL" => soon(ground.icmp("127.0.0.1"), "loopback is not in ALL"),
+            // The question and the answer both come in there.
+            _ => assert!(ground.icmp("127.0.0.1").is_some_and(|ms| ms > 190.0), "loopback"),
+        }
+        ends_clean(&ground, fault, &before);
+    }
+}
+
+/// One connection of ours from before the fault, one from under it, DNS, metadata, neighbours.
+fn latency_of_what_comes_in_spares_the_lifeline() {
+    let ground = Ground::new();
+    let before = ground.state();
+    ground.far(&["ip", "address", "add", "169.254.170.2/32", "dev", "eth0"]);
+    let fault = ground.inject(
+        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
+         --sources ALL --flows-percent 100",
+    );
+    for address in [FAR[0], FAR_6[0]] {
+        late(ground.icmp(address), "others");
+    }
+    ground.near(&["ip", "neighbour", "flush", "dev", "eth0"]);
+    soon(ground.icmp("169.254.170.2"), "the metadata address");
+    for to in [format!("{}:{PORT}", FAR[0]), format!("[{}]:{PORT}", FAR_6[0])] {
+        for protocol in ["tcp", "udp"] {
+            let words =
+                ["setpriv", "--regid", "29798", "--clear-groups", "/mnt/suite", "probe", protocol, &to];
+            soon(ground.near(&words).trim().parse().ok(), &format!("our own {protocol} to {to}"));
+        }
+    }
+    ends_clean(&ground, fault, &before);
+}
+
+fn without_ifb_it_is_refused() {
+    let ground = Ground::new();
+    // Somebody else's interface of that name is as good as no ifb in the kernel.
+    ground.near(&["ip", "link", "add", "taskfault-in", "type", "dummy"]);
+    let before = ground.state();
+    let words = ["network-latency", "--duration", "5s", "--traffic-type", "ingress"];
+    let output = ground.try_near(&[&["/mnt/taskfault", "inject"][..], &words].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("could not make the ifb taskfault-in: EEXIST"), "{said}");
+    assert_eq!(ground.state(), before);
 }
 
 fn loss_is_a_share() {
@@ -277,7 +373,6 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         ("network-latency --duration 5s --sources 169.254.170.2", "is always let through"),
         ("network-latency --duration 5s --interface eth7", "there is no interface eth7"),
         ("network-latency --duration 5s --sources S3", "no list of them"),
-        ("network-latency --duration 5s --traffic-type ingress", "ingress latency"),
     ] {
         let mut command = vec!["/mnt/taskfault", "inject"];
         command.extend(words.split(' '));
@@ -313,6 +408,7 @@ fn doctor_tries_and_touches_nothing() {
     let ground = Ground::new();
     let before = ground.state();
     let said = ground.near(&["/mnt/taskfault", "doctor"]);
+    assert!(said.contains("and ifb for ingress latency"), "{said}");
     assert!(said.contains("ok network-latency         will work here"), "{said}");
     assert_eq!(ground.state(), before);
 }
