@@ -14,7 +14,8 @@ use taskfault::fault::network_source::parse_sources;
 /// An exchange that takes longer is lost.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`.
+/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`,
+/// `call ADDRESS OPERATION BODY`.
 pub fn run(arguments: &[String]) -> ExitCode {
     let argument = |number: usize| arguments[number].as_str();
     match argument(0) {
@@ -24,6 +25,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
         "stream" => stream(argument(1).parse().unwrap()),
         "play" => play(),
+        "call" => call(argument(1), argument(2), argument(3)),
         other => panic!("no probe {other}"),
     }
     ExitCode::SUCCESS
@@ -160,4 +162,19 @@ fn plan(words: &[&str]) -> NetworkPlan {
         port: hole.then(|| (words[3].parse().unwrap(), value as u16)),
         flows_percent: 100,
     }
+}
+
+/// One call of Systems Manager, as a client without the SDK makes it; shows the body of the answer.
+fn call(to: &str, operation: &str, body: &str) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {to}\r\nX-Amz-Target: AmazonSSM.{operation}\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    println!("{}", answer.split_once("\r\n\r\n").unwrap().1);
 }

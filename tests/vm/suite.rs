@@ -12,6 +12,7 @@
 use std::panic;
 use std::process::ExitCode;
 
+mod control;
 mod faults;
 mod ground;
 mod probe;
@@ -29,7 +30,12 @@ fn main() -> ExitCode {
     let filter = arguments.first().map(String::as_str).unwrap_or_default();
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in faults::TESTS.iter().chain(undo::TESTS).filter(|(name, _)| name.contains(filter)) {
+    for (name, test) in control::TESTS
+        .iter()
+        .chain(faults::TESTS)
+        .chain(undo::TESTS)
+        .filter(|(name, _)| name.contains(filter))
+    {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();
         let word = if good { "ok  " } else { "FAIL" };
