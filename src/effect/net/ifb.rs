@@ -3,15 +3,18 @@
 //! A link delays only what leaves by it. So packets that are meant are sent out by an ifb, shaped there as on
 //! any link, and the ifb gives them back as if they had just come in by the link they came by. Without the
 //! rules that send them there it is inert. It is known by name, kind and address, all of which it has from its
-//! first instant, so that one which an earlier life left is found whenever that life ended.
+//! first instant, so that one which an earlier life left is found whenever that life ended. Its number is ours
+//! too: so it can be removed by whoever made it and knows nothing else, and the numbers of other interfaces are
+//! what they would be without it.
 
 use nix::errno::Errno;
 
-use super::shape::{self, LINK_HEADER, Link, NEW_LINK, UP};
+use super::shape::{LINK_HEADER, Link, NEW_LINK, UP};
 use super::socket::{Netlink, WireError};
 use super::wire::{self, CREATE, EXCLUSIVE, Message};
 
 const NAME: &str = "taskfault-in";
+const INDEX: u32 = 0x7f17;
 const KIND: &str = "ifb";
 /// Locally administered; the rest spells "taskf".
 const ADDRESS: [u8; 6] = [0x02, 0x74, 0x61, 0x73, 0x6b, 0x66];
@@ -36,33 +39,29 @@ pub fn is_ours(attributes: &[u8]) -> bool {
         && wire::find(attributes, IFLA_ADDRESS) == Some(&ADDRESS)
 }
 
-/// Makes it.
-///
-/// # Errors
-/// The kernel has no ifb, or there is another interface of that name. Nothing has changed.
-pub fn create(route: &mut Netlink) -> Result<Link, WireError> {
-    route.request(new(format!("make the ifb {NAME}"), ADDRESS))?;
-    let lost = || WireError::Refused {
-        what: format!("find the ifb {NAME} that was just made"),
-        errno: Errno::ENODEV,
-        text: None,
-    };
-    shape::links(route)?.into_iter().find(|link| link.ours).ok_or_else(lost)
+/// It, once it has been made.
+pub fn link() -> Link {
+    Link { index: INDEX, name: NAME.into(), up: true, loopback: false, ours: true }
+}
+
+/// The message that makes it, if the kernel has ifb and no interface of that name.
+pub fn create() -> Message {
+    new(format!("make the ifb {NAME}"), ADDRESS)
 }
 
 /// Makes it take packets.
 ///
 /// # Errors
 /// The kernel refused.
-pub fn start(route: &mut Netlink, ifb: &Link) -> Result<(), WireError> {
+pub fn start(route: &mut Netlink) -> Result<(), WireError> {
     // It must not get addresses of IPv6, and with them routes.
-    match route.request(without_addresses(ifb)) {
+    match route.request(without_addresses()) {
         // A kernel without IPv6 gives it none anyway.
         Err(error) if error.errno() == Some(Errno::EAFNOSUPPORT) => {}
         outcome => outcome?,
     }
-    let what = format!("bring up {}", ifb.name);
-    route.request(Message::new(what, NEW_LINK, 0, &header(ifb.index, UP)))
+    let what = format!("bring up {NAME}");
+    route.request(Message::new(what, NEW_LINK, 0, &header(INDEX, UP)))
 }
 
 /// Removes it with all that is on it.
@@ -87,18 +86,18 @@ pub fn ask_for(route: &mut Netlink) -> Result<(), WireError> {
 fn new(what: String, address: [u8; 6]) -> Message {
     let mut info = Vec::new();
     wire::attribute(&mut info, IFLA_INFO_KIND, KIND.as_bytes());
-    Message::new(what, NEW_LINK, CREATE | EXCLUSIVE, &header(0, 0))
+    Message::new(what, NEW_LINK, CREATE | EXCLUSIVE, &header(INDEX, 0))
         .with(IFLA_ADDRESS, &address)
         .with(IFLA_IFNAME, &wire::text(NAME))
         .with(IFLA_LINKINFO, &info)
 }
 
-fn without_addresses(ifb: &Link) -> Message {
+fn without_addresses() -> Message {
     let (mut mode, mut families) = (Vec::new(), Vec::new());
     wire::attribute(&mut mode, IFLA_INET6_ADDR_GEN_MODE, &[NO_ADDRESSES]);
     wire::attribute(&mut families, libc::AF_INET6 as u16, &mode);
-    let what = format!("keep {} without addresses", ifb.name);
-    Message::new(what, NEW_LINK, 0, &header(ifb.index, 0)).with(IFLA_AF_SPEC, &families)
+    let what = format!("keep {NAME} without addresses");
+    Message::new(what, NEW_LINK, 0, &header(INDEX, 0)).with(IFLA_AF_SPEC, &families)
 }
 
 /// `struct ifinfomsg`: `flags` are set, no others are touched.
@@ -112,6 +111,7 @@ fn header(index: u32, flags: u32) -> [u8; LINK_HEADER] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape;
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -151,25 +151,25 @@ mod tests {
         assert_eq!(names(&mut route), before);
     }
 
-    /// strace of ip (iproute2 6.1.0, Debian 12): `ip link add taskfault-in address 02:74:61:73:6b:66 type ifb`,
+    /// strace of ip (iproute2 6.1.0, Debian 12), with the number of ours for that which the interface had there:
+    /// `ip link add taskfault-in address 02:74:61:73:6b:66 type ifb`,
     /// `ip link set taskfault-in addrgenmode none`, `ip link set taskfault-in up`, `ip link del taskfault-in`.
     #[test]
     fn messages_are_what_ip_sends() {
-        let link = Link { index: 2, name: NAME.into(), up: false, loopback: false, ours: true };
         let nothing = "00000000";
+        let set = |flags: &str| format!("{nothing}177f0000{flags}{flags}");
         assert_eq!(
             sent(new("try".into(), ADDRESS)),
             [
-                &nothing.repeat(4),
+                &set(nothing),
                 "0a000100027461736b660000110003007461736b6661756c742d696e00000000",
                 "0c0012000700010069666200"
             ]
             .concat()
         );
-        let set = |flags: &str| format!("{nothing}02000000{flags}{flags}");
         let mode = "10001a000c000a000500080001000000";
-        assert_eq!(sent(without_addresses(&link)), set(nothing) + mode);
-        assert_eq!(hex(&header(2, UP)), set("01000000"));
-        assert_eq!(sent(remove(&link)), set(nothing));
+        assert_eq!(sent(without_addresses()), set(nothing) + mode);
+        assert_eq!(hex(&header(INDEX, UP)), set("01000000"));
+        assert_eq!(sent(remove(&link())), set(nothing));
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct Live {
     route: Netlink,
     /// Interfaces whose root is ours, by index.
     roots: BTreeMap<u32, Root>,
-    /// The interface behind which packets that come in wait.
-    ifb: Option<Link>,
+    /// Whether there is the interface behind which packets that come in wait.
+    has_ifb: bool,
     bands: BTreeSet<u16>,
     /// The numbers of the effects that live.
     effects: BTreeSet<u32>,
@@ -101,7 +101,7 @@ impl Live {
             tables,
             route,
             roots: BTreeMap::new(),
-            ifb: None,
+            has_ifb: false,
             bands: BTreeSet::new(),
             effects: BTreeSet::new(),
             state_dir: state_dir.to_owned(),
@@ -165,13 +165,12 @@ impl Live {
 
     /// The ifb, made if there is none yet.
     fn take_ifb(&mut self) -> Result<Link, NetError> {
-        if let Some(ifb) = &self.ifb {
-            return Ok(ifb.clone());
+        if !self.has_ifb {
+            self.route.request(ifb::create())?;
+            self.has_ifb = true;
+            ifb::start(&mut self.route)?;
         }
-        let made = ifb::create(&mut self.route)?;
-        self.ifb = Some(made.clone());
-        ifb::start(&mut self.route, &made)?;
-        Ok(made)
+        Ok(ifb::link())
     }
 
     /// Makes our root the root of all `leaves`' links. Everything is looked at, and noted, before anything
@@ -262,8 +261,9 @@ impl Live {
 
     /// Removes the ifb if nobody uses it, with its root.
     fn give_ifb_back(&mut self, errors: &mut Vec<NetError>) {
-        let used = |ifb: &mut Link| self.roots.contains_key(&ifb.index);
-        if let Some(ifb) = self.ifb.take_if(|ifb| !used(ifb)) {
+        let ifb = ifb::link();
+        if self.has_ifb && !self.roots.contains_key(&ifb.index) {
+            self.has_ifb = false;
             keep(errors, self.route.request(ifb::remove(&ifb)));
         }
     }
