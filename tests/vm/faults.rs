@@ -10,10 +10,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("doctor_tries_and_touches_nothing", doctor_tries_and_touches_nothing),
     ("a_name_is_looked_up", a_name_is_looked_up),
     ("a_share_of_flows", a_share_of_flows),
-    ("latency_of_what_comes_in_is_for_its_targets_only", latency_of_what_comes_in_is_for_its_targets_only),
-    ("latency_of_what_comes_in_on_all_interfaces", latency_of_what_comes_in_on_all_interfaces),
-    ("latency_of_what_comes_in_spares_the_lifeline", latency_of_what_comes_in_spares_the_lifeline),
-    ("without_ifb_it_is_refused", without_ifb_it_is_refused),
     ("all_means_all_but_the_lifeline", all_means_all_but_the_lifeline),
     ("latency_is_for_its_targets_only", latency_is_for_its_targets_only),
     ("loss_is_a_share", loss_is_a_share),
@@ -36,7 +32,7 @@ pub fn late(time: Option<f64>, what: &str) {
 }
 
 /// Ends the fault by a signal and looks that all is as before.
-fn ends_clean(ground: &Ground, fault: crate::ground::Running, before: &str) -> String {
+pub fn ends_clean(ground: &Ground, fault: crate::ground::Running, before: &str) -> String {
     fault.signal("INT");
     let (code, said) = fault.end();
     assert_eq!(code, Some(130), "{said}");
@@ -68,98 +64,6 @@ fn latency_is_for_its_targets_only() {
     }
     let said = ends_clean(&ground, fault, &before);
     assert!(said.contains("all of them delayed"), "{said}");
-}
-
-fn latency_of_what_comes_in_is_for_its_targets_only() {
-    let ground = Ground::new();
-    let before = ground.state();
-    let fault = ground.inject(&format!(
-        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
-         --sources {},{}",
-        FAR[0], FAR_6[0]
-    ));
-    for (target, bystander) in [(FAR[0], FAR[1]), (FAR_6[0], FAR_6[1])] {
-        late(ground.icmp(target), "ping of a target");
-        soon(ground.icmp(bystander), "ping of a bystander");
-        for protocol in ["udp", "tcp"] {
-            late(ground.exchange(protocol, target, PORT), protocol);
-            soon(ground.exchange(protocol, bystander, PORT), protocol);
-        }
-    }
-    // They wait once, not once on each way through the hook.
-    assert!(ground.icmp(FAR[0]).is_some_and(|ms| ms < 190.0));
-    // What others ask of this side waits as well.
-    let asked = ground.far(&["ping", "-n", "-c", "1", "-I", FAR[0], "10.9.0.1"]);
-    assert!(asked.contains("time=1"), "{asked}");
-    let state = ground.state();
-    for line in ["table netdev taskfault_latency_1", "fwd to \"taskfault-in\"", "delay 100ms"] {
-        assert!(state.contains(line), "no {line} in {state}");
-    }
-    assert!(
-        !ground.near(&["tc", "qdisc", "show", "dev", "eth0"]).contains("prio"),
-        "eth0 itself is not touched"
-    );
-    assert_eq!(ground.near(&["ip", "-6", "-o", "address", "show", "dev", "taskfault-in"]), "", "no address");
-    let said = ends_clean(&ground, fault, &before);
-    assert!(said.contains("all of them delayed"), "{said}");
-}
-
-fn latency_of_what_comes_in_on_all_interfaces() {
-    let ground = Ground::new();
-    ground.near(&["ip", "link", "add", "eth1", "type", "dummy"]);
-    ground.near(&["ip", "link", "set", "eth1", "up"]);
-    let before = ground.state();
-    for interfaces in ["ALL", "lo,eth0"] {
-        let fault = ground.inject(&format!(
-            "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
-             --sources ALL --interface {interfaces}"
-        ));
-        late(ground.icmp(FAR[0]), interfaces);
-        late(ground.icmp(FAR_6[1]), interfaces);
-        match interfaces {
-            "ALL" => soon(ground.icmp("127.0.0.1"), "loopback is not in ALL"),
-            // The question and the answer both come in there.
-            _ => assert!(ground.icmp("127.0.0.1").is_some_and(|ms| ms > 190.0), "loopback"),
-        }
-        ends_clean(&ground, fault, &before);
-    }
-}
-
-/// One connection of ours from before the fault, one from under it, DNS, metadata, neighbours.
-fn latency_of_what_comes_in_spares_the_lifeline() {
-    let ground = Ground::new();
-    let before = ground.state();
-    ground.far(&["ip", "address", "add", "169.254.170.2/32", "dev", "eth0"]);
-    let fault = ground.inject(
-        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --traffic-type ingress \
-         --sources ALL --flows-percent 100",
-    );
-    for address in [FAR[0], FAR_6[0]] {
-        late(ground.icmp(address), "others");
-    }
-    ground.near(&["ip", "neighbour", "flush", "dev", "eth0"]);
-    soon(ground.icmp("169.254.170.2"), "the metadata address");
-    for to in [format!("{}:{PORT}", FAR[0]), format!("[{}]:{PORT}", FAR_6[0])] {
-        for protocol in ["tcp", "udp"] {
-            let words =
-                ["setpriv", "--regid", "29798", "--clear-groups", "/mnt/suite", "probe", protocol, &to];
-            soon(ground.near(&words).trim().parse().ok(), &format!("our own {protocol} to {to}"));
-        }
-    }
-    ends_clean(&ground, fault, &before);
-}
-
-fn without_ifb_it_is_refused() {
-    let ground = Ground::new();
-    // Somebody else's interface of that name is as good as no ifb in the kernel.
-    ground.near(&["ip", "link", "add", "taskfault-in", "type", "dummy"]);
-    let before = ground.state();
-    let words = ["network-latency", "--duration", "5s", "--traffic-type", "ingress"];
-    let output = ground.try_near(&[&["/mnt/taskfault", "inject"][..], &words].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("could not make the ifb taskfault-in: EEXIST"), "{said}");
-    assert_eq!(ground.state(), before);
 }
 
 fn loss_is_a_share() {
@@ -321,20 +225,33 @@ fn a_name_is_looked_up() {
     ends_clean(&ground, fault, &before);
 }
 
-/// As many as anybody can: in one transaction, and a bystander pays nothing that is seen here.
+/// As many as anybody can: in one transaction, on the way out and on the way in, and a bystander pays nothing
+/// that is seen here.
 fn many_targets() {
     let ground = Ground::new();
     let before = ground.state();
-    // 1,000 sources are 1,000 ranges that do not touch.
-    let list: Vec<String> = (0..999).map(|n| format!("10.{}.{}.0/25", 10 + n / 250, n % 250)).collect();
-    let fault = ground.inject(&format!(
-        "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --sources {},{}",
-        list.join(","),
-        FAR[0]
-    ));
-    late(ground.icmp(FAR[0]), "a target");
-    soon(ground.icmp(FAR[1]), "a bystander");
-    ends_clean(&ground, fault, &before);
+    // Every other address: ranges that do not touch, 32,768 of each family.
+    let mut list: Vec<String> = (0..32_767_u32)
+        .flat_map(|n| {
+            let v4 = std::net::Ipv4Addr::from_bits(0x0b00_0000 + 2 * n);
+            [v4.to_string(), format!("fd0b::{:x}:{:x}", n >> 15, (2 * n) & 0xffff)]
+        })
+        .collect();
+    list.extend([FAR[0], FAR_6[0]].map(str::to_owned));
+    let list = list.join(",");
+    let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
+    for (way, family, table) in [("egress", 1, "taskfault"), ("ingress", 5, "taskfault_play_1")] {
+        assert_eq!(player.ask(&format!("add 1 delay 100 {way} eth0 {list}")), "ok", "{way}");
+        for set in ["play_1_v4", "play_1_v6"] {
+            assert_eq!(player.ask(&format!("ranges {family} {table} {set}")), "32768", "{way}");
+        }
+        for (target, bystander) in [(FAR[0], FAR[1]), (FAR_6[0], FAR_6[1])] {
+            late(ground.icmp(target), "a target");
+            soon(ground.icmp(bystander), "a bystander");
+        }
+        assert_eq!(player.ask("end 1"), "ok");
+        assert_eq!(ground.state(), before);
+    }
 }
 
 fn overlapping_faults_have_each_its_own_life() {
