@@ -234,8 +234,14 @@ const NETWORK: &str = "network";
 /// Whether the kernel has what network faults are made of: by making the table and taking it back, and by
 /// asking for the disciplines.
 fn network() -> Finding {
+    const PARTS: &str = "the kernel has owned tables of nf_tables, prio and netem";
     match crate::effect::net::probe() {
-        Ok(()) => Finding::new(NETWORK, true, "the kernel has owned tables of nf_tables, prio and netem"),
+        Ok(()) => match crate::effect::net::probe_ingress_latency() {
+            Ok(()) => Finding::new(NETWORK, true, format!("{PARTS}, and ifb for ingress latency")),
+            Err(error) => {
+                Finding::new(NETWORK, true, format!("{PARTS}; ingress latency will not work: {error}"))
+            }
+        },
         Err(error) => Finding::new(NETWORK, false, error.to_string()),
     }
 }

@@ -1,9 +1,10 @@
 //! Network effects: packets that come late, or never.
 //!
 //! Which packets is said by [`classify`] (nf_tables), what becomes of them by [`shape`] (prio and netem); the
-//! table is tied to a socket of ours, so that the kernel ends the effect even after kill -9. What was there
-//! before is kept by [`baseline`]; [`target`] turns names into addresses; [`lifeline`] is never cut; [`live`]
-//! is what all effects of this process share. Must not know what a document or a report is.
+//! tables are tied to a socket of ours, so that the kernel ends the effect even after kill -9. Packets that
+//! come in are delayed behind an [`ifb`]. What was there before is kept by [`baseline`]; [`target`] turns names
+//! into addresses; [`lifeline`] is never cut, nor are [`own_flows`]; [`live`] is what all effects of this
+//! process share; [`namespace`] is what all processes share. Must not know what a document or a report is.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,16 +17,19 @@ use crate::task::capabilities::Capabilities;
 
 pub mod baseline;
 pub mod classify;
+pub mod ifb;
 pub mod interface;
 pub mod lifeline;
 mod live;
+mod namespace;
+pub mod own_flows;
 pub mod shape;
 pub mod socket;
 pub mod target;
 pub mod wire;
 
 use classify::{Act, Filter};
-use live::{Live, Placed, Wanted};
+use live::{Live, Placed, Shaped, Wanted};
 use shape::{Link, Netem};
 use target::Reach;
 
@@ -102,11 +106,6 @@ pub enum NetError {
     )]
     NoBand,
     #[error(
-        "ingress latency is not in this version: packets that come in can only be delayed behind an ifb interface; \
-         use egress on the other side"
-    )]
-    IngressLatency,
-    #[error(
         "the root queueing discipline of an interface was made by somebody, and could not be noted in {} before \
          taking it away: {source}; make the folder writable",
         folder.display()
@@ -134,6 +133,13 @@ fn hint(error: &socket::WireError) -> &'static str {
         {
             "; the kernel needs nf_tables with the inet family and owned tables (Linux 5.12 or later)"
         }
+        Some(Errno::EOPNOTSUPP) if said.contains("the ifb") || said.contains("an ifb") => {
+            "; to delay packets that come in the kernel needs an ifb: load it on the instance (modprobe ifb)"
+        }
+        Some(Errno::EOPNOTSUPP | Errno::ENOENT) if said.contains("egress hook") => {
+            "; to delay packets that come in the kernel needs the egress hook of nf_tables (Linux 5.16 or later, \
+             CONFIG_NETFILTER_EGRESS)"
+        }
         Some(Errno::EPERM) => "; CAP_NET_ADMIN is not effective in this network namespace",
         _ => "",
     }
@@ -159,14 +165,11 @@ impl NetworkEffect {
         if !Capabilities::read().net_admin {
             return Err(NetError::NotPermitted);
         }
-        if plan.direction == Direction::Ingress && matches!(plan.work, Work::Delay { .. }) {
-            return Err(NetError::IngressLatency);
-        }
         let spared: Vec<IpAddr> = lifeline::ALWAYS.into_iter().chain(environment.spared.clone()).collect();
         let reach = target::resolve(&plan.sources, &spared)?;
         let links = interface::choose(plan.interfaces.as_ref())?;
         let wanted = wanted(plan, &links, reach, spared);
-        let queue_limit = wanted.leaves.iter().map(|(_, netem)| netem.limit).max();
+        let queue_limit = wanted.shaped.queue_limit();
         let mut live = live::lock();
         let mut here = match live.take() {
             Some(here) => here,
@@ -241,34 +244,46 @@ fn settle(live: &mut Option<Live>, here: Live) {
 
 /// What the plan means on these interfaces.
 fn wanted(plan: &NetworkPlan, links: &[Link], reach: Reach, spared: Vec<IpAddr>) -> Wanted {
-    let shaped = plan.direction == Direction::Egress;
-    let leaves = links.iter().filter(|_| shaped).map(|link| (link.clone(), netem(plan.work, link))).collect();
+    let speeds = links.iter().map(shape::speed);
+    let shaped = match (plan.direction, plan.work) {
+        (Direction::Egress, work) => {
+            Shaped::Leaving(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
+        }
+        // All of them wait behind the one ifb.
+        (Direction::Ingress, Work::Delay { .. }) => Shaped::Arriving(netem(plan.work, speeds.sum())),
+        (Direction::Ingress, Work::Lose { .. }) => Shaped::Nowhere,
+    };
     let act = match plan.work {
         Work::Lose { percent } if percent < 100 => Act::DropShare(percent),
         _ => Act::Drop,
+    };
+    let own_flows = match shaped {
+        Shaped::Arriving(_) => own_flows::open(),
+        _ => Vec::new(),
     };
     let filter = Filter {
         name: plan.name.to_owned(),
         direction: plan.direction,
         priority: classify::FIRST_PRIORITY,
         // Every interface needs no rule for each.
-        links: plan.interfaces.as_ref().map(|_| links.iter().map(|link| link.index).collect()),
+        links: plan.interfaces.as_ref().map(|_| links.to_vec()),
         reach,
         port: plan.port,
         flows_percent: plan.flows_percent,
         act,
         spared,
         spared_group: lifeline::GROUP,
+        own_flows,
     };
-    Wanted { filter, leaves }
+    Wanted { filter, shaped }
 }
 
-fn netem(work: Work, link: &Link) -> Netem {
+/// The netem for the work, where so many Mbit/s come along.
+fn netem(work: Work, speed: u64) -> Netem {
     let nothing = Duration::ZERO;
     match work {
         Work::Delay { delay, jitter } => {
-            let limit = shape::queue_limit(delay + jitter, shape::speed(link));
-            Netem { limit, delay, jitter, loss: 0.0 }
+            Netem { limit: shape::queue_limit(delay + jitter, speed), delay, jitter, loss: 0.0 }
         }
         Work::Lose { percent } => {
             let limit = shape::queue_limit(nothing, 0);
@@ -286,7 +301,16 @@ pub fn probe() -> Result<(), NetError> {
     if !Capabilities::read().net_admin {
         return Err(NetError::NotPermitted);
     }
-    live::try_parts()
+    namespace::try_parts()
+}
+
+/// Whether packets that come in could be delayed here beside that, as far as can be told without touching an
+/// interface.
+///
+/// # Errors
+/// What is missing. Also if a living process has a fault here.
+pub fn probe_ingress_latency() -> Result<(), NetError> {
+    namespace::try_redirection()
 }
 
 /// Puts back what an earlier life left in this network namespace, if no living process has a fault in it.
@@ -295,5 +319,5 @@ pub fn probe() -> Result<(), NetError> {
 /// # Errors
 /// The kernel refused, or a living process has a fault here.
 pub fn tidy_up(environment: &Environment) -> Result<Vec<String>, NetError> {
-    live::tidy_up(&environment.state_dir)
+    namespace::tidy_up(&environment.state_dir)
 }

@@ -19,7 +19,7 @@ pub const SPEC: Spec = Spec {
             option: "delay-milliseconds",
             fis: "delayMilliseconds",
             default: Some("200"),
-            range: "1-120000",
+            range: "1-120000, or 0 with a jitter",
             unit: "ms",
             description: "how much longer each packet takes",
         },
@@ -41,7 +41,7 @@ pub const SPEC: Spec = Spec {
 /// Parameters of a latency, in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkLatency {
-    /// 1 ms to 120 s.
+    /// 1 ms to 120 s; 0 where there is a jitter.
     pub delay: Duration,
     /// 0 to 120 s.
     pub jitter: Duration,
@@ -49,18 +49,20 @@ pub struct NetworkLatency {
 }
 
 impl NetworkLatency {
-    /// FIS: checked by the -Sources document.
+    /// FIS: checked by the -Sources document, whatever the jitter.
     pub const DELAY: Range = Range { low: 1, high: MAX_MILLISECONDS, unit: "milliseconds" };
     /// FIS: checked by the -Sources document.
     pub const JITTER: Range = Range { low: 0, high: MAX_MILLISECONDS, unit: "milliseconds" };
 
-    /// Checks the ranges: the delay 1–120,000 ms, the jitter 0–120,000 ms.
+    /// Checks the ranges: both 0–120,000 ms, and not both 0. A delay of 0 with a jitter is what the ECS agent and
+    /// the -ECS document accept: packets come up to the jitter later, half of them not at all.
     ///
     /// # Errors
     /// [`ParameterError::OutOfRange`] with the name of the parameter.
     pub fn new(delay_ms: u64, jitter_ms: u64, scope: Scope) -> Result<Self, ParameterError> {
-        let delay = Self::DELAY.check("delay-milliseconds", delay_ms)?;
         let jitter = Self::JITTER.check("jitter-milliseconds", jitter_ms)?;
+        let delay = if jitter > 0 { Self::JITTER } else { Self::DELAY };
+        let delay = delay.check("delay-milliseconds", delay_ms)?;
         let (delay, jitter) = (Duration::from_millis(delay), Duration::from_millis(jitter));
         Ok(NetworkLatency { delay, jitter, scope })
     }
@@ -75,7 +77,10 @@ mod tests {
         let scope = || Scope::new("ALL", "egress", "DEFAULT", 100).unwrap();
         for (delay, jitter, good) in [
             (0, 0, false),
+            (0, 1, true),
+            (0, 120_000, true),
             (1, 0, true),
+            (120_001, 1, false),
             (120_000, 120_000, true),
             (120_001, 0, false),
             (200, 120_001, false),

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::{Parameter, ParameterError};
 
-/// More sources than this are a mistake; the documents' text would not hold them either.
-const MOST_SOURCES: usize = 1_000;
+/// As many as the rules of a fault are known to hold (they take one transaction of some 10 MB).
+const MOST_SOURCES: usize = 65_536;
 /// No host name is longer (RFC 1035).
 const LONGEST_NAME: usize = 253;
 /// `IFNAMSIZ` less the zero byte.
@@ -93,7 +93,7 @@ impl Net {
     }
 
     /// `10.0.0.0/8`, `10.0.0.1`, `fd00::/64`; None if it is no such thing. Bits after the prefix count for
-    /// nothing, as everywhere in routing.
+    /// nothing, as everywhere in routing, and are forgotten.
     pub fn parse(word: &str) -> Option<Net> {
         let (address, prefix) = match word.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -105,7 +105,8 @@ impl Net {
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
             Some(_) => return None,
         };
-        (prefix <= longest(address)).then_some(Net { address, prefix })
+        let net = (prefix <= longest(address)).then_some(Net { address, prefix })?;
+        Some(Net { address: net.range().0, prefix })
     }
 
     pub fn is_single(&self) -> bool {
@@ -220,7 +221,7 @@ fn is_name(word: &str) -> bool {
 pub fn parse_sources(list: &str) -> Result<Vec<Source>, ParameterError> {
     let sources = list.split(',').map(str::parse).collect::<Result<Vec<Source>, _>>()?;
     if sources.len() > MOST_SOURCES {
-        return Err(wrong("sources", &format!("{} of them", sources.len()), "at most 1000"));
+        return Err(wrong("sources", &format!("{} of them", sources.len()), "at most 65536"));
     }
     Ok(sources)
 }
@@ -391,7 +392,8 @@ mod tests {
             let refused = parse_sources(word).unwrap_err().to_string();
             assert!(refused.starts_with("sources is "), "{word}: {refused}");
         }
-        assert!(parse_sources(&vec!["a"; 1_001].join(",")).is_err());
+        assert!(parse_sources(&vec!["a"; 65_536].join(",")).is_ok());
+        assert!(parse_sources(&vec!["a"; 65_537].join(",")).is_err());
         assert!(parse_sources(&"a".repeat(64)).is_err(), "a label too long");
     }
 
@@ -406,6 +408,16 @@ mod tests {
         assert_eq!(range("0.0.0.0/0"), "0.0.0.0 255.255.255.255");
         assert_eq!(range("fd00::1/127"), "fd00:: fd00::1");
         assert_eq!(range("::/0"), ":: ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    }
+
+    #[test]
+    fn a_net_is_shown_without_the_bits_that_count_for_nothing() {
+        let shown = |word| Net::parse(word).unwrap().to_string();
+        assert_eq!(shown("10.1.2.3/8"), "10.0.0.0/8");
+        assert_eq!(shown("fd00::7/64"), "fd00::/64");
+        assert_eq!(shown("10.1.2.3/32"), "10.1.2.3");
+        assert_eq!(shown("0.0.0.9/0"), "0.0.0.0/0");
+        assert_eq!(Net::parse("10.1.2.3/8"), Net::parse("10.0.0.0/8"));
     }
 
     #[test]

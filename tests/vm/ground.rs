@@ -53,6 +53,16 @@ impl Running {
         self.line()
     }
 
+    /// Sends a line and waits for nothing.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// SIGKILL, without the time that a program takes to send it.
+    pub fn signal_now(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     pub fn signal(&self, name: &str) {
         run("kill", &[&format!("-{name}"), &self.child.id().to_string()]);
     }
@@ -165,6 +175,11 @@ impl Ground {
     /// Starts a program in the near namespace.
     pub fn start(&self, words: &[&str]) -> Running {
         self.start_in(&self.near, words)
+    }
+
+    /// Starts a program in the far namespace.
+    pub fn start_far(&self, words: &[&str]) -> Running {
+        self.start_in(&self.far, words)
     }
 
     /// Starts a fault and waits until its rules are there.

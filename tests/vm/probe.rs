@@ -1,20 +1,17 @@
 //! The traffic: an echo server for UDP and TCP, and clients that measure one exchange. Runs as a process of
 //! its own, because a process is in one network namespace.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use taskfault::effect::net::{Environment, NetworkEffect, NetworkPlan, Work};
-use taskfault::fault::network_source::parse_sources;
-
 /// An exchange that takes longer is lost.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`.
+/// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`,
+/// `call ADDRESS OPERATION BODY`.
 pub fn run(arguments: &[String]) -> ExitCode {
     let argument = |number: usize| arguments[number].as_str();
     match argument(0) {
@@ -23,7 +20,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "tcp" => say(tcp(argument(1).parse().unwrap())),
         "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
         "stream" => stream(argument(1).parse().unwrap()),
-        "play" => play(),
+        "play" => crate::play::run(),
+        "call" => call(argument(1), argument(2), argument(3)),
         other => panic!("no probe {other}"),
     }
     ExitCode::SUCCESS
@@ -119,45 +117,17 @@ fn stream(to: SocketAddr) {
     }
 }
 
-/// Holds many effects in one process, as the sidecar does: `add NUMBER delay|loss|hole VALUE WAY WHAT` (a
-/// number of milliseconds, of percent, or a port; then interface and sources, or the protocol) and
-/// `end NUMBER`. Answers each line with `ok`, or what went wrong.
-fn play() {
-    let state_dir = std::env::var("TASKFAULT_STATE_DIR").unwrap().into();
-    let environment = Environment { state_dir, spared: Vec::new() };
-    let mut effects = BTreeMap::new();
-    for line in std::io::stdin().lines().map_while(Result::ok) {
-        let words: Vec<&str> = line.split(' ').collect();
-        let outcome = match words[0] {
-            "add" => NetworkEffect::start(&plan(&words[2..]), &environment).map(|effect| {
-                effects.insert(words[1].to_owned(), effect);
-            }),
-            "end" => effects.remove(words[1]).unwrap().undo().1,
-            other => panic!("no command {other}"),
-        };
-        match outcome {
-            Ok(()) => println!("ok"),
-            Err(error) => println!("{error}"),
-        }
-        std::io::stdout().flush().unwrap();
-    }
-}
-
-fn plan(words: &[&str]) -> NetworkPlan {
-    let value: u64 = words[1].parse().unwrap();
-    let work = match words[0] {
-        "delay" => Work::Delay { delay: Duration::from_millis(value), jitter: Duration::ZERO },
-        "loss" => Work::Lose { percent: value as u8 },
-        _ => Work::Lose { percent: 100 },
-    };
-    let hole = words[0] == "hole";
-    NetworkPlan {
-        name: "play",
-        work,
-        direction: words[2].parse().unwrap(),
-        interfaces: (!hole).then(|| words[3].parse().unwrap()),
-        sources: parse_sources(if hole { "ALL" } else { words[4] }).unwrap(),
-        port: hole.then(|| (words[3].parse().unwrap(), value as u16)),
-        flows_percent: 100,
-    }
+/// One call of Systems Manager, as a client without the SDK makes it; shows the body of the answer.
+fn call(to: &str, operation: &str, body: &str) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {to}\r\nX-Amz-Target: AmazonSSM.{operation}\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    println!("{}", answer.split_once("\r\n\r\n").unwrap().1);
 }

@@ -12,9 +12,16 @@
 use std::panic;
 use std::process::ExitCode;
 
+mod arrivals;
+mod control;
 mod faults;
 mod ground;
+mod kernel;
+mod model;
+mod play;
 mod probe;
+mod refuse;
+mod sequences;
 mod undo;
 
 fn main() -> ExitCode {
@@ -29,7 +36,8 @@ fn main() -> ExitCode {
     let filter = arguments.first().map(String::as_str).unwrap_or_default();
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in faults::TESTS.iter().chain(undo::TESTS).filter(|(name, _)| name.contains(filter)) {
+    let tests = [arrivals::TESTS, control::TESTS, faults::TESTS, sequences::TESTS, undo::TESTS].concat();
+    for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(filter)) {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();
         let word = if good { "ok  " } else { "FAIL" };

@@ -40,7 +40,7 @@ impl ScopeArgs {
 pub(super) struct LatencyArgs {
     #[command(flatten)]
     scope: ScopeArgs,
-    /// How much longer each packet takes, 1-120000
+    /// How much longer each packet takes, 1-120000, or 0 with a jitter
     #[arg(long, default_value_t = 200)]
     delay_milliseconds: u64,
     /// The delay varies evenly by this much more or less, 0-120000

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn link() -> Link {
-        Link { index: 2, name: "eth0".into(), up: true, loopback: false }
+        Link { index: 2, name: "eth0".into(), up: true, loopback: false, ours: false }
     }
 
     fn root(kind: &str, handle: u32) -> Qdisc {

@@ -40,6 +40,8 @@ fn pick(
     links: Vec<Link>,
     default: Option<&str>,
 ) -> Result<Vec<Link>, InterfaceError> {
+    // What a fault of ours made is nobody's interface.
+    let links: Vec<Link> = links.into_iter().filter(|link| !link.ours).collect();
     let known = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
     let named = |name: &str| {
         let found = links.iter().find(|link| link.name == name).cloned();
@@ -103,6 +105,7 @@ mod tests {
             name: name.trim_start_matches('!').to_owned(),
             up: !name.starts_with('!'),
             loopback: *name == "lo",
+            ours: *name == "taskfault-in",
         };
         (1..).zip(names).map(link).collect()
     }
@@ -120,6 +123,15 @@ mod tests {
         assert_eq!(chosen(Some("ALL"), &names, None), Ok("eth0,ecs-eth0".into()));
         assert_eq!(chosen(Some("ecs-eth0,lo,lo"), &names, None), Ok("lo,ecs-eth0".into()));
         assert_eq!(chosen(None, &names, None), Ok("lo,eth0,docker0,br-1,ecs-eth0".into()));
+    }
+
+    #[test]
+    fn an_interface_that_a_fault_made_is_not_there() {
+        let names = ["lo", "eth0", "taskfault-in"];
+        assert_eq!(chosen(Some("ALL"), &names, None), Ok("eth0".into()));
+        assert_eq!(chosen(None, &names, None), Ok("lo,eth0".into()));
+        let refused = chosen(Some("taskfault-in"), &names, None).unwrap_err();
+        assert_eq!(refused, "there is no interface taskfault-in here; there are lo, eth0");
     }
 
     #[test]

@@ -1,28 +1,21 @@
 //! The network effects that live in this process: they share one table, one root per interface and the bands.
 //!
-//! Made with the first effect, gone with the last. Two processes in one network namespace would share a root
-//! and undo each other's: so the second one is refused while the first has a fault (an abstract socket, which
-//! the kernel keeps per network namespace and takes back from the dead).
+//! Made with the first effect, gone with the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
-use nix::sys::socket::{getsockopt, sockopt};
 
 use super::baseline::{Baseline, Note};
-use super::classify::{self, Filter};
+use super::classify::{self, Act, Filter};
+use super::namespace::{self, Claim};
 use super::shape::{self, Link, Netem, Qdisc};
 use super::socket::{Family, Netlink, WireError};
 use super::target::Reach;
-use super::{Counters, NetError};
-
-/// The name of the claim on a network namespace, in the abstract name space.
-const CLAIM: &[u8] = b"taskfault-network";
+use super::{Counters, NetError, ifb};
 
 static LIVE: Mutex<Option<Live>> = Mutex::new(None);
 
@@ -40,11 +33,13 @@ pub(super) struct Live {
     route: Netlink,
     /// Interfaces whose root is ours, by index.
     roots: BTreeMap<u32, Root>,
+    /// Whether there is the interface behind which packets that come in wait.
+    has_ifb: bool,
     bands: BTreeSet<u16>,
     /// The numbers of the effects that live.
     effects: BTreeSet<u32>,
     state_dir: PathBuf,
-    _claim: UnixListener,
+    _claim: Claim,
 }
 
 #[derive(Debug)]
@@ -59,8 +54,29 @@ struct Root {
 pub(super) struct Wanted {
     /// Its chain, but for its name, its priority and its class, which are given here.
     pub filter: Filter,
-    /// The interfaces to shape, each with its netem; none for effects that only drop.
-    pub leaves: Vec<(Link, Netem)>,
+    pub shaped: Shaped,
+}
+
+/// Where an effect has its netem.
+#[derive(Debug, Clone)]
+pub(super) enum Shaped {
+    /// Nowhere: it only drops.
+    Nowhere,
+    /// Where packets leave, on each of these interfaces.
+    Leaving(Vec<(Link, Netem)>),
+    /// Behind the ifb.
+    Arriving(Netem),
+}
+
+impl Shaped {
+    /// How many packets may wait at once, of all its netems the most.
+    pub(super) fn queue_limit(&self) -> Option<u32> {
+        match self {
+            Shaped::Nowhere => None,
+            Shaped::Leaving(leaves) => leaves.iter().map(|(_, netem)| netem.limit).max(),
+            Shaped::Arriving(netem) => Some(netem.limit),
+        }
+    }
 }
 
 /// What one effect has in the kernel, as far as it came.
@@ -76,15 +92,16 @@ pub(super) struct Placed {
 impl Live {
     /// Claims the network namespace, tidies up after earlier lives and makes the table.
     pub(super) fn open(state_dir: &Path) -> Result<Live, NetError> {
-        let claim = claim()?;
+        let claim = namespace::claim()?;
         let mut route = Netlink::open(Family::Route)?;
-        tidy(&mut route, state_dir)?;
+        namespace::tidy(&mut route, state_dir)?;
         let mut tables = Netlink::open(Family::Netfilter)?;
         tables.change(classify::create_table())?;
         Ok(Live {
             tables,
             route,
             roots: BTreeMap::new(),
+            has_ifb: false,
             bands: BTreeSet::new(),
             effects: BTreeSet::new(),
             state_dir: state_dir.to_owned(),
@@ -109,16 +126,29 @@ impl Live {
     fn try_place(&mut self, wanted: Wanted, placed: &mut Placed) -> Result<(), NetError> {
         let mut filter = wanted.filter;
         filter.name = format!("{}_{}", filter.name, placed.number);
-        // The newest has the last word on a packet.
-        filter.priority = classify::FIRST_PRIORITY + placed.number as i32;
-        if !wanted.leaves.is_empty() {
-            let spare = shape::FIRST_SPARE..=shape::BANDS;
-            let band = spare.into_iter().find(|band| !self.bands.contains(band)).ok_or(NetError::NoBand)?;
-            self.take_roots(&wanted.leaves, placed)?;
+        // The newest has the last word on a packet: the last to set its class, or the first to send it away.
+        filter.priority = match wanted.shaped {
+            Shaped::Arriving(_) => -(placed.number as i32),
+            _ => classify::FIRST_PRIORITY + placed.number as i32,
+        };
+        let arriving = matches!(wanted.shaped, Shaped::Arriving(_));
+        let leaves = match wanted.shaped {
+            Shaped::Nowhere => Vec::new(),
+            Shaped::Leaving(leaves) => leaves,
+            Shaped::Arriving(netem) => {
+                self.free_band()?;
+                vec![(self.take_ifb()?, netem)]
+            }
+        };
+        if let Some((first, _)) = leaves.first() {
+            let link = first.index;
+            let band = self.free_band()?;
+            self.take_roots(&leaves, placed)?;
             self.bands.insert(band);
             placed.band = Some(band);
-            filter.act = classify::Act::Class(shape::class(band));
-            for (link, netem) in &wanted.leaves {
+            let class = shape::class(band);
+            filter.act = if arriving { Act::Redirect { class, link } } else { Act::Class(class) };
+            for (link, netem) in &leaves {
                 self.route.request(shape::add_leaf(link, band, *netem))?;
                 placed.leaves.push(link.clone());
             }
@@ -126,6 +156,21 @@ impl Live {
         self.tables.change(classify::create(&filter))?;
         placed.filter = Some(filter);
         Ok(())
+    }
+
+    fn free_band(&self) -> Result<u16, NetError> {
+        let spare = shape::FIRST_SPARE..=shape::BANDS;
+        spare.into_iter().find(|band| !self.bands.contains(band)).ok_or(NetError::NoBand)
+    }
+
+    /// The ifb, made if there is none yet.
+    fn take_ifb(&mut self) -> Result<Link, NetError> {
+        if !self.has_ifb {
+            self.route.request(ifb::create())?;
+            self.has_ifb = true;
+            ifb::start(&mut self.route)?;
+        }
+        Ok(ifb::link())
     }
 
     /// Makes our root the root of all `leaves`' links. Everything is looked at, and noted, before anything
@@ -154,10 +199,13 @@ impl Live {
     /// Writes down what the links had. If it cannot be written, that matters only where our root's removal
     /// alone would not bring it back.
     fn note(&self, new: &[(Link, Baseline)]) -> Result<(), NetError> {
+        // What we made ourselves needs no putting back.
+        let new: Vec<_> = new.iter().filter(|(link, _)| !link.ours).collect();
         if new.is_empty() {
             return Ok(());
         }
-        let old = self.roots.values().map(|root| (root.link.name.clone(), root.before.clone()));
+        let others = self.roots.values().filter(|root| !root.link.ours);
+        let old = others.map(|root| (root.link.name.clone(), root.before.clone()));
         let new = new.iter().map(|(link, before)| (link.name.clone(), before.clone()));
         let note = Note::new(old.chain(new).collect());
         match note.save(&self.state_dir) {
@@ -181,6 +229,7 @@ impl Live {
             self.bands.remove(&band);
         }
         self.give_roots_back(&placed.roots, &mut errors);
+        self.give_ifb_back(&mut errors);
         self.effects.remove(&placed.number);
         (counters, errors)
     }
@@ -204,9 +253,18 @@ impl Live {
         for index in idle {
             let Some(root) = self.roots.remove(&index) else { continue };
             // Somebody may have replaced our root; theirs stays.
-            if shape::root_of(&qdiscs, index).is_some_and(Qdisc::is_ours) {
+            if !root.link.ours && shape::root_of(&qdiscs, index).is_some_and(Qdisc::is_ours) {
                 keep(errors, root.before.restore(&mut self.route, &root.link));
             }
+        }
+    }
+
+    /// Removes the ifb if nobody uses it, with its root.
+    fn give_ifb_back(&mut self, errors: &mut Vec<NetError>) {
+        let ifb = ifb::link();
+        if self.has_ifb && !self.roots.contains_key(&ifb.index) {
+            self.has_ifb = false;
+            keep(errors, self.route.request(ifb::remove(&ifb)));
         }
     }
 
@@ -239,8 +297,8 @@ impl Live {
 
     /// What was counted for an effect so far. Numbers that cannot be read are left out.
     pub(super) fn counters(&mut self, placed: &Placed) -> Counters {
-        let name = placed.filter.as_ref().map(|filter| filter.name.as_str());
-        let matched = name.and_then(|name| classify::matched(&mut self.tables, name).ok());
+        let filter = placed.filter.as_ref();
+        let matched = filter.and_then(|filter| classify::matched(&mut self.tables, filter).ok());
         let mut counters = Counters { matched, dropped: None };
         if let (Some(band), Ok(qdiscs)) = (placed.band, shape::qdiscs(&mut self.route)) {
             let leaves = placed.leaves.iter().filter_map(|link| shape::leaf_of(&qdiscs, link.index, band));
@@ -263,65 +321,4 @@ fn keep(errors: &mut Vec<NetError>, outcome: Result<(), WireError>) {
 /// Several errors as one sentence.
 pub(super) fn sentence(errors: &[NetError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn claim() -> Result<UnixListener, NetError> {
-    let name = SocketAddr::from_abstract_name(CLAIM).map_err(NetError::Claim)?;
-    UnixListener::bind_addr(&name).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => NetError::Claimed { holder: holder(&name) },
-        _ => NetError::Claim(error),
-    })
-}
-
-/// Who has the claim, as far as it can be told.
-fn holder(name: &SocketAddr) -> String {
-    let credentials = UnixStream::connect_addr(name)
-        .ok()
-        .and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok())
-        // Processes of another PID namespace are 0 here.
-        .filter(|credentials| credentials.pid() > 0);
-    credentials.map_or("another process".into(), |credentials| format!("process {}", credentials.pid()))
-}
-
-/// Puts back what earlier lives left: our roots, which are inert without a table. Gives the names of the
-/// interfaces. The claim must be held: then no living process has such a root.
-pub(super) fn tidy(route: &mut Netlink, state_dir: &Path) -> Result<Vec<String>, NetError> {
-    let qdiscs = shape::qdiscs(route)?;
-    let links = shape::links(route)?;
-    let left: Vec<_> =
-        links.iter().filter(|link| shape::root_of(&qdiscs, link.index).is_some_and(Qdisc::is_ours)).collect();
-    let note = Note::load(state_dir);
-    for link in &left {
-        note.get(&link.name).unwrap_or(&Baseline::Default).restore(route, link)?;
-    }
-    if !left.is_empty() {
-        // A note that stays is of no harm: it is only read where a root of ours is found.
-        let _ = Note::remove(state_dir);
-    }
-    Ok(left.iter().map(|link| link.name.clone()).collect())
-}
-
-/// [`tidy`], unless a living process has a claim here.
-pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
-    let _claim = claim()?;
-    tidy(&mut Netlink::open(Family::Route)?, state_dir)
-}
-
-/// Makes the table and lets it go, and asks for the disciplines, on loopback: where that is shaped by
-/// somebody it cannot be told.
-pub(super) fn try_parts() -> Result<(), NetError> {
-    let _claim = claim()?;
-    let mut tables = Netlink::open(Family::Netfilter)?;
-    tables.change(classify::create_table())?;
-    let mut route = Netlink::open(Family::Route)?;
-    let links = shape::links(&mut route)?;
-    for link in links.iter().filter(|link| link.loopback) {
-        for kind in ["prio", "netem"] {
-            match route.request(shape::ask_for(link, kind)) {
-                Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(error.into()),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }

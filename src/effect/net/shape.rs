@@ -7,6 +7,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::ifb;
 use super::socket::{Netlink, WireError};
 use super::wire::{self, CREATE, EXCLUSIVE, Message, REPLACE};
 
@@ -17,7 +18,7 @@ pub const BANDS: u16 = 16;
 /// The first class that no traffic reaches by itself.
 pub const FIRST_SPARE: u16 = 4;
 
-const NEW_LINK: u16 = 16;
+pub(super) const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
 const NEW_QDISC: u16 = 36;
 const DELETE_QDISC: u16 = 37;
@@ -31,11 +32,11 @@ const IFLA_IFNAME: u16 = 3;
 /// `TC_H_ROOT`.
 const ROOT: u32 = 0xffff_ffff;
 /// `IFF_UP` and `IFF_LOOPBACK`.
-const UP: u32 = 0x1;
+pub(super) const UP: u32 = 0x1;
 const LOOPBACK: u32 = 0x8;
 /// `struct tcmsg` and `struct ifinfomsg`.
 const TC_HEADER: usize = 20;
-const LINK_HEADER: usize = 16;
+pub(super) const LINK_HEADER: usize = 16;
 
 /// What every prio has unless told otherwise: by type of service to one of the first three bands, so that
 /// traffic that no fault is meant for is queued as `pfifo_fast` would.
@@ -50,6 +51,8 @@ pub struct Link {
     pub name: String,
     pub up: bool,
     pub loopback: bool,
+    /// Whether it is the [`ifb`](super::ifb) of an effect.
+    pub ours: bool,
 }
 
 /// One queueing discipline, as the kernel describes it.
@@ -96,9 +99,11 @@ pub fn links(route: &mut Netlink) -> Result<Vec<Link>, WireError> {
 
 fn link(body: &[u8]) -> Option<Link> {
     let flags = wire::number_32(body.get(8..)?)?;
-    let name = wire::words(wire::find(body.get(LINK_HEADER..)?, IFLA_IFNAME)?);
+    let attributes = body.get(LINK_HEADER..)?;
+    let name = wire::words(wire::find(attributes, IFLA_IFNAME)?);
     let index = wire::number_32(body.get(4..)?)?;
-    Some(Link { index, name, up: flags & UP != 0, loopback: flags & LOOPBACK != 0 })
+    let (up, loopback) = (flags & UP != 0, flags & LOOPBACK != 0);
+    Some(Link { index, name, up, loopback, ours: ifb::is_ours(attributes) })
 }
 
 /// All queueing disciplines of this network namespace, but for those that the kernel hides.
@@ -234,7 +239,7 @@ mod tests {
     use super::*;
 
     fn link() -> Link {
-        Link { index: 3, name: "d0".into(), up: true, loopback: false }
+        Link { index: 3, name: "d0".into(), up: true, loopback: false, ours: false }
     }
 
     fn hex(text: &str) -> Vec<u8> {

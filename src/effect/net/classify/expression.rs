@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use super::super::target::{Ranges, Reach};
 use super::super::wire;
+use super::place::{Family, Hook};
 use crate::fault::network_source::{Direction, Protocol};
 
 /// One step of a rule. A comparison that does not hold ends the rule.
@@ -20,6 +20,8 @@ pub(super) enum Expression {
     Compare { operator: u32, register: u32, value: Vec<u8> },
     /// Looks a register up in a set, which has a name, and a number within the change that makes both.
     Lookup { set: String, number: u32, register: u32 },
+    /// Puts the key that begins in a register into a set, or makes it young again.
+    Update { set: String, number: u32, register: u32 },
     /// Hashes `length` bytes from a register on, modulo 100.
     Hash { from: u32, length: u32, register: u32 },
     /// A random number modulo 100.
@@ -32,12 +34,15 @@ pub(super) enum Expression {
     Put { value: u32, register: u32 },
     /// Sets the packet's priority from a register.
     SetPriority { register: u32 },
+    /// Sends the packet out by the link whose index is in a register. Ends the chain.
+    Forward { register: u32 },
     /// Ends the chain.
     Verdict(u32),
 }
 
 /// `NFT_META_*`.
 mod meta {
+    pub(super) const PROTOCOL: u32 = 1;
     pub(super) const PRIORITY: u32 = 2;
     pub(super) const IIF: u32 = 4;
     pub(super) const OIF: u32 = 5;
@@ -66,92 +71,6 @@ const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 /// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
 const SEED: u32 = 0x7466;
 
-/// A family of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
-    fn number(self) -> u8 {
-        match self {
-            Family::V4 => 2,
-            Family::V6 => 10,
-        }
-    }
-
-    /// The number that `nft` gives the type of the addresses, so that it can print them.
-    pub(super) fn key_type(self) -> u32 {
-        match self {
-            Family::V4 => 7,
-            Family::V6 => 8,
-        }
-    }
-
-    pub(super) fn address_length(self) -> u32 {
-        match self {
-            Family::V4 => 4,
-            Family::V6 => 16,
-        }
-    }
-
-    /// Where the address of the sender lies in the header; that of the receiver follows it.
-    fn sender_offset(self) -> u32 {
-        match self {
-            Family::V4 => 12,
-            Family::V6 => 8,
-        }
-    }
-
-    /// Where the address of the other side lies in the header.
-    fn peer_offset(self, direction: Direction) -> u32 {
-        match direction {
-            Direction::Egress => self.sender_offset() + self.address_length(),
-            Direction::Ingress => self.sender_offset(),
-        }
-    }
-
-    /// The set of the filter for this family.
-    pub(super) fn set(self, name: &str) -> String {
-        match self {
-            Family::V4 => format!("{name}_v4"),
-            Family::V6 => format!("{name}_v6"),
-        }
-    }
-
-    pub(super) fn set_number(self) -> u32 {
-        match self {
-            Family::V4 => 1,
-            Family::V6 => 2,
-        }
-    }
-
-    pub(super) fn of(self, reach: &Reach) -> &Ranges {
-        match self {
-            Family::V4 => &reach.v4,
-            Family::V6 => &reach.v6,
-        }
-    }
-
-    /// The address as it stands in a header.
-    pub(super) fn bytes(self, address: u128) -> Vec<u8> {
-        let bytes = address.to_be_bytes();
-        bytes[bytes.len() - self.address_length() as usize..].to_vec()
-    }
-
-    /// The next address, if there is one.
-    pub(super) fn after(self, address: u128) -> Option<u128> {
-        match self {
-            Family::V4 => (address < u128::from(u32::MAX)).then(|| address + 1),
-            Family::V6 => address.checked_add(1),
-        }
-    }
-}
-
 /// The steps of one rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Expressions(pub(super) Vec<Expression>);
@@ -175,34 +94,37 @@ impl Expressions {
         self.fact_is(meta::SKGID, &group.to_ne_bytes())
     }
 
-    pub(super) fn neighbour_discovery(self) -> Self {
+    pub(super) fn neighbour_discovery(self, hook: Hook) -> Self {
         let (first, last) = NEIGHBOUR_DISCOVERY;
-        self.family(Family::V6)
+        self.family(hook, Family::V6)
             .fact_is(meta::L4PROTO, &[ICMP6])
             .then(Expression::Payload { base: TRANSPORT, offset: 0, length: 1, register: FIRST })
             .compare(AT_LEAST, &[first])
             .compare(AT_MOST, &[last])
     }
 
-    pub(super) fn family(self, family: Family) -> Self {
-        self.fact_is(meta::NFPROTO, &[family.number()])
-    }
-
-    fn peer_address(self, direction: Direction, family: Family) -> Self {
-        let (offset, length) = (family.peer_offset(direction), family.address_length());
-        self.family(family).then(Expression::Payload { base: NETWORK, offset, length, register: FIRST })
-    }
-
-    /// Packets to that address, or from it.
-    pub(super) fn peer(self, direction: Direction, address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => self.peer_address(direction, Family::V4).compare(EQUAL, &v4.octets()),
-            IpAddr::V6(v6) => self.peer_address(direction, Family::V6).compare(EQUAL, &v6.octets()),
+    pub(super) fn family(self, hook: Hook, family: Family) -> Self {
+        match hook.is_on_links() {
+            true => self.fact_is(meta::PROTOCOL, &family.ether_type()),
+            false => self.fact_is(meta::NFPROTO, &[family.number()]),
         }
     }
 
-    pub(super) fn link(self, direction: Direction, index: u32) -> Self {
-        let key = match direction {
+    fn peer_address(self, hook: Hook, family: Family) -> Self {
+        let (offset, length) = (family.peer_offset(hook.direction()), family.address_length());
+        self.family(hook, family).then(Expression::Payload { base: NETWORK, offset, length, register: FIRST })
+    }
+
+    /// Packets to that address, or from it.
+    pub(super) fn peer(self, hook: Hook, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => self.peer_address(hook, Family::V4).compare(EQUAL, &v4.octets()),
+            IpAddr::V6(v6) => self.peer_address(hook, Family::V6).compare(EQUAL, &v6.octets()),
+        }
+    }
+
+    pub(super) fn link(self, hook: Hook, index: u32) -> Self {
+        let key = match hook.direction() {
             Direction::Egress => meta::OIF,
             Direction::Ingress => meta::IIF,
         };
@@ -210,12 +132,39 @@ impl Expressions {
     }
 
     /// Packets whose other side is in the filter's set.
-    pub(super) fn in_set(self, direction: Direction, family: Family, name: &str) -> Self {
-        self.peer_address(direction, family).then(Expression::Lookup {
+    pub(super) fn in_set(self, hook: Hook, family: Family, name: &str) -> Self {
+        self.peer_address(hook, family).then(Expression::Lookup {
             set: family.set(name),
             number: family.set_number(),
             register: FIRST,
         })
+    }
+
+    /// Loads the flow that the packet is of: address of the peer, protocol, port of the peer, our port. Only
+    /// packets of this family.
+    pub(super) fn flow(self, hook: Hook, family: Family) -> Self {
+        let [protocol, peer_port, own_port] = family.words_after_address();
+        let (peer_offset, own_offset) = match hook.direction() {
+            Direction::Egress => (2, 0),
+            Direction::Ingress => (0, 2),
+        };
+        let port = |offset, register| Expression::Payload { base: TRANSPORT, offset, length: 2, register };
+        self.peer_address(hook, family)
+            .then(Expression::Load { key: meta::L4PROTO, register: protocol })
+            .then(port(peer_offset, peer_port))
+            .then(port(own_offset, own_port))
+    }
+
+    /// Notes the flow that was loaded as one of ours.
+    pub(super) fn note(self, family: Family, name: &str) -> Self {
+        let (set, number) = (family.own_set(name), family.own_set_number());
+        self.then(Expression::Update { set, number, register: FIRST })
+    }
+
+    /// Goes on only if the flow that was loaded is one of ours.
+    pub(super) fn noted(self, family: Family, name: &str) -> Self {
+        let (set, number) = (family.own_set(name), family.own_set_number());
+        self.then(Expression::Lookup { set, number, register: FIRST })
     }
 
     pub(super) fn protocol(self, protocol: Protocol) -> Self {
@@ -276,6 +225,11 @@ impl Expressions {
             .then(Expression::SetPriority { register: FIRST })
     }
 
+    pub(super) fn forward(self, link: u32) -> Self {
+        self.then(Expression::Put { value: link, register: FIRST })
+            .then(Expression::Forward { register: FIRST })
+    }
+
     pub(super) fn accept(self) -> Self {
         self.then(Expression::Verdict(ACCEPT))
     }
@@ -325,6 +279,14 @@ impl Expression {
                 wire::attribute(&mut data, 4, &number.to_be_bytes());
                 ("lookup", data)
             }
+            Expression::Update { set, number, register } => {
+                // NFT_DYNSET_OP_UPDATE is 1.
+                let mut data = numbers(&[(4, *register), (3, 1)]);
+                wire::attribute(&mut data, 1, &wire::text(set));
+                wire::attribute(&mut data, 2, &number.to_be_bytes());
+                ("dynset", data)
+            }
+            Expression::Forward { register } => ("fwd", numbers(&[(1, *register)])),
             Expression::Hash { from, length, register } => {
                 ("hash", numbers(&[(1, *from), (2, *register), (3, *length), (4, 100), (5, SEED), (7, 0)]))
             }

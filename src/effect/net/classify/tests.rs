@@ -4,12 +4,17 @@ use super::*;
 use crate::fault::network_source::Net;
 
 const GOLDEN: &str = include_str!("../../../../tests/data/nft-ruleset.hex");
+const GOLDEN_NETDEV: &str = include_str!("../../../../tests/data/nft-netdev.hex");
 
 /// The bodies of nft's messages of one type, in order.
 fn golden(kind: u16) -> Vec<Vec<u8>> {
+    golden_of(GOLDEN, kind)
+}
+
+fn golden_of(capture: &str, kind: u16) -> Vec<Vec<u8>> {
     let byte = |hex: &str, at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     let messages =
-        GOLDEN.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
+        capture.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
     messages
         .filter(|(found, _)| *found == (kind & 0xff).to_string())
         .map(|(_, hex)| (0..hex.len()).step_by(2).map(|at| byte(hex, at)).collect())
@@ -31,13 +36,31 @@ fn filter() -> Filter {
         name: "x_1".into(),
         direction: Direction::Egress,
         priority: -149,
-        links: Some(vec![2]),
+        links: Some(vec![link(2, "eth0")]),
         reach: reach(),
         port: None,
         flows_percent: 100,
         act: Act::Class(0x7f17_0004),
         spared: vec!["169.254.170.2".parse().unwrap()],
         spared_group: 29_798,
+        own_flows: Vec::new(),
+    }
+}
+
+fn link(index: u32, name: &str) -> Link {
+    Link { index, name: name.into(), up: true, loopback: false, ours: false }
+}
+
+fn redirection() -> Filter {
+    let flow = Flow { protocol: Protocol::Tcp, peer: "10.9.0.2:443".parse().unwrap(), own_port: 5_000 };
+    Filter {
+        name: "x_3".into(),
+        direction: Direction::Ingress,
+        priority: -3,
+        links: Some(vec![link(2, "eth1"), link(3, "eth0")]),
+        act: Act::Redirect { class: 0x7f17_0004, link: 4 },
+        own_flows: vec![flow],
+        ..filter()
     }
 }
 
@@ -117,9 +140,9 @@ fn what_is_made_is_removed_by_name() {
 fn a_share_of_flows_hashes_ports_only_where_there_are_some() {
     let share = Filter { flows_percent: 30, ..filter() };
     // Per family: tcp, udp, the rest.
-    assert_eq!(rules(&share).len(), 3 + 2 * 3);
+    assert_eq!(rule::all(&share).len(), 3 + 2 * 3);
     let hole = Filter { port: Some((Protocol::Udp, 53)), ..share };
-    assert_eq!(rules(&hole).len(), 3 + 2);
+    assert_eq!(rule::all(&hole).len(), 3 + 2);
 }
 
 #[test]
@@ -135,4 +158,29 @@ fn every_message_stays_within_an_attribute() {
         .map(|body| wire::attributes(wire::find(&body[4..], 3).unwrap_or_default()).count() / 2)
         .sum();
     assert_eq!(ranges, 65_536);
+}
+
+#[test]
+fn a_redirection_is_what_nft_makes() {
+    let golden = |kind| golden_of(GOLDEN_NETDEV, kind);
+    let made = create(&redirection());
+    for kind in [kind::NEW_TABLE, kind::NEW_CHAIN] {
+        assert_eq!(ours(made.clone(), kind), golden(kind));
+    }
+    let sorted = |mut bodies: Vec<Vec<u8>>| {
+        bodies.sort();
+        bodies
+    };
+    assert_eq!(sorted(ours(made.clone(), kind::NEW_SET)), sorted(golden(kind::NEW_SET)));
+    let mut rules = ours(made.clone(), kind::NEW_RULE);
+    // Two that note our flows, two that let them through, then neighbour discovery, which the capture has not.
+    rules.remove(4);
+    assert_eq!(rules, golden(kind::NEW_RULE));
+    let own: Vec<_> =
+        golden(kind::NEW_ELEMENT).into_iter().filter(|body| body.windows(3).any(|w| w == b"own")).collect();
+    assert_eq!(own.len(), 1);
+    let list = |body: &[u8]| wire::find(&body[4..], 3).map(<[u8]>::to_vec);
+    assert!(list(&own[0]).is_some());
+    assert_eq!(list(&ours(made, kind::NEW_ELEMENT)[0]), list(&own[0]));
+    assert_eq!(ours(remove(&redirection()), kind::DELETE_TABLE).len(), 1);
 }

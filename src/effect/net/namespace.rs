@@ -1,0 +1,110 @@
+//! The network namespace: who may have faults in it, what earlier lives left in it, what its kernel can do.
+//!
+//! Two processes in one network namespace would share roots and undo each other's: so the second one is refused
+//! while the first has a fault. The claim is an abstract socket, which the kernel keeps per network namespace
+//! and takes back from the dead.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+
+use super::baseline::{Baseline, Note};
+use super::shape::{self, Link, Qdisc};
+use super::socket::{Family, Netlink, WireError};
+use super::{NetError, classify, ifb};
+
+/// The name of the claim, in the abstract name space.
+const CLAIM: &[u8] = b"taskfault-network";
+
+/// A claim on this network namespace, given up when dropped.
+#[derive(Debug)]
+pub(super) struct Claim(#[allow(dead_code, reason = "held for its being open")] UnixListener);
+
+/// Claims the network namespace for this process, until the claim is dropped.
+///
+/// # Errors
+/// Another process has it.
+pub(super) fn claim() -> Result<Claim, NetError> {
+    let name = SocketAddr::from_abstract_name(CLAIM).map_err(NetError::Claim)?;
+    UnixListener::bind_addr(&name).map(Claim).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => NetError::Claimed { holder: holder(&name) },
+        _ => NetError::Claim(error),
+    })
+}
+
+/// Who has the claim, as far as it can be told.
+fn holder(name: &SocketAddr) -> String {
+    let credentials = UnixStream::connect_addr(name)
+        .ok()
+        .and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok())
+        // Processes of another PID namespace are 0 here.
+        .filter(|credentials| credentials.pid() > 0);
+    credentials.map_or("another process".into(), |credentials| format!("process {}", credentials.pid()))
+}
+
+/// Removes what earlier lives left, which is inert without a table: our ifb, and our roots, in whose place comes
+/// what was there before. Gives the names of the interfaces. The claim must be held: then no living process
+/// uses any of it.
+pub(super) fn tidy(route: &mut Netlink, state_dir: &Path) -> Result<Vec<String>, NetError> {
+    let qdiscs = shape::qdiscs(route)?;
+    let links = shape::links(route)?;
+    let is_left = |link: &&Link| link.ours || shape::root_of(&qdiscs, link.index).is_some_and(Qdisc::is_ours);
+    let left: Vec<_> = links.iter().filter(is_left).collect();
+    let note = Note::load(state_dir);
+    for link in &left {
+        if link.ours {
+            route.request(ifb::remove(link))?;
+            continue;
+        }
+        note.get(&link.name).unwrap_or(&Baseline::Default).restore(route, link)?;
+    }
+    if !left.is_empty() {
+        // A note that stays is of no harm: it is only read where a root of ours is found.
+        let _ = Note::remove(state_dir);
+    }
+    Ok(left.iter().map(|link| link.name.clone()).collect())
+}
+
+/// [`tidy`], unless a living process has a claim here.
+pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
+    let _claim = claim()?;
+    tidy(&mut Netlink::open(Family::Route)?, state_dir)
+}
+
+/// Makes the table and lets it go, and asks for the disciplines, on loopback: where that is shaped by
+/// somebody it cannot be told.
+pub(super) fn try_parts() -> Result<(), NetError> {
+    let _claim = claim()?;
+    let mut tables = Netlink::open(Family::Netfilter)?;
+    tables.change(classify::create_table())?;
+    let mut route = Netlink::open(Family::Route)?;
+    for link in loopback(&mut route)? {
+        for kind in ["prio", "netem"] {
+            match route.request(shape::ask_for(&link, kind)) {
+                Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(error.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks for an ifb, and makes a table that redirects what comes in, on loopback and nothing of it, and lets it
+/// go.
+pub(super) fn try_redirection() -> Result<(), NetError> {
+    let _claim = claim()?;
+    let mut route = Netlink::open(Family::Route)?;
+    ifb::ask_for(&mut route)?;
+    let mut tables = Netlink::open(Family::Netfilter)?;
+    for link in loopback(&mut route)? {
+        tables.change(classify::try_redirection(&link))?;
+    }
+    Ok(())
+}
+
+fn loopback(route: &mut Netlink) -> Result<Vec<Link>, WireError> {
+    Ok(shape::links(route)?.into_iter().filter(|link| link.loopback).collect())
+}
