@@ -9,6 +9,7 @@ pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
 pub mod metadata;
+pub mod prefixes;
 
 /// Set to `true`, it allows faults on processes in the host's own PID namespace.
 pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
@@ -32,4 +33,6 @@ pub struct Task {
     pub lifelines: Vec<IpAddr>,
     /// The way to the ECS agent's fault endpoints, as far as there is one.
     pub ecs_agent: ecs_agent::AgentAccess,
+    /// Whose prefixes the sources S3 and DYNAMODB stand for.
+    pub region: prefixes::Region,
 }
