@@ -155,9 +155,12 @@ fn read(state_dir: &Path) -> Result<Option<Status>, StatusError> {
     serde_json::from_slice(&text).map(Some).map_err(|error| StatusError::Form(file, error.to_string()))
 }
 
-/// Whether there is such a process. A sidecar that was killed leaves its file behind.
+/// Whether there is such a process. A sidecar that was killed leaves its file behind; one that nobody has waited
+/// for yet leaves its number, too.
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    // The name, in parentheses, may hold anything; the state comes after the last of them.
+    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
 }
 
 /// The faults that a process which is gone started at the ECS agent and did not stop.
@@ -313,7 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_alive() {
+    fn this_process_is_alive_and_one_that_was_killed_is_not() {
         assert!(is_alive(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(is_alive(child.id()));
+        child.kill().unwrap();
+        // Not waited for: it stays in the table of processes.
+        while is_alive(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(Path::new("/proc").join(child.id().to_string()).exists());
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
     }
 }
