@@ -167,6 +167,11 @@ impl Ground {
         self.start_in(&self.near, words)
     }
 
+    /// Starts a program in the far namespace.
+    pub fn start_far(&self, words: &[&str]) -> Running {
+        self.start_in(&self.far, words)
+    }
+
     /// Starts a fault and waits until its rules are there.
     pub fn inject(&self, words: &str) -> Running {
         let before = self.near(&["nft", "list", "ruleset"]).matches("chain ").count();

@@ -24,6 +24,8 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
         "stream" => stream(argument(1).parse().unwrap()),
         "play" => play(),
+        "call" => crate::service::call(argument(1), argument(2), argument(3)),
+        "publish" => crate::places::publish(argument(1), argument(2)),
         other => panic!("no probe {other}"),
     }
     ExitCode::SUCCESS

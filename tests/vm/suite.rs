@@ -14,7 +14,11 @@ use std::process::ExitCode;
 
 mod faults;
 mod ground;
+mod lifeline;
+mod limits;
+mod places;
 mod probe;
+mod service;
 mod undo;
 
 fn main() -> ExitCode {
@@ -29,7 +33,8 @@ fn main() -> ExitCode {
     let filter = arguments.first().map(String::as_str).unwrap_or_default();
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    for (name, test) in faults::TESTS.iter().chain(undo::TESTS).filter(|(name, _)| name.contains(filter)) {
+    let tests = [faults::TESTS, undo::TESTS, lifeline::TESTS, limits::TESTS, places::TESTS].concat();
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();
         let word = if good { "ok  " } else { "FAIL" };
