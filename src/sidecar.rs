@@ -186,6 +186,7 @@ fn place(config: &Config, registered: &Registered) -> Task {
     Task {
         cpu_limit: registered.task.cpu_limit,
         memory_limit: registered.task.memory_limit,
+        metadata_uri: Some(config.metadata_uri.clone()),
         scratch: Some(config.state_dir.clone()),
         allow_host_processes: allowed.is_some_and(|value| value == "true"),
         state_dir: Some(config.state_dir.clone()),

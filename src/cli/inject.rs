@@ -128,7 +128,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let task = surroundings(fault).await;
+    let task = surroundings().await;
     let mut shown = None;
     let mut on_start = |words: &str| {
         eprintln!("{words}");
@@ -152,16 +152,9 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     }
 }
 
-/// What a fault needs to know of the task: for those on the network, how the ECS agent is reached. What cannot
-/// be found out counts as not there; the fault says so if it needs it.
-async fn surroundings(fault: &Fault) -> Task {
-    let network = matches!(
-        fault,
-        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_)
-    );
-    if !network {
-        return Task::default();
-    }
+/// What a fault needs to know of the task: its limits and, for those on the network, its lifelines, its region and
+/// how the ECS agent is reached. What cannot be found out counts as not there; the fault says so if it needs it.
+async fn surroundings() -> Task {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut task = Task {
         state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
@@ -175,9 +168,12 @@ async fn surroundings(fault: &Fault) -> Task {
         ..Task::default()
     };
     let Some(base) = get(METADATA_VARIABLE) else { return task };
-    let Ok(client) = Client::new(None) else { return task };
+    let Ok(client) = Client::new(task.region.ca_bundle.as_deref()) else { return task };
+    task.metadata_uri = Some(base.clone());
     match TaskMetadata::read(&client, &base).await {
         Ok(found) => {
+            task.cpu_limit = found.cpu_limit;
+            task.memory_limit = found.memory_limit;
             task.region.name.clone_from(&found.arn.region);
             task.region.partition.clone_from(&found.arn.partition);
             let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);

@@ -259,3 +259,47 @@ def test_what_a_killed_inject_leaves_is_told(inject, at_agent, told, tmp_path):
     assert told("--json", state=state)["left_at_ecs_agent"] == ["network-blackhole-port"]
     assert "was left running at the ECS agent by a process that is gone" in told(state=state)
     assert at_agent(task), "the agent has no time limit: documented, and true"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a PID namespace")
+def test_memory_of_containers_that_cannot_be_seen_counts(sidecar_binary, tmp_path):
+    mib = 1024 * 1024
+    answers = {
+        "/v4/x": {"DockerId": "own"},
+        "/v4/x/task": {
+            "TaskARN": f"arn:aws:ecs:{REGION}:000000000000:task/demo/{uuid.uuid4().hex}",
+            "Limits": {"CPU": 1, "Memory": 1024},
+        },
+        "/v4/x/task/stats": {
+            "own": {"memory_stats": {"usage": 5 * mib, "stats": {}}},
+            "application": {"memory_stats": {"usage": 700 * mib, "stats": {"inactive_file": 100 * mib}}},
+        },
+    }
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "TASKFAULT_STATE_DIR": str(tmp_path),
+            "ECS_CONTAINER_METADATA_URI_V4": f"http://127.0.0.1:{listening.server_port}/v4/x",
+        }
+        alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+        words = ["memory-stress", "--duration", "1s", "--percent", "1"]
+        shown = subprocess.run(
+            [*alone, sidecar_binary, "inject", *words], capture_output=True, text=True, timeout=60, env=environment
+        )
+        listening.shutdown()
+    assert shown.returncode == 0, shown.stderr
+    source = "task metadata; the use of other containers is taken from its statistics"
+    assert f"limit: 1.0 GiB ({source}), 6" in shown.stdout, shown.stdout
