@@ -24,11 +24,18 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "burst" => burst(argument(1).parse().unwrap(), argument(2).parse().unwrap()),
         "stream" => stream(argument(1).parse().unwrap()),
         "play" => play(),
-        "call" => crate::service::call(argument(1), argument(2), argument(3)),
-        "publish" => crate::places::publish(argument(1), argument(2)),
-        other => panic!("no probe {other}"),
+        other => other_kind(other, &arguments[1..]),
     }
     ExitCode::SUCCESS
+}
+
+/// `post PATH TARGET BODY`, `publish ADDRESS PREFIX`.
+fn other_kind(kind: &str, arguments: &[String]) {
+    match (kind, arguments) {
+        ("post", [path, target, body]) => crate::service::post(path, target, body),
+        ("publish", [address, prefix]) => crate::places::publish(address, prefix),
+        _ => panic!("no probe {kind} {arguments:?}"),
+    }
 }
 
 fn say(outcome: std::io::Result<Duration>) {

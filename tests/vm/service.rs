@@ -79,7 +79,7 @@ impl<'a> Service<'a> {
     }
 
     fn post(&self, path: &str, target: &str, body: &str) -> String {
-        self.ground.far(&["/mnt/suite", "probe", "call", path, target, body])
+        self.ground.far(&["/mnt/suite", "probe", "post", path, target, body])
     }
 
     /// Sends a command; gives its id.
@@ -113,8 +113,8 @@ impl<'a> Service<'a> {
     }
 }
 
-/// `call PATH TARGET BODY`: one request to the service of this namespace; prints the body of the answer.
-pub fn call(path: &str, target: &str, body: &str) {
+/// `post PATH TARGET BODY`: one request to the service of this namespace; prints the body of the answer.
+pub fn post(path: &str, target: &str, body: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", SERVICE_PORT)).unwrap();
     write!(
         stream,

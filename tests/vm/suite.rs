@@ -14,12 +14,14 @@ use std::process::ExitCode;
 
 mod faults;
 mod ground;
+mod probe;
+mod undo;
+
+// A whole task: its service, its limits, its kernel.
 mod lifeline;
 mod limits;
 mod places;
-mod probe;
 mod service;
-mod undo;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
