@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod duration;
 pub mod faults;
 pub mod inject;
+pub mod injected;
 pub mod status;
 
 /// Something was wrong with what was asked for; nothing was touched. clap's own code for the same.

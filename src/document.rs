@@ -161,8 +161,10 @@ pub enum ParseError {
 /// # Errors
 /// [`ParseError`]: nothing may run, and the command is answered with `Failed`.
 pub fn plan(request: &Request) -> Result<Plan, ParseError> {
-    if let Some(name) = awsfis::known_name(&request.document_name) {
-        return awsfis::plan(name, &request.parameters);
+    if let Some(name) = awsfis::known_name(&request.document_name)
+        && let Some(document) = awsfis::find(name, &request.parameters)
+    {
+        return document.plan(name, &request.parameters);
     }
     let document = schema::read(&request.document_name, &request.document)?;
     let values = parameters::Values::merge(&document.parameters, &request.parameters)?;

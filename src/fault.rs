@@ -16,6 +16,8 @@ pub mod network_blackhole_port;
 pub mod network_latency;
 pub mod network_packet_loss;
 pub mod network_source;
+#[cfg(test)]
+pub mod read_back;
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).
 pub const DURATION_SECONDS: Range = Range { low: 1, high: 43_200, unit: "seconds" };

@@ -34,6 +34,7 @@ use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
 use crate::task::capabilities::Capabilities;
+use crate::task::prefixes::{LIST_VARIABLE, Region};
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 
 use start::{Registered, StartError};
@@ -128,6 +129,7 @@ impl Sidecar {
             task: place(config, &registered),
             environment: config.environment.clone(),
             heartbeats: Rc::default(),
+            board: Rc::default(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
         let queue = Queue::new(context, replier, Rc::clone(&outbox));
@@ -184,11 +186,18 @@ fn place(config: &Config, registered: &Registered) -> Task {
     Task {
         cpu_limit: registered.task.cpu_limit,
         memory_limit: registered.task.memory_limit,
+        metadata_uri: Some(config.metadata_uri.clone()),
         scratch: Some(config.state_dir.clone()),
         allow_host_processes: allowed.is_some_and(|value| value == "true"),
         state_dir: Some(config.state_dir.clone()),
         lifelines: lifelines::addresses(|name| config.variable(name)),
         ecs_agent: registered.agent.clone(),
+        region: Region {
+            name: registered.task.arn.region.clone(),
+            partition: registered.task.arn.partition.clone(),
+            list_url: config.variable(LIST_VARIABLE),
+            ca_bundle: config.ca_bundle.clone(),
+        },
     }
 }
 

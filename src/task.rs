@@ -9,6 +9,8 @@ pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
 pub mod metadata;
+pub mod prefixes;
+pub mod stats;
 
 /// Set to `true`, it allows faults on processes in the host's own PID namespace.
 pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
@@ -21,6 +23,8 @@ pub struct Task {
     pub cpu_limit: Option<f64>,
     /// The task's memory limit in bytes, from the task metadata (`Limits.Memory`), as with the CPU.
     pub memory_limit: Option<u64>,
+    /// Where the task metadata is, to ask it for what the other containers use ([`stats`]).
+    pub metadata_uri: Option<String>,
     /// A folder that faults may make files in, if there is one to prefer.
     pub scratch: Option<PathBuf>,
     /// Whether who runs this has said that processes of the host may be hit
@@ -32,4 +36,6 @@ pub struct Task {
     pub lifelines: Vec<IpAddr>,
     /// The way to the ECS agent's fault endpoints, as far as there is one.
     pub ecs_agent: ecs_agent::AgentAccess,
+    /// Whose prefixes the sources S3 and DYNAMODB stand for.
+    pub region: prefixes::Region,
 }

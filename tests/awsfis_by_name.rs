@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use taskfault::document::{self, Request};
+use taskfault::document::{self, Request, Work};
 use taskfault::report::{DocumentStatus, StepReport};
 use taskfault::run::invocation::{self, InvocationContext};
 use taskfault::task::Task;
@@ -36,6 +36,7 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
         platform_version: String::new(),
         task: Task::default(),
         heartbeats: std::rc::Rc::default(),
+        board: std::rc::Rc::default(),
         environment: BTreeMap::from_iter([("PATH".into(), "/nonexistent".into())]),
     };
     let cancel = CancellationToken::new();
@@ -52,7 +53,8 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
         invocation::run(&plan, &context, &cancel, &mut on_step).await
     });
     assert!(!mark.exists(), "the text of the document was run");
-    assert!(!context.orchestration_dir.exists());
+    let scripts = plan.steps.iter().any(|step| matches!(step.work, Work::Scripts(_)));
+    assert_eq!(context.orchestration_dir.exists(), scripts);
     reports
 }
 
@@ -107,19 +109,33 @@ fn a_cancel_ends_the_fault() {
 }
 
 #[test]
-fn a_value_out_of_range_and_a_document_that_is_not_there_fail_with_code_1() {
-    for (name, parameters, words_in_stderr) in [
-        (
-            "AWSFIS-Run-CPU-Stress",
-            json!({"DurationSeconds": "0"}),
-            "DurationSeconds is 0; accepted are 1 to 43200",
-        ),
-        ("AWSFIS-Run-Whatever-Comes", json!({"DurationSeconds": "5"}), "cannot perform this document yet"),
+fn a_value_out_of_range_fails_with_code_1() {
+    let reports = run("AWSFIS-Run-CPU-Stress", json!({"DurationSeconds": "0"}), false);
+    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
+    let stderr = std::str::from_utf8(&reports[1].stderr).unwrap();
+    assert!(stderr.contains("DurationSeconds is 0; accepted are 1 to 43200"), "{stderr}");
+    assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Failed);
+}
+
+#[test]
+fn a_name_that_is_new_runs_as_its_family_does() {
+    let parameters = json!({"DurationSeconds": "1", "CPU": "1", "LoadPercent": "5"});
+    let reports = run("AWSFIS-Run-CPU-Stress-V2", parameters, false);
+    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)]);
+    let note = std::str::from_utf8(&reports[0].stdout).unwrap();
+    assert!(note.contains("it is taken for AWSFIS-Run-CPU-Stress"), "{note}");
+}
+
+/// As the stock agent would run it: step by step, by a shell, which this place has not.
+#[test]
+fn a_document_of_no_known_family_is_one_like_any_other() {
+    for (name, parameters) in [
+        ("AWSFIS-Run-Whatever-Comes", json!({"DurationSeconds": "5"})),
+        ("AWSFIS-Run-CPU-Stress-V2", json!({"DurationSeconds": "5", "Flavour": "salt"})),
     ] {
         let reports = run(name, parameters, false);
-        assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
-        let stderr = std::str::from_utf8(&reports[1].stderr).unwrap();
-        assert!(stderr.contains(words_in_stderr), "{stderr}");
-        assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Failed);
+        assert_eq!(words(&reports), [("x", "Failed", 1)]);
+        let stderr = std::str::from_utf8(&reports[0].stderr).unwrap();
+        assert!(stderr.contains("this image has no shell"), "{stderr}");
     }
 }

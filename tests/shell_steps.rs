@@ -40,6 +40,7 @@ impl Bench {
             platform_version: "12".to_owned(),
             task: Task::default(),
             heartbeats: std::rc::Rc::default(),
+            board: std::rc::Rc::default(),
             environment: BTreeMap::from_iter([("INHERITED".into(), "yes".into())].into_iter().chain(path)),
         }
     }

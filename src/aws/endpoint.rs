@@ -94,7 +94,7 @@ impl Endpoints {
 }
 
 /// The DNS suffix of a partition. Source: amazon-ssm-agent `common/identity/endpoint/endpoint.go`.
-fn dns_suffix(partition: &str) -> &'static str {
+pub(crate) fn dns_suffix(partition: &str) -> &'static str {
     match partition {
         "aws-cn" => "amazonaws.com.cn",
         "aws-iso" => "c2s.ic.gov",

@@ -17,6 +17,8 @@ use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentA
 use crate::task::limits::CpuLimits;
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
+mod network;
+
 /// How long the metadata endpoint may take for each step.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer of it that is read, in bytes.
@@ -86,11 +88,17 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let mut findings = vec![threads(), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read()));
     findings.push(network());
+    findings.push(network::own_connections());
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
     findings.extend(outlooks(args));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     let way = network_way(args);
+    if way == Way::Netlink {
+        findings.extend(
+            crate::effect::net::probe().err().into_iter().flat_map(|error| network::without_parts(&error)),
+        );
+    }
     if args.json {
         println!("{:#}", json(&findings, &limits, works, &way));
     } else {
@@ -122,8 +130,7 @@ fn verdict(spec: &fault::Spec, works: bool, findings: &[Finding], way: &Way) -> 
     }
     match way {
         _ if !spec.name.starts_with("network-") => (true, "ok", "will work here".into()),
-        Way::Netlink if fits(spec.name, findings) => (true, "ok", "will work here".into()),
-        Way::Netlink => (false, "!!", "will not work here, see above".into()),
+        Way::Netlink => (true, "ok", "will work here".into()),
         Way::Endpoints(uri) => {
             let words = "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault";
             (true, "ok", format!("{words} until the next start or the task's end): {uri}"))
@@ -246,12 +253,6 @@ fn network() -> Finding {
     }
 }
 
-/// Whether what the fault needs beside a thread is there.
-fn fits(fault: &str, findings: &[Finding]) -> bool {
-    let refused = |finding: &Finding| finding.name == NETWORK && finding.verdict != Verdict::Good;
-    !fault.starts_with("network-") || !findings.iter().any(refused)
-}
-
 fn metadata(uri: Option<&str>) -> Finding {
     let name = "task metadata";
     let Some(uri) = uri else {
@@ -307,103 +308,4 @@ fn probe(folder: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::BufRead;
-    use std::net::TcpListener;
-
-    /// A metadata endpoint that answers one request with `status` and gives its request line.
-    fn endpoint(status: &'static str) -> (String, std::thread::JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let uri = format!("http://{}/v4/c/s/t", listener.local_addr().unwrap());
-        let served = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = String::new();
-            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
-            lines.read_line(&mut request).unwrap();
-            let mut rest = String::new();
-            while lines.read_line(&mut rest).unwrap() > 2 {
-                rest.clear();
-            }
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}").unwrap();
-            request
-        });
-        (uri, served)
-    }
-
-    #[test]
-    fn metadata_that_answers_is_good() {
-        let (uri, served) = endpoint("200 OK");
-        assert_eq!(metadata(Some(&uri)).verdict, Verdict::Good);
-        assert_eq!(served.join().unwrap(), "GET /v4/c/s/t/task HTTP/1.1\r\n");
-    }
-
-    #[test]
-    fn metadata_that_refuses_or_is_not_there_is_said() {
-        let (uri, served) = endpoint("404 Not Found");
-        let finding = metadata(Some(&uri));
-        served.join().unwrap();
-        assert_eq!(finding.verdict, Verdict::Warning);
-        assert!(finding.words.contains("404 Not Found"), "{}", finding.words);
-        for (uri, why) in [("ftp://x", "not an http:// address"), ("no blanks allowed", "not an address")] {
-            assert!(metadata(Some(uri)).words.contains(why), "{uri}: {}", metadata(Some(uri)).words);
-        }
-        assert!(metadata(None).words.contains("is not set"));
-    }
-
-    #[test]
-    fn the_state_folder_is_tried_and_left_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(state_dir(folder.path()).verdict, Verdict::Good);
-        assert_eq!(state_dir(&folder.path().join("not/there/yet")).verdict, Verdict::Good);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!(state_dir(Path::new("/proc")).verdict, Verdict::Warning);
-    }
-
-    #[test]
-    fn one_bad_finding_takes_the_fault_with_it() {
-        let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
-        let text = describe(&[bad], false, &Way::Netlink);
-        assert!(text.contains("!! cpu-stress"), "{text}");
-        let network = Finding::new(NETWORK, false, "no table");
-        assert!(
-            describe(&[network], true, &Way::Netlink)
-                .contains("!! network-latency         will not work here"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn what_a_fault_needs_stands_beside_its_name() {
-        let full = Finding::new("disk-fill", false, "will not work here: it is full");
-        let text = describe(std::slice::from_ref(&full), true, &Way::Netlink);
-        assert!(text.contains("-- disk-fill               will not work here: it is full"), "{text}");
-        assert!(text.contains("ok io-stress               will work here"), "{text}");
-        assert_eq!(text.matches("it is full").count(), 1, "{text}");
-        let limits = CpuLimits::read(&Task::default());
-        let works = |name: &str| {
-            let told = json(std::slice::from_ref(&full), &limits, true, &Way::Netlink);
-            let of = |fault: &&serde_json::Value| fault["name"] == name;
-            told["faults"].as_array().unwrap().iter().find(of).unwrap()["works"].clone()
-        };
-        assert_eq!((works("disk-fill"), works("io-stress")), (false.into(), true.into()));
-    }
-
-    #[test]
-    fn the_way_of_network_faults_is_said() {
-        let text = |way: Way| describe(&[], true, &way);
-        let agent = text(Way::Endpoints("http://169.254.170.2/api/x".into()));
-        assert!(agent.contains("ok network-latency         will work through the ECS agent"), "{agent}");
-        let none = text(Way::Neither("set enableFaultInjection".into()));
-        assert!(
-            none.contains("-- network-packet-loss     will not work: set enableFaultInjection"),
-            "{none}"
-        );
-        assert!(none.contains("ok cpu-stress              will work here"), "{none}");
-    }
-
-    #[test]
-    fn a_worker_thread_starts_here() {
-        assert_eq!(threads().verdict, Verdict::Good);
-    }
-}
+mod tests;

@@ -7,18 +7,21 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::USAGE;
+use super::{USAGE, injected};
 use crate::aws::endpoint::Endpoints;
-use crate::aws::http::Client;
+use crate::aws::http::{CA_BUNDLE_VARIABLE, Client};
 use crate::effect::net::lifeline;
 use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
 use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use crate::task::metadata::{METADATA_VARIABLE, TaskMetadata};
+use crate::task::prefixes::{LIST_VARIABLE, Region};
 use crate::task::{Task, lifelines};
 
 mod cpu_stress;
 mod disk_fill;
+#[cfg(test)]
+mod hostile;
 mod io_stress;
 mod kill_process;
 mod memory_stress;
@@ -74,6 +77,12 @@ impl FaultArgs {
 /// A fault and how long it is to live.
 type Asked = (Fault, Duration);
 
+/// A number in plain digits, as the documents take it: no sign, which Rust's own reading would let pass.
+fn plain_number(text: &str) -> Result<u64, String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain).ok_or_else(|| "it takes a whole number in plain digits".to_owned())
+}
+
 /// Performs the fault and prints its report. Code 0 when it lived its whole duration, 128 and the signal's
 /// number after a signal, 2 for wrong usage, 1 when it failed.
 pub fn run(args: InjectArgs) -> ExitCode {
@@ -86,7 +95,12 @@ pub fn run(args: InjectArgs) -> ExitCode {
     lifeline::mark_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(perform(&fault, duration)),
+        Ok(runtime) => {
+            let code = runtime.block_on(perform(&fault, duration));
+            // Not waited for: the thread of a name look-up may hang for longer than anybody waits.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => refused(1, &format!("could not start the runtime: {error}")),
     }
 }
@@ -114,8 +128,13 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let task = surroundings(fault).await;
-    let mut on_start = |words: &str| eprintln!("{words}");
+    let task = surroundings().await;
+    let mut shown = None;
+    let mut on_start = |words: &str| {
+        eprintln!("{words}");
+        // Only taskfault status misses it where it cannot be had.
+        shown = injected::show(fault.name(), duration).ok();
+    };
     let holding = hold(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();
     let holding = async {
@@ -133,26 +152,30 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     }
 }
 
-/// What a fault needs to know of the task: for those on the network, how the ECS agent is reached. What cannot
-/// be found out counts as not there; the fault says so if it needs it.
-async fn surroundings(fault: &Fault) -> Task {
-    let network = matches!(
-        fault,
-        Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_)
-    );
-    if !network {
-        return Task::default();
-    }
+/// What a fault needs to know of the task: its limits and, for those on the network, its lifelines, its region and
+/// how the ECS agent is reached. What cannot be found out counts as not there; the fault says so if it needs it.
+async fn surroundings() -> Task {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut task = Task {
         state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
         lifelines: lifelines::addresses(get),
+        region: Region {
+            name: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).unwrap_or_default(),
+            partition: String::new(),
+            list_url: get(LIST_VARIABLE),
+            ca_bundle: get(CA_BUNDLE_VARIABLE).map(Into::into),
+        },
         ..Task::default()
     };
     let Some(base) = get(METADATA_VARIABLE) else { return task };
-    let Ok(client) = Client::new(None) else { return task };
+    let Ok(client) = Client::new(task.region.ca_bundle.as_deref()) else { return task };
+    task.metadata_uri = Some(base.clone());
     match TaskMetadata::read(&client, &base).await {
         Ok(found) => {
+            task.cpu_limit = found.cpu_limit;
+            task.memory_limit = found.memory_limit;
+            task.region.name.clone_from(&found.arn.region);
+            task.region.partition.clone_from(&found.arn.partition);
             let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);
             let hosts = endpoints.map(|all| all.hosts()).unwrap_or_default();
             task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts)

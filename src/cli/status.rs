@@ -6,8 +6,13 @@
 //! ```json
 //! {"pid": 7, "instance_id": "mi-0123456789abcdef0", "channel": "ssmmessages",
 //!  "commands": [{"command_id": "…", "document": "AWSFIS-Run-CPU-Stress", "fault": "cpu-stress",
-//!                "since": "2026-11-23T06:40:00Z"}]}
+//!                "since": "2026-11-23T06:40:00Z", "waiting": false,
+//!                "started": "cpu-stress: 1 thread at 80.0 % of a core each",
+//!                "until": "2026-11-23T06:45:00Z", "heartbeat_until": null}]}
 //! ```
+//!
+//! Beside it stand the faults of `taskfault inject` in this network namespace ([`super::injected`]), and what a
+//! process that was killed left running at the ECS agent.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +21,11 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::injected::{self, Injected};
+use crate::effect::ecs_agent::ledger::Ledger;
 
 /// The file in the state folder.
 pub const STATUS_FILE: &str = "status.json";
@@ -84,6 +94,18 @@ pub struct LiveCommand {
     pub fault: Option<String>,
     /// RFC 3339, UTC.
     pub since: String,
+    /// It has not begun: others run before it.
+    #[serde(default)]
+    pub waiting: bool,
+    /// What its fault did when it started, in a line; None while it has not.
+    #[serde(default)]
+    pub started: Option<String>,
+    /// When its fault ends by itself at the latest, RFC 3339.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// When its fault ends unless FIS sends another heartbeat, RFC 3339; None if it does not live on them.
+    #[serde(default)]
+    pub heartbeat_until: Option<String>,
 }
 
 /// Why the status could not be told.
@@ -106,10 +128,14 @@ pub fn run(args: &StatusArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let (injected, left) = (injected::list(), left_over(&args.state_dir));
     if args.json {
-        println!("{:#}", serde_json::json!({ "sidecar": status }));
+        let all = serde_json::json!({ "sidecar": status, "injected": injected, "left_at_ecs_agent": left });
+        println!("{all:#}");
     } else {
-        print!("{}", describe(status.as_ref(), &args.state_dir));
+        let now = OffsetDateTime::now_utc();
+        print!("{}", describe(status.as_ref(), &args.state_dir, now));
+        print!("{}", describe_others(&injected, &left, now));
     }
     if args.healthy && status.is_none() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -129,12 +155,20 @@ fn read(state_dir: &Path) -> Result<Option<Status>, StatusError> {
     serde_json::from_slice(&text).map(Some).map_err(|error| StatusError::Form(file, error.to_string()))
 }
 
-/// Whether there is such a process. A sidecar that was killed leaves its file behind.
+/// Whether there is such a process. A sidecar that was killed leaves its file behind; one that nobody has waited
+/// for yet leaves its number, too.
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    // The name, in parentheses, may hold anything; the state comes after the last of them.
+    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
 }
 
-fn describe(status: Option<&Status>, state_dir: &Path) -> String {
+/// The faults that a process which is gone started at the ECS agent and did not stop.
+fn left_over(state_dir: &Path) -> Vec<String> {
+    Ledger::of(state_dir).stale().into_iter().map(|entry| entry.fault).collect()
+}
+
+fn describe(status: Option<&Status>, state_dir: &Path, now: OffsetDateTime) -> String {
     let Some(status) = status else {
         return format!("no sidecar is running here (state folder {})\n", state_dir.display());
     };
@@ -149,10 +183,52 @@ fn describe(status: Option<&Status>, state_dir: &Path) -> String {
     }
     for command in &status.commands {
         let fault = command.fault.as_deref().unwrap_or("no fault");
-        let _ =
-            writeln!(text, "{} {} ({fault}) since {}", command.command_id, command.document, command.since);
+        let waits = if command.waiting { ", waits for others to end" } else { "" };
+        let _ = writeln!(
+            text,
+            "{} {} ({fault}) since {}{waits}",
+            command.command_id, command.document, command.since
+        );
+        if let Some(started) = &command.started {
+            let _ = writeln!(text, "    {started}");
+        }
+        if let Some(until) = &command.until {
+            let _ = writeln!(text, "    ends by itself {}", remaining(until, now));
+        }
+        if let Some(until) = &command.heartbeat_until {
+            let _ = writeln!(text, "    ends {} if FIS sends no heartbeat", remaining(until, now));
+        }
     }
     text
+}
+
+fn describe_others(injected: &[Injected], left: &[String], now: OffsetDateTime) -> String {
+    let mut text = String::new();
+    for one in injected {
+        let left = i64::try_from(one.until).unwrap_or(i64::MAX).saturating_sub(now.unix_timestamp());
+        let _ = writeln!(
+            text,
+            "taskfault inject {} runs as process {}, ends by itself in {} s",
+            one.fault,
+            one.pid,
+            left.max(0)
+        );
+    }
+    for fault in left {
+        let _ = writeln!(
+            text,
+            "{fault} was left running at the ECS agent by a process that is gone: the next start of a sidecar stops it"
+        );
+    }
+    text
+}
+
+/// `in 54 s (2026-11-23T06:45:00Z)`; a time that cannot be read is shown as it is.
+fn remaining(until: &str, now: OffsetDateTime) -> String {
+    match OffsetDateTime::parse(until, &Rfc3339) {
+        Ok(end) => format!("in {} s ({until})", (end - now).whole_seconds().max(0)),
+        Err(_) => format!("at {until:?}"),
+    }
 }
 
 #[cfg(test)]
@@ -163,13 +239,47 @@ mod tests {
         "commands": [{"command_id": "c1", "document": "AWSFIS-Run-CPU-Stress", "fault": "cpu-stress",
         "since": "2026-11-23T06:40:00Z"}]}"#;
 
+    const NOW: OffsetDateTime = time::macros::datetime!(2026-11-23 06:40:06 UTC);
+
+    #[test]
+    fn every_live_fault_is_told_with_what_remains() {
+        let text = TEXT.replace(
+            r#""since": "2026-11-23T06:40:00Z"}"#,
+            r#""since": "2026-11-23T06:40:00Z", "started": "cpu-stress: 1 thread",
+               "until": "2026-11-23T06:45:00.500Z", "heartbeat_until": "2026-11-23T06:40:36Z"},
+               {"command_id": "c2", "document": "AWSFIS-Run-Network-Latency", "fault": "network-latency",
+               "since": "2026-11-23T06:40:05Z", "waiting": true, "until": null}"#,
+        );
+        let status = serde_json::from_str(&text).unwrap();
+        let told = describe(Some(&status), Path::new("/"), NOW);
+        let lines: Vec<_> = told.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "c1 AWSFIS-Run-CPU-Stress (cpu-stress) since 2026-11-23T06:40:00Z",
+                "    cpu-stress: 1 thread",
+                "    ends by itself in 294 s (2026-11-23T06:45:00.500Z)",
+                "    ends in 30 s (2026-11-23T06:40:36Z) if FIS sends no heartbeat",
+                "c2 AWSFIS-Run-Network-Latency (network-latency) since 2026-11-23T06:40:05Z, waits for others to end",
+            ]
+        );
+        let injected =
+            Injected { fault: "disk-fill", pid: 9, since: 1, until: NOW.unix_timestamp() as u64 + 7 };
+        let others = describe_others(&[injected], &["network-latency".into()], NOW);
+        assert!(
+            others.starts_with("taskfault inject disk-fill runs as process 9, ends by itself in 7 s\n"),
+            "{others}"
+        );
+        assert!(others.contains("network-latency was left running at the ECS agent"), "{others}");
+    }
+
     #[test]
     fn a_status_file_is_told_in_words() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(STATUS_FILE), TEXT).unwrap();
         let status = read(folder.path()).unwrap().unwrap();
         assert_eq!(
-            describe(Some(&status), folder.path()),
+            describe(Some(&status), folder.path(), NOW),
             "sidecar mi-0123456789abcdef0 runs as process 7, channel ssmmessages\n\
              c1 AWSFIS-Run-CPU-Stress (cpu-stress) since 2026-11-23T06:40:00Z\n"
         );
@@ -181,7 +291,7 @@ mod tests {
     fn no_file_means_no_sidecar() {
         let folder = tempfile::tempdir().unwrap();
         assert!(read(folder.path()).unwrap().is_none());
-        assert!(describe(None, folder.path()).starts_with("no sidecar is running here"));
+        assert!(describe(None, folder.path(), NOW).starts_with("no sidecar is running here"));
     }
 
     #[test]
@@ -206,7 +316,17 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_alive() {
+    fn this_process_is_alive_and_one_that_was_killed_is_not() {
         assert!(is_alive(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(is_alive(child.id()));
+        child.kill().unwrap();
+        // Not waited for: it stays in the table of processes.
+        while is_alive(child.id()) {
+            std::thread::yield_now();
+        }
+        assert!(Path::new("/proc").join(child.id().to_string()).exists());
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
     }
 }

@@ -117,6 +117,14 @@ pub enum NetError {
     Undo(String),
 }
 
+impl NetError {
+    /// Whether only what shapes packets is missing: rules that drop what comes in do without it.
+    pub fn concerns_shaping_only(&self) -> bool {
+        matches!(self, NetError::Kernel { error }
+            if error.errno() == Some(nix::errno::Errno::ENOENT) && error.to_string().contains("queueing discipline"))
+    }
+}
+
 /// What to do about it, where a part of the kernel is missing.
 fn hint(error: &socket::WireError) -> &'static str {
     use nix::errno::Errno;

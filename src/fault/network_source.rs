@@ -113,6 +113,17 @@ impl Net {
         self.prefix == longest(self.address)
     }
 
+    /// Whether it is all addresses of its family.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
+
+    /// Whether the address is in it.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        let (first, last) = self.range();
+        first.is_ipv4() == address.is_ipv4() && first <= address && address <= last
+    }
+
     /// Its first and its last address.
     pub fn range(&self) -> (IpAddr, IpAddr) {
         let prefix = u32::from(self.prefix);
@@ -160,11 +171,29 @@ impl fmt::Display for Service {
     }
 }
 
+/// What a service stands for in a region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefixes {
+    pub service: Service,
+    pub nets: Vec<Net>,
+    /// In words: of which region, from which list, and how old that is.
+    pub origin: String,
+}
+
+impl fmt::Display for Prefixes {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (count, ending) = (self.nets.len(), if self.nets.len() == 1 { "" } else { "es" });
+        write!(formatter, "{} ({count} prefix{ending} {})", self.service, self.origin)
+    }
+}
+
 /// One source of FIS: the other side of the traffic that is meant, whichever way it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     All,
+    /// Becomes [`Source::Prefixes`] before the fault starts.
     Service(Service),
+    Prefixes(Prefixes),
     Net(Net),
     /// A host name, looked up when the fault starts and again while it lives.
     Name(String),
@@ -175,6 +204,7 @@ impl fmt::Display for Source {
         match self {
             Source::All => formatter.write_str("ALL"),
             Source::Service(service) => service.fmt(formatter),
+            Source::Prefixes(prefixes) => prefixes.fmt(formatter),
             Source::Net(net) => net.fmt(formatter),
             Source::Name(name) => formatter.write_str(name),
         }

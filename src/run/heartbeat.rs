@@ -79,6 +79,12 @@ impl Heartbeats {
         Ok(Lease { id, deadline, all: Rc::clone(self) })
     }
 
+    /// When the fault of this action ends unless another call comes, by the wall clock.
+    pub fn until(&self, id: &str, now: SystemTime) -> Option<SystemTime> {
+        let deadline = *self.0.borrow().get(id)?.deadline.borrow();
+        Some(now + deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// A further call: extends the life to 60 s after it, if that is later than what is known. Gives how long
     /// the fault lives from now on if nothing more comes.
     ///
@@ -115,6 +121,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The id of the action.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Is ready when no call has come for too long.
     pub async fn expired(&mut self) {
         loop {

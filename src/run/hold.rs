@@ -84,7 +84,7 @@ async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn
         Fault::DiskFill(fill) => disk::start(fill, duration, task),
         Fault::IoStress(stress) => io::start(stress, duration, task),
         Fault::KillProcess(kill) => kill::start(kill, task),
-        Fault::MemoryStress(stress) => memory::start(stress, duration, task),
+        Fault::MemoryStress(stress) => memory::start(stress, duration, task).await,
         Fault::NetworkBlackholePort(_) | Fault::NetworkLatency(_) | Fault::NetworkPacketLoss(_) => {
             network_way::start(fault, duration, task).await
         }

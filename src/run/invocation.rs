@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::heartbeat::{self, Heartbeats, Lease};
 use super::hold::{self, Ending, FaultOutcome};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
@@ -48,6 +49,8 @@ pub struct InvocationContext {
     pub environment: BTreeMap<OsString, OsString>,
     /// The FIS actions that live on heartbeats.
     pub heartbeats: Rc<Heartbeats>,
+    /// Where the faults that live are shown.
+    pub board: Rc<Board>,
 }
 
 impl std::fmt::Debug for InvocationContext {
@@ -151,7 +154,11 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
     match work {
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
-            told(hold::hold(fault, *duration, &context.task, cancel, &mut |_| {}).await)
+            let mut shown = None;
+            let mut show = |words: &str| {
+                shown = Some(context.board.post(&context.command_id, words, *duration, None));
+            };
+            told(hold::hold(fault, *duration, &context.task, cancel, &mut show).await)
         }
         Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
             Ok(lease) => hold_leased(fault, *duration, lease, context, cancel).await,
@@ -193,8 +200,11 @@ async fn hold_leased(
     cancel: &CancellationToken,
 ) -> Finished {
     let silence = cancel.child_token();
-    let mut unheard = |_: &str| {};
-    let mut holding = std::pin::pin!(hold::hold(fault, duration, &context.task, &silence, &mut unheard));
+    let (mut shown, action) = (None, lease.id().to_owned());
+    let mut show = |words: &str| {
+        shown = Some(context.board.post(&context.command_id, words, duration, Some(&action)));
+    };
+    let mut holding = std::pin::pin!(hold::hold(fault, duration, &context.task, &silence, &mut show));
     let outcome = tokio::select! {
         biased;
         outcome = &mut holding => return told(outcome),
@@ -444,6 +454,7 @@ mod tests {
             task: Task::default(),
             environment: BTreeMap::new(),
             heartbeats: Rc::default(),
+            board: Rc::default(),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::board::Posted;
 use super::invocation::{self, InvocationContext};
 use crate::channel::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
 use crate::channel::outbox::{Outbox, Reply};
@@ -56,6 +57,10 @@ pub struct Live {
     pub fault: Option<&'static str>,
     pub since: SystemTime,
     pub waiting: bool,
+    /// Its fault, once that has started.
+    pub posted: Option<Posted>,
+    /// When the fault ends unless FIS sends another heartbeat, where it lives on heartbeats.
+    pub heartbeat_until: Option<SystemTime>,
 }
 
 /// All commands of this sidecar.
@@ -124,19 +129,29 @@ impl Queue {
         }
     }
 
-    /// Waits until the set of live commands changes.
+    /// Waits until the set of live commands changes, or a fault starts.
     pub async fn changed(&self) {
-        self.changed.notified().await;
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = self.context.board.changed() => {}
+        }
     }
 
     /// What runs and what waits, in this order.
     pub fn live(&self) -> Vec<Live> {
-        let show = |command: &Rc<Command>, waiting| Live {
-            command_id: command.id.command_id().to_owned(),
-            document: command.document_name.clone(),
-            fault: command.plan.fault_name(),
-            since: command.accepted,
-            waiting,
+        let (board, heartbeats) = (&self.context.board, &self.context.heartbeats);
+        let show = |command: &Rc<Command>, waiting| {
+            let posted = board.of(command.id.command_id());
+            let action = posted.as_ref().and_then(|posted| posted.action.as_deref());
+            Live {
+                command_id: command.id.command_id().to_owned(),
+                document: command.document_name.clone(),
+                fault: command.plan.fault_name(),
+                since: command.accepted,
+                waiting,
+                heartbeat_until: action.and_then(|id| heartbeats.until(id, SystemTime::now())),
+                posted,
+            }
         };
         let running = self.running.borrow();
         let waiting = self.waiting.borrow();
@@ -363,6 +378,7 @@ mod tests {
             platform_version: "6.1".into(),
             task: crate::task::Task::default(),
             heartbeats: Rc::default(),
+            board: Rc::default(),
             environment: BTreeMap::new(),
         };
         let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };

@@ -89,6 +89,9 @@ fn describe(identity: &Identity, queue: &Queue, channel: &str) -> String {
                 "fault": live.fault,
                 "since": iso8601(live.since),
                 "waiting": live.waiting,
+                "started": live.posted.as_ref().map(|posted| &posted.words),
+                "until": live.posted.as_ref().map(|posted| iso8601(posted.until)),
+                "heartbeat_until": live.heartbeat_until.map(iso8601),
             })
         })
         .collect();

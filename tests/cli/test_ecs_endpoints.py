@@ -153,9 +153,9 @@ def test_heartbeats_do_not_wait_behind_running_commands(powerless, running):
 
 
 def test_what_the_agent_cannot_do_is_said_and_nothing_runs(powerless, running):
-    command = powerless.send(LATENCY, parameters("s3", Sources="S3"))
+    command = powerless.send(LATENCY, parameters("name", Sources="no.such.name.invalid"))
     assert powerless.finished(command)["Status"] == "Failed"
-    assert "S3 stands for the address prefixes" in step(powerless, command)["StandardErrorContent"]
+    assert "no.such.name.invalid" in step(powerless, command)["StandardErrorContent"]
     first = powerless.send(LATENCY, parameters("one", Sources="ALL"))
     eventually(lambda: running(powerless), "the fault starts")
     second = powerless.send(LOSS, parameters("two", Sources="ALL"))

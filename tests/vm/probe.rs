@@ -22,9 +22,18 @@ pub fn run(arguments: &[String]) -> ExitCode {
         "stream" => stream(argument(1).parse().unwrap()),
         "play" => crate::play::run(),
         "call" => call(argument(1), argument(2), argument(3)),
-        other => panic!("no probe {other}"),
+        other => other_kind(other, &arguments[1..]),
     }
     ExitCode::SUCCESS
+}
+
+/// `post PATH TARGET BODY`, `publish ADDRESS PREFIX`.
+fn other_kind(kind: &str, arguments: &[String]) {
+    match (kind, arguments) {
+        ("post", [path, target, body]) => crate::service::post(path, target, body),
+        ("publish", [address, prefix]) => crate::places::publish(address, prefix),
+        _ => panic!("no probe {kind} {arguments:?}"),
+    }
 }
 
 fn say(outcome: std::io::Result<Duration>) {

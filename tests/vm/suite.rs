@@ -12,7 +12,6 @@
 use std::panic;
 use std::process::ExitCode;
 
-mod arrivals;
 mod control;
 mod faults;
 mod ground;
@@ -23,6 +22,12 @@ mod probe;
 mod refuse;
 mod sequences;
 mod undo;
+
+// A whole task: its service, its limits, its kernel.
+mod lifeline;
+mod limits;
+mod places;
+mod service;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,7 +41,8 @@ fn main() -> ExitCode {
     let filter = arguments.first().map(String::as_str).unwrap_or_default();
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    let tests = [arrivals::TESTS, control::TESTS, faults::TESTS, sequences::TESTS, undo::TESTS].concat();
+    let network = [control::TESTS, faults::TESTS, sequences::TESTS, undo::TESTS].concat();
+    let tests = [network, [lifeline::TESTS, limits::TESTS, places::TESTS].concat()].concat();
     for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(filter)) {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Asked;
+use super::{Asked, plain_number};
 use crate::cli::duration;
 use crate::fault::cpu_stress::CpuStress;
 use crate::fault::{Fault, ParameterError};
@@ -13,10 +13,10 @@ pub(super) struct CpuStressArgs {
     #[arg(long, value_parser = duration::parse)]
     duration: Duration,
     /// Share of a core per worker, 0-100; with 0 workers, share of the task's CPU limit
-    #[arg(long, default_value_t = u64::from(CpuStress::DEFAULT_PERCENT))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(CpuStress::DEFAULT_PERCENT))]
     percent: u64,
     /// Worker threads, 0-4096; 0 means all cores, or the task's CPU limit where it has one
-    #[arg(long, default_value_t = u64::from(CpuStress::DEFAULT_WORKERS))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(CpuStress::DEFAULT_WORKERS))]
     workers: u64,
 }
 

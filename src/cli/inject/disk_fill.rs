@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Asked;
+use super::{Asked, plain_number};
 use crate::cli::duration;
 use crate::fault::disk_fill::DiskFill;
 use crate::fault::{Fault, ParameterError};
@@ -14,7 +14,7 @@ pub(super) struct DiskFillArgs {
     #[arg(long, value_parser = duration::parse)]
     duration: Duration,
     /// How full the file system is to be, as df counts, 1-100
-    #[arg(long, default_value_t = u64::from(DiskFill::DEFAULT_PERCENT))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(DiskFill::DEFAULT_PERCENT))]
     percent: u64,
     /// The file system is the one that this path is on
     #[arg(long, default_value = DiskFill::DEFAULT_PATH)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Asked;
+use super::{Asked, plain_number};
 use crate::cli::duration;
 use crate::fault::io_stress::IoStress;
 use crate::fault::{Fault, ParameterError};
@@ -14,10 +14,10 @@ pub(super) struct IoStressArgs {
     #[arg(long, value_parser = duration::parse)]
     duration: Duration,
     /// Share of the free space that the files may grow to, all together, 1-100
-    #[arg(long, default_value_t = u64::from(IoStress::DEFAULT_PERCENT))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(IoStress::DEFAULT_PERCENT))]
     percent: u64,
     /// Worker threads, 0-4096; 0 means one for each CPU
-    #[arg(long, default_value_t = u64::from(IoStress::DEFAULT_WORKERS))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(IoStress::DEFAULT_WORKERS))]
     workers: u64,
     /// The folder for the files [default: /tmp]
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Asked;
+use super::{Asked, plain_number};
 use crate::cli::duration;
 use crate::fault::memory_stress::MemoryStress;
 use crate::fault::{Fault, ParameterError};
@@ -13,10 +13,10 @@ pub(super) struct MemoryStressArgs {
     #[arg(long, value_parser = duration::parse)]
     duration: Duration,
     /// Share of the memory that is free to the task, for all workers together, 1-100
-    #[arg(long, default_value_t = u64::from(MemoryStress::DEFAULT_PERCENT))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(MemoryStress::DEFAULT_PERCENT))]
     percent: u64,
     /// Worker threads that share it, 0-4096; 0 means one for each CPU
-    #[arg(long, default_value_t = u64::from(MemoryStress::DEFAULT_WORKERS))]
+    #[arg(long, value_parser = plain_number, default_value_t = u64::from(MemoryStress::DEFAULT_WORKERS))]
     workers: u64,
 }
 

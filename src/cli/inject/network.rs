@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Asked;
+use super::{Asked, plain_number};
 use crate::cli::duration;
 use crate::fault::network_blackhole_port::NetworkBlackholePort;
 use crate::fault::network_latency::NetworkLatency;
@@ -20,7 +20,7 @@ pub(super) struct ScopeArgs {
     #[arg(long, default_value = "ALL")]
     sources: String,
     /// Share of the flows, 1-100: all packets of a connection, or none
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_parser = plain_number, default_value_t = 100)]
     flows_percent: u64,
     /// egress or ingress
     #[arg(long, default_value = "egress")]
@@ -41,10 +41,10 @@ pub(super) struct LatencyArgs {
     #[command(flatten)]
     scope: ScopeArgs,
     /// How much longer each packet takes, 1-120000, or 0 with a jitter
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, value_parser = plain_number, default_value_t = 200)]
     delay_milliseconds: u64,
     /// The delay varies evenly by this much more or less, 0-120000
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_parser = plain_number, default_value_t = 10)]
     jitter_milliseconds: u64,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct PacketLossArgs {
     #[command(flatten)]
     scope: ScopeArgs,
     /// Share of the packets that are lost, 1-100
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, value_parser = plain_number, default_value_t = 7)]
     loss_percent: u64,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct BlackholePortArgs {
     #[arg(long, value_parser = duration::parse)]
     duration: Duration,
     /// The port that packets are sent to, 1-65535
-    #[arg(long)]
+    #[arg(long, value_parser = plain_number)]
     port: u64,
     /// egress or ingress
     #[arg(long)]

@@ -61,11 +61,14 @@ fn known(fault: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-/// When a process began: field 22 of `/proc/PID/stat`. None if there is none.
+/// When a process began: field 22 of `/proc/PID/stat`. None if there is none, or only what is left of it because
+/// nobody has waited for it.
 fn beginning(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, field 2, may hold anything, but ends at the last parenthesis.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| !ended)
 }
 
 /// The file cannot be read or written.

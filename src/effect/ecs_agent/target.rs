@@ -29,8 +29,8 @@ pub enum TargetError {
     #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
     NoAddress(String),
     #[error(
-        "the source {0} stands for the address prefixes of an AWS service, and the ECS agent's endpoints take only \
-         addresses: name the service's CIDRs instead"
+        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up: name the \
+         service's CIDRs instead"
     )]
     Service(String),
     #[error(
@@ -61,6 +61,10 @@ fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetErro
         match source {
             Source::All => return Ok(everything()),
             Source::Service(service) => return Err(TargetError::Service(service.to_string())),
+            Source::Prefixes(prefixes) => {
+                let taken = prefixes.nets.iter().filter(|net| has_v6 || net.range().0.is_ipv4());
+                found.extend(taken.map(Net::to_string));
+            }
             Source::Net(net) => drop(found.insert(net.to_string())),
             Source::Name(name) => match look_up(name, has_v6) {
                 none if none.is_empty() => missing.push(name.as_str()),
@@ -134,7 +138,7 @@ fn address(hex: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::network_source::parse_sources;
+    use crate::fault::network_source::{Prefixes, Service, parse_sources};
 
     fn found(list: &str, has_v6: bool) -> Result<Vec<String>, TargetError> {
         addresses(&parse_sources(list).unwrap(), has_v6)
@@ -146,6 +150,10 @@ mod tests {
         assert_eq!(found("ALL", true), Ok(vec!["0.0.0.0/0".into(), "::/0".into()]));
         assert_eq!(found("localhost,10.0.0.0/8", false), Ok(vec!["10.0.0.0/8".into(), "127.0.0.1".into()]));
         assert_eq!(found("S3", false), Err(TargetError::Service("S3".into())));
+        let nets = ["192.0.2.0/28", "2001:db8::/40"].iter().filter_map(|word| Net::parse(word)).collect();
+        let s3 = [Source::Prefixes(Prefixes { service: Service::S3, nets, origin: String::new() })];
+        assert_eq!(addresses(&s3, false), Ok(vec!["192.0.2.0/28".into()]));
+        assert_eq!(addresses(&s3, true), Ok(vec!["192.0.2.0/28".into(), "2001:db8::/40".into()]));
         let missing = found("one.invalid,10.0.0.1,two.invalid", false);
         assert_eq!(missing, Err(TargetError::NoAddress("one.invalid, two.invalid".into())));
     }

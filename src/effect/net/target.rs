@@ -122,7 +122,7 @@ pub enum TargetError {
     #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
     NoAddress(String),
     #[error(
-        "the source {0} stands for the address prefixes of an AWS service, and this version has no list of them; \
+        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up; \
          name the service's endpoint or its CIDRs instead"
     )]
     NoPrefixes(String),
@@ -142,6 +142,7 @@ pub fn resolve(sources: &[Source], spared: &[IpAddr]) -> Result<Reach, TargetErr
         match source {
             Source::All => return Ok(Reach::everything()),
             Source::Service(service) => return Err(TargetError::NoPrefixes(service.to_string())),
+            Source::Prefixes(prefixes) => nets.extend(&prefixes.nets),
             Source::Net(net) => nets.push(*net),
             Source::Name(name) => match look_up(name) {
                 found if found.is_empty() => missing.push(name.as_str()),

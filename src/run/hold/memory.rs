@@ -6,11 +6,13 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
+use crate::aws::http::Client;
 use crate::effect::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
 use crate::fault::memory_stress::MemoryStress;
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
 use crate::task::limits::memory::{MemoryLimits, Room};
+use crate::task::stats::Others;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -24,10 +26,21 @@ struct LiveMemory {
     before: Room,
     limits: Arc<MemoryLimits>,
     load: MemoryLoad,
+    /// Asked for what the other containers use, where they cannot be seen.
+    others: Option<Others>,
 }
 
-pub(super) fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
-    let limits = Arc::new(MemoryLimits::read(task));
+pub(super) async fn start(
+    stress: &MemoryStress,
+    duration: Duration,
+    task: &Task,
+) -> Result<Box<dyn Live>, String> {
+    let limits = MemoryLimits::read(task);
+    let others = if limits.lacks_others() { others(task).await } else { None };
+    let limits = Arc::new(match &others {
+        Some(others) => limits.with_others(others.used()),
+        None => limits,
+    });
     let before =
         tightest(&limits.rooms()).ok_or("neither the memory of the machine nor a limit can be read")?;
     let goal = goal(stress.percent, &before)?;
@@ -39,7 +52,18 @@ pub(super) fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> R
     // What cannot be read any more is no room.
     let room: RoomNow = Arc::new(move || seen.rooms().iter().map(headroom).min().unwrap_or(i64::MIN));
     let load = MemoryLoad::start(workers, goal, &room).map_err(|error| error.to_string())?;
-    Ok(Box::new(LiveMemory { asked: stress.clone(), duration, workers, goal, before, limits, load }))
+    Ok(Box::new(LiveMemory { asked: stress.clone(), duration, workers, goal, before, limits, load, others }))
+}
+
+/// None where they cannot be asked for; the report says then that they are not counted.
+async fn others(task: &Task) -> Option<Others> {
+    let client = Client::new(task.region.ca_bundle.as_deref()).ok()?;
+    let asked = Others::ask(client, task.metadata_uri.as_deref()?).await;
+    asked
+        .inspect_err(|reason| {
+            tracing::warn!(reason, "cannot tell what the other containers use of the memory")
+        })
+        .ok()
 }
 
 pub(super) fn outlook(task: &Task) -> Result<String, String> {
@@ -84,13 +108,22 @@ impl Live for LiveMemory {
     }
 
     fn over(&mut self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.load.broken())
+        let LiveMemory { load, others, .. } = self;
+        Box::pin(async move {
+            match others {
+                Some(others) => tokio::select! {
+                    () = load.broken() => {}
+                    () = others.follow() => {}
+                },
+                None => load.broken().await,
+            }
+        })
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // Giving gigabytes back takes the kernel a while.
         off_thread(move || {
-            let LiveMemory { asked, duration, workers, goal, before, limits, load } = *self;
+            let LiveMemory { asked, duration, workers, goal, before, limits, load, .. } = *self;
             let same = |room: &Room| room.source == before.source;
             let at_end = limits.rooms().into_iter().find(same);
             let (report, failure) = load.stop();

@@ -8,13 +8,28 @@ use crate::fault::Fault;
 use crate::task::Task;
 use crate::task::capabilities::Capabilities;
 use crate::task::ecs_agent::{Way, choose};
+use crate::task::prefixes::expand;
 
 pub(super) async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
     match choose(&Capabilities::read(), &task.ecs_agent) {
-        Way::Netlink => netlink(fault, duration, task).await,
-        Way::Endpoints(uri) => ecs_agent::start(fault, duration, task, &uri).await,
+        Way::Netlink => netlink(&with_prefixes(fault, task).await?, duration, task).await,
+        Way::Endpoints(uri) => {
+            ecs_agent::start(&with_prefixes(fault, task).await?, duration, task, &uri).await
+        }
         Way::Neither(reason) => Err(reason),
     }
+}
+
+/// With the prefixes of the region where a source is a service.
+async fn with_prefixes(fault: &Fault, task: &Task) -> Result<Fault, String> {
+    let mut fault = fault.clone();
+    let sources = match &mut fault {
+        Fault::NetworkLatency(latency) => &mut latency.scope.sources,
+        Fault::NetworkPacketLoss(loss) => &mut loss.scope.sources,
+        _ => return Ok(fault),
+    };
+    expand(sources, &task.region).await.map_err(|error| error.to_string())?;
+    Ok(fault)
 }
 
 /// With NET_ADMIN.

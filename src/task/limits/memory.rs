@@ -5,6 +5,8 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{cgroups, relative};
 use crate::task::Task;
@@ -15,19 +17,32 @@ use crate::task::capabilities::{PidNamespace, pid_namespace};
 pub enum MemorySource {
     /// The file of a cgroup.
     Cgroup(PathBuf),
-    /// `Limits.Memory` of the task metadata. Its use is counted from the processes that can be seen; false if
-    /// those of other containers cannot.
-    TaskMetadata { all_seen: bool },
+    /// `Limits.Memory` of the task metadata, and how its use is known.
+    TaskMetadata { seen: Seen },
     /// The memory of the machine.
     Machine,
+}
+
+/// How the use of a task's memory is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// From the processes of all containers.
+    All,
+    /// From our own processes and the statistics of the other containers.
+    Statistics,
+    /// From our own processes alone.
+    Own,
 }
 
 impl fmt::Display for MemorySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MemorySource::Cgroup(file) => write!(f, "{}", file.display()),
-            MemorySource::TaskMetadata { all_seen: true } => f.write_str("task metadata"),
-            MemorySource::TaskMetadata { all_seen: false } => {
+            MemorySource::TaskMetadata { seen: Seen::All } => f.write_str("task metadata"),
+            MemorySource::TaskMetadata { seen: Seen::Statistics } => {
+                f.write_str("task metadata; the use of other containers is taken from its statistics")
+            }
+            MemorySource::TaskMetadata { seen: Seen::Own } => {
                 f.write_str("task metadata; other containers cannot be seen, so their use is not counted")
             }
             MemorySource::Machine => f.write_str("memory of the machine"),
@@ -51,13 +66,15 @@ impl Room {
 }
 
 /// Everything that bounds the memory of this process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MemoryLimits {
     root: PathBuf,
     /// Cgroups with the memory controller, from our own upwards.
     folders: Vec<PathBuf>,
     /// `Limits.Memory` of the task metadata.
     task: Option<u64>,
+    /// What the other containers use, where that is asked for.
+    others: Option<Arc<AtomicU64>>,
 }
 
 impl MemoryLimits {
@@ -69,7 +86,20 @@ impl MemoryLimits {
     fn read_under(root: &Path, task: &Task) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let folders = cgroups(&text("proc/self/cgroup"), &text("proc/self/mountinfo"), "memory");
-        MemoryLimits { root: root.to_path_buf(), folders, task: task.memory_limit }
+        MemoryLimits { root: root.to_path_buf(), folders, task: task.memory_limit, others: None }
+    }
+
+    /// Whether the task's own limit binds here and the processes of its other containers cannot be seen, so that
+    /// somebody has to be asked for what they use.
+    pub fn lacks_others(&self) -> bool {
+        let own = MemorySource::TaskMetadata { seen: Seen::Own };
+        self.rooms().iter().any(|room| room.source == own)
+    }
+
+    /// With the use of the other containers, in bytes, as it changes.
+    #[must_use]
+    pub fn with_others(self, used: Arc<AtomicU64>) -> Self {
+        MemoryLimits { others: Some(used), ..self }
     }
 
     /// Every limit with its use at this moment. What cannot be read counts as no limit.
@@ -117,7 +147,13 @@ impl MemoryLimits {
     fn task_room(&self, cgroups: &[Room]) -> Option<Room> {
         let limit = self.task.filter(|limit| cgroups.iter().all(|room| room.limit > *limit))?;
         let all_seen = pid_namespace(&self.root, std::process::id()) == Some(PidNamespace::Shared);
-        Some(Room { limit, used: self.resident(), source: MemorySource::TaskMetadata { all_seen } })
+        let (others, seen) = match &self.others {
+            _ if all_seen => (0, Seen::All),
+            Some(others) => (others.load(Ordering::Relaxed), Seen::Statistics),
+            None => (0, Seen::Own),
+        };
+        let used = self.resident().saturating_add(others);
+        Some(Room { limit, used, source: MemorySource::TaskMetadata { seen } })
     }
 
     /// Memory of all processes that can be seen; what they share counts more than once.
@@ -228,8 +264,30 @@ mod tests {
             Some(512 * MIB),
         );
         assert_eq!((found[0].limit, found[0].used), (512 * MIB, 4 * MIB));
-        assert_eq!(found[0].source, MemorySource::TaskMetadata { all_seen: false });
+        assert_eq!(found[0].source, MemorySource::TaskMetadata { seen: Seen::Own });
         assert!(found[0].source.to_string().contains("other containers cannot be seen"));
+    }
+
+    #[test]
+    fn what_others_use_is_counted_where_it_is_known() {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in [("proc/meminfo", MEMINFO), ("proc/7/status", "Name:\ta\nRssAnon:\t  2048 kB\n")]
+        {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let task = Task { memory_limit: Some(512 * MIB), ..Task::default() };
+        let limits = MemoryLimits::read_under(root.path(), &task);
+        assert!(limits.lacks_others());
+        let others = Arc::new(AtomicU64::new(100 * MIB));
+        let limits = limits.with_others(Arc::clone(&others));
+        assert!(!limits.lacks_others());
+        let used = || limits.rooms()[0].used;
+        assert_eq!(used(), 102 * MIB);
+        others.store(300 * MIB, Ordering::Relaxed);
+        assert_eq!(used(), 302 * MIB);
+        assert!(limits.rooms()[0].source.to_string().contains("taken from its statistics"));
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! Tests: hostile values on every parameter of every document, from the request to the plan. A value is refused,
+//! or it arrives in the fault as the very text or number that it was.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::document::{self, Request};
+use crate::fault::read_back;
+
+const STATE: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
+
+/// A document, one of its parameters, and values that are accepted for all the others.
+fn places() -> Vec<(&'static Document, &'static Parameter, Map<String, Value>)> {
+    let samples = ["10.0.0.1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", STATE];
+    let good = |parameter: &Parameter| {
+        let pattern = Pattern::compile(parameter.pattern).unwrap();
+        let sample = samples.into_iter().find(|sample| pattern.matches(sample)).unwrap();
+        (parameter.name.to_owned(), Value::from(sample))
+    };
+    let each =
+        DOCUMENTS.iter().flat_map(|document| document.all_parameters().map(move |hit| (*document, hit)));
+    each.map(|(document, hit)| (document, hit, document.all_parameters().map(good).collect())).collect()
+}
+
+/// A document whose text would run the value, if anybody read it.
+fn request(name: &str, parameters: Map<String, Value>) -> Request {
+    let commands: Vec<_> = parameters.keys().map(|name| format!("echo {{{{ {name} }}}}")).collect();
+    let step = json!({"action": "aws:runShellScript", "name": "x", "inputs": {"runCommand": commands}});
+    let document = json!({"schemaVersion": "2.2", "mainSteps": [step]});
+    Request { command_id: "c".into(), document_name: name.into(), document, parameters }
+}
+
+/// The option that the parameter is on the command line: `DelayMilliseconds` is `delay-milliseconds`.
+fn option(parameter: &str) -> String {
+    match parameter {
+        "CPU" => "workers".into(),
+        "LoadPercent" => "percent".into(),
+        other => {
+            let mut option = String::new();
+            for letter in other.chars() {
+                if letter.is_ascii_uppercase() && !option.is_empty() {
+                    option.push('-');
+                }
+                option.push(letter.to_ascii_lowercase());
+            }
+            option
+        }
+    }
+}
+
+/// What the plan has of the parameter; None if it carries nothing of it.
+fn told(work: &Work, parameter: &str) -> Option<String> {
+    let (fault, duration, call) = match work {
+        Work::Fault { fault, duration } => (fault, duration, None),
+        Work::Leased { fault, duration, call } => (fault, duration, Some(call)),
+        _ => return None,
+    };
+    match (parameter, call) {
+        ("DurationSeconds", _) => Some(duration.as_secs().to_string()),
+        ("FISActionState", Some(call)) => {
+            let (id, time, count) = (&call.id, call.call_time, call.call_count);
+            Some(format!(r#"{{"id":"{id}","callTime":{time},"callCount":{count}}}"#))
+        }
+        (other, _) => read_back::text(fault, &option(other)),
+    }
+}
+
+/// What became of `value` in the place of the parameter, in words, if it was neither refused nor taken as it is.
+fn misread(
+    document: &Document,
+    hit: &Parameter,
+    mut values: Map<String, Value>,
+    value: &str,
+) -> Result<(), String> {
+    values.insert(hit.name.to_owned(), value.into());
+    let plan = match document::plan(&request(document.name, values)) {
+        Ok(plan) => plan,
+        Err(ParseError::Parameters(findings)) if findings.len() == 1 && findings[0].contains(hit.name) => {
+            return Ok(());
+        }
+        Err(other) => return Err(format!("refused for something else: {other}")),
+    };
+    let names: Vec<_> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+    if names != ["InstallDependencies", "FaultInjection"] || !matches!(plan.steps[0].work, Work::Note(_)) {
+        return Err(format!("became other steps: {:?}", plan.steps));
+    }
+    match &plan.steps[1].work {
+        // The words of a fault may spell the name its own way: flows-percent for FlowsPercent.
+        Work::Fail(reason) => {
+            let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "");
+            let named = plain(reason).contains(&plain(hit.name)) && reason.contains("Nothing was started");
+            named.then_some(()).ok_or_else(|| format!("failed without naming it: {reason}"))
+        }
+        work @ (Work::Fault { .. } | Work::Leased { .. }) => match told(work, hit.name) {
+            Some(told) if read_back::same(value, &told) => Ok(()),
+            None if hit.name == INSTALL.name && matches!(value, "True" | "False") => Ok(()),
+            told => Err(format!("became {told:?} in {work:?}")),
+        },
+        // Another call count is another call; nothing else makes one.
+        Work::Heartbeat(call) if hit.name == action_state::PARAMETER.name && call.call_count != 1 => Ok(()),
+        other => Err(format!("became {other:?}")),
+    }
+}
+
+#[test]
+fn every_nasty_value_is_refused_or_taken_literally() {
+    let long = ["1", "a", "a.", "10.0.0.1,", "{{ a }}"].map(|word| word.repeat(20_000));
+    let all = read_back::HOSTILE.iter().copied().chain(long.iter().map(String::as_str));
+    let (mut taken, mut count) = (0, 0);
+    for value in all {
+        for (document, hit, values) in places() {
+            let outcome = misread(document, hit, values.clone(), value);
+            let shown: String = value.chars().take(60).collect();
+            assert_eq!(outcome, Ok(()), "{} {} {shown:?}", document.name, hit.name);
+            count += 1;
+            let mut asked = values;
+            asked.insert(hit.name.to_owned(), value.into());
+            let plan = document::plan(&request(document.name, asked));
+            taken += u32::from(plan.is_ok_and(|plan| plan.fault_name().is_some()));
+        }
+    }
+    // Both ways out are tried: some are good values in some place.
+    assert!(taken > 50 && taken < count / 2, "{taken} of {count} taken");
+}
+
+#[test]
+fn a_value_that_is_no_text_is_refused() {
+    for (document, hit, values) in places() {
+        for value in [
+            json!(null),
+            json!(true),
+            json!([]),
+            json!(["80", "80"]),
+            json!([["80"]]),
+            json!({"a": "80"}),
+            json!([null]),
+            json!(-1),
+            json!(1.5),
+            json!(1e300),
+        ] {
+            let mut values = values.clone();
+            values.insert(hit.name.to_owned(), value.clone());
+            let plan = document::plan(&request(document.name, values));
+            let named = plan.is_err_and(|error| error.to_string().contains(hit.name));
+            // -1 and the like are texts that some parameters take: a name of a process, a host name.
+            let text = matches!(hit.name, "ProcessName" | "Sources" | "Interface") && value.is_number();
+            assert!(named || text, "{} {} {value}", document.name, hit.name);
+        }
+    }
+}
+
+#[test]
+fn hostile_names_of_parameters_and_documents_reach_nothing() {
+    for name in read_back::HOSTILE {
+        let parameters = json!({"DurationSeconds": "5", *name: "1"});
+        let refused =
+            document::plan(&request("AWSFIS-Run-CPU-Stress", parameters.as_object().unwrap().clone()));
+        assert!(matches!(refused, Err(ParseError::UnknownParameter { .. })), "{name:?}: {refused:?}");
+        assert!(
+            find(&format!("AWSFIS-Run-CPU-Stress{name}"), &Map::new()).is_none() || name.is_empty(),
+            "{name:?}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_refused_or_taken_literally(
+        place in any::<proptest::sample::Index>(),
+        value in prop_oneof![
+            any::<String>(),
+            "[0-9]{1,24}",
+            "[a-zA-Z0-9.,:/-]{0,40}",
+            r#"\{"id":"[a-z0-9-]{0,5}","callTime":"?[0-9]{9,11}"?,"callCount":"?[0-9]{0,3}"?\}"#,
+            "([0-9]{1,3}\\.){3}[0-9]{1,3}(/[0-9]{1,3})?",
+            "([0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(/[0-9]{1,3})?",
+        ],
+    ) {
+        let places = places();
+        let (document, hit, values) = place.get(&places).clone();
+        prop_assert_eq!(misread(document, hit, values, &value), Ok(()), "{} {} {:?}", document.name, hit.name, value);
+    }
+}

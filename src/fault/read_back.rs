@@ -1,0 +1,202 @@
+//! For tests: a parameter of a fault as text again, to compare with what was asked for.
+
+use std::net::IpAddr;
+
+use super::Fault;
+use super::network_source::Scope;
+
+/// Values that a shell, a path, a number parser, a list parser or a terminal would fall for.
+pub const HOSTILE: &[&str] = &[
+    "",
+    " ",
+    "1 ",
+    " 1",
+    "+1",
+    "-1",
+    "0x10",
+    "1e2",
+    "01",
+    "1\n",
+    "\n1",
+    "1\0",
+    "\0",
+    "١",
+    "½",
+    "１",
+    "1_000",
+    "1,5",
+    "1.0",
+    "1;reboot",
+    "$(reboot)",
+    "`reboot`",
+    "&& reboot",
+    "| sh",
+    "${IFS}",
+    "../../etc/passwd",
+    "/",
+    "*",
+    "~",
+    "--help",
+    "-9",
+    "--",
+    "1 --no-preserve-root",
+    "%n%s",
+    "{{ Percent }}",
+    "{{ssm:x}}",
+    "'1'",
+    "\"1\"",
+    "\\1",
+    "4294967297",
+    "18446744073709551616",
+    "18446744073709551617",
+    "NaN",
+    "inf",
+    "true",
+    "null",
+    "[1]",
+    "{}",
+    // Lists, addresses, names, interfaces.
+    ",",
+    "ALL,",
+    ",ALL",
+    "ALL,,ALL",
+    "all",
+    "ALL ",
+    "S3;S3",
+    "10.0.0.1 ",
+    "10.0.0.1;reboot",
+    "10.0.0.1,$(reboot)",
+    "10.0.0.1\n10.0.0.2",
+    "010.0.0.1",
+    "0x0a.0.0.1",
+    "167772161",
+    "10.1",
+    "256.0.0.1",
+    "10.0.0.0/33",
+    "10.0.0.0/-1",
+    "10.0.0.0/8/8",
+    "10.0.0.0/08",
+    "0.0.0.0/0",
+    "::/0",
+    "::1%eth0",
+    "[::1]",
+    "::ffff:10.0.0.1",
+    "a..b",
+    ".",
+    "-a",
+    "a-",
+    "xn--",
+    "é.example",
+    "a_b",
+    "localhost",
+    "127.0.0.1",
+    "169.254.170.2",
+    "eth0;reboot",
+    "eth0/../x",
+    "eth0 eth1",
+    "lo",
+    "sixteen-letters-",
+    "DEFAULT,ALL",
+    "TCP",
+    "tcp\n",
+    "tcp,udp",
+    "6",
+    "EGRESS",
+    "egress;",
+    "both",
+    "65536",
+    "65535",
+    "0",
+    "00443",
+    "sigkill",
+    "9",
+    "SIGKILL\n",
+    "\u{202e}1",
+    "\u{feff}1",
+    "1\u{200b}",
+    "\u{1b}[2J",
+];
+
+/// The value of `option`, a parameter under its name on the command line; None if the fault has no such thing.
+pub fn text(fault: &Fault, option: &str) -> Option<String> {
+    match (fault, option) {
+        (Fault::CpuStress(stress), "workers") => Some(stress.workers.to_string()),
+        (Fault::CpuStress(stress), "percent") => Some(stress.percent.to_string()),
+        (Fault::MemoryStress(stress), "workers") => Some(stress.workers.to_string()),
+        (Fault::MemoryStress(stress), "percent") => Some(stress.percent.to_string()),
+        (Fault::IoStress(stress), "workers") => Some(stress.workers.to_string()),
+        (Fault::IoStress(stress), "percent") => Some(stress.percent.to_string()),
+        (Fault::IoStress(stress), "path") => Some(stress.path.as_ref()?.to_str()?.to_owned()),
+        (Fault::DiskFill(fill), "percent") => Some(fill.percent.to_string()),
+        (Fault::DiskFill(fill), "path") => Some(fill.path.to_str()?.to_owned()),
+        (Fault::KillProcess(kill), "process-name") => Some(kill.name.clone()),
+        (Fault::KillProcess(kill), "signal") => Some(kill.signal.name().to_owned()),
+        (Fault::NetworkBlackholePort(hole), "port") => Some(hole.port.to_string()),
+        (Fault::NetworkBlackholePort(hole), "protocol") => Some(hole.protocol.to_string()),
+        (Fault::NetworkBlackholePort(hole), "traffic-type") => Some(hole.direction.to_string()),
+        (Fault::NetworkLatency(latency), "delay-milliseconds") => Some(latency.delay.as_millis().to_string()),
+        (Fault::NetworkLatency(latency), "jitter-milliseconds") => {
+            Some(latency.jitter.as_millis().to_string())
+        }
+        (Fault::NetworkPacketLoss(loss), "loss-percent") => Some(loss.percent.to_string()),
+        (Fault::NetworkLatency(latency), option) => scope(&latency.scope, option),
+        (Fault::NetworkPacketLoss(loss), option) => scope(&loss.scope, option),
+        _ => None,
+    }
+}
+
+fn scope(scope: &Scope, option: &str) -> Option<String> {
+    match option {
+        "sources" => Some(scope.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        "interface" => Some(scope.interfaces.to_string()),
+        "traffic-type" => Some(scope.direction.to_string()),
+        "flows-percent" => Some(scope.flows_percent.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether both say the same: the same text, the same number, or the same list of addresses, which may be written
+/// in more than one way.
+pub fn same(asked: &str, told: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(asked) && is_number(told) {
+        return asked.trim_start_matches('0') == told.trim_start_matches('0');
+    }
+    let (asked, told): (Vec<_>, Vec<_>) = (asked.split(',').collect(), told.split(',').collect());
+    asked.len() == told.len()
+        && asked.iter().zip(&told).all(|(asked, told)| asked == told || net(asked) == net(told))
+}
+
+/// First address and length of the prefix. A word that is no address is nothing, and equals no other.
+fn net(word: &str) -> Result<(IpAddr, u8), f64> {
+    let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
+    let address: IpAddr = address.parse().map_err(|_| f64::NAN)?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = if prefix.is_empty() { longest } else { prefix.parse().map_err(|_| f64::NAN)? };
+    let masked = match address {
+        IpAddr::V4(v4) => IpAddr::from(
+            (v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).to_be_bytes(),
+        ),
+        IpAddr::V6(v6) => IpAddr::from(
+            (v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)).to_be_bytes(),
+        ),
+    };
+    Ok((masked, prefix))
+}
+
+#[test]
+fn what_is_not_the_same_is_seen() {
+    for (asked, told, same_thing) in [
+        ("007", "7", true),
+        ("7", "8", false),
+        ("+7", "7", false),
+        ("10.0.0.1/8,::0001", "10.0.0.0/8,::1", true),
+        ("10.0.0.1", "10.0.0.1/32", true),
+        ("a", "b", false),
+        ("a", "a,a", false),
+        ("10.0.0.1/8", "10.0.0.1", false),
+        ("0.0.0.0/0", "::/0", false),
+    ] {
+        assert_eq!(same(asked, told), same_thing, "{asked} {told}");
+    }
+}

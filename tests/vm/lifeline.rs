@@ -1,0 +1,99 @@
+//! The control channel through the worst of faults: a real sidecar, a local AWS on the other side.
+
+use serde_json::json;
+
+use crate::ground::{FAR, Ground, PORT, until};
+use crate::service::{SERVICE_PORT, Service, eventually};
+
+/// Name and test.
+pub const TESTS: &[(&str, fn())] = &[
+    (
+        "a_cancel_arrives_under_total_loss_and_a_black_hole",
+        a_cancel_arrives_under_total_loss_and_a_black_hole,
+    ),
+    ("a_killed_sidecar_leaves_clean_traffic", a_killed_sidecar_leaves_clean_traffic),
+];
+
+/// Loss of everything and a black hole on the port of the service, each in both directions.
+fn cut_everything(service: &Service) -> Vec<String> {
+    let mut commands = Vec::new();
+    for way in ["egress", "ingress"] {
+        commands.push(service.send(
+            "AWSFIS-Run-Network-Packet-Loss-Sources",
+            &json!({"DurationSeconds": ["600"], "Sources": ["ALL"], "LossPercent": ["100"], "TrafficType": [way]}),
+        ));
+        let port = SERVICE_PORT.to_string();
+        commands.push(service.send(
+            "AWSFIS-Run-Network-Blackhole-Port",
+            &json!({"DurationSeconds": ["600"], "Protocol": ["tcp"], "Port": [port], "TrafficType": [way]}),
+        ));
+    }
+    eventually("all four faults live", || (service.live().len() == 4).then_some(()));
+    commands
+}
+
+fn nothing_gets_through(ground: &Ground) {
+    assert_eq!(ground.icmp(FAR[0]), None);
+    for port in [PORT, SERVICE_PORT] {
+        assert_eq!(ground.exchange("tcp", FAR[0], port), None, "{port}");
+    }
+    // The address of the metadata is everybody's lifeline, on every port.
+    assert!(ground.exchange("tcp", FAR[1], SERVICE_PORT).is_some());
+}
+
+fn a_cancel_arrives_under_total_loss_and_a_black_hole() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let service = Service::start(&ground);
+    let commands = cut_everything(&service);
+    nothing_gets_through(&ground);
+    // By the channel that was open before the faults, two of them.
+    for command in &commands[..2] {
+        service.cancel(command);
+        assert_eq!(service.ended(command), "Cancelled");
+    }
+    // And by a channel, or a poll, that has to be opened through them.
+    let again = cut_everything_again(&service);
+    nothing_gets_through(&ground);
+    service.drop_sockets();
+    for command in commands[2..].iter().chain(&again) {
+        service.cancel(command);
+        assert_eq!(service.ended(command), "Cancelled");
+    }
+    eventually("nothing is live", || service.live().is_empty().then_some(()));
+    assert!(ground.exchange("tcp", FAR[0], PORT).is_some());
+    assert_eq!(ground.state(), before);
+    service.sidecar.signal("TERM");
+    eventually("the instance is gone", || {
+        let listed = service.call("DescribeInstanceInformation", &json!({}));
+        listed["InstanceInformationList"].as_array().is_some_and(Vec::is_empty).then_some(())
+    });
+}
+
+/// The two that were cancelled, once more: they are sent through the two that still live.
+fn cut_everything_again(service: &Service) -> [String; 2] {
+    let loss = service.send(
+        "AWSFIS-Run-Network-Packet-Loss-Sources",
+        &json!({"DurationSeconds": ["600"], "Sources": ["ALL"], "LossPercent": ["100"], "TrafficType": ["egress"]}),
+    );
+    let hole = service.send(
+        "AWSFIS-Run-Network-Blackhole-Port",
+        &json!({"DurationSeconds": ["600"], "Protocol": ["tcp"], "Port": ["443"], "TrafficType": ["egress"]}),
+    );
+    eventually("all four faults live again", || (service.live().len() == 4).then_some(()));
+    [loss, hole]
+}
+
+fn a_killed_sidecar_leaves_clean_traffic() {
+    let ground = Ground::new();
+    let service = Service::start(&ground);
+    cut_everything(&service);
+    nothing_gets_through(&ground);
+    service.sidecar.signal("KILL");
+    until("the table is gone", || !ground.state().contains("table"));
+    for (address, port) in [(FAR[0], PORT), (FAR[0], SERVICE_PORT)] {
+        assert!(ground.exchange("tcp", address, port).is_some(), "{address}:{port}");
+    }
+    let told = ground.near(&["/mnt/taskfault", "status", "--state-dir", &ground.state_dir]);
+    assert!(told.starts_with("no sidecar is running here"), "{told}");
+}
