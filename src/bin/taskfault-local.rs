@@ -31,18 +31,22 @@ enum Command {
     Demo(DemoOptions),
     /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
     #[command(after_long_help = AFTER_UP)]
-    Up {
-        #[command(flatten)]
-        up: UpOptions,
-        #[command(flatten)]
-        serve: ServeOptions,
-    },
+    Up(Box<UpArguments>),
     /// A small web service to try experiments on: every request costs a few milliseconds of CPU
     #[command(hide = true)]
     Application(ApplicationOptions),
     /// The first process of a task on the stage
     #[command(hide = true)]
     TaskInit(InitOptions),
+}
+
+/// What runs, and beside which local AWS.
+#[derive(Debug, clap::Args)]
+struct UpArguments {
+    #[command(flatten)]
+    up: UpOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
 }
 
 /// What the local AWS plays, and where.
@@ -168,7 +172,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
-        Some(Command::Up { up, serve }) => up::run(&up, serve.into()),
+        Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
         None => serve(arguments.serve),
