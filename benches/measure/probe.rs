@@ -1,0 +1,116 @@
+//! A stream of small packets to the far side and back: what a fault does to it, and from when on.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// One packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet {
+    pub sent: Instant,
+    /// None until it comes back.
+    pub round_trip: Option<Duration>,
+}
+
+/// A packet every so often, until dropped.
+pub struct Probe {
+    packets: Arc<Mutex<Vec<Packet>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    /// A packet that takes longer is touched by the fault.
+    late: Duration,
+}
+
+/// How many packets in a row say that a fault is there, or gone.
+const IN_A_ROW: usize = 3;
+/// An effect that does not come, or stay, for so long does not.
+pub const NEVER: Duration = Duration::from_secs(1);
+
+impl Probe {
+    pub fn start(local: SocketAddr, remote: SocketAddr, gap: Duration, late: Duration) -> Probe {
+        let socket = Arc::new(UdpSocket::bind(local).unwrap());
+        socket.connect(remote).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let packets = Arc::new(Mutex::new(Vec::<Packet>::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = {
+            let (socket, packets, stop) = (socket.clone(), packets.clone(), stop.clone());
+            thread::spawn(move || {
+                let mut next = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    let number = {
+                        let mut packets = packets.lock().unwrap();
+                        packets.push(Packet { sent: Instant::now(), round_trip: None });
+                        packets.len() as u64 - 1
+                    };
+                    // A rule that refuses the packet makes this an error: it is lost then.
+                    let _ = socket.send(&number.to_le_bytes());
+                    next += gap;
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
+                }
+            })
+        };
+        let receiver = {
+            let (packets, stop) = (packets.clone(), stop.clone());
+            thread::spawn(move || {
+                let mut room = [0; 8];
+                while !stop.load(Ordering::Relaxed) {
+                    if socket.recv(&mut room).is_ok() {
+                        let now = Instant::now();
+                        let mut packets = packets.lock().unwrap();
+                        let packet = &mut packets[u64::from_le_bytes(room) as usize];
+                        packet.round_trip = Some(now - packet.sent);
+                    }
+                }
+            })
+        };
+        Probe { packets, stop, threads: vec![sender, receiver], late }
+    }
+
+    /// Time from `since` to the first of three packets in a row that are touched by the fault, or are not. The
+    /// moment of a packet is the one at which it was sent. None if that does not come.
+    pub fn first(&self, since: Instant, touched: bool, limit: Duration) -> Option<Duration> {
+        loop {
+            let now = Instant::now();
+            {
+                let packets = self.packets.lock().unwrap();
+                let from = packets.partition_point(|packet| packet.sent < since);
+                // Whether it is late is known only after that time.
+                let known = packets[from..].iter().map_while(|packet| self.is_touched(packet, now));
+                let known: Vec<bool> = known.collect();
+                let place = known.windows(IN_A_ROW).position(|row| row.iter().all(|one| *one == touched));
+                if let Some(place) = place {
+                    return Some(packets[from + place].sent - since);
+                }
+            }
+            if now > since + limit + self.late {
+                return None;
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn is_touched(&self, packet: &Packet, now: Instant) -> Option<bool> {
+        match packet.round_trip {
+            Some(time) => Some(time > self.late),
+            None => (now - packet.sent > self.late).then_some(true),
+        }
+    }
+
+    /// The packets sent from `since` on for so long; those that have had `patience` to come back.
+    pub fn between(&self, since: Instant, until: Instant) -> Vec<Packet> {
+        let packets = self.packets.lock().unwrap();
+        packets.iter().filter(|packet| packet.sent >= since && packet.sent < until).copied().collect()
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
