@@ -183,7 +183,10 @@ fn command(part: &Part, options: Options) -> Command {
     command
 }
 
+/// What a part said last, or where and why it panicked.
 fn last_lines(words: &str) -> String {
-    let lines: Vec<&str> = words.lines().filter(|line| !line.starts_with("note: run with")).collect();
-    lines[lines.len().saturating_sub(4)..].join(" | ")
+    let lines: Vec<&str> = words.lines().filter(|line| !line.trim().is_empty()).collect();
+    let panicked = lines.iter().position(|line| line.contains("panicked at"));
+    let from = panicked.unwrap_or(lines.len().saturating_sub(3));
+    lines[from..].iter().take(3).copied().collect::<Vec<_>>().join(" | ")
 }

@@ -52,8 +52,9 @@ pub fn undo_now(text: &str) {
     let _ = Command::new("bash").args(["-c", text]).stderr(Stdio::null()).status();
 }
 
+/// More follows in the documents' scripts: so a shell stays, and waits.
 pub fn stress(options: &str) -> String {
-    format!("stress-ng {options} -t 600s")
+    format!("stress-ng {options} -t 600s\nexit $?")
 }
 
 pub fn disk_fill(folder: &str, kib: u64) -> String {

@@ -181,10 +181,14 @@ impl Scene {
 /// Measures one fault and hands over its rows.
 pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for number in 0..rounds.cycles {
+    let mut tries = rounds.peer_cycles;
+    for _ in 0..rounds.cycles {
         ours.extend(scene.cycle(&fault.ours, &mut fault.watch));
-        if let Some((_, means)) = fault.peer.as_ref().filter(|_| number < rounds.peer_cycles) {
-            theirs.extend(scene.cycle(means, &mut fault.watch));
+        if let Some((_, means)) = fault.peer.as_ref().filter(|_| tries > 0) {
+            let found = scene.cycle(means, &mut fault.watch);
+            // What has no effect here has none the next time.
+            tries = if found.is_some() { tries - 1 } else { 0 };
+            theirs.extend(found);
         }
     }
     let row = |what: &str, unit: &str| {
@@ -219,7 +223,7 @@ pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
     if stayed > 0 {
         killed = killed.note(format!("ours was still there after 1 s {stayed} times"));
     }
-    if let Some((name, means)) = &fault.peer {
+    if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty()) {
         const TRIES: usize = 3;
         let times: Vec<f64> = (0..TRIES).filter_map(|_| scene.killed(means, &mut fault.watch)).collect();
         killed = match times.len() {
@@ -300,7 +304,7 @@ fn resources(disk: &std::path::Path) -> Vec<Fault> {
         fault(
             "io-stress",
             document("AWSFIS-Run-IO-Stress", &[("Workers", "1"), ("Percent", "50")]),
-            stress(&format!("--iomix 1 --iomix-bytes 50% --temp-path {place}")),
+            stress(&format!("--iomix 1 --iomix-bytes 128m --temp-path {place}")),
             Watch::space(disk),
             "seen: 1 MiB of the disk taken (a tmpfs); none: it is free again",
         ),

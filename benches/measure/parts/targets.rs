@@ -131,8 +131,9 @@ fn filters(count: u32) -> Vec<String> {
 fn ruleset(count: u32) -> String {
     let elements: Vec<String> = addresses(count).iter().map(ToString::to_string).collect();
     format!(
-        "table inet peer {{ set targets {{ type ipv4_addr; flags interval; elements = {{ {} }} }}\n\
-         chain in {{ type filter hook input priority 0; ip saddr @targets drop }} }}\n",
+        "table inet peer {{\n\
+         set targets {{\ntype ipv4_addr\nflags interval\nelements = {{ {} }}\n}}\n\
+         chain in {{\ntype filter hook input priority 0\nip saddr @targets drop\n}}\n}}\n",
         elements.join(", ")
     )
 }
