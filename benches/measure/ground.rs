@@ -75,6 +75,7 @@ pub fn far() -> ExitCode {
     ip("link set eth0 up");
     for address in [TARGET, BYSTANDER] {
         let echo = UdpSocket::bind((address, ECHO)).unwrap();
+        crate::probe::roomy(&echo);
         let sink = UdpSocket::bind((address, SINK)).unwrap();
         thread::spawn(move || {
             let mut room = [0; 2048];

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 /// One packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet {
@@ -31,6 +33,9 @@ pub const NEVER: Duration = Duration::from_secs(1);
 impl Probe {
     pub fn start(local: SocketAddr, remote: SocketAddr, gap: Duration, late: Duration) -> Probe {
         let socket = Arc::new(UdpSocket::bind(local).unwrap());
+        roomy(&socket);
+        // Packets of an earlier probe may still come back to this port.
+        let life = uuid::Uuid::new_v4().as_u128() as u64;
         socket.connect(remote).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let packets = Arc::new(Mutex::new(Vec::<Packet>::new()));
@@ -46,7 +51,7 @@ impl Probe {
                         packets.len() as u64 - 1
                     };
                     // A rule that refuses the packet makes this an error: it is lost then.
-                    let _ = socket.send(&number.to_le_bytes());
+                    let _ = socket.send(&[number.to_le_bytes(), life.to_le_bytes()].concat());
                     next += gap;
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
@@ -55,12 +60,15 @@ impl Probe {
         let receiver = {
             let (packets, stop) = (packets.clone(), stop.clone());
             thread::spawn(move || {
-                let mut room = [0; 8];
+                let mut room = [0; 16];
                 while !stop.load(Ordering::Relaxed) {
-                    if socket.recv(&mut room).is_ok() {
-                        let now = Instant::now();
+                    let heard = socket.recv(&mut room);
+                    let now = Instant::now();
+                    let [number, of] =
+                        [0, 8].map(|at| u64::from_le_bytes(room[at..at + 8].try_into().unwrap()));
+                    if heard.is_ok() && of == life {
                         let mut packets = packets.lock().unwrap();
-                        let packet = &mut packets[u64::from_le_bytes(room) as usize];
+                        let packet = &mut packets[number as usize];
                         packet.round_trip = Some(now - packet.sent);
                     }
                 }
@@ -103,6 +111,15 @@ impl Probe {
     pub fn between(&self, since: Instant, until: Instant) -> Vec<Packet> {
         let packets = self.packets.lock().unwrap();
         packets.iter().filter(|packet| packet.sent >= since && packet.sent < until).copied().collect()
+    }
+}
+
+/// Gives a socket a large receive buffer, so that a reader that is late loses nothing.
+pub fn roomy(socket: &UdpSocket) {
+    // Only root may go beyond the machine's limit; others get that.
+    let bytes = 16 * 1024 * 1024;
+    if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {
+        let _ = setsockopt(socket, sockopt::RcvBuf, &bytes);
     }
 }
 

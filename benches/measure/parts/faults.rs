@@ -24,11 +24,12 @@ use crate::script::{self, Script};
 
 mod watch;
 
+use watch::MIB;
 pub use watch::Watch;
 
 /// What ends within this has ended: the limit for everything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Port of the probe on this side.
+/// Port of the first probe on this side.
 const PORT: u16 = 7200;
 
 /// How a fault is made.
@@ -38,7 +39,7 @@ pub enum Means {
     /// `taskfault inject`, with these words.
     Inject(String),
     /// A script, and what undoes it whatever became of it.
-    Script { text: String, undo: &'static str },
+    Script { text: String, undo: String },
 }
 
 /// One fault and how to see it.
@@ -138,8 +139,8 @@ impl Scene {
             Means::Script { undo, .. } => {
                 drop(self.script.take());
                 script::undo_now(undo);
-                // stress-ng cleans up after itself in a moment of its own.
-                thread::sleep(Duration::from_millis(20));
+                // What was killed gives its memory and its files back in a moment of its own.
+                thread::sleep(Duration::from_millis(if killed { 300 } else { 50 }));
             }
         }
     }
@@ -249,9 +250,9 @@ pub fn document(name: &'static str, parameters: &[(&'static str, &str)]) -> Mean
     Means::Document { name, parameters }
 }
 
-/// A stream of packets whose own port is `PORT`, to the far side's echo and back.
-pub fn packets(gap: Duration, late: Duration) -> Watch {
-    let local: SocketAddr = format!("{NEAR}:{PORT}").parse().unwrap();
+/// A stream of packets from this port of ours to the far side's echo and back.
+pub fn packets(port: u16, gap: Duration, late: Duration) -> Watch {
+    let local: SocketAddr = format!("{NEAR}:{port}").parse().unwrap();
     let remote: SocketAddr = format!("{TARGET}:{ECHO}").parse().unwrap();
     Watch::Packets(Probe::start(local, remote, gap, late))
 }
@@ -277,14 +278,15 @@ pub fn run(options: Options) {
 
 fn stress(options: &str) -> Option<(&'static str, Means)> {
     machine::has("stress-ng")
-        .then(|| ("stress-ng", Means::Script { text: script::stress(options), undo: "true" }))
+        .then(|| ("stress-ng", Means::Script { text: script::stress(options), undo: "true".into() }))
 }
 
 fn resources(disk: &std::path::Path) -> Vec<Fault> {
     let place = disk.to_str().unwrap();
     let victim = disk.join("bench-victim");
     std::fs::copy("/bin/sleep", &victim).unwrap();
-    let fill = Means::Script { text: script::disk_fill(place, 128 * 1024), undo: "true" };
+    let fill =
+        Means::Script { text: script::disk_fill(place, 128 * 1024), undo: format!("rm -f {place}/fillup") };
     let fault = |name, ours, peer, watch, note| Fault { name, ours, killed: None, peer, watch, note };
     vec![
         fault(
@@ -305,22 +307,22 @@ fn resources(disk: &std::path::Path) -> Vec<Fault> {
             "io-stress",
             document("AWSFIS-Run-IO-Stress", &[("Workers", "1"), ("Percent", "50")]),
             stress(&format!("--iomix 1 --iomix-bytes 128m --temp-path {place}")),
-            Watch::space(disk),
+            Watch::space(disk, MIB),
             "seen: 1 MiB of the disk taken (a tmpfs); none: it is free again",
         ),
         fault(
             "disk-fill",
             Means::Inject(format!("disk-fill --duration 600s --percent 50 --path {place}")),
             Some(("fallocate", fill)),
-            Watch::space(disk),
-            "ours by taskfault inject, for the document fills the disk of /",
+            Watch::space(disk, 120 * MIB),
+            "seen: 120 of 128 MiB of the disk taken (a tmpfs); ours by taskfault inject, for the document fills the disk of /",
         ),
         fault(
             "kill-process",
             document("AWSFIS-Run-Kill-Process", &[("ProcessName", "bench-victim"), ("Signal", "SIGTERM")]),
             machine::has("killall").then(|| {
                 let text = script::kill_process("bench-victim");
-                ("killall", Means::Script { text, undo: "true" })
+                ("killall", Means::Script { text, undo: "true".into() })
             }),
             Watch::Victim { program: victim, victim: None },
             "",
@@ -330,10 +332,11 @@ fn resources(disk: &std::path::Path) -> Vec<Fault> {
 
 fn network() -> Vec<Fault> {
     let port = PORT.to_string();
-    let watch = || packets(Duration::from_micros(200), Duration::from_millis(10));
+    let watch = |port| packets(port, Duration::from_micros(200), Duration::from_millis(10));
     let hole = [("Protocol", "udp"), ("Port", port.as_str()), ("TrafficType", "ingress")];
-    let iptables = Means::Script { text: script::black_hole_ingress(PORT), undo: script::BLACK_HOLE_UNDO };
-    let nft = Means::Script { text: script::loss_ingress(), undo: script::NFT_UNDO };
+    let iptables =
+        Means::Script { text: script::black_hole_ingress(PORT), undo: script::BLACK_HOLE_UNDO.into() };
+    let nft = Means::Script { text: script::loss_ingress(), undo: script::NFT_UNDO.into() };
     let loss =
         [("LossPercent", "100"), ("Sources", TARGET), ("TrafficType", "ingress"), ("Interface", "eth0")];
     vec![
@@ -342,7 +345,7 @@ fn network() -> Vec<Fault> {
             ours: document("AWSFIS-Run-Network-Blackhole-Port", &hole),
             killed: None,
             peer: Some(("iptables", iptables)),
-            watch: watch(),
+            watch: watch(PORT),
             note: "a packet every 0.2 ms",
         },
         Fault {
@@ -350,7 +353,7 @@ fn network() -> Vec<Fault> {
             ours: document("AWSFIS-Run-Network-Packet-Loss-Sources", &loss),
             killed: None,
             peer: Some(("nft", nft)),
-            watch: watch(),
+            watch: watch(PORT + 1),
             note: "a packet every 0.2 ms; the latency and what goes out: part netem",
         },
     ]

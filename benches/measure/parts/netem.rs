@@ -156,14 +156,15 @@ fn delayed(delay: u64) {
 }
 
 fn lost(percent: u32) {
-    let gap = Duration::from_micros(250);
-    let patience = Duration::from_millis(500);
+    let gap = Duration::from_micros(400);
+    let patience = Duration::from_millis(1000);
     let stream = probe(7302, TARGET, gap, patience);
     let share = |packets: &[Packet]| {
         let lost = packets.iter().filter(|packet| packet.round_trip.is_none()).count();
         100.0 * lost as f64 / packets.len() as f64
     };
     thread::sleep(Duration::from_millis(300));
+    let before = share(&collect(&stream, LOST / 10, gap, patience));
     let words = format!("network-packet-loss --duration 600s --loss-percent {percent} --sources {TARGET}");
     let mut command = Command::new(machine::taskfault());
     command.arg("inject").args(words.split(' ')).env("TASKFAULT_STATE_DIR", "/tmp/inject");
@@ -175,7 +176,7 @@ fn lost(percent: u32) {
         Row::new("netem", format!("loss of {percent} %: achieved"), "%", Better::Near(f64::from(percent)))
             .ours(vec![share(&packets)])
             .aim(Statistic::Worst, 0.05 * f64::from(percent))
-            .note(format!("one figure of {} packets", packets.len()));
+            .note(format!("one figure of {} packets; without the fault {before:.2} %", packets.len()));
     fault.end();
     if percent == PEER_LOSS_PERCENT {
         let script = Script::start(&script::shape(&format!("loss {percent}%")));
@@ -189,7 +190,7 @@ fn lost(percent: u32) {
 
 fn shaped() -> Vec<Fault> {
     let echo = ECHO.to_string();
-    let watch = |late: u64| packets(Duration::from_millis(1), Duration::from_millis(late));
+    let watch = |port: u16| packets(port, Duration::from_millis(1), Duration::from_millis(50));
     let latency = [
         ("DelayMilliseconds", "100"),
         ("JitterMilliseconds", "0"),
@@ -200,7 +201,7 @@ fn shaped() -> Vec<Fault> {
     let loss =
         [("LossPercent", "100"), ("Sources", TARGET), ("TrafficType", "egress"), ("Interface", "eth0")];
     let hole = [("Protocol", "udp"), ("Port", echo.as_str()), ("TrafficType", "egress")];
-    let tc = |netem: &str| Means::Script { text: script::shape(netem), undo: script::TC_UNDO };
+    let tc = |netem: &str| Means::Script { text: script::shape(netem), undo: script::TC_UNDO.into() };
     let note = "emulated CPU; a packet every 1 ms; kill -9 of taskfault inject";
     vec![
         Fault {
@@ -210,7 +211,7 @@ fn shaped() -> Vec<Fault> {
                 "network-latency --duration 600s --delay-milliseconds 100 --jitter-milliseconds 0 --sources {TARGET}"
             ))),
             peer: Some((SCRIPT, tc("delay 100ms"))),
-            watch: watch(50),
+            watch: watch(7310),
             note,
         },
         Fault {
@@ -220,7 +221,7 @@ fn shaped() -> Vec<Fault> {
                 "network-packet-loss --duration 600s --loss-percent 100 --sources {TARGET}"
             ))),
             peer: Some((SCRIPT, tc("loss 100%"))),
-            watch: watch(50),
+            watch: watch(7311),
             note,
         },
         Fault {
@@ -231,9 +232,9 @@ fn shaped() -> Vec<Fault> {
             ))),
             peer: Some((
                 "nft",
-                Means::Script { text: script::black_hole_egress(ECHO), undo: script::NFT_UNDO },
+                Means::Script { text: script::black_hole_egress(ECHO), undo: script::NFT_UNDO.into() },
             )),
-            watch: watch(50),
+            watch: watch(7312),
             note,
         },
     ]

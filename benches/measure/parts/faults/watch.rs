@@ -16,7 +16,7 @@ use crate::process::{Running, cpu_time, others, until};
 const BURNT: Duration = Duration::from_millis(10);
 /// Without any CPU time for so long: it has ended.
 const QUIET: Duration = Duration::from_millis(10);
-const MIB: u64 = 1024 * 1024;
+pub const MIB: u64 = 1024 * 1024;
 
 /// A way to see one kind of effect.
 pub enum Watch {
@@ -32,6 +32,7 @@ pub enum Watch {
     Space {
         folder: PathBuf,
         before: u64,
+        enough: u64,
     },
     /// A process that is to be killed.
     Victim {
@@ -50,8 +51,9 @@ impl Watch {
         Watch::Memory { before: 0 }
     }
 
-    pub fn space(folder: &Path) -> Watch {
-        Watch::Space { folder: folder.to_owned(), before: 0 }
+    /// The effect is seen once so many bytes are taken.
+    pub fn space(folder: &Path, enough: u64) -> Watch {
+        Watch::Space { folder: folder.to_owned(), before: 0, enough }
     }
 
     /// Looks at how things are before the effect.
@@ -59,7 +61,7 @@ impl Watch {
         match self {
             Watch::Cpu { before } => *before = burnt(),
             Watch::Memory { before } => *before = resident(),
-            Watch::Space { folder, before } => *before = used(folder),
+            Watch::Space { folder, before, .. } => *before = used(folder),
             Watch::Victim { program, victim } => {
                 let mut command = Command::new(program);
                 let child = command.arg("600").stdin(Stdio::null()).spawn().unwrap();
@@ -80,7 +82,7 @@ impl Watch {
         let at = match self {
             Watch::Cpu { before } => until(limit, || burnt() >= *before + BURNT),
             Watch::Memory { before } => until(limit, || resident() >= *before + 16 * MIB),
-            Watch::Space { folder, before } => until(limit, || used(folder) >= *before + MIB),
+            Watch::Space { folder, before, enough } => until(limit, || used(folder) >= *before + *enough),
             Watch::Victim { victim, .. } => until(limit, || victim.as_mut().unwrap().has_ended()),
             Watch::Packets(probe) => return probe.first(since, true, limit),
         };
@@ -92,7 +94,7 @@ impl Watch {
         let at = match self {
             Watch::Cpu { .. } => quiet(limit),
             Watch::Memory { before } => until(limit, || resident() <= *before + 4 * MIB),
-            Watch::Space { folder, before } => until(limit, || used(folder) <= *before + MIB / 16),
+            Watch::Space { folder, before, .. } => until(limit, || used(folder) <= *before + MIB / 16),
             Watch::Victim { .. } => Some(since),
             Watch::Packets(probe) => return probe.first(since, false, limit),
         };
