@@ -58,6 +58,11 @@ pub struct Row {
 /// The name of our entries.
 pub const OURS: &str = "taskfault";
 
+/// How the words about an effect begin that did not end.
+pub const STILL_THERE: &str = "still there";
+/// How the words begin about what did not come.
+pub const NEVER: &str = "never";
+
 impl Row {
     pub fn new(part: &str, case: impl Into<String>, unit: &str, better: Better) -> Row {
         Row {
@@ -86,6 +91,14 @@ impl Row {
     pub fn said(mut self, who: &str, said: impl Into<String>) -> Row {
         let entry = Entry { who: who.to_owned(), values: Vec::new(), said: said.into(), quoted: false };
         self.entries.push(entry);
+        self
+    }
+
+    /// Words beside the figures of the last entry.
+    pub fn words(mut self, words: impl Into<String>) -> Row {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.said = words.into();
+        }
         self
     }
 
@@ -118,6 +131,10 @@ impl Row {
     pub fn met(&self) -> Option<bool> {
         let aim = self.aim?;
         let ours = self.entries.iter().find(|entry| entry.who == OURS)?;
+        // What did not come to its end has no figure; it is a miss all the same.
+        if [STILL_THERE, NEVER].iter().any(|words| ours.said.starts_with(words)) {
+            return Some(false);
+        }
         let value = ours.statistic(aim.of, self.better)?;
         Some(if self.better == Better::More { value >= aim.limit } else { value <= aim.limit })
     }

@@ -23,10 +23,10 @@ pub struct Probe {
     threads: Vec<JoinHandle<()>>,
     /// A packet that takes longer is touched by the fault.
     late: Duration,
+    /// How many packets in a row say that a fault is there, or gone: more where the machine stumbles.
+    in_a_row: usize,
 }
 
-/// How many packets in a row say that a fault is there, or gone.
-const IN_A_ROW: usize = 3;
 /// An effect that does not come, or stay, for so long does not.
 pub const NEVER: Duration = Duration::from_secs(1);
 
@@ -74,10 +74,16 @@ impl Probe {
                 }
             })
         };
-        Probe { packets, stop, threads: vec![sender, receiver], late }
+        Probe { packets, stop, threads: vec![sender, receiver], late, in_a_row: 3 }
     }
 
-    /// Time from `since` to the first of three packets in a row that are touched by the fault, or are not. The
+    /// The same, sure of itself after so many packets in a row.
+    pub fn sure_after(mut self, packets: usize) -> Probe {
+        self.in_a_row = packets;
+        self
+    }
+
+    /// Time from `since` to the first of some packets in a row that are touched by the fault, or are not. The
     /// moment of a packet is the one at which it was sent. None if that does not come.
     pub fn first(&self, since: Instant, touched: bool, limit: Duration) -> Option<Duration> {
         loop {
@@ -88,7 +94,8 @@ impl Probe {
                 // Whether it is late is known only after that time.
                 let known = packets[from..].iter().map_while(|packet| self.is_touched(packet, now));
                 let known: Vec<bool> = known.collect();
-                let place = known.windows(IN_A_ROW).position(|row| row.iter().all(|one| *one == touched));
+                let place =
+                    known.windows(self.in_a_row).position(|row| row.iter().all(|one| *one == touched));
                 if let Some(place) = place {
                     return Some(packets[from + place].sent - since);
                 }

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::Options;
 use crate::cloud::{Cloud, Sidecar};
-use crate::figures::{Better, Row, Statistic};
+use crate::figures::{Better, Row, STILL_THERE, Statistic};
 use crate::ground::{ECHO, Ground, NEAR, TARGET, call};
 use crate::machine;
 use crate::probe::{NEVER, Probe};
@@ -167,16 +167,49 @@ impl Scene {
         Some((ms(seen?), ms(gone?)))
     }
 
-    /// A life that ends by kill -9: the time until nothing is left, None if something is after a second.
-    fn killed(&mut self, means: &Means, watch: &mut Watch) -> Option<f64> {
+    /// A life that ends by kill -9: what was left.
+    fn killed(&mut self, means: &Means, watch: &mut Watch) -> AfterKill {
         watch.arm();
         let began = self.begin(means);
-        watch.seen(began, PATIENCE).expect("the effect is seen before it is killed");
+        let seen = watch.seen(began, PATIENCE);
         let killed = self.kill_9(means);
         let gone = watch.gone(killed, NEVER);
         self.settle(means, true);
-        gone.map(ms)
+        match (seen, gone) {
+            (None, _) => AfterKill::NotSeen,
+            (Some(_), Some(time)) => AfterKill::Gone(ms(time)),
+            (Some(_), None) => AfterKill::Stays,
+        }
     }
+}
+
+/// What became of an effect whose maker was killed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum AfterKill {
+    /// Gone after so many ms.
+    Gone(f64),
+    /// Still there after [`NEVER`].
+    Stays,
+    /// It was not seen before, so nothing can be said.
+    NotSeen,
+}
+
+/// The times of those that are gone, and in words what became of the others.
+fn after_kills(outcomes: &[AfterKill]) -> (Vec<f64>, String) {
+    let times = outcomes.iter().filter_map(|outcome| match outcome {
+        AfterKill::Gone(time) => Some(*time),
+        AfterKill::Stays | AfterKill::NotSeen => None,
+    });
+    let count = |wanted: AfterKill| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    let (stay, unseen) = (count(AfterKill::Stays), count(AfterKill::NotSeen));
+    let mut said = match stay {
+        0 => String::new(),
+        stay => format!("{STILL_THERE} after 1 s, {stay} of {} times", outcomes.len() - unseen),
+    };
+    if unseen > 0 {
+        said += &format!(" ({unseen} times not seen at all)");
+    }
+    (times.collect(), said)
 }
 
 /// Measures one fault and hands over its rows.
@@ -212,25 +245,14 @@ pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
     let outward = row("cancel to none", "ms").ours(column(&ours, true)).aim(Statistic::P99, 50.0);
     peer(outward, true).emit();
     let means = fault.killed.as_ref().unwrap_or(&fault.ours);
-    let mut kills = Vec::new();
-    let mut stayed = 0;
-    for _ in 0..rounds.kills {
-        match scene.killed(means, &mut fault.watch) {
-            Some(time) => kills.push(time),
-            None => stayed += 1,
-        }
-    }
-    let mut killed = row("kill -9 to none", "ms").ours(kills).aim(Statistic::P99, 10.0);
-    if stayed > 0 {
-        killed = killed.note(format!("ours was still there after 1 s {stayed} times"));
-    }
+    let kills: Vec<_> = (0..rounds.kills).map(|_| scene.killed(means, &mut fault.watch)).collect();
+    let (times, words) = after_kills(&kills);
+    let mut killed = row("kill -9 to none", "ms").ours(times).words(words).aim(Statistic::P99, 10.0);
     if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty()) {
-        const TRIES: usize = 3;
-        let times: Vec<f64> = (0..TRIES).filter_map(|_| scene.killed(means, &mut fault.watch)).collect();
-        killed = match times.len() {
-            TRIES => killed.peer(name, times),
-            some => killed.said(name, format!("still there after 1 s, {} of {TRIES} times", TRIES - some)),
-        };
+        let kills: Vec<_> =
+            (0..rounds.peer_cycles.min(3)).map(|_| scene.killed(means, &mut fault.watch)).collect();
+        let (times, words) = after_kills(&kills);
+        killed = killed.peer(name, times).words(words);
     }
     killed.emit();
     if matches!(fault.ours, Means::Document { .. }) && rounds.terminations > 0 {
@@ -251,10 +273,10 @@ pub fn document(name: &'static str, parameters: &[(&'static str, &str)]) -> Mean
 }
 
 /// A stream of packets from this port of ours to the far side's echo and back.
-pub fn packets(port: u16, gap: Duration, late: Duration) -> Watch {
+pub fn packets(port: u16, gap: Duration, late: Duration, in_a_row: usize) -> Watch {
     let local: SocketAddr = format!("{NEAR}:{port}").parse().unwrap();
     let remote: SocketAddr = format!("{TARGET}:{ECHO}").parse().unwrap();
-    Watch::Packets(Probe::start(local, remote, gap, late))
+    Watch::Packets(Probe::start(local, remote, gap, late).sure_after(in_a_row))
 }
 
 pub fn run(options: Options) {
@@ -332,7 +354,7 @@ fn resources(disk: &std::path::Path) -> Vec<Fault> {
 
 fn network() -> Vec<Fault> {
     let port = PORT.to_string();
-    let watch = |port| packets(port, Duration::from_micros(200), Duration::from_millis(10));
+    let watch = |port| packets(port, Duration::from_micros(200), Duration::from_millis(10), 3);
     let hole = [("Protocol", "udp"), ("Port", port.as_str()), ("TrafficType", "ingress")];
     let iptables =
         Means::Script { text: script::black_hole_ingress(PORT), undo: script::BLACK_HOLE_UNDO.into() };

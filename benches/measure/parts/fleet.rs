@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
 use crate::Options;
-use crate::figures::{Better, OURS, Row, Statistic};
+use crate::figures::{Better, NEVER, OURS, Row, Statistic};
 
 /// What a start asks of the service, in this order.
 const CALLS: [&str; 4] = [
@@ -51,7 +51,7 @@ fn fleet(tasks: usize, limit: f64, rounds: usize) {
     let over_bound = match lost {
         0 => over_bound.ours(outcomes.iter().map(|outcome| outcome.seconds / bound).collect()),
         // The time of those who got there would look like a good one.
-        lost => over_bound.said(OURS, format!("never: {:.1} % gave up", percent(lost, tasks * rounds))),
+        lost => over_bound.said(OURS, format!("{NEVER}: {:.1} % gave up", percent(lost, tasks * rounds))),
     };
     over_bound.note(format!("the bound is {bound:.0} s, less what the first second gives at once")).emit();
     let wasted = outcomes.iter().map(|outcome| percent(outcome.refused, outcome.calls)).collect();

@@ -40,8 +40,8 @@ pub fn run(options: Options) {
     }
     let folder = machine::scratch();
     let mut scene = Scene::new(folder.path().join("state"));
-    let (cycles, kills) = if options.full { (100, 100) } else { (10, 100) };
-    let rounds = Rounds { part: "netem", cycles, peer_cycles: 3, kills, terminations: 2 };
+    let (cycles, kills) = if options.full { (100, 500) } else { (10, 100) };
+    let rounds = Rounds { part: "netem", cycles, peer_cycles: 2, kills, terminations: 2 };
     for fault in shaped() {
         measure(&mut scene, fault, rounds);
     }
@@ -190,7 +190,7 @@ fn lost(percent: u32) {
 
 fn shaped() -> Vec<Fault> {
     let echo = ECHO.to_string();
-    let watch = |port: u16| packets(port, Duration::from_millis(1), Duration::from_millis(50));
+    let watch = |port: u16| packets(port, Duration::from_millis(1), Duration::from_millis(50), 25);
     let latency = [
         ("DelayMilliseconds", "100"),
         ("JitterMilliseconds", "0"),
