@@ -2,10 +2,12 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# A tag for `make image`, seconds for `make fuzz`, parts for `make test` (all of them if empty).
+# A tag for `make image`, seconds for `make fuzz`, parts for `make test` and
+# `make bench` (all of them if empty).
 IMAGE ?= taskfault
 FUZZ_SECONDS ?= 60
 PARTS ?=
+WHAT ?=
 
 .PHONY: help
 help: ## List what there is
@@ -30,10 +32,9 @@ lint: ## Check form, lints, dependencies and scripts
 	@scripts/test fmt clippy dependencies scripts
 
 .PHONY: bench
-bench: ## Measure the CPU stress: asked against achieved, under quotas and beside other load
-	@echo "measuring CPU shares; an idle machine gives the best figures"
-	cargo bench --locked --bench cpu_shares
-	cargo bench --locked --bench io
+bench: ## Measure it beside stress-ng, tc, nft and more; WHAT="start cpu" runs parts, "--full" takes hours
+	@echo "measuring: a quarter of an hour; an idle machine gives the best figures"
+	@scripts/bench $(WHAT)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback

@@ -37,6 +37,7 @@ use crate::task::capabilities::Capabilities;
 use crate::task::prefixes::{LIST_VARIABLE, Region};
 use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 
+pub use start::PATIENCE as START_PATIENCE;
 use start::{Registered, StartError};
 use status::LeftOver;
 

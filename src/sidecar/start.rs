@@ -24,7 +24,7 @@ use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentA
 use crate::task::metadata::{MetadataError, TaskMetadata};
 
 /// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
-const PATIENCE: Patience =
+pub const PATIENCE: Patience =
     Patience { unreachable_attempts: 6, throttled_attempts: 60, longest_pause: Duration::from_secs(20) };
 /// How long a call that is under way may take to end when the start is broken off: what it makes can be removed
 /// only if its answer is heard. With [`RETIRE_LIMIT`] it stays inside the 30 s that ECS gives.

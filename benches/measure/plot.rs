@@ -1,0 +1,53 @@
+//! The plot: how many times better ours is than the best peer, one bar for each comparison.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::figures::Row;
+use crate::table::number;
+
+const WIDTH: u32 = 1100;
+const ROW: u32 = 20;
+const HEAD: u32 = 70;
+/// Where the bars begin and end, in pixels.
+const BARS: (i32, i32) = (520, 960);
+const GOOD: RGBColor = RGBColor(46, 125, 50);
+const BAD: RGBColor = RGBColor(198, 40, 40);
+
+/// Draws all rows that have a peer with figures into an SVG file.
+pub fn draw(path: &Path, rows: &[Row], machine: &str) {
+    let compared: Vec<(&Row, f64, &str)> =
+        rows.iter().filter_map(|row| row.ratio().map(|(ratio, peer)| (row, ratio, peer))).collect();
+    let height = HEAD + ROW * compared.len() as u32 + 20;
+    let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    area.fill(&WHITE).unwrap();
+    let text = |words: String, at: (i32, i32), size: i32| {
+        area.draw(&Text::new(words, at, ("sans-serif", size).into_font())).unwrap();
+    };
+    text("taskfault: how many times better than the best peer (medians; log scale)".into(), (10, 8), 18);
+    text(machine.to_owned(), (10, 32), 12);
+    // Decades on both sides of "as good".
+    let widest = compared.iter().map(|(_, ratio, _)| ratio.log10().abs()).fold(1.0, f64::max).ceil();
+    let place = |ratio: f64| {
+        let share = (ratio.log10() + widest) / (2.0 * widest);
+        BARS.0 + (share * f64::from(BARS.1 - BARS.0)) as i32
+    };
+    for decade in -(widest as i32)..=widest as i32 {
+        let x = place(10_f64.powi(decade));
+        let line = [(x, HEAD as i32 - 6), (x, height as i32 - 14)];
+        let colour = if decade == 0 { BLACK.mix(1.0) } else { BLACK.mix(0.15) };
+        area.draw(&PathElement::new(line, colour)).unwrap();
+        text(format!("{}×", number(10_f64.powi(decade))), (x - 8, HEAD as i32 - 20), 11);
+    }
+    for (index, (row, ratio, peer)) in compared.iter().enumerate() {
+        let top = (HEAD + ROW * index as u32) as i32;
+        let (one, end) = (place(1.0), place(*ratio));
+        let colour = if *ratio >= 1.0 { GOOD } else { BAD };
+        let bar = [(one.min(end), top + 3), (one.max(end).max(one + 1), top + 15)];
+        area.draw(&Rectangle::new(bar, colour.filled())).unwrap();
+        text(format!("{}: {} ({})", row.part, row.case, row.unit), (10, top + 3), 12);
+        text(format!("{}× {peer}", number(*ratio)), (BARS.1 + 8, top + 3), 11);
+    }
+    area.present().unwrap();
+}
