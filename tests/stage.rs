@@ -148,7 +148,7 @@ fn shell(name: &str, script: &str) -> Program {
 }
 
 fn spec(name: &str, programs: Vec<Program>) -> TaskSpec {
-    TaskSpec { name: name.to_owned(), network: Network::Own, programs }
+    TaskSpec { name: name.to_owned(), network: Network::Own, cpu: None, programs }
 }
 
 /// One program, to its end.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use taskfault::local::application::{self, ApplicationOptions};
 use taskfault::local::demo::{self, DemoOptions};
+use taskfault::local::run::{EXIT_CODES, RunOptions, run as run_experiment};
 use taskfault::local::stage::{InitOptions, run_init};
 use taskfault::local::up::{self, UpOptions};
 use taskfault::local::{Options, Server, TaskLimits};
@@ -27,7 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Play the whole conversation on this machine, in namespaces of its own
+    /// Run two experiments on a service of three tasks on this machine, in namespaces of its own
     Demo(DemoOptions),
     /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
     #[command(after_long_help = AFTER_UP)]
@@ -37,6 +38,9 @@ enum Command {
         #[command(flatten)]
         serve: ServeOptions,
     },
+    /// Run one experiment at a taskfault-local that listens elsewhere, to its end
+    #[command(after_long_help = EXIT_CODES)]
+    Run(RunOptions),
     /// A small web service to try experiments on: every request costs a few milliseconds of CPU
     #[command(hide = true)]
     Application(ApplicationOptions),
@@ -170,6 +174,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Up { up, serve }) => up::run(&up, serve.into()),
+        Some(Command::Run(options)) => run_experiment(&options),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
         None => serve(arguments.serve),

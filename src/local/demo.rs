@@ -1,12 +1,11 @@
-//! `taskfault-local demo`: the whole conversation on this machine, with nothing but what was built.
+//! `taskfault-local demo`: two FIS experiments on this machine, with nothing but what was built.
 //!
-//! It enters namespaces of its own, starts the local AWS and one task with the sidecar, and plays the
-//! client through the real API. It succeeds only if everything it shows has happened; whatever happens,
+//! It enters namespaces of its own, starts the local AWS and a service of three tasks with the sidecar, loads
+//! the service, and plays the client of FIS through the real API. It succeeds only if everything it shows has happened; whatever happens,
 //! nothing is left of it.
 
 mod api;
-mod folder;
-mod meter;
+mod play;
 mod screen;
 mod story;
 
@@ -17,14 +16,18 @@ use std::{fs, io};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-use self::folder::Folder;
 use self::screen::Screen;
+use super::run::client::CallError;
 use super::stage::{self, Namespaces, StageError};
+use super::up::{Folder, UpError};
 
 /// The arguments of `taskfault-local demo`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct DemoOptions {
-    /// Copy the logs of the sidecar and of the local AWS to this folder at the end
+    /// Write report.html and report.json to this folder
+    #[arg(long, value_name = "DIR", default_value = "taskfault-report")]
+    pub report: PathBuf,
+    /// Copy the logs of the sidecars and of the local AWS to this folder at the end
     #[arg(long, value_name = "DIR")]
     pub keep_logs: Option<PathBuf>,
 }
@@ -34,6 +37,10 @@ pub struct DemoOptions {
 enum DemoError {
     #[error("the stage: {0}")]
     Stage(#[from] StageError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Up(#[from] UpError),
     #[error("{call}: {reason}")]
     Api { call: &'static str, reason: String },
     #[error("{what}: {source}")]
@@ -70,7 +77,7 @@ async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions)
     };
     let ending = tokio::select! {
         // Dropping the story ends its tasks.
-        told = story::tell(screen, namespaces, folder.path()) => told.map_or_else(Ending::Failed, |()| Ending::Told),
+        told = story::tell(screen, namespaces, folder.path(), &options.report) => told.map_or_else(Ending::Failed, |()| Ending::Told),
         signal = interrupted.came() => Ending::Interrupted(signal),
     };
     if matches!(ending, Ending::Failed(_)) {
@@ -132,19 +139,39 @@ impl Interruption {
 /// How much of a log a failure shows.
 const LOG_LINES: usize = 20;
 
+/// The log of the local AWS and those of the tasks' containers, the youngest last.
+fn logs(folder: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| {
+        let all = fs::read_dir(folder).into_iter().flatten();
+        all.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+    };
+    let mut found: Vec<PathBuf> = entries(folder)
+        .into_iter()
+        .flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    found.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
+    found
+}
+
 fn show_logs(screen: &Screen, folder: &Path) {
-    for log in story::LOGS {
-        let Ok(text) = fs::read_to_string(folder.join(log)) else { continue };
+    // With three tasks that fail alike, the youngest logs say it all.
+    for path in logs(folder).iter().rev().take(3).rev() {
+        let Ok(text) = fs::read_to_string(path) else { continue };
         let lines: Vec<&str> = text.lines().collect();
-        screen.log(log, &lines[lines.len().saturating_sub(LOG_LINES)..]);
+        screen.log(&name(folder, path), &lines[lines.len().saturating_sub(LOG_LINES)..]);
     }
+}
+
+fn name(folder: &Path, log: &Path) -> String {
+    log.strip_prefix(folder).unwrap_or(log).display().to_string()
 }
 
 fn keep_logs(folder: &Path, directory: &Path) -> Result<(), String> {
     let copy = || -> io::Result<()> {
         fs::create_dir_all(directory)?;
-        for log in story::LOGS.iter().filter(|log| folder.join(log).exists()) {
-            fs::copy(folder.join(log), directory.join(log))?;
+        for log in logs(folder) {
+            fs::copy(&log, directory.join(name(folder, &log).replace('/', "-")))?;
         }
         Ok(())
     };

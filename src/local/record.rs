@@ -5,6 +5,7 @@
 //! 1970, as the AWS APIs write them.
 
 mod collect;
+pub mod meter;
 mod outcome;
 mod recorder;
 #[cfg(test)]

@@ -144,9 +144,9 @@ enum Source {
 
 impl Source {
     fn of(template: &str) -> Result<Source, RunError> {
-        let id = template.strip_prefix("EXT").is_some_and(|rest| {
-            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        });
+        let id = template
+            .strip_prefix("EXT")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         if id && !Path::new(template).exists() {
             return Ok(Source::Id(template.to_owned()));
         }

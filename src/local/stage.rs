@@ -17,8 +17,12 @@ mod refusal;
 mod task;
 mod wire;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::Ipv4Addr;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
 pub use enter::{Namespaces, enter};
 pub use init::{INIT_COMMAND, InitOptions, run_init};
@@ -75,6 +79,8 @@ pub struct Stage {
     network: link::Netlink,
     bridge: u32,
     next_address: Ipv4Addr,
+    /// CPUs to keep tasks to, the next one first; empty leaves tasks every CPU.
+    pins: VecDeque<usize>,
 }
 
 impl Stage {
@@ -90,14 +96,25 @@ impl Stage {
         let bridge = network.add_bridge("ecs-bridge").await?;
         network.add_address(bridge, GATEWAY, PREFIX_BITS).await?;
         network.add_address(bridge, AGENT_ADDRESS, 32).await?;
-        Ok(Stage { network, bridge, next_address: next(GATEWAY) })
+        Ok(Stage { network, bridge, next_address: next(GATEWAY), pins: VecDeque::new() })
+    }
+
+    /// Keeps each task that is started from now on to one CPU, in turn: the limit of one vCPU that an ECS task
+    /// would have. Without it a load in one task is a load on all of them, or on a large machine on none.
+    pub fn pin_tasks(&mut self) {
+        let all = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+        self.pins = (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu).unwrap_or(false)).collect();
     }
 
     /// Starts a task and returns when all its programs have been started.
     ///
     /// # Errors
     /// Whatever failed; nothing of the task is left then.
-    pub async fn start(&mut self, spec: TaskSpec) -> Result<Task, StageError> {
+    pub async fn start(&mut self, mut spec: TaskSpec) -> Result<Task, StageError> {
+        if let Some(cpu) = self.pins.pop_front() {
+            self.pins.push_back(cpu);
+            spec.cpu = Some(cpu);
+        }
         let address = match spec.network {
             Network::Stage => None,
             Network::Own => Some(self.take_address(&spec.name)?),

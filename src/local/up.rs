@@ -44,6 +44,7 @@ use tokio::task::JoinHandle;
 
 use super::error::ApiError;
 use super::lock::lock;
+use super::record::meter::Meters;
 use super::shared::Handle;
 use super::stage::{AGENT_ADDRESS, Stage};
 use super::{Context, ecs};
@@ -156,6 +157,7 @@ pub enum UpError {
 pub struct Cluster {
     inner: Arc<Inner>,
     keeper: JoinHandle<()>,
+    meter: JoinHandle<()>,
 }
 
 /// What the cluster and the lives of its tasks share.
@@ -185,7 +187,8 @@ impl Cluster {
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let inner = Arc::new(Inner { handle, settings, running: Mutex::default(), events });
         let keeper = tokio::spawn(instance::keep(stage, inner.clone()));
-        Cluster { inner, keeper }
+        let meter = tokio::spawn(measure(inner.clone()));
+        Cluster { inner, keeper, meter }
     }
 
     /// Registers a task definition (the JSON of `register-task-definition --cli-input-json`) and creates a
@@ -246,9 +249,25 @@ impl Cluster {
     }
 }
 
+/// Tells the record, every second, what CPU each task has used.
+async fn measure(inner: Arc<Inner>) {
+    let mut meters = Meters::default();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for task in inner.running() {
+            if let Some(sample) = meters.look(task.programs.into_values()) {
+                inner.handle.observe(|recorder| recorder.cpu(&task.arn, sample));
+            }
+        }
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.meter.abort();
         self.inner.handle.state(|state| state.ecs.has_instance = false);
     }
 }

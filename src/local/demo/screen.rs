@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
+use crate::local::traffic::Second;
+
 /// Columns of the bar that stands for 0 to 100 %.
-const BAR_COLUMNS: usize = 40;
+const BAR_COLUMNS: usize = 30;
 
 /// Standard output, as it can show things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +40,18 @@ impl Screen {
 
     /// The heading of the lines that [`Screen::second`] prints.
     pub(super) fn seconds_heading(&self) {
-        self.line(&self.paint("    second  command       CPU of the sidecar, share of one core", "2"));
+        self.line(&self.paint("    second   sent  failed        P95", "2"));
     }
 
-    /// One second: the command's state, and the share of one core that was used, in percent.
-    pub(super) fn second(&self, second: u64, state: &str, percent: f64) {
-        self.line(&format!("    {second:>6}  {state:<12} {percent:>4.0} %  {}", self.bar(percent)));
+    /// One second of load, and what is worth a word in it.
+    pub(super) fn second(&self, number: usize, second: &Second, slowest_ms: f64, word: &str) {
+        let p95 = second.p95_ms.unwrap_or_default();
+        let failed = match second.failed() {
+            0 => format!("{:>6}", 0),
+            some => self.paint(&format!("{some:>6}"), "1;31"),
+        };
+        let bar = self.bar(100.0 * p95 / slowest_ms);
+        self.line(&format!("    {number:>6} {:>6}  {failed}  {p95:>6.0} ms  {bar}  {word}", second.sent));
     }
 
     /// Text as it came, set off from the rest.
@@ -105,7 +113,7 @@ mod tests {
     fn a_bar_rounds_and_never_overflows() {
         assert_eq!(
             [0.0, 1.0, 1.3, 50.0, 60.0, 99.0, 100.0, 250.0].map(filled),
-            [0, 0, 1, 20, 24, 40, 40, 40]
+            [0, 0, 0, 15, 18, 30, 30, 30]
         );
         assert_eq!(filled(f64::NAN), 0);
     }
@@ -113,7 +121,7 @@ mod tests {
     #[test]
     fn plain_output_is_plain() {
         let plain = Screen { colours: false, symbols: false };
-        assert_eq!(plain.bar(50.0), format!("{}{}", "#".repeat(20), ".".repeat(20)));
+        assert_eq!(plain.bar(50.0), format!("{}{}", "#".repeat(15), ".".repeat(15)));
         let rich = Screen { colours: true, symbols: true };
         assert!(rich.bar(50.0).contains('█') && rich.bar(50.0).starts_with("\x1b[36m"));
     }

@@ -1,342 +1,283 @@
 //! The story the demo tells, act by act. Each act checks what it shows.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aws_sdk_ssm::types::{CommandInvocationStatus as State, PingStatus};
-use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use aws_sdk_ssm::types::PingStatus;
+use serde_json::{Map, Value};
+use tokio::sync::broadcast;
+use tokio::time::{sleep, timeout};
 
 use super::DemoError;
-use super::api::{Api, StepOutput};
-use super::meter::Meter;
+use super::api::Api;
+use super::play::{Aws, SPEED, Watched};
 use super::screen::Screen;
-use crate::local::stage::{AGENT_ADDRESS, Exit, Namespaces, Network, Program, Stage, Task, TaskSpec};
+use crate::local::record::{Command, Record, short};
+use crate::local::report;
+use crate::local::run::client::Fis;
+use crate::local::stage::{Namespaces, Stage};
+use crate::local::traffic::Second;
+use crate::local::up::{Change, ServiceWanted, TaskEvent};
 
-/// Files in the demo's folder, the one that matters most last.
-pub(super) const LOGS: [&str; 2] = ["local-aws.log", "sidecar.log"];
+const CLUSTER: &str = "ecs-blueprint-infra";
+pub(super) const SERVICE: &str = "fis-service";
+const TASKS: usize = 3;
+const DEFINITION: &str = include_str!("data/task-definition.json");
+const CPU_STRESS: &str = include_str!("data/cpu-stress.json");
+const KILL_PROCESS: &str = include_str!("data/kill-process.json");
 
-const PORT: u16 = 4566;
-const DOCUMENT: &str = "AWSFIS-Run-CPU-Stress";
-/// Of one core.
-const LOAD_PERCENT: u32 = 60;
-const STRESS_SECONDS: u64 = 20;
-/// When the second command is cancelled.
-const CANCEL_SECOND: u64 = 10;
-/// How long its load is watched after that.
-const SECONDS_AFTER_CANCEL: u64 = 3;
-
-/// Below this mean share of one core the stress did not take place; busy machines need not give all.
-const LOADED_PERCENT: f64 = LOAD_PERCENT as f64 / 2.0;
-/// Above this the load is not gone.
-const IDLE_PERCENT: f64 = 10.0;
+/// Seconds before, between and after the experiments.
+const QUIET: usize = 8;
+/// During the CPU stress P95 is at least so many times what it was before.
+const SLOWER: f64 = 1.3;
+/// The stressed task used at least so much of its core, in percent, as seen from outside.
+const LOADED: f64 = 50.0;
+/// The service is well again after so many seconds in a row without a failure.
+const WELL: usize = 4;
 
 /// Limits for a hang; everything takes a fraction of them.
-const AWS_START: Duration = Duration::from_secs(10);
-const REGISTRATION: Duration = Duration::from_secs(20);
-const CANCELLATION: Duration = Duration::from_secs(10);
-/// ECS's own default between SIGTERM and SIGKILL.
-const STOP_GRACE: Duration = Duration::from_secs(30);
-const COMMAND_SLACK_SECONDS: u64 = 10;
+const START: Duration = Duration::from_secs(60);
+const SHUTDOWN: Duration = Duration::from_secs(60);
+const RECOVERY_SECONDS: usize = 60;
 
 const POLL: Duration = Duration::from_millis(100);
 
 /// Tells it all.
-pub(super) async fn tell(screen: &Screen, namespaces: Namespaces, folder: &Path) -> Result<(), DemoError> {
+pub(super) async fn tell(
+    screen: &Screen,
+    namespaces: Namespaces,
+    folder: &Path,
+    report: &Path,
+) -> Result<(), DemoError> {
     let began = Instant::now();
-    screen.heading("taskfault: one ECS task, its fault-injection sidecar, and an AWS of its own");
+    screen.heading("taskfault: an ECS service of three tasks, FIS, and an AWS of its own");
     let outer_uid = namespaces.outer_uid;
-    let mut stage = Stage::build(namespaces).await?;
+    let stage = Stage::build(namespaces).await?;
     screen
         .done("namespaces", &format!("user {outer_uid} is root in here; nothing of the machine is touched"));
-    let endpoint = format!("http://{AGENT_ADDRESS}:{PORT}");
-    let _local_aws = start_local_aws(screen, &mut stage, folder, &endpoint).await?;
-    let api = Api::at(&endpoint)?;
-    let mut web = start_web(screen, &mut stage, folder, &endpoint).await?;
-    match acts(screen, &api, &web).await {
-        Ok(()) => {}
-        Err(error) => return Err(with_exit(error, &mut web).await),
+    let aws = Aws::start(stage, folder).await?;
+    screen.done("local AWS", &format!("{}, inside only", aws.endpoint));
+    let (events, mut watched_events) = (aws.events(), aws.events());
+    let mut watched = Watched::start(screen, &aws.handle, events)?;
+    let wanted = ServiceWanted { cluster: CLUSTER.into(), name: SERVICE.into(), count: TASKS as u32 };
+    aws.serve(DEFINITION, &wanted)?;
+    let api = Api::at(&aws.endpoint)?;
+    let fis = Fis::at(&aws.endpoint)?;
+    tokio::select! {
+        started = timeout(START, start(screen, &api, &watched)) => {
+            started.map_err(|_| too_long("the service is not up", START))??;
+        }
+        broken = a_sidecar_ends(&mut watched_events) => return Err(broken),
     }
-    stop(screen, &api, &mut web).await?;
+    screen.heading("The service at rest");
+    screen.seconds_heading();
+    quiet(&mut watched).await?;
+    let stressed = stress(screen, &aws, &fis, &mut watched).await?;
+    let replaced = kill(screen, &aws, &fis, &mut watched).await?;
+    watched.stop().await;
+    let record = trimmed(aws.handle.record());
+    clean_end(screen, &api, aws).await?;
+    let written = report::write(&record, report).map_err(system("the report"))?;
     screen
         .heading(&format!("All of it happened, in {:.0} s. Nothing is left.", began.elapsed().as_secs_f64()));
+    screen.note(&format!(
+        "task {} was slowed down, task {} was replaced",
+        short(&stressed),
+        short(&replaced)
+    ));
+    screen.note(&format!("report: {}", written.page.display()));
+    screen.note(&format!("data:   {}", written.data.display()));
     Ok(())
 }
 
-async fn start_local_aws(
-    screen: &Screen,
-    stage: &mut Stage,
-    folder: &Path,
-    endpoint: &str,
-) -> Result<Task, DemoError> {
-    let address = SocketAddr::from((AGENT_ADDRESS, PORT));
-    let program = Program {
-        name: "local-aws".into(),
-        path: own_binary()?,
-        arguments: vec!["--listen".into(), address.to_string()],
-        environment: BTreeMap::new(),
-        log: Some(folder.join(LOGS[0])),
-        essential: true,
-    };
-    let spec = TaskSpec { name: "local-aws".into(), network: Network::Stage, programs: vec![program] };
-    let mut task = stage.start(spec).await?;
-    let listening = async {
-        while TcpStream::connect(address).await.is_err() {
-            sleep(POLL).await;
-        }
-    };
-    tokio::select! {
-        ended = task.wait() => {
-            let exit = ended?.get("local-aws").copied();
-            return Err(DemoError::Unmet(format!("the local AWS ended with {}", told(exit))));
-        }
-        listens = timeout(AWS_START, listening) => listens.map_err(|_| too_long("the local AWS does not listen", AWS_START))?,
-    }
-    screen.done("local AWS", &format!("{endpoint}, inside only"));
-    Ok(task)
-}
-
-async fn start_web(
-    screen: &Screen,
-    stage: &mut Stage,
-    folder: &Path,
-    endpoint: &str,
-) -> Result<Task, DemoError> {
-    let state = folder.join("state");
-    std::fs::create_dir(&state).map_err(system("making the sidecar's state folder"))?;
-    let program = Program {
-        name: "sidecar".into(),
-        path: sibling("taskfault")?,
-        arguments: vec!["sidecar".into(), "--state-dir".into(), state.display().to_string()],
-        environment: sidecar_environment(endpoint),
-        log: Some(folder.join(LOGS[1])),
-        essential: true,
-    };
-    let spec = TaskSpec { name: "web".into(), network: Network::Own, programs: vec![program] };
-    let task = stage.start(spec).await?;
-    // A sidecar that has ended already is found by the first act, which says how.
-    if let (Some(address), Some(pid)) = (task.address(), task.pid("sidecar")) {
-        let text = format!("eth0 {address}, processes of its own; the sidecar is pid {pid} outside");
-        screen.done("task web", &text);
-    }
-    Ok(task)
-}
-
-/// What ECS and the task definition put into the container's environment.
-fn sidecar_environment(endpoint: &str) -> BTreeMap<String, String> {
-    let task_id = uuid::Uuid::new_v4().simple().to_string();
-    let variables = [
-        // The task role's credentials, from where a task gets them. Neither is a secret of anything.
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{endpoint}/v2/credentials/{task_id}")),
-        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
-        ("ECS_CONTAINER_METADATA_URI_V4", format!("{endpoint}/v4/demo/web/{task_id}")),
-        ("MANAGED_INSTANCE_ROLE_NAME", "demo-managed-instance".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
-}
-
-/// Everything between the start of the sidecar and its end.
-async fn acts(screen: &Screen, api: &Api, web: &Task) -> Result<(), DemoError> {
-    let pid = web.pid("sidecar").ok_or_else(|| DemoError::Unmet("the sidecar ended at once".into()))?;
-    let instance = register(screen, api, pid).await?;
-    stress(screen, api, &instance, pid).await?;
-    cancel(screen, api, &instance, pid).await
-}
-
-async fn register(screen: &Screen, api: &Api, pid: i32) -> Result<String, DemoError> {
+/// Until every task runs, is a managed instance that is Online, and gets requests.
+async fn start(screen: &Screen, api: &Api, watched: &Watched<'_>) -> Result<(), DemoError> {
     let began = Instant::now();
-    loop {
-        let online = api.instances().await?.into_iter().find(|it| it.ping_status == Some(PingStatus::Online));
-        if let Some(instance) = online.and_then(|instance| instance.instance_id) {
-            let took = began.elapsed().as_secs_f64();
-            screen.done("managed instance", &format!("{instance}, Online after {took:.1} s"));
-            return Ok(instance);
-        }
-        Meter::of(pid).map_err(|_| DemoError::Unmet("the sidecar ended before it was registered".into()))?;
-        if began.elapsed() > REGISTRATION {
-            return Err(too_long("no managed instance is Online", REGISTRATION));
-        }
+    while online(api).await? < TASKS {
         sleep(POLL).await;
     }
-}
-
-async fn stress(screen: &Screen, api: &Api, instance: &str, pid: i32) -> Result<(), DemoError> {
-    let command = send(screen, api, instance, "1").await?;
-    let mut watch = Watch::start(screen, api, &command, pid)?;
-    let state = watch.until_final(STRESS_SECONDS + COMMAND_SLACK_SECONDS).await?;
-    let steps = api.steps(&command, instance).await?;
-    show_steps(screen, &steps);
-    require(state == State::Success, || format!("the command ended as {state}, not as Success"))?;
-    require(!steps.is_empty(), || "GetCommandInvocation has no steps".into())?;
-    let mean = watch.mean_in_progress();
-    require(mean >= LOADED_PERCENT, || format!("the CPU stress reached {mean:.0} % of {LOAD_PERCENT} %"))?;
-    screen.done("Success", &format!("{mean:.0} % of one core measured from outside, {LOAD_PERCENT} % asked"));
-    Ok(())
-}
-
-async fn cancel(screen: &Screen, api: &Api, instance: &str, pid: i32) -> Result<(), DemoError> {
-    let command = send(screen, api, instance, "2").await?;
-    let mut watch = Watch::start(screen, api, &command, pid)?;
-    for _ in 0..CANCEL_SECOND {
-        watch.second().await?;
-    }
-    let mean = watch.mean_in_progress();
-    require(mean >= LOADED_PERCENT, || format!("the CPU stress reached {mean:.0} % of {LOAD_PERCENT} %"))?;
-    let asked = Instant::now();
-    api.cancel(&command).await?;
-    screen.note("CancelCommand");
-    let state = final_state(api, &command, CANCELLATION).await?;
-    let took = asked.elapsed();
-    require(state == State::Cancelled, || format!("the command ended as {state}, not as Cancelled"))?;
-    let mut percent = f64::INFINITY;
-    for _ in 0..SECONDS_AFTER_CANCEL {
-        percent = watch.second().await?;
-    }
-    show_steps(screen, &api.steps(&command, instance).await?);
-    require(percent < IDLE_PERCENT, || {
-        format!("after the cancel the sidecar still uses {percent:.0} % of a core")
-    })?;
-    screen.done(
-        "Cancelled",
-        &format!("{:.1} s after CancelCommand; the CPU is free again", took.as_secs_f64()),
-    );
-    Ok(())
-}
-
-/// SIGTERM, and nothing is left of the instance and its activation.
-async fn stop(screen: &Screen, api: &Api, web: &mut Task) -> Result<(), DemoError> {
-    screen.heading("3. The task stops: SIGTERM to the sidecar");
-    let began = Instant::now();
-    let exit = web.stop(STOP_GRACE).await?.get("sidecar").copied();
     let took = began.elapsed().as_secs_f64();
-    require(exit == Some(Exit::Code(0)), || format!("the sidecar ended with {}", told(exit)))?;
-    screen.done("sidecar", &format!("exit code 0 after {took:.1} s"));
+    screen.done("service", &format!("{TASKS} tasks run, their sidecars are Online after {took:.1} s"));
+    while watched.healthy().len() < TASKS {
+        sleep(POLL).await;
+    }
+    screen.done("load", &format!("{} requests per second, whatever the answers do", super::play::RATE));
+    Ok(())
+}
+
+async fn online(api: &Api) -> Result<usize, DemoError> {
+    let all = api.instances().await?;
+    Ok(all.iter().filter(|instance| instance.ping_status == Some(PingStatus::Online)).count())
+}
+
+/// Resolves when a sidecar ends, which none may before its task is stopped.
+async fn a_sidecar_ends(events: &mut broadcast::Receiver<TaskEvent>) -> DemoError {
+    loop {
+        let Ok(TaskEvent { task, change, .. }) = events.recv().await else {
+            return DemoError::Unmet("the cluster has ended".into());
+        };
+        match change {
+            Change::ContainerEnded { container, exit_code } => {
+                let text = format!("{container} of task {task} ended with exit code {exit_code}");
+                return DemoError::Unmet(text);
+            }
+            Change::FailedToStart { reason } => return DemoError::Unmet(reason),
+            _ => {}
+        }
+    }
+}
+
+async fn quiet(watched: &mut Watched<'_>) -> Result<(), DemoError> {
+    for _ in 0..QUIET {
+        watched.second("").await?;
+    }
+    Ok(())
+}
+
+/// The first experiment; the ARN of the task that it hit.
+async fn stress(
+    screen: &Screen,
+    aws: &Aws,
+    fis: &Fis,
+    watched: &mut Watched<'_>,
+) -> Result<String, DemoError> {
+    screen
+        .heading(&format!("1. CPU stress, PERCENT(66) of three tasks, PT5M: {SPEED} times shorter, so 20 s"));
+    let before = typical(tail(watched.all(), QUIET));
+    let (id, from) = (begin(fis, CPU_STRESS).await?, watched.all().len());
+    let status = watched.experiment(fis, &id).await?;
+    let during = typical(tail(&watched.all()[from.min(watched.all().len())..], 12));
+    quiet(watched).await?;
+    let after = typical(tail(watched.all(), 4));
+    require(status == "completed", || format!("the experiment ended as {status}, not as completed"))?;
+    let record = aws.handle.record();
+    show_faults(screen, &record, &id);
+    let task = hit(&record, &id)?;
+    let cpu = busiest(&record, &task, &id);
+    require(cpu >= LOADED, || format!("the stressed task used {cpu:.0} % of its core at most"))?;
+    screen.done("stressed", &format!("task {}: {cpu:.0} % of its core, seen from outside", short(&task)));
+    require(during >= SLOWER * before, || {
+        format!("P95 was {before:.0} ms before and {during:.0} ms during the stress: hardly slower")
+    })?;
+    require(after < during, || format!("P95 is {after:.0} ms after the stress, {during:.0} ms during it"))?;
+    screen.done("slower", &format!("P95 {before:.0} ms before, {during:.0} ms during, {after:.0} ms after"));
+    Ok(task)
+}
+
+/// The second experiment; the ARN of the task that was killed.
+async fn kill(screen: &Screen, aws: &Aws, fis: &Fis, watched: &mut Watched<'_>) -> Result<String, DemoError> {
+    screen.heading("2. Kill the application's process in one task, COUNT(1)");
+    let (id, from) = (begin(fis, KILL_PROCESS).await?, watched.all().len());
+    let status = watched.experiment(fis, &id).await?;
+    require(status == "completed", || format!("the experiment ended as {status}, not as completed"))?;
+    let task = hit(&aws.handle.record(), &id)?;
+    let (mut well, mut seconds) = (0, 0);
+    while well < WELL {
+        let healthy = watched.healthy();
+        let all_there = healthy.len() == TASKS && !healthy.contains(&task);
+        let failed = watched.second(if all_there { "" } else { "not all tasks healthy" }).await?.failed();
+        well = if all_there && failed == 0 { well + 1 } else { 0 };
+        seconds += 1;
+        require(seconds < RECOVERY_SECONDS, || format!("the service is not well after {seconds} s"))?;
+    }
+    let record = aws.handle.record();
+    show_faults(screen, &record, &id);
+    let replacement = record.tasks.iter().find(|it| it.replaces.as_deref() == Some(task.as_str()));
+    let replacement =
+        replacement.ok_or_else(|| DemoError::Unmet(format!("task {} was not replaced", short(&task))))?;
+    screen.done("replaced", &format!("task {} by task {}", short(&task), short(&replacement.arn)));
+    let since = &watched.all()[from..];
+    let failed: u32 = since.iter().map(Second::failed).sum();
+    let worst = since.iter().filter_map(|second| second.p95_ms).fold(0.0, f64::max);
+    let now = typical(tail(since, WELL));
+    require(failed > 0, || "no request failed, though a task was killed".into())?;
+    screen.done("failed", &format!("{failed} requests; worst P95 {worst:.0} ms, {now:.0} ms now"));
+    Ok(task)
+}
+
+async fn begin(fis: &Fis, template: &str) -> Result<String, DemoError> {
+    let template: Map<String, Value> = serde_json::from_str(template)
+        .map_err(|error| DemoError::Unmet(format!("a template of the demo: {error}")))?;
+    let template = fis.create_template(template).await?;
+    let id = fis.start(&template).await?;
+    fis.delete_template(&template).await?;
+    Ok(id)
+}
+
+/// SIGTERM to every task, and nothing is left of instances and activations.
+async fn clean_end(screen: &Screen, api: &Api, mut aws: Aws) -> Result<(), DemoError> {
+    screen.heading("3. The service stops: SIGTERM to every task");
+    let began = Instant::now();
+    let stopped = timeout(SHUTDOWN, aws.shutdown()).await;
+    stopped.map_err(|_| too_long("the tasks have not ended", SHUTDOWN))?;
+    screen.done("tasks", &format!("ended after {:.1} s", began.elapsed().as_secs_f64()));
     let instances = api.instances().await?.len();
     require(instances == 0, || format!("DescribeInstanceInformation still has {instances} instance(s)"))?;
-    screen.done("instance", "gone: DescribeInstanceInformation is empty");
+    screen.done("instances", "gone: DescribeInstanceInformation is empty");
     let activations = api.activations().await?.len();
     require(activations == 0, || format!("DescribeActivations still has {activations} activation(s)"))?;
-    screen.done("activation", "gone: DescribeActivations is empty");
+    screen.done("activations", "gone: DescribeActivations is empty");
     Ok(())
 }
 
-async fn send(screen: &Screen, api: &Api, instance: &str, act: &str) -> Result<String, DemoError> {
-    let what = if act == "1" { "runs to its end" } else { "is cancelled half-way" };
-    screen
-        .heading(&format!("{act}. {DOCUMENT}: {STRESS_SECONDS} s, {LOAD_PERCENT} % of one core; it {what}"));
-    let parameters = [
-        ("DurationSeconds", STRESS_SECONDS.to_string()),
-        ("LoadPercent", LOAD_PERCENT.to_string()),
-        ("CPU", "1".to_owned()),
-    ];
-    let command = api.send(instance, DOCUMENT, &parameters).await?;
-    screen.note(&format!("SendCommand: {command}"));
-    Ok(command)
+/// The task that an experiment picked.
+fn hit(record: &Record, experiment: &str) -> Result<String, DemoError> {
+    let found = record.experiments.iter().find(|it| it.id == experiment);
+    let chosen = found.and_then(|it| it.targets.first()).map_or(&[][..], |target| &target.chosen);
+    match chosen {
+        [task] => Ok(task.clone()),
+        others => Err(DemoError::Unmet(format!("{experiment} picked {} tasks, not one", others.len()))),
+    }
 }
 
-/// Watches one command and the sidecar's CPU, second by second.
-struct Watch<'a> {
-    screen: &'a Screen,
-    api: &'a Api,
-    command: &'a str,
-    meter: Meter,
-    ticks: tokio::time::Interval,
-    second: u64,
-    in_progress: Vec<f64>,
+/// The CPU of a task in the busiest second of an experiment, in percent of one core.
+fn busiest(record: &Record, task: &str, experiment: &str) -> f64 {
+    let Some(experiment) = record.experiments.iter().find(|it| it.id == experiment) else { return 0.0 };
+    let (from, to) = (experiment.started.unwrap_or(0.0), experiment.ended.unwrap_or(f64::INFINITY));
+    let samples = record.cpu.iter().filter(|cpu| cpu.task == task).flat_map(|cpu| &cpu.samples);
+    let inside = samples.filter(|sample| (from..=to).contains(&sample.at));
+    inside.map(|sample| sample.percent).fold(0.0, f64::max)
 }
 
-impl<'a> Watch<'a> {
-    fn start(screen: &'a Screen, api: &'a Api, command: &'a str, pid: i32) -> Result<Watch<'a>, DemoError> {
-        screen.seconds_heading();
-        let mut ticks = interval(Duration::from_secs(1));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick is at once; the first second ends one later.
-        ticks.reset();
-        let meter = Meter::of(pid).map_err(system("the sidecar is gone"))?;
-        Ok(Watch { screen, api, command, meter, ticks, second: 0, in_progress: Vec::new() })
-    }
-
-    /// Lets a second pass and shows it; the share of one core in it, in percent.
-    async fn second(&mut self) -> Result<f64, DemoError> {
-        Ok(self.look().await?.1)
-    }
-
-    /// Shows seconds until the command has ended, at most `limit` of them.
-    async fn until_final(&mut self, limit: u64) -> Result<State, DemoError> {
-        loop {
-            if let (Some(state), _) = self.look().await?
-                && is_final(&state)
-            {
-                return Ok(state);
+fn show_faults(screen: &Screen, record: &Record, experiment: &str) {
+    let Some(it) = record.experiments.iter().find(|it| it.id == experiment) else { return };
+    let from = it.started.unwrap_or(0.0);
+    let its = |command: &&Command| command.requested >= from;
+    for command in record.commands.iter().filter(its) {
+        for step in &command.steps {
+            if let (Some(asked), Some(achieved)) = (&step.asked, &step.achieved) {
+                let title =
+                    format!("{} on task {}", command.document, short(command.task.as_deref().unwrap_or("?")));
+                screen.quote(&title, &format!("asked     {asked}\nachieved  {achieved}"));
             }
-            require(self.second < limit, || format!("the command has not ended after {limit} s"))?;
         }
     }
-
-    async fn look(&mut self) -> Result<(Option<State>, f64), DemoError> {
-        self.ticks.tick().await;
-        self.second += 1;
-        let percent = self.meter.percent().map_err(system("the sidecar is gone"))?;
-        let state = self.api.state(self.command).await?;
-        self.screen.second(self.second, state.as_ref().map_or("-", State::as_str), percent);
-        if state == Some(State::InProgress) {
-            self.in_progress.push(percent);
-        }
-        Ok((state, percent))
-    }
-
-    /// The mean over the seconds in progress. The first is left out: the command arrived in the middle of it.
-    fn mean_in_progress(&self) -> f64 {
-        let seconds = self.in_progress.get(1..).unwrap_or_default();
-        if seconds.is_empty() { 0.0 } else { seconds.iter().sum::<f64>() / seconds.len() as f64 }
+    for note in record.notes.iter().filter(|note| note.at >= from) {
+        screen.note(&format!("note: {}", note.text));
     }
 }
 
-async fn final_state(api: &Api, command: &str, limit: Duration) -> Result<State, DemoError> {
-    let began = Instant::now();
-    loop {
-        if let Some(state) = api.state(command).await?
-            && is_final(&state)
-        {
-            return Ok(state);
-        }
-        if began.elapsed() > limit {
-            return Err(too_long("the command has not ended", limit));
-        }
-        sleep(POLL).await;
+/// Without the seconds before the first task was healthy: nothing was there to answer.
+fn trimmed(mut record: Record) -> Record {
+    let Some(load) = &record.load else { return record };
+    let first = load.seconds.iter().find(|second| second.ok > 0 && second.failed() == 0);
+    if let Some(first) = first.map(|second| second.at) {
+        let to = record.to;
+        record = record.between(first, to);
     }
+    record
 }
 
-fn is_final(state: &State) -> bool {
-    !matches!(state, State::Pending | State::InProgress | State::Delayed | State::Cancelling)
+fn tail(seconds: &[Second], most: usize) -> &[Second] {
+    &seconds[seconds.len().saturating_sub(most)..]
 }
 
-fn show_steps(screen: &Screen, steps: &[StepOutput]) {
-    for step in steps {
-        let title =
-            format!("GetCommandInvocation {}: {}, code {}", step.name, step.status, step.response_code);
-        screen.quote(&title, step.stdout.trim_end());
-        if !step.stderr.trim().is_empty() {
-            screen.quote("standard error", step.stderr.trim_end());
-        }
-    }
-}
-
-/// The error, and how the sidecar ended if it has.
-async fn with_exit(error: DemoError, web: &mut Task) -> DemoError {
-    // Whatever it still has to say is said at once; a living sidecar is ended by the drop of the task.
-    let _ = timeout(POLL, web.wait()).await;
-    match web.exits().get("sidecar") {
-        Some(exit) => DemoError::Unmet(format!("{error} (the sidecar ended: {exit})")),
-        None => error,
-    }
-}
-
-fn told(exit: Option<Exit>) -> String {
-    exit.map_or_else(|| "no exit code".into(), |exit| exit.to_string())
+/// P95 of the median second, in milliseconds.
+fn typical(seconds: &[Second]) -> f64 {
+    let mut all: Vec<f64> = seconds.iter().filter_map(|second| second.p95_ms).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), DemoError> {
@@ -347,18 +288,7 @@ fn too_long(what: &str, limit: Duration) -> DemoError {
     DemoError::Unmet(format!("{what} after {} s", limit.as_secs()))
 }
 
-fn system(what: &str) -> impl FnOnce(io::Error) -> DemoError {
+pub(super) fn system(what: &str) -> impl FnOnce(io::Error) -> DemoError {
     let what = what.to_owned();
     move |source| DemoError::System { what, source }
-}
-
-fn own_binary() -> Result<PathBuf, DemoError> {
-    std::env::current_exe().map_err(system("finding this program's file"))
-}
-
-/// The program that was built beside this one.
-fn sibling(name: &str) -> Result<PathBuf, DemoError> {
-    let path = own_binary()?.with_file_name(name);
-    require(path.is_file(), || format!("{} is not there: build it with `cargo build`", path.display()))?;
-    Ok(path)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Command, Record, Step, outcome};
+use super::{Action, AlarmChange, Command, Experiment, Note, Record, Resolved, Step, Task, outcome};
+use crate::local::fis;
 use crate::local::store::{self, State};
 use crate::local::wire::epoch_seconds;
 
@@ -46,11 +47,92 @@ fn step(plugin: &store::Plugin) -> Step {
     }
 }
 
-/// Every experiment, and the notes on them.
-pub(super) fn experiments(_state: &State, _record: &mut Record) {}
+/// Every experiment that was started, and the notes on them.
+pub(super) fn experiments(state: &State, record: &mut Record) {
+    for experiment in &state.fis.experiments {
+        record.experiments.push(self::experiment(experiment));
+        record.notes.extend(experiment.notes.iter().map(|note| Note {
+            at: epoch_seconds(note.at),
+            about: note.action.clone().unwrap_or_else(|| experiment.id.clone()),
+            text: note.text.clone(),
+        }));
+    }
+}
+
+fn experiment(experiment: &fis::Experiment) -> Experiment {
+    let definition = &experiment.definition;
+    let resolved = |(name, target): (&String, &fis::Target)| Resolved {
+        name: name.clone(),
+        selection: target.selection_mode.clone(),
+        chosen: experiment.resolved.get(name).cloned().unwrap_or_default(),
+    };
+    let mut actions: Vec<Action> = definition
+        .actions
+        .iter()
+        .map(|(name, action)| {
+            let run = experiment.actions.get(name).cloned().unwrap_or_default();
+            Action {
+                name: name.clone(),
+                action_id: action.action_id.clone(),
+                status: run.status.as_str().to_owned(),
+                reason: run.reason,
+                parameters: action.parameters.clone(),
+                targets: action.targets.values().cloned().collect(),
+                started: run.started.map(epoch_seconds),
+                ended: run.ended.map(epoch_seconds),
+            }
+        })
+        .collect();
+    let order = |action: &Action| action.started.unwrap_or(f64::INFINITY);
+    actions.sort_by(|one, other| order(one).total_cmp(&order(other)));
+    Experiment {
+        id: experiment.id.clone(),
+        template: experiment.template_id.clone(),
+        description: definition.description.clone(),
+        status: experiment.status.as_str().to_owned(),
+        reason: experiment.reason.clone(),
+        started: Some(epoch_seconds(experiment.started.unwrap_or(experiment.created))),
+        ended: experiment.ended.map(epoch_seconds),
+        targets: definition.targets.iter().map(resolved).collect(),
+        actions,
+    }
+}
 
 /// Every change of an alarm's state.
-pub(super) fn alarms(_state: &State, _record: &mut Record) {}
+pub(super) fn alarms(state: &State, record: &mut Record) {
+    for alarm in state.cloudwatch.alarms.values() {
+        record.alarms.extend(alarm.history.iter().map(|change| AlarmChange {
+            alarm: alarm.name.clone(),
+            at: epoch_seconds(change.at),
+            from: change.from.as_str().to_owned(),
+            to: change.to.as_str().to_owned(),
+            reason: change.reason.clone(),
+        }));
+    }
+    record.alarms.sort_by(|one, other| one.at.total_cmp(&other.at));
+}
+
+/// The life of every task that was started here and has run.
+pub(super) fn tasks(state: &State) -> Vec<Task> {
+    let replaced = |id: &String| {
+        let gone = state.ecs.tasks.values().find(|task| task.id == *id);
+        gone.map_or_else(|| id.clone(), |task| task.arn.clone())
+    };
+    let ran = state.ecs.tasks.values().filter_map(|task| Some((task, task.started?)));
+    let mut tasks: Vec<Task> = ran
+        .map(|(task, started)| Task {
+            arn: task.arn.clone(),
+            group: task.group.clone(),
+            started: epoch_seconds(started),
+            stopping: task.stopping.map(epoch_seconds),
+            stopped: task.stopped.map(epoch_seconds),
+            reason: task.stopped_reason.clone().unwrap_or_default(),
+            replaces: task.replaces.as_ref().map(replaced),
+        })
+        .collect();
+    tasks.sort_by(|one, other| one.started.total_cmp(&other.started));
+    tasks
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
-//! Gathers what the state alone does not keep: traffic, CPU, the lives of tasks, and whose an instance was.
+//! Gathers what the state alone does not keep: traffic, CPU, and whose an instance was.
 
 use std::collections::BTreeMap;
 
-use super::{CpuSample, FORMAT, Load, Note, Record, Task, TaskCpu, collect};
+use super::{CpuSample, FORMAT, Load, Note, Record, TaskCpu, collect};
 use crate::local::Context;
 use crate::local::ecs::TASK_ARN_TAG;
 use crate::local::store::State;
@@ -17,7 +17,6 @@ const MOST_SECONDS: usize = 43_200;
 pub struct Recorder {
     load: Option<Load>,
     cpu: BTreeMap<String, Vec<CpuSample>>,
-    tasks: Vec<Task>,
     notes: Vec<Note>,
     /// The task of each instance there ever was: an instance goes with its sidecar, its commands stay.
     owners: BTreeMap<String, String>,
@@ -52,14 +51,6 @@ impl Recorder {
         push(self.cpu.entry(task.to_owned()).or_default(), sample);
     }
 
-    /// A task has started, or more is known of it than before.
-    pub fn task(&mut self, task: Task) {
-        match self.tasks.iter_mut().find(|known| known.arn == task.arn) {
-            Some(known) => *known = task,
-            None => self.tasks.push(task),
-        }
-    }
-
     /// Something worth knowing.
     pub fn note(&mut self, note: Note) {
         self.notes.push(note);
@@ -77,7 +68,7 @@ impl Recorder {
             speed: context.speed,
             load: self.load.clone(),
             cpu: self.cpu.iter().map(|(task, samples)| cpu(task, samples)).collect(),
-            tasks: self.tasks.clone(),
+            tasks: collect::tasks(state),
             notes: self.notes.clone(),
             commands: collect::commands(state, &self.owners),
             ..Record::default()
@@ -144,11 +135,9 @@ mod tests {
         let mut recorder = Recorder::default();
         let empty = recorder.record(&State::default(), &context(100));
         assert_eq!((empty.from, empty.to), (100.0, 100.0));
-        recorder.task(Task { arn: "b".into(), started: 40.0, ..Task::default() });
-        recorder.cpu("a", CpuSample { at: 30.0, percent: 5.0 });
-        recorder.task(Task { arn: "b".into(), started: 40.0, stopped: Some(60.0), ..Task::default() });
+        recorder.cpu("a", CpuSample { at: 40.0, percent: 5.0 });
+        recorder.cpu("b", CpuSample { at: 30.0, percent: 5.0 });
         let record = recorder.record(&State::default(), &context(100));
-        assert_eq!((record.from, record.tasks.len()), (30.0, 1));
-        assert_eq!(record.tasks[0].stopped, Some(60.0));
+        assert_eq!((record.from, record.cpu.len()), (30.0, 2));
     }
 }

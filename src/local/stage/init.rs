@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -37,6 +37,9 @@ pub struct InitOptions {
     /// Stay in the stage's network.
     #[arg(long)]
     pub share_network: bool,
+    /// Run on this CPU only, with everything that is started.
+    #[arg(long)]
+    pub cpu: Option<usize>,
     /// Already in the task's namespaces: be pid 1.
     #[arg(long)]
     pub first: bool,
@@ -45,7 +48,7 @@ pub struct InitOptions {
 /// Runs the first process of a task. Its standard input is the line to the stage.
 pub fn run_init(options: InitOptions) -> ExitCode {
     let done = line_to_stage().and_then(|mut line| {
-        let result = if options.first { first(&line) } else { outer(options.share_network) };
+        let result = if options.first { first(&line) } else { outer(options) };
         if let Err(message) = &result {
             // A stage that is gone has nobody to tell.
             let _ = say(&mut line, &Event::Failed { message: message.clone() });
@@ -70,7 +73,10 @@ fn say(line: &mut UnixStream, event: &Event) -> io::Result<()> {
 }
 
 /// Leaves the stage's namespaces and waits for pid 1 of the task.
-fn outer(share_network: bool) -> Result<(), String> {
+fn outer(InitOptions { share_network, cpu, .. }: InitOptions) -> Result<(), String> {
+    if let Some(cpu) = cpu {
+        pin(cpu)?;
+    }
     let mut flags = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
@@ -82,6 +88,13 @@ fn outer(share_network: bool) -> Result<(), String> {
     let status = first.status().map_err(|error| format!("starting the task's first process: {error}"))?;
     // It has already said why.
     if status.success() { Ok(()) } else { Err(format!("the task's first process ended: {status}")) }
+}
+
+/// Children inherit it.
+fn pin(cpu: usize) -> Result<(), String> {
+    let mut one = CpuSet::new();
+    let pinned = one.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &one));
+    pinned.map_err(|errno| format!("keeping the task to CPU {cpu}: {errno}"))
 }
 
 /// Pid 1 of the task.

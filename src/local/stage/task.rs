@@ -34,6 +34,8 @@ pub struct TaskSpec {
     /// Its hostname too: at most 64 bytes.
     pub name: String,
     pub network: Network,
+    /// The CPU that all of it is kept to; None leaves it every CPU. [`super::Stage::pin_tasks`] overrules it.
+    pub cpu: Option<usize>,
     /// Started in this order. They share all namespaces of the task.
     pub programs: Vec<Program>,
 }
@@ -95,6 +97,9 @@ impl Task {
         command.arg(INIT_COMMAND).stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
         if spec.network == Network::Stage {
             command.arg("--share-network");
+        }
+        if let Some(cpu) = spec.cpu {
+            command.arg("--cpu").arg(cpu.to_string());
         }
         // A group of its own: Ctrl-C on the terminal is for the stage, which then stops its tasks in order.
         let outer = command.process_group(0).spawn().map_err(StageError::system(&what))?;

@@ -89,7 +89,7 @@ pub(super) fn of(
     Ok(Plan {
         essential: containers.iter().filter(|it| it.essential).map(|it| it.name.clone()).collect(),
         grace: containers.iter().map(|it| (it.name.clone(), grace(it))).collect(),
-        spec: TaskSpec { name: task.id.clone(), network: Network::Own, programs },
+        spec: TaskSpec { name: task.id.clone(), network: Network::Own, cpu: None, programs },
         folder,
     })
 }
