@@ -34,9 +34,9 @@ enum Command {
     #[command(after_long_help = AFTER_UP)]
     Up {
         #[command(flatten)]
-        up: UpOptions,
+        up: Box<UpOptions>,
         #[command(flatten)]
-        serve: ServeOptions,
+        serve: Box<ServeOptions>,
     },
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
     #[command(after_long_help = EXIT_CODES)]
@@ -173,7 +173,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
-        Some(Command::Up { up, serve }) => up::run(&up, serve.into()),
+        Some(Command::Up { up, serve }) => up::run(&up, (*serve).into()),
         Some(Command::Run(options)) => run_experiment(&options),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),

@@ -23,6 +23,7 @@ pub mod agent;
 mod clusters;
 mod definitions;
 pub mod guests;
+mod metric;
 mod request;
 #[cfg(test)]
 mod scene;
@@ -31,6 +32,7 @@ mod services;
 mod tasks;
 
 pub use definitions::{ContainerDefinition, Definition, PortMapping};
+pub use metric::put_running_counts;
 pub use schedule::is_behind;
 pub use tasks::describe;
 pub(super) use tasks::docker_id;

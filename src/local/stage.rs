@@ -17,9 +17,10 @@ mod refusal;
 mod task;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -81,6 +82,23 @@ pub struct Stage {
     next_address: Ipv4Addr,
     /// CPUs to keep tasks to, the next one first; empty leaves tasks every CPU.
     pins: VecDeque<usize>,
+    taken: Taken,
+}
+
+/// Addresses of tasks that are there.
+type Taken = Arc<Mutex<BTreeSet<Ipv4Addr>>>;
+
+/// An address for as long as its task is there.
+#[derive(Debug)]
+struct Lease {
+    address: Ipv4Addr,
+    taken: Taken,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.address);
+    }
 }
 
 impl Stage {
@@ -96,7 +114,13 @@ impl Stage {
         let bridge = network.add_bridge("ecs-bridge").await?;
         network.add_address(bridge, GATEWAY, PREFIX_BITS).await?;
         network.add_address(bridge, AGENT_ADDRESS, 32).await?;
-        Ok(Stage { network, bridge, next_address: next(GATEWAY), pins: VecDeque::new() })
+        Ok(Stage {
+            network,
+            bridge,
+            next_address: next(GATEWAY),
+            pins: VecDeque::new(),
+            taken: Taken::default(),
+        })
     }
 
     /// Keeps each task that is started from now on to one CPU, in turn: the limit of one vCPU that an ECS task
@@ -122,14 +146,21 @@ impl Stage {
         Task::start(spec, address, &self.network, self.bridge).await
     }
 
-    fn take_address(&mut self, task: &str) -> Result<Ipv4Addr, StageError> {
-        if self.next_address > LAST_TASK_ADDRESS {
-            return Err(StageError::Full { task: task.to_owned() });
-        }
-        let address = self.next_address;
+    /// The next address that no task has, in turn: one that was given back rests as long as it can.
+    fn take_address(&mut self, task: &str) -> Result<Lease, StageError> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = free_address(self.next_address, &taken)
+            .ok_or_else(|| StageError::Full { task: task.to_owned() })?;
+        taken.insert(address);
         self.next_address = next(address);
-        Ok(address)
+        Ok(Lease { address, taken: self.taken.clone() })
     }
+}
+
+fn free_address(from: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let (first, last) = (next(GATEWAY).to_bits(), LAST_TASK_ADDRESS.to_bits());
+    let turn = (from.to_bits()..=last).chain(first..from.to_bits());
+    turn.map(Ipv4Addr::from_bits).find(|address| !taken.contains(address))
 }
 
 fn next(address: Ipv4Addr) -> Ipv4Addr {
@@ -139,6 +170,18 @@ fn next(address: Ipv4Addr) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_given_in_turn_and_again() {
+        let first = next(GATEWAY);
+        let mut taken = BTreeSet::from([first]);
+        assert_eq!(free_address(first, &taken), Some(next(first)));
+        assert_eq!(free_address(next(LAST_TASK_ADDRESS), &taken), Some(next(first)));
+        taken.clear();
+        assert_eq!(free_address(next(LAST_TASK_ADDRESS), &taken), Some(first));
+        taken.extend((first.to_bits()..=LAST_TASK_ADDRESS.to_bits()).map(Ipv4Addr::from_bits));
+        assert_eq!(free_address(first, &taken), None);
+    }
 
     #[test]
     fn addresses_stay_in_the_shared_prefix() {

@@ -83,7 +83,7 @@ impl Settings {
         Rule {
             to_alarm: self.datapoints_to_alarm.map_or(periods, |wanted| wanted as usize),
             periods,
-            missing: self.treat_missing_data.unwrap_or(Missing::Missing),
+            missing: self.treat_missing_data.unwrap_or(Missing::Unknown),
         }
     }
 

@@ -7,56 +7,49 @@ use super::AlarmState;
 /// How a value is compared with the threshold (`ComparisonOperator`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Comparison {
-    GreaterThanOrEqualToThreshold,
-    GreaterThanThreshold,
-    LessThanThreshold,
-    LessThanOrEqualToThreshold,
+    GreaterOrEqual,
+    Greater,
+    Less,
+    LessOrEqual,
 }
 
 impl Comparison {
-    pub(super) const NAMES: &'static [&'static str] = &[
-        "GreaterThanOrEqualToThreshold",
-        "GreaterThanThreshold",
-        "LessThanThreshold",
-        "LessThanOrEqualToThreshold",
-    ];
-
-    /// None if it is none of [`Comparison::NAMES`].
+    /// None if it is not one of the four on a fixed threshold.
     pub(super) fn parse(name: &str) -> Option<Comparison> {
         Some(match name {
-            "GreaterThanOrEqualToThreshold" => Comparison::GreaterThanOrEqualToThreshold,
-            "GreaterThanThreshold" => Comparison::GreaterThanThreshold,
-            "LessThanThreshold" => Comparison::LessThanThreshold,
-            "LessThanOrEqualToThreshold" => Comparison::LessThanOrEqualToThreshold,
+            "GreaterThanOrEqualToThreshold" => Comparison::GreaterOrEqual,
+            "GreaterThanThreshold" => Comparison::Greater,
+            "LessThanThreshold" => Comparison::Less,
+            "LessThanOrEqualToThreshold" => Comparison::LessOrEqual,
             _ => return None,
         })
     }
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Comparison::GreaterThanOrEqualToThreshold => "GreaterThanOrEqualToThreshold",
-            Comparison::GreaterThanThreshold => "GreaterThanThreshold",
-            Comparison::LessThanThreshold => "LessThanThreshold",
-            Comparison::LessThanOrEqualToThreshold => "LessThanOrEqualToThreshold",
+            Comparison::GreaterOrEqual => "GreaterThanOrEqualToThreshold",
+            Comparison::Greater => "GreaterThanThreshold",
+            Comparison::Less => "LessThanThreshold",
+            Comparison::LessOrEqual => "LessThanOrEqualToThreshold",
         }
     }
 
     pub(super) fn breaches(self, value: f64, threshold: f64) -> bool {
         match self {
-            Comparison::GreaterThanOrEqualToThreshold => value >= threshold,
-            Comparison::GreaterThanThreshold => value > threshold,
-            Comparison::LessThanThreshold => value < threshold,
-            Comparison::LessThanOrEqualToThreshold => value <= threshold,
+            Comparison::GreaterOrEqual => value >= threshold,
+            Comparison::Greater => value > threshold,
+            Comparison::Less => value < threshold,
+            Comparison::LessOrEqual => value <= threshold,
         }
     }
 
     /// As it stands in a sentence: "was … the threshold".
     pub(super) fn words(self) -> &'static str {
         match self {
-            Comparison::GreaterThanOrEqualToThreshold => "greater than or equal to",
-            Comparison::GreaterThanThreshold => "greater than",
-            Comparison::LessThanThreshold => "less than",
-            Comparison::LessThanOrEqualToThreshold => "less than or equal to",
+            Comparison::GreaterOrEqual => "greater than or equal to",
+            Comparison::Greater => "greater than",
+            Comparison::Less => "less than",
+            Comparison::LessOrEqual => "less than or equal to",
         }
     }
 }
@@ -64,7 +57,8 @@ impl Comparison {
 /// What a missing data point counts for (`TreatMissingData`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Missing {
-    Missing,
+    /// `missing`: for nothing.
+    Unknown,
     Ignore,
     Breaching,
     NotBreaching,
@@ -76,7 +70,7 @@ impl Missing {
     /// None if it is none of [`Missing::NAMES`].
     pub(super) fn parse(name: &str) -> Option<Missing> {
         Some(match name {
-            "missing" => Missing::Missing,
+            "missing" => Missing::Unknown,
             "ignore" => Missing::Ignore,
             "breaching" => Missing::Breaching,
             "notBreaching" => Missing::NotBreaching,
@@ -86,7 +80,7 @@ impl Missing {
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Missing::Missing => "missing",
+            Missing::Unknown => "missing",
             Missing::Ignore => "ignore",
             Missing::Breaching => "breaching",
             Missing::NotBreaching => "notBreaching",
@@ -127,13 +121,13 @@ pub(super) fn decide(points: &[Option<bool>], rule: Rule) -> Option<AlarmState> 
     match rule.missing {
         Missing::Breaching => Some(crossed(breaching + filled)),
         Missing::NotBreaching => Some(crossed(breaching)),
-        Missing::Missing if used.is_empty() => Some(AlarmState::InsufficientData),
+        Missing::Unknown if used.is_empty() => Some(AlarmState::InsufficientData),
         Missing::Ignore if used.is_empty() => None,
         _ if breaching >= rule.to_alarm || breaching < used.len() => Some(crossed(breaching)),
         // Every real point breaches, and there are too few: an alarm would be premature until the oldest of
         // them is M periods old, because the next one may be fine.
-        Missing::Missing if oldest(points) >= rule.to_alarm => Some(AlarmState::Alarm),
-        Missing::Missing | Missing::Ignore => None,
+        Missing::Unknown if oldest(points) >= rule.to_alarm => Some(AlarmState::Alarm),
+        Missing::Unknown | Missing::Ignore => None,
     }
 }
 
@@ -168,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_tables_of_the_user_guide_hold() {
-        let columns = [Missing::Missing, Missing::Ignore, Missing::Breaching, Missing::NotBreaching];
+        let columns = [Missing::Unknown, Missing::Ignore, Missing::Breaching, Missing::NotBreaching];
         for (row, to_alarm, expected) in [
             ("0-X-X", 3, [OK, OK, OK, OK]),
             ("0----", 3, [OK, OK, OK, OK]),
@@ -190,9 +184,9 @@ mod tests {
     #[test]
     fn a_single_breach_among_missing_points_is_not_yet_an_alarm() {
         for row in ["----X", "---X-"] {
-            assert_eq!(outcome(row, 3, Missing::Missing), KEPT, "{row}");
+            assert_eq!(outcome(row, 3, Missing::Unknown), KEPT, "{row}");
         }
-        assert_eq!(outcome("---X0", 3, Missing::Missing), OK);
+        assert_eq!(outcome("---X0", 3, Missing::Unknown), OK);
     }
 
     #[test]
@@ -205,11 +199,21 @@ mod tests {
 
     #[test]
     fn comparisons_are_what_they_are_called() {
+        let names = [
+            "GreaterThanOrEqualToThreshold",
+            "GreaterThanThreshold",
+            "LessThanThreshold",
+            "LessThanOrEqualToThreshold",
+        ];
         let results = |value: f64| {
-            Comparison::NAMES.iter().map(move |name| Comparison::parse(name).unwrap().breaches(value, 2.0))
+            names.map(|name| {
+                let comparison = Comparison::parse(name).unwrap();
+                assert_eq!(comparison.as_str(), name);
+                comparison.breaches(value, 2.0)
+            })
         };
-        assert!(results(1.0).eq([false, false, true, true]));
-        assert!(results(2.0).eq([true, false, false, true]));
-        assert!(results(3.0).eq([true, true, false, false]));
+        assert_eq!(results(1.0), [false, false, true, true]);
+        assert_eq!(results(2.0), [true, false, false, true]);
+        assert_eq!(results(3.0), [true, true, false, false]);
     }
 }

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::StageError;
 use super::init::INIT_COMMAND;
 use super::link::{Link, Netlink};
 use super::process;
 use super::wire::{Event, Order, Setup};
 pub use super::wire::{Exit, Program};
+use super::{Lease, StageError};
 
 /// Whose network a task uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub struct TaskSpec {
 #[derive(Debug)]
 pub struct Task {
     name: String,
-    address: Option<Ipv4Addr>,
+    /// Given back when the task is dropped.
+    lease: Option<Lease>,
     link: Option<Link>,
     /// Waits for the task's pid 1.
     outer: Child,
@@ -69,11 +70,12 @@ const DROP_PATIENCE: Duration = Duration::from_secs(2);
 impl Task {
     pub(super) async fn start(
         spec: TaskSpec,
-        address: Option<Ipv4Addr>,
+        lease: Option<Lease>,
         network: &Netlink,
         bridge: u32,
     ) -> Result<Task, StageError> {
-        let mut task = Task::spawn(&spec, address)?;
+        let mut task = Task::spawn(&spec, lease)?;
+        let address = task.address();
         task.expect_ready().await?;
         if let Some(address) = address {
             let [.., third, fourth] = address.octets();
@@ -88,7 +90,7 @@ impl Task {
     }
 
     /// The processes without anything in them yet.
-    fn spawn(spec: &TaskSpec, address: Option<Ipv4Addr>) -> Result<Task, StageError> {
+    fn spawn(spec: &TaskSpec, lease: Option<Lease>) -> Result<Task, StageError> {
         let what = format!("starting task {}", spec.name);
         let (ours, theirs) = UnixStream::pair().map_err(StageError::system(&what))?;
         let mut command = Command::new("/proc/self/exe");
@@ -106,7 +108,7 @@ impl Task {
         let line = Line::over(ours).map_err(StageError::system(&what))?;
         Ok(Task {
             name: spec.name.clone(),
-            address,
+            lease,
             link: None,
             outer,
             line: Some(line),
@@ -124,7 +126,7 @@ impl Task {
 
     /// The address of its `eth0`; None where it shares the stage's network.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        self.address
+        self.lease.as_ref().map(|lease| lease.address)
     }
 
     /// Its place on the bridge; None where it shares the stage's network.
