@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -21,16 +22,21 @@ struct Demo {
     shown: String,
     /// Processes that were seen to be its own.
     seen: Vec<u32>,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One at a time: two would be each other's fault.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Demo {
     fn start(program: &Path, arguments: &[&str]) -> Demo {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
         let report = temporary.path().with_extension("report");
         command.arg("demo").arg("--report").arg(&report).args(arguments).env("TMPDIR", temporary.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        Demo { child, temporary, report, shown: String::new(), seen: Vec::new() }
+        Demo { child, temporary, report, shown: String::new(), seen: Vec::new(), _turn: turn }
     }
 
     /// Reads on until a line has `text` in it; false at the end of the output.
@@ -159,6 +165,7 @@ fn a_sidecar_that_cannot_run_is_a_failure_with_its_reason() {
     }
     assert_eq!(code, 1);
     assert!(without.shown.contains("taskfault, which is not there"), "{}", without.shown);
+    drop(without);
 
     // A sidecar that gives up at once: its last words and its exit code are shown.
     std::os::unix::fs::symlink("/bin/ls", folder.path().join("taskfault")).unwrap();
