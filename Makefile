@@ -19,7 +19,7 @@ build: ## Build both programs, optimised, in target/release
 	cargo build --release --locked
 
 .PHONY: demo
-demo: build ## A local AWS, one task, a CPU stress by name, a cancel, a clean end: under a minute
+demo: build ## Two FIS experiments on a service of three tasks, and a report: about a minute
 	@echo "running the demo in namespaces of its own"
 	@target/release/taskfault-local demo
 

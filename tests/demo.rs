@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -16,18 +17,26 @@ use nix::unistd::Pid;
 struct Demo {
     child: Child,
     temporary: tempfile::TempDir,
+    /// Where it writes its report: beside that folder, which must be empty at the end.
+    report: PathBuf,
     shown: String,
     /// Processes that were seen to be its own.
     seen: Vec<u32>,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One at a time: two would be each other's fault.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Demo {
     fn start(program: &Path, arguments: &[&str]) -> Demo {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
-        command.arg("demo").args(arguments).env("TMPDIR", temporary.path());
+        let report = temporary.path().with_extension("report");
+        command.arg("demo").arg("--report").arg(&report).args(arguments).env("TMPDIR", temporary.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        Demo { child, temporary, shown: String::new(), seen: Vec::new() }
+        Demo { child, temporary, report, shown: String::new(), seen: Vec::new(), _turn: turn }
     }
 
     /// Reads on until a line has `text` in it; false at the end of the output.
@@ -75,6 +84,7 @@ impl Drop for Demo {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.report);
     }
 }
 
@@ -105,29 +115,39 @@ fn all_of_it_happens() {
     let logs = tempfile::tempdir().unwrap();
     let kept = logs.path().join("kept");
     let mut demo = Demo::start(program(), &["--keep-logs", kept.to_str().unwrap()]);
-    demo.shows("managed instance");
+    demo.shows("The service at rest");
     let code = demo.ends();
     if demo.refused() {
         return;
     }
     assert_eq!(code, 0, "{}", demo.shown);
-    for part in ["Online after", "60 % asked", "Cancelled", "exit code 0", "All of it happened"] {
+    for part in ["Online after", "rounds down: 1", "slower", "replaced", "All of it happened"] {
         assert!(demo.shown.contains(part), "{part} in {}", demo.shown);
     }
     assert!(!demo.shown.contains('\x1b'), "no colours in a pipe");
-    assert!(demo.shown.lines().all(|line| line.chars().count() <= 100), "{}", demo.shown);
-    assert!(fs::metadata(kept.join("sidecar.log")).unwrap().len() > 0);
+    assert!(demo.shown.lines().all(|line| line.chars().count() <= 120), "{}", demo.shown);
+    let kept_sidecars = fs::read_dir(&kept)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().ends_with("-taskfault.log"));
+    assert_eq!(kept_sidecars.count(), 4, "three tasks and a replacement");
     assert!(fs::metadata(kept.join("local-aws.log")).unwrap().len() > 0);
+    let record = fs::read_to_string(demo.report.join("report.json")).unwrap();
+    let record: taskfault::local::record::Record = serde_json::from_str(&record).unwrap();
+    let ended: Vec<_> = record.experiments.iter().map(|experiment| experiment.status.as_str()).collect();
+    assert_eq!(ended, ["completed", "completed"]);
+    assert_eq!((record.tasks.len(), record.cpu.len()), (4, 4));
+    let page = fs::read_to_string(demo.report.join("report.html")).unwrap();
+    assert!(page.contains("data-series=\"failed\""), "the failed requests are in the picture");
 }
 
 #[test]
 fn ctrl_c_cleans_up() {
     let mut demo = Demo::start(program(), &[]);
-    if !demo.shows("InProgress") {
+    if !demo.shows("StressCpu: running") {
         assert!(demo.refused(), "{}", demo.shown);
         return;
     }
-    assert!(demo.seen.len() >= 7, "the demo and two tasks of three processes each");
+    assert!(demo.seen.len() >= 13, "the demo and three tasks of four processes each");
     kill(Pid::from_raw(i32::try_from(demo.child.id()).unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(demo.ends(), 130);
     assert!(demo.shown.contains("interrupted"), "{}", demo.shown);
@@ -144,12 +164,13 @@ fn a_sidecar_that_cannot_run_is_a_failure_with_its_reason() {
         return;
     }
     assert_eq!(code, 1);
-    assert!(without.shown.contains("taskfault is not there"), "{}", without.shown);
+    assert!(without.shown.contains("taskfault, which is not there"), "{}", without.shown);
+    drop(without);
 
     // A sidecar that gives up at once: its last words and its exit code are shown.
     std::os::unix::fs::symlink("/bin/ls", folder.path().join("taskfault")).unwrap();
     let mut broken = Demo::start(&copy, &[]);
     assert_eq!(broken.ends(), 1);
-    assert!(broken.shown.contains("--state-dir"), "the log of the sidecar: {}", broken.shown);
+    assert!(broken.shown.contains("sidecar'"), "the log of the sidecar: {}", broken.shown);
     assert!(broken.shown.contains("exit code 2"), "{}", broken.shown);
 }

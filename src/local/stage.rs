@@ -80,9 +80,9 @@ pub struct Stage {
     network: link::Netlink,
     bridge: u32,
     next_address: Ipv4Addr,
-    taken: Taken,
     /// CPUs to keep tasks to, the next one first; empty leaves tasks every CPU.
     pins: VecDeque<usize>,
+    taken: Taken,
 }
 
 /// Addresses of tasks that are there.
@@ -114,7 +114,13 @@ impl Stage {
         let bridge = network.add_bridge("ecs-bridge").await?;
         network.add_address(bridge, GATEWAY, PREFIX_BITS).await?;
         network.add_address(bridge, AGENT_ADDRESS, 32).await?;
-        Ok(Stage { network, bridge, next_address: next(GATEWAY), taken: Taken::default(), pins: VecDeque::new() })
+        Ok(Stage {
+            network,
+            bridge,
+            next_address: next(GATEWAY),
+            pins: VecDeque::new(),
+            taken: Taken::default(),
+        })
     }
 
     /// Keeps each task that is started from now on to one CPU, in turn: the limit of one vCPU that an ECS task

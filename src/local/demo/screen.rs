@@ -6,6 +6,8 @@ use crate::local::traffic::Second;
 
 /// Columns of the bar that stands for 0 to 100 %.
 const BAR_COLUMNS: usize = 30;
+/// Columns of a remark, without its margin.
+const LINE_COLUMNS: usize = 92;
 
 /// Standard output, as it can show things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,9 @@ impl Screen {
 
     /// A remark between the lines.
     pub(super) fn note(&self, text: &str) {
-        self.line(&format!("    {text}"));
+        for line in wrapped(text, LINE_COLUMNS) {
+            self.line(&format!("    {line}"));
+        }
     }
 
     /// The end of a log.
@@ -98,6 +102,24 @@ impl Screen {
     }
 }
 
+/// A text in lines of at most `columns` characters, broken between words; a longer word stays whole.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= columns {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(format!("  {word}"));
+        }
+    }
+    lines
+}
+
 /// Columns that `percent` fills; more than 100 % fills all.
 fn filled(percent: f64) -> usize {
     (1..=BAR_COLUMNS)
@@ -116,6 +138,12 @@ mod tests {
             [0, 0, 0, 15, 18, 30, 30, 30]
         );
         assert_eq!(filled(f64::NAN), 0);
+    }
+
+    #[test]
+    fn remarks_are_broken_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "  three"]);
+        assert_eq!(wrapped("unbreakable", 4), ["unbreakable"]);
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn show_faults(screen: &Screen, record: &Record, experiment: &str) {
         }
     }
     for note in record.notes.iter().filter(|note| note.at >= from) {
-        screen.quote("note", &note.text);
+        screen.note(&format!("note: {}", note.text));
     }
 }
 

@@ -1,0 +1,110 @@
+"""`taskfault-local run`: one experiment as a gate, its exit codes and its report."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from conftest import BIN_DIR, Server, eventually
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A local AWS in which a minute is a second."""
+    server = Server(tmp_path_factory.mktemp("run"), "127.0.0.1:0", "--speed", "60")
+    yield server.url
+    assert server.close() == 0
+
+
+def template(folder, duration="PT2M", **changes):
+    """A template that only waits: it needs no task."""
+    body = {
+        "description": "waits",
+        "stopConditions": [{"source": "none"}],
+        "roleArn": "arn:aws:iam::000000000000:role/run-test",
+        "targets": {},
+        "actions": {"Wait": {"actionId": "aws:fis:wait", "parameters": {"duration": duration}}},
+        **changes,
+    }
+    file = folder / "template.json"
+    file.write_text(json.dumps(body))
+    return file
+
+
+def command(endpoint, *arguments):
+    return [BIN_DIR / "taskfault-local", "run", "--endpoint", endpoint, "--watch-after", "0", *arguments]
+
+
+def run(endpoint, *arguments):
+    return subprocess.run(command(endpoint, *arguments), capture_output=True, text=True, timeout=120)
+
+
+def test_a_completed_experiment_is_a_success_with_a_report(quick, tmp_path):
+    done = run(quick, template(tmp_path), "--report", tmp_path / "report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "action Wait: completed" in done.stdout and "experiment: completed" in done.stdout
+    record = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [it["status"] for it in record["experiments"]] == ["completed"]
+    assert "waits" in (tmp_path / "report" / "report.html").read_text()
+    assert "removed" in done.stdout, "the template that it made"
+
+
+def test_ctrl_c_stops_the_experiment(quick, tmp_path):
+    running = subprocess.Popen(command(quick, template(tmp_path, "PT12H")), stdout=subprocess.PIPE, text=True)
+    shown = ""
+    while "action Wait: running" not in shown:
+        line = running.stdout.readline()
+        assert line, shown
+        shown += line
+    running.send_signal(signal.SIGINT)
+    shown += running.communicate(timeout=60)[0]
+    assert running.returncode == 130, shown
+    assert "experiment: stopped" in shown and "removed" in shown
+
+
+def test_what_was_stopped_by_others_is_told_apart(quick, tmp_path, session):
+    fis = session.client("fis", endpoint_url=quick)
+    running = subprocess.Popen(command(quick, template(tmp_path, "PT12H")), stdout=subprocess.PIPE, text=True)
+    alive = lambda: [it["id"] for it in fis.list_experiments()["experiments"] if it["state"]["status"] == "running"]
+    fis.stop_experiment(id=eventually(alive, "the experiment runs")[0])
+    shown = running.communicate(timeout=60)[0]
+    assert running.returncode == 3, shown
+
+
+def test_an_experiment_without_targets_fails(quick, tmp_path):
+    file = template(
+        tmp_path,
+        targets={
+            "Tasks": {
+                "resourceType": "aws:ecs:task",
+                "parameters": {"cluster": "nobody", "service": "here"},
+                "selectionMode": "ALL",
+            }
+        },
+        actions={
+            "Kill": {
+                "actionId": "aws:ecs:task-kill-process",
+                "parameters": {"processName": "python"},
+                "targets": {"Tasks": "Tasks"},
+            }
+        },
+    )
+    done = run(quick, file)
+    assert done.returncode == 4, done.stdout + done.stderr
+
+
+def test_a_template_that_is_refused_does_nothing(quick, tmp_path, session):
+    fis = session.client("fis", endpoint_url=quick)
+    before = len(fis.list_experiment_templates()["experimentTemplates"])
+    done = run(quick, template(tmp_path, "five minutes"))
+    assert done.returncode == 5 and "ValidationException" in done.stderr, done.stderr
+    assert len(fis.list_experiment_templates()["experimentTemplates"]) == before
+    assert run(quick, "EXT000nothere").returncode == 5
+
+
+def test_nobody_there_and_nothing_to_read(tmp_path):
+    done = run("http://127.0.0.1:1", template(tmp_path))
+    assert done.returncode == 6 and "start taskfault-local" in done.stderr, done.stderr
+    done = run("http://127.0.0.1:1", tmp_path / "missing.json")
+    assert done.returncode == 1 and "missing.json" in done.stderr, done.stderr
