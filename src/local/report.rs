@@ -6,6 +6,7 @@
 
 mod axis;
 mod chart;
+mod figure;
 mod figures;
 mod markup;
 mod page;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::chart::{Chart, Format, Scale, Series, Shape, Span, Window};
+use super::figure::{Figure, legend};
 use super::figures::{self, Point};
 use super::markup::{clock, count, date, escaped, lasting, milliseconds};
 use super::paint::Paint;
@@ -73,48 +74,6 @@ fn head(record: &Record, title: &str) -> String {
         facts.concat()
     );
     out
-}
-
-/// One picture in both formats, with its title, its legend and what it says in words.
-struct Figure<'a> {
-    id: &'a str,
-    title: &'a str,
-    /// What the picture shows, for those who do not see it.
-    words: String,
-    /// HTML.
-    legend: String,
-}
-
-impl Figure<'_> {
-    /// `draw` makes the picture in one format.
-    fn with(&self, draw: impl Fn(Format) -> Option<String>) -> String {
-        let mut out = format!(
-            "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{}</h2>\n<figure>\n",
-            escaped(self.title),
-            id = self.id
-        );
-        for (format, class) in Format::ALL {
-            let Some(svg) = draw(format) else { continue };
-            let id = format!("{}-{class}", self.id);
-            let opening = format!(
-                "<svg class=\"{class}\" role=\"img\" aria-labelledby=\"{id}-title {id}-words\"><title \
-                 id=\"{id}-title\">{}</title><desc id=\"{id}-words\">{}</desc>",
-                escaped(self.title),
-                escaped(&self.words)
-            );
-            out.push_str(&reopened(&svg, &opening));
-        }
-        let _ = write!(out, "<figcaption>{}</figcaption>\n</figure>\n</section>\n", self.legend);
-        out
-    }
-}
-
-/// An SVG element with another opening tag; it keeps the size of its picture as its viewBox.
-fn reopened(svg: &str, opening: &str) -> String {
-    let Some((old, content)) = svg.split_once('>') else { return String::new() };
-    let view = old.split_once("viewBox=\"").and_then(|(_, rest)| rest.split_once('"'));
-    let view = view.map_or("0 0 1 1", |(view, _)| view);
-    opening.replacen("<svg ", &format!("<svg viewBox=\"{view}\" "), 1) + content
 }
 
 /// A picture that cannot be drawn leaves the rest of the page as it is.
@@ -280,30 +239,6 @@ fn plain(value: f64) -> String {
 
 fn percent(value: f64) -> String {
     format!("{value:.0} %")
-}
-
-/// What the colours are, and what the numbers above the shaded windows stand for.
-fn legend(entries: &[(Paint, &str)], windows: &[Window], record: &Record) -> String {
-    let mut out = String::from("<ul class=\"legend\">");
-    for (paint, words) in entries {
-        let _ = write!(
-            out,
-            "<li><span class=\"swatch\" style=\"background:var(--{})\"></span>{}</li>",
-            paint.name(),
-            escaped(words)
-        );
-    }
-    let actions: Vec<_> = record.experiments.iter().flat_map(|experiment| &experiment.actions).collect();
-    for window in windows {
-        let action = actions.get(window.number - 1).map_or("", |action| action.name.as_str());
-        let _ = write!(
-            out,
-            "<li><span class=\"swatch window\"></span><b>{}</b>&nbsp;{}</li>",
-            window.number,
-            escaped(action)
-        );
-    }
-    out + "</ul>"
 }
 
 #[cfg(test)]
