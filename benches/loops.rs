@@ -13,7 +13,7 @@ use taskfault::channel::frame::Frame;
 use taskfault::document::{self, Request};
 use taskfault::effect::load::pace::{Pace, Turn};
 use taskfault::effect::net::classify::{self, Act, Filter};
-use taskfault::effect::net::target;
+use taskfault::effect::net::{shape, target};
 use taskfault::fault::network_source::{Direction, Net, Source, parse_sources};
 use uuid::Uuid;
 
@@ -104,13 +104,20 @@ fn filter(reach: target::Reach) -> Filter {
         name: "bench".to_owned(),
         direction: Direction::Egress,
         priority: classify::FIRST_PRIORITY,
-        links: Some(vec![2]),
+        links: Some(vec![shape::Link {
+            index: 2,
+            name: "eth0".to_owned(),
+            up: true,
+            loopback: false,
+            ours: false,
+        }]),
         reach,
         port: None,
         flows_percent: 100,
         act: Act::Class(4),
         spared: Vec::new(),
         spared_group: 29_798,
+        own_flows: Vec::new(),
     }
 }
 

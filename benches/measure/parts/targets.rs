@@ -203,19 +203,20 @@ fn packets(count: u32, rounds: usize, folder: &std::path::Path) {
 fn egress(count: u32) -> Filter {
     let mut route = Netlink::open(Family::Route).unwrap();
     let links = shape::links(&mut route).unwrap();
-    let index = links.iter().find(|link| link.name == "eth0").unwrap().index;
+    let link = links.into_iter().find(|link| link.name == "eth0").unwrap();
     let reach: Reach = target::resolve(&sources(count), &[]).unwrap();
     Filter {
         name: "bench_1".to_owned(),
         direction: Direction::Egress,
         priority: classify::FIRST_PRIORITY,
-        links: Some(vec![index]),
+        links: Some(vec![link]),
         reach,
         port: None,
         flows_percent: 100,
         act: Act::Class(shape::class(shape::FIRST_SPARE)),
         spared: lifeline::ALWAYS.to_vec(),
         spared_group: lifeline::GROUP,
+        own_flows: Vec::new(),
     }
 }
 
