@@ -32,12 +32,7 @@ enum Command {
     Demo(DemoOptions),
     /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
     #[command(after_long_help = AFTER_UP)]
-    Up {
-        #[command(flatten)]
-        up: Box<UpOptions>,
-        #[command(flatten)]
-        serve: Box<ServeOptions>,
-    },
+    Up(Box<UpArguments>),
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
     #[command(after_long_help = EXIT_CODES)]
     Run(RunOptions),
@@ -47,6 +42,15 @@ enum Command {
     /// The first process of a task on the stage
     #[command(hide = true)]
     TaskInit(InitOptions),
+}
+
+/// What runs, and beside which local AWS.
+#[derive(Debug, clap::Args)]
+struct UpArguments {
+    #[command(flatten)]
+    up: UpOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
 }
 
 /// What the local AWS plays, and where.
@@ -173,7 +177,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
-        Some(Command::Up { up, serve }) => up::run(&up, (*serve).into()),
+        Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
         Some(Command::Run(options)) => run_experiment(&options),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
