@@ -51,6 +51,7 @@ pub(super) fn lasting(seconds: f64) -> String {
 /// `850 µs` is `0.85 ms`; from a second on in seconds.
 pub(super) fn milliseconds(ms: f64) -> String {
     match ms {
+        ms if ms <= 0.0 => "0 ms".to_owned(),
         ms if ms >= 9_950.0 => format!("{:.0} s", ms / 1000.0),
         ms if ms >= 995.0 => format!("{:.1} s", ms / 1000.0),
         ms if ms >= 9.95 => format!("{ms:.0} ms"),
@@ -96,8 +97,8 @@ mod tests {
         assert_eq!(clock(-6.0), "\u{2212}0:06");
         assert_eq!([3.04, 59.99, 185.0].map(lasting), ["3.0 s", "60.0 s", "3 min 05 s"]);
         assert_eq!(
-            [0.85, 4.25, 26.4, 999.0, 12_000.0].map(milliseconds),
-            ["0.85 ms", "4.2 ms", "26 ms", "1.0 s", "12 s"]
+            [0.0, 0.85, 4.25, 26.4, 999.0, 12_000.0].map(milliseconds),
+            ["0 ms", "0.85 ms", "4.2 ms", "26 ms", "1.0 s", "12 s"]
         );
         assert_eq!([7, 1234, 1_234_567].map(count), ["7", "1,234", "1,234,567"]);
         assert_eq!(date(1_795_400_000.0), "2026-11-23 02:13:20 UTC");
