@@ -107,6 +107,10 @@ pub fn black_hole_egress(port: u16) -> String {
 
 pub const TC_UNDO: &str = "tc qdisc del dev eth0 root";
 
+/// Where the long scripts say that their last rule is there. Each machine has its own: it is named here, and
+/// made in the virtual machine.
+pub const DONE: &str = "/tmp/taskfault-bench-rules";
+
 /// Latency or loss for the target, by `tc`: three layers of prio, a hundred netem leaves (all of the flows are
 /// meant), filters that spread the flows, and u32 for the target.
 pub fn shape(netem: &str) -> String {
@@ -131,7 +135,8 @@ pub fn shape(netem: &str) -> String {
              for b in $(seq 10); do\n\
              tc filter add dev eth0 parent $((99 + b)): protocol ip prio 1 handle 1 {keys} baseclass $((99 + b)):1\n\
              done\n\
-             tc filter add dev eth0 parent 1: protocol ip prio 2 u32 match ip dst {TARGET}/32 flowid 1:1"
+             tc filter add dev eth0 parent 1: protocol ip prio 2 u32 match ip dst {TARGET}/32 flowid 1:1\n\
+             touch {DONE}"
         ),
     )
 }

@@ -19,7 +19,7 @@ use crate::figures::{Better, Row, STILL_THERE, Statistic};
 use crate::ground::{ECHO, Ground, NEAR, TARGET, call};
 use crate::machine;
 use crate::probe::{NEVER, Probe};
-use crate::process::{Running, ms};
+use crate::process::{Running, ms, until};
 use crate::script::{self, Script};
 
 mod watch;
@@ -84,6 +84,7 @@ impl Scene {
     /// Starts the fault; the moment before.
     fn begin(&mut self, means: &Means) -> Instant {
         self.cloud.forget();
+        let _ = std::fs::remove_file(script::DONE);
         let now = Instant::now();
         match means {
             Means::Document { name, parameters } => {
@@ -103,6 +104,18 @@ impl Scene {
             Means::Script { text, .. } => self.script = Some(Script::start(text)),
         }
         now
+    }
+
+    /// Waits until the effect is seen; how long after `began`. A script of a hundred steps stumbles packets long
+    /// before its last rule: only from that one on they count.
+    fn seen(&self, means: &Means, watch: &mut Watch, began: Instant) -> Option<Duration> {
+        let from = match means {
+            Means::Script { text, .. } if text.contains(script::DONE) => {
+                until(PATIENCE, || std::fs::exists(script::DONE).unwrap_or(false))?
+            }
+            _ => began,
+        };
+        watch.seen(from, PATIENCE).map(|time| time + (from - began))
     }
 
     /// Ends it as its user does; the moment before.
@@ -160,7 +173,7 @@ impl Scene {
     fn cycle(&mut self, means: &Means, watch: &mut Watch) -> Option<(f64, f64)> {
         watch.arm();
         let began = self.begin(means);
-        let seen = watch.seen(began, PATIENCE);
+        let seen = self.seen(means, watch, began);
         let ended = self.end(means);
         let gone = watch.gone(ended, PATIENCE);
         self.settle(means, false);
@@ -171,7 +184,7 @@ impl Scene {
     fn killed(&mut self, means: &Means, watch: &mut Watch) -> AfterKill {
         watch.arm();
         let began = self.begin(means);
-        let seen = watch.seen(began, PATIENCE);
+        let seen = self.seen(means, watch, began);
         let killed = self.kill_9(means);
         let gone = watch.gone(killed, NEVER);
         self.settle(means, true);

@@ -1,6 +1,6 @@
 //! Delay and loss, asked and achieved; the shaped faults in and out. In the virtual machine, whose kernel
 //! (Debian's 6.1) has prio and netem. Its CPU is emulated, ten times slower than a real one: the delays are
-//! true, the times in and out are upper bounds.
+//! true on an idle machine, the times in and out are upper bounds.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
