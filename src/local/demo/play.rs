@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -31,6 +31,9 @@ const PORT: u16 = 80;
 pub(super) const SPEED: f64 = 15.0;
 /// The slowest P95 that the bars can show, in milliseconds.
 const SLOWEST_MS: f64 = 300.0;
+/// From the end of a task to its deregistration. In AWS the agent has to report it and the service to act on
+/// it, which takes seconds, and clients see errors meanwhile; on one machine it would be milliseconds.
+const DEREGISTRATION: Duration = Duration::from_millis(1500);
 /// No second is longer in coming: that of the last request, its time limits, and a very busy machine.
 const SECOND_LIMIT: Duration = Duration::from_secs(30);
 
@@ -166,22 +169,28 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// Registers running tasks with the load balancer, and takes out those that stop.
+/// Registers running tasks with the load balancer, and takes out those that have stopped, [`DEREGISTRATION`]
+/// later: until then it goes by its health checks.
 async fn follow(mut events: broadcast::Receiver<TaskEvent>, registered: watch::Sender<Vec<Target>>) {
+    let registered = Arc::new(registered);
     loop {
         let event = match events.recv().await {
             Ok(event) => event,
             Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        registered.send_modify(|targets| match (&event.change, event.address) {
-            (Change::Started { .. }, Some(address)) => {
-                targets.push(Target { task: event.arn.clone(), address: (address, PORT).into() });
-            }
+        match (event.change, event.address) {
+            (Change::Started { .. }, Some(address)) => registered.send_modify(|targets| {
+                targets.push(Target { task: event.arn, address: (address, PORT).into() });
+            }),
             (Change::Stopping { .. } | Change::Stopped { .. }, _) => {
-                targets.retain(|target| target.task != event.arn);
+                let registered = Arc::clone(&registered);
+                tokio::spawn(async move {
+                    tokio::time::sleep(DEREGISTRATION).await;
+                    registered.send_modify(|targets| targets.retain(|target| target.task != event.arn));
+                });
             }
             _ => {}
-        });
+        }
     }
 }
