@@ -28,7 +28,7 @@ use watch::MIB;
 pub use watch::Watch;
 
 /// What ends within this has ended: the limit for everything that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Port of the first probe on this side.
 const PORT: u16 = 7200;
 

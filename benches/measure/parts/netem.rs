@@ -14,7 +14,7 @@ use crate::figures::{Better, Row, Statistic};
 use crate::ground::{BYSTANDER, ECHO, Ground, NEAR, TARGET};
 use crate::machine;
 use crate::probe::{Packet, Probe};
-use crate::process::{Running, ms};
+use crate::process::{Running, ms, until};
 use crate::script::{self, Script};
 use nix::sys::signal::Signal;
 
@@ -112,6 +112,12 @@ fn round_trips(packets: &[Packet]) -> Vec<f64> {
     packets.iter().filter_map(|packet| packet.round_trip).map(ms).collect()
 }
 
+/// Waits for the script's last rule.
+fn rules_are_there() {
+    until(Duration::from_secs(60), || std::fs::exists(script::DONE).unwrap_or(false))
+        .expect("the script's rules");
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -143,8 +149,9 @@ fn delayed(delay: u64) {
             .aim(Statistic::Median, 1.0)
             .note(format!("round trips, less the median of those before the fault ({before:.2} ms)"));
     if delay == PEER_DELAY_MS {
+        let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("delay {delay}ms")));
-        stream.first(Instant::now(), true, Duration::from_secs(60)).expect("the script's effect");
+        rules_are_there();
         row = row.peer(SCRIPT, beyond(&collect(&stream, DELAYED, gap, patience)));
         drop(script);
         script::undo_now(script::TC_UNDO);
@@ -179,8 +186,9 @@ fn lost(percent: u32) {
             .note(format!("one figure of {} packets; without the fault {before:.2} %", packets.len()));
     fault.end();
     if percent == PEER_LOSS_PERCENT {
+        let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("loss {percent}%")));
-        thread::sleep(Duration::from_secs(10));
+        rules_are_there();
         row = row.peer(SCRIPT, vec![share(&collect(&stream, LOST, gap, patience))]);
         drop(script);
         script::undo_now(script::TC_UNDO);
