@@ -289,7 +289,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         ("network-latency --duration 5s --sources nobody.invalid", "have no address: nobody.invalid"),
         ("network-latency --duration 5s --sources 169.254.170.2", "is always let through"),
         ("network-latency --duration 5s --interface eth7", "there is no interface eth7"),
-        ("network-latency --duration 5s --sources S3", "no list of them"),
+        ("network-latency --duration 5s --sources S3", "no region is known here"),
     ] {
         let mut command = vec!["/mnt/taskfault", "inject"];
         command.extend(words.split(' '));
