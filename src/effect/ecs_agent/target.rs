@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 
+use crate::effect::net::own_flows::{address, sockets};
 use crate::fault::network_source::{Net, Source};
 use crate::task::Task;
 
@@ -98,13 +99,7 @@ fn look_up(name: &str, has_v6: bool) -> Vec<IpAddr> {
 
 /// The other ends of the connections that this process has now: a name may stand for other addresses by now.
 fn own_peers() -> Vec<IpAddr> {
-    let sockets: BTreeSet<String> = fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
-        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-        .collect();
+    let sockets = sockets();
     let of = |table: &str| peers(&fs::read_to_string(table).unwrap_or_default(), &sockets);
     [of("/proc/self/net/tcp"), of("/proc/self/net/tcp6")].concat()
 }
@@ -118,21 +113,6 @@ fn peers(table: &str, sockets: &BTreeSet<String>) -> Vec<IpAddr> {
         if ours { address(fields.get(2)?.split_once(':')?.0) } else { None }
     };
     table.lines().filter_map(peer).collect()
-}
-
-/// An address as the kernel prints it there: words of 32 bits in hex, each in the machine's own byte order.
-fn address(hex: &str) -> Option<IpAddr> {
-    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    match hex.len() {
-        8 => Some(IpAddr::from(word(0)?)),
-        32 => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-            let mut bytes = [0; 16];
-            bytes.copy_from_slice(words.as_flattened());
-            Some(Ipv6Addr::from(bytes).to_canonical())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

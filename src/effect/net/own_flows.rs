@@ -16,13 +16,7 @@ pub struct Flow {
 
 /// All that are open now. What cannot be read is left out.
 pub fn open() -> Vec<Flow> {
-    let sockets: BTreeSet<String> = fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
-        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
-        .collect();
+    let sockets = sockets();
     let tables =
         [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)];
     let read = |(name, protocol)| {
@@ -30,6 +24,17 @@ pub fn open() -> Vec<Flow> {
         flows(&table, protocol, &sockets)
     };
     tables.into_iter().flat_map(read).collect()
+}
+
+/// The inodes of this process's sockets, as the kernel's tables have them.
+pub(crate) fn sockets() -> BTreeSet<String> {
+    fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
+        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect()
 }
 
 /// Those of a `/proc/net/tcp` or `/proc/net/udp` that have a peer and one of these inodes.
@@ -49,7 +54,7 @@ fn end(text: &str) -> Option<SocketAddr> {
 }
 
 /// An address as the kernel prints it there: words of 32 bits in hex, each in the machine's own byte order.
-fn address(hex: &str) -> Option<IpAddr> {
+pub(crate) fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
     match hex.len() {
         8 => Some(IpAddr::from(word(0)?)),
