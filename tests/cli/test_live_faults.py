@@ -35,15 +35,13 @@ LIST = {
 }
 
 
-@pytest.fixture
-def published():
-    """The address of a server that plays the publisher of AWS's list, and the paths that were asked of it."""
-    asked = []
+@contextlib.contextmanager
+def serving(answer):
+    """The address of a server that answers each GET with what `answer` makes of its path, as JSON."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
-            body = json.dumps(LIST).encode()
+            body = json.dumps(answer(self.path)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -54,8 +52,21 @@ def published():
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listening.server_port}/ip-ranges.json", asked
+        yield f"http://127.0.0.1:{listening.server_port}"
         listening.shutdown()
+
+
+@pytest.fixture
+def published():
+    """The address of a server that plays the publisher of AWS's list, and the paths that were asked of it."""
+    asked = []
+
+    def answer(path):
+        asked.append(path)
+        return LIST
+
+    with serving(answer) as address:
+        yield f"{address}/ip-ranges.json", asked
 
 
 @pytest.fixture
@@ -276,30 +287,17 @@ def test_memory_of_containers_that_cannot_be_seen_counts(sidecar_binary, tmp_pat
         },
     }
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = json.dumps(answers[self.path]).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+    with serving(answers.__getitem__) as address:
         environment = {
             "PATH": os.environ["PATH"],
             "TASKFAULT_STATE_DIR": str(tmp_path),
-            "ECS_CONTAINER_METADATA_URI_V4": f"http://127.0.0.1:{listening.server_port}/v4/x",
+            "ECS_CONTAINER_METADATA_URI_V4": f"{address}/v4/x",
         }
         alone = ["unshare", "--pid", "--fork", "--mount-proc"]
         words = ["memory-stress", "--duration", "1s", "--percent", "1"]
         shown = subprocess.run(
             [*alone, sidecar_binary, "inject", *words], capture_output=True, text=True, timeout=60, env=environment
         )
-        listening.shutdown()
     assert shown.returncode == 0, shown.stderr
     source = "task metadata; the use of other containers is taken from its statistics"
     assert f"limit: 1.0 GiB ({source}), 6" in shown.stdout, shown.stdout
