@@ -3,6 +3,7 @@
 //! `cargo bench --bench loops [-- FILTER]`; `make bench WHAT=loops` runs them shortly and shows their figures
 //! with the others.
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -112,6 +113,7 @@ fn filter(reach: target::Reach) -> Filter {
             ours: false,
         }]),
         reach,
+        added: BTreeSet::new(),
         port: None,
         flows_percent: 100,
         act: Act::Class(4),

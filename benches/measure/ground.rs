@@ -12,6 +12,8 @@ pub const NEAR: &str = "10.9.0.1";
 /// Addresses of the far side: the target of faults, and a bystander.
 pub const TARGET: &str = "10.9.0.2";
 pub const BYSTANDER: &str = "10.9.0.3";
+/// A bystander whose address lies among those of many targets.
+pub const NEIGHBOUR: &str = "10.128.0.1";
 /// Where the far side echoes UDP.
 pub const ECHO: u16 = 7000;
 /// Where the far side takes UDP and answers nothing.
@@ -68,12 +70,12 @@ pub fn far() -> ExitCode {
     println!("here");
     let mut lines = std::io::stdin().lines();
     lines.next().unwrap().unwrap();
-    for address in [TARGET, BYSTANDER] {
+    for address in [TARGET, BYSTANDER, NEIGHBOUR] {
         ip(&format!("address add {address}/24 dev eth0"));
     }
     ip("link set lo up");
     ip("link set eth0 up");
-    for address in [TARGET, BYSTANDER] {
+    for address in [TARGET, BYSTANDER, NEIGHBOUR] {
         let echo = UdpSocket::bind((address, ECHO)).unwrap();
         crate::probe::roomy(&echo);
         let sink = UdpSocket::bind((address, SINK)).unwrap();

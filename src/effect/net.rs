@@ -6,6 +6,7 @@
 //! into addresses; [`lifeline`] is never cut, nor are [`own_flows`]; [`live`] is what all effects of this
 //! process share; [`namespace`] is what all processes share. Must not know what a document or a report is.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -276,6 +277,7 @@ fn wanted(plan: &NetworkPlan, links: &[Link], reach: Reach, spared: Vec<IpAddr>)
         // Every interface needs no rule for each.
         links: plan.interfaces.as_ref().map(|_| links.to_vec()),
         reach,
+        added: BTreeSet::new(),
         port: plan.port,
         flows_percent: plan.flows_percent,
         act,

@@ -94,10 +94,12 @@ impl Model {
                 let table = format!("taskfault_{name}");
                 say(format!("table 5 {table}"));
                 say(format!("chain 5 {table} {name}_own 1 0"));
+                say(format!("chain 5 {table} {name}_meant 0 0"));
                 say(format!("chain 5 {table} {name} 0 {}", -fault.effect));
                 say("link taskfault-in".into());
             } else {
                 let hook = if is_ingress(fault.words) { 1 } else { 3 };
+                say(format!("chain 1 taskfault {name}_meant 0 0"));
                 say(format!("chain 1 taskfault {name} {hook} {}", fault.effect - 150));
             }
             let (delay, loss) = fault.netem();

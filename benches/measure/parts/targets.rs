@@ -5,6 +5,7 @@
 //! matching. So an effect that needs no shaping is installed whole (loss of what comes in), and the packets of
 //! a bystander go through the egress rules that a latency has, without its leaf.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
@@ -18,7 +19,7 @@ use taskfault::fault::network_source::{Direction, Net, Source};
 
 use crate::Options;
 use crate::figures::{Better, OURS, Row, Statistic};
-use crate::ground::{BYSTANDER, Ground, SINK, call};
+use crate::ground::{BYSTANDER, Ground, NEIGHBOUR, SINK, call};
 use crate::machine;
 use crate::process::ms;
 
@@ -47,7 +48,7 @@ pub fn run(options: Options) {
 }
 
 fn addresses(count: u32) -> Vec<Ipv4Addr> {
-    // Every other one: neighbours would be merged into a range.
+    // Every other one: neighbours would be merged into a range. Those between are the bystanders' next door.
     let first = u32::from(Ipv4Addr::new(10, 128, 0, 0));
     (0..count).map(|number| Ipv4Addr::from(first + 2 * number)).collect()
 }
@@ -156,47 +157,58 @@ fn one_by_one(count: u32) -> f64 {
     took
 }
 
-/// What a packet of a bystander costs with so many targets, beside none.
+/// What a packet of a bystander costs with so many targets, beside none: of one that has no prefix in common
+/// with the targets, and of one next door to them.
 fn packets(count: u32, rounds: usize, folder: &std::path::Path) {
-    let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
-    socket.connect((BYSTANDER, SINK)).unwrap();
+    let sockets = [BYSTANDER, NEIGHBOUR].map(|address| {
+        let socket = UdpSocket::bind("10.9.0.1:0").unwrap();
+        socket.connect((address, SINK)).unwrap();
+        socket
+    });
     let batch = folder.join("batch");
     fs::write(&batch, filters(count).join("\n")).unwrap();
     let filter = egress(count);
-    let (mut free, mut ours, mut u32s, mut ours_more, mut u32s_more) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut free, mut ours, mut u32s) =
+        ([const { Vec::new() }; 2], [const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     let mut trouble = None;
+    let mut measure = |into: &mut [Vec<f64>; 2]| {
+        for (socket, costs) in sockets.iter().zip(into) {
+            costs.push(cost(socket));
+        }
+    };
     for _ in 0..rounds {
         root();
-        let without = cost(&socket);
-        free.push(without);
+        measure(&mut free);
         match installed(&filter) {
-            Ok(table) => {
-                let with = cost(&socket);
-                drop(table);
-                ours.push(with);
-                ours_more.push(100.0 * (with / without - 1.0));
-            }
+            Ok(_table) => measure(&mut ours),
             Err(error) => trouble = Some(error),
         }
-        let without = cost(&socket);
         call("tc", &["-batch", batch.to_str().unwrap()]);
-        let with = cost(&socket);
-        u32s.push(with);
-        u32s_more.push(100.0 * (with / without - 1.0));
+        measure(&mut u32s);
         no_root();
     }
-    let row = |what: &str, unit: &str| {
-        Row::new("targets", format!("{count} targets: a bystander's packet{what}"), unit, Better::Less)
-    };
-    let with_ours = |row: Row, values: Vec<f64>| match &trouble {
-        Some(trouble) => row.said(OURS, trouble.as_str()),
-        None => row.ours(values),
-    };
-    let note = "64 bytes by UDP over veth, from the call to its return";
-    with_ours(row("", "µs"), ours).peer("u32", u32s).peer("no fault", free).note(note).emit();
-    let row = with_ours(row(", more than without a fault", "%"), ours_more).peer("u32", u32s_more);
-    row.aim(Statistic::Median, 5.0).emit();
+    for (place, who) in ["a bystander", "a bystander next door"].into_iter().enumerate() {
+        let row = |what: &str, unit: &str| {
+            Row::new("targets", format!("{count} targets: {who}'s packet{what}"), unit, Better::Less)
+        };
+        let with_ours = |row: Row, values: Vec<f64>| match &trouble {
+            Some(trouble) => row.said(OURS, trouble.as_str()),
+            None => row.ours(values),
+        };
+        let more = |with: &[f64]| -> Vec<f64> {
+            with.iter().zip(&free[place]).map(|(with, without)| 100.0 * (with / without - 1.0)).collect()
+        };
+        let note = "64 bytes by UDP over veth, from the call to its return";
+        with_ours(row("", "µs"), ours[place].clone())
+            .peer("u32", u32s[place].clone())
+            .peer("no fault", free[place].clone())
+            .note(note)
+            .emit();
+        with_ours(row(", more than without a fault", "%"), more(&ours[place]))
+            .peer("u32", more(&u32s[place]))
+            .aim(Statistic::Median, 5.0)
+            .emit();
+    }
 }
 
 /// The filter of an egress latency for so many targets.
@@ -211,6 +223,7 @@ fn egress(count: u32) -> Filter {
         priority: classify::FIRST_PRIORITY,
         links: Some(vec![link]),
         reach,
+        added: BTreeSet::new(),
         port: None,
         flows_percent: 100,
         act: Act::Class(shape::class(shape::FIRST_SPARE)),

@@ -1,26 +1,29 @@
 //! The tables that say which packets an effect is for: of nf_tables, ours alone.
 //!
 //! They carry the owner flag: the kernel removes them when the socket that made them is closed, whoever closes
-//! it. Effects on packets that leave, and drops, share one `inet` table, where each has a chain and two sets of
-//! its own, known by name, so that effects come and go without knowing each other. An effect that sends what
-//! comes in elsewhere has a `netdev` table to itself. Formats: `linux/netfilter/nf_tables.h`.
+//! it. Effects on packets that leave, and drops, share one `inet` table, where each has two chains and some sets
+//! of its own, known by name, so that effects come and go without knowing each other: the [`gate`] at the hook,
+//! which all packets pass, and what is [`meant`] behind it. An effect that sends what comes in elsewhere has a
+//! `netdev` table to itself. Formats: `linux/netfilter/nf_tables.h`.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::own_flows::Flow;
 use super::shape::Link;
 use super::socket::{Netlink, WireError};
-use super::target::{Ranges, Reach};
+use super::target::{Reach, number};
 use super::wire::{self, APPEND, CREATE, EXCLUSIVE, Message};
 use crate::fault::network_source::{Direction, Protocol};
 
 mod expression;
+mod gate;
+mod meant;
 mod own;
 mod place;
-mod rule;
 
 use expression::Expressions;
-use place::{Family, Hook};
+use place::{Family, Hook, Set};
 
 /// The name of the shared table, and the beginning of the others' names.
 pub const TABLE: &str = "taskfault";
@@ -39,8 +42,11 @@ const INTERVAL_END: u32 = 1;
 /// `NF_ACCEPT`.
 const ACCEPT: u32 = 1;
 
-/// Attributes hold 64 KiB at most; a range of IPv6 takes 72 bytes.
-const RANGES_PER_MESSAGE: usize = 800;
+/// Attributes hold 64 KiB at most; both ends of a range of IPv6 take 72 bytes.
+const TARGETS_PER_MESSAGE: usize = 800;
+
+/// An address of no machine (RFC 5737).
+const TEST_NET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Message types of subsystem 10.
 mod kind {
@@ -81,7 +87,10 @@ pub struct Filter {
     pub priority: i32,
     /// The interfaces; None is all of them, which a redirection cannot have.
     pub links: Option<Vec<Link>>,
+    /// The targets that it began with.
     pub reach: Reach,
+    /// Those that came since ([`extend`]).
+    pub added: BTreeSet<IpAddr>,
     /// Only packets to this port.
     pub port: Option<(Protocol, u16)>,
     /// Share of flows, 1–100 %.
@@ -103,6 +112,27 @@ impl Filter {
             (Direction::Egress, _) => Hook::Output,
             (Direction::Ingress, _) => Hook::Input,
         }
+    }
+
+    /// Those of `addresses` that are no targets yet.
+    pub fn lacking(&self, addresses: &[IpAddr]) -> BTreeSet<IpAddr> {
+        let is_new = |address: &IpAddr| !self.reach.covers(*address) && !self.added.contains(address);
+        addresses.iter().copied().filter(is_new).collect()
+    }
+
+    /// The families whose targets are listed, rather than being everything.
+    fn listed(&self) -> impl Iterator<Item = Family> + '_ {
+        Family::ALL.into_iter().filter(|family| !family.of(&self.reach).is_everything())
+    }
+
+    /// The targets of a family that are single addresses.
+    fn singles(&self, family: Family) -> impl Iterator<Item = u128> + '_ {
+        let added = self.added.iter().filter(move |address| family.has(**address));
+        family.of(&self.reach).singles().chain(added.map(|address| number(*address)))
+    }
+
+    fn meant_chain(&self) -> String {
+        format!("{}_meant", self.name)
     }
 
     fn table(&self) -> Table {
@@ -148,43 +178,55 @@ pub fn create(filter: &Filter) -> Vec<Message> {
         messages.push(filter.table().create());
         messages.extend(own::learn(filter));
     }
-    for family in Family::ALL {
-        if let Some(ranges) = family.of(&filter.reach).listed() {
-            messages.push(new_set(filter, family));
-            messages.extend(add_ranges(filter, family, ranges));
-        }
+    for family in filter.listed() {
+        let (singles, ranges) = (family.singles(&filter.name), family.ranges(&filter.name));
+        messages.push(address_set(filter, family, &singles, 0));
+        messages.extend(add_singles(filter, family, filter.singles(family)));
+        messages.push(address_set(filter, family, &ranges, INTERVAL));
+        messages.extend(add_ranges(filter, family));
     }
-    messages.push(new_chain(filter, &filter.name, filter.hook(), filter.priority));
-    messages.extend(rule::all(filter).iter().map(|rule| new_rule(filter, &filter.name, rule)));
+    messages.push(new_chain(filter, &filter.meant_chain(), None));
+    messages.extend(meant::rules(filter).iter().map(|rule| new_rule(filter, &filter.meant_chain(), rule)));
+    messages.push(new_chain(filter, &filter.name, Some((filter.hook(), filter.priority))));
+    messages.extend(gate_rules(filter));
     messages
 }
 
 /// The messages that take the filter away, for one change.
 pub fn remove(filter: &Filter) -> Vec<Message> {
-    let table = filter.table();
-    let name = wire::text(&filter.name);
-    let message = |kind| table.message(format!("remove the filter {}", filter.name), kind, 0);
+    let message = |kind| filter.table().message(format!("remove the filter {}", filter.name), kind, 0);
     if filter.hook() == Hook::Arrival {
         return vec![message(kind::DELETE_TABLE)];
     }
-    let mut messages =
-        vec![message(kind::DELETE_RULE).with(2, &name), message(kind::DELETE_CHAIN).with(3, &name)];
-    for family in Family::ALL {
-        if family.of(&filter.reach).listed().is_some() {
-            messages.push(message(kind::DELETE_SET).with(2, &wire::text(&family.set(&filter.name))));
+    let mut messages = Vec::new();
+    for chain in [&filter.name, &filter.meant_chain()] {
+        let name = wire::text(chain);
+        messages.push(message(kind::DELETE_RULE).with(2, &name));
+        messages.push(message(kind::DELETE_CHAIN).with(3, &name));
+    }
+    for family in filter.listed() {
+        for set in [family.singles(&filter.name), family.ranges(&filter.name)] {
+            messages.push(message(kind::DELETE_SET).with(2, &wire::text(&set.name)));
         }
     }
     messages
 }
 
-/// The messages that add addresses to the filter's sets. None of them may be covered already.
-pub fn extend(filter: &Filter, more: &Reach) -> Vec<Message> {
-    Family::ALL
-        .into_iter()
-        .filter(|family| family.of(&filter.reach).listed().is_some())
-        .filter_map(|family| Some((family, family.of(more).listed()?)))
-        .flat_map(|(family, ranges)| add_ranges(filter, family, ranges))
-        .collect()
+/// The filter with more targets, which are [`Filter::lacking`], and the messages that make it so, for one
+/// change.
+pub fn extend(filter: &Filter, more: &BTreeSet<IpAddr>) -> (Filter, Vec<Message>) {
+    let mut extended = filter.clone();
+    extended.added.extend(more);
+    let mut messages = Vec::new();
+    for family in filter.listed() {
+        let new = more.iter().filter(|address| family.has(**address)).map(|address| number(*address));
+        messages.extend(add_singles(filter, family, new));
+    }
+    // What all targets have in common may be less than before.
+    let what = format!("replace the rules of the chain {}", filter.name);
+    messages.push(filter.table().message(what, kind::DELETE_RULE, 0).with(2, &wire::text(&filter.name)));
+    messages.extend(gate_rules(&extended));
+    (extended, messages)
 }
 
 /// Packets that the filter has matched so far.
@@ -192,13 +234,13 @@ pub fn extend(filter: &Filter, more: &Reach) -> Vec<Message> {
 /// # Errors
 /// The kernel refused the question.
 pub fn matched(tables: &mut Netlink, filter: &Filter) -> Result<u64, WireError> {
-    let name = &filter.name;
+    let chain = filter.meant_chain();
     let question = filter
         .table()
-        .message(format!("read the counters of {name}"), kind::GET_RULE, 0)
-        .with(2, &wire::text(name));
+        .message(format!("read the counters of {}", filter.name), kind::GET_RULE, 0)
+        .with(2, &wire::text(&chain));
     let rules = tables.dump(question)?;
-    Ok(rules.iter().filter_map(|rule| expression::counted(rule.body.get(4..)?, name)).sum())
+    Ok(rules.iter().filter_map(|rule| expression::counted(rule.body.get(4..)?, &chain)).sum())
 }
 
 /// The messages that find out, for one change that is never to be kept, whether the kernel can redirect what
@@ -211,6 +253,7 @@ pub fn try_redirection(link: &Link) -> Vec<Message> {
         priority: 0,
         links: Some(vec![link.clone()]),
         reach: Reach::default(),
+        added: [TEST_NET].into(),
         port: None,
         flows_percent: 100,
         act: Act::Redirect { class: 0, link: link.index },
@@ -221,7 +264,13 @@ pub fn try_redirection(link: &Link) -> Vec<Message> {
     create(&nobody)
 }
 
-fn new_chain(filter: &Filter, name: &str, hook: Hook, priority: i32) -> Message {
+/// A chain, called at a hook with a priority, or only by others.
+fn new_chain(filter: &Filter, name: &str, called: Option<(Hook, i32)>) -> Message {
+    let chain = |where_to: &str| {
+        let what = format!("add the chain {name}{where_to}");
+        filter.table().message(what, kind::NEW_CHAIN, CREATE).with(3, &wire::text(name))
+    };
+    let Some((hook, priority)) = called else { return chain("") };
     let kind_of_chain = match filter.act {
         Act::Class(_) => "route",
         _ => "filter",
@@ -236,64 +285,74 @@ fn new_chain(filter: &Filter, name: &str, hook: Hook, priority: i32) -> Message 
         }
         wire::nested(&mut place, 4, &names);
     }
-    filter
-        .table()
-        .message(format!("add the chain {name} {}", hook.words()), kind::NEW_CHAIN, CREATE)
-        .with(3, &wire::text(name))
-        .with(7, &wire::text(kind_of_chain))
-        .with(5, &ACCEPT.to_be_bytes())
-        .nest(4, &place)
+    chain(hook.words()).with(7, &wire::text(kind_of_chain)).with(5, &ACCEPT.to_be_bytes()).nest(4, &place)
 }
 
-fn new_set(filter: &Filter, family: Family) -> Message {
-    let set = family.set(&filter.name);
-    filter
-        .table()
-        .message(format!("add the set {set}"), kind::NEW_SET, CREATE)
-        .with(2, &wire::text(&set))
-        .with(3, &INTERVAL.to_be_bytes())
+fn gate_rules(filter: &Filter) -> impl Iterator<Item = Message> + '_ {
+    gate::rules(filter).into_iter().map(|rule| new_rule(filter, &filter.name, &rule))
+}
+
+fn new_set(filter: &Filter, set: &Set) -> Message {
+    let what = format!("add the set {}", set.name);
+    filter.table().message(what, kind::NEW_SET, CREATE).with(2, &wire::text(&set.name))
+}
+
+fn address_set(filter: &Filter, family: Family, set: &Set, flags: u32) -> Message {
+    new_set(filter, set)
+        .with(3, &flags.to_be_bytes())
         .with(4, &family.key_type().to_be_bytes())
         .with(5, &family.address_length().to_be_bytes())
         // Needs a number within the change, even where it is only ever named.
-        .with(10, &family.set_number().to_be_bytes())
+        .with(10, &set.number.to_be_bytes())
         // For nft, which prints it: the keys are in the network's order.
         .with(13, &[0, 4, 2, 0, 0, 0])
 }
 
-fn add_ranges(filter: &Filter, family: Family, ranges: &Ranges) -> Vec<Message> {
-    let set = family.set(&filter.name);
-    ranges
-        .chunks(RANGES_PER_MESSAGE)
-        .map(|ranges| {
-            let mut elements = Vec::new();
-            for (first, last) in ranges {
-                element(&mut elements, &family.bytes(*first), 0);
-                // The end is the first that is no more in it; a range to the very last address has none.
-                if let Some(end) = family.after(*last) {
-                    element(&mut elements, &family.bytes(end), INTERVAL_END);
-                }
-            }
-            add_elements(filter, &set, &elements)
-        })
-        .collect()
+fn add_singles(filter: &Filter, family: Family, addresses: impl Iterator<Item = u128>) -> Vec<Message> {
+    let set = family.singles(&filter.name);
+    let all: Vec<u128> = addresses.collect();
+    let message = |addresses: &[u128]| {
+        let mut elements = Vec::new();
+        for address in addresses {
+            element(&mut elements, &family.bytes(*address), 0);
+        }
+        add_elements(filter, &set, &elements)
+    };
+    all.chunks(TARGETS_PER_MESSAGE).map(message).collect()
 }
 
-fn add_elements(filter: &Filter, set: &str, elements: &[u8]) -> Message {
+fn add_ranges(filter: &Filter, family: Family) -> Vec<Message> {
+    let set = family.ranges(&filter.name);
+    let all: Vec<(u128, u128)> = family.of(&filter.reach).wide().collect();
+    let message = |ranges: &[(u128, u128)]| {
+        let mut elements = Vec::new();
+        for (first, last) in ranges {
+            element(&mut elements, &family.bytes(*first), 0);
+            // The end is the first that is no more in it; a range to the very last address has none.
+            if let Some(end) = family.after(*last) {
+                element(&mut elements, &family.bytes(end), INTERVAL_END);
+            }
+        }
+        add_elements(filter, &set, &elements)
+    };
+    all.chunks(TARGETS_PER_MESSAGE).map(message).collect()
+}
+
+fn add_elements(filter: &Filter, set: &Set, elements: &[u8]) -> Message {
     filter
         .table()
-        .message(format!("add targets to the set {set}"), kind::NEW_ELEMENT, CREATE)
-        .with(2, &wire::text(set))
+        .message(format!("add targets to the set {}", set.name), kind::NEW_ELEMENT, CREATE)
+        .with(2, &wire::text(&set.name))
         .nest(3, elements)
 }
 
 fn element(elements: &mut Vec<u8>, key: &[u8], flags: u32) {
-    let (mut data, mut inner) = (Vec::new(), Vec::new());
-    wire::attribute(&mut data, 1, key);
-    if flags != 0 {
-        wire::attribute(&mut inner, 3, &flags.to_be_bytes());
-    }
-    wire::nested(&mut inner, 1, &data);
-    wire::nested(elements, 1, &inner);
+    wire::nested_with(elements, 1, |element| {
+        if flags != 0 {
+            wire::attribute(element, 3, &flags.to_be_bytes());
+        }
+        wire::nested_with(element, 1, |data| wire::attribute(data, 1, key));
+    });
 }
 
 fn new_rule(filter: &Filter, chain: &str, expressions: &Expressions) -> Message {

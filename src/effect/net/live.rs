@@ -14,7 +14,6 @@ use super::classify::{self, Act, Filter};
 use super::namespace::{self, Claim};
 use super::shape::{self, Link, Netem, Qdisc};
 use super::socket::{Family, Netlink, WireError};
-use super::target::Reach;
 use super::{Counters, NetError, ifb};
 
 static LIVE: Mutex<Option<Live>> = Mutex::new(None);
@@ -285,13 +284,13 @@ impl Live {
     /// Adds addresses to an effect's targets; gives how many were new.
     pub(super) fn extend(&mut self, placed: &mut Placed, addresses: &[IpAddr]) -> Result<usize, NetError> {
         let Some(filter) = &mut placed.filter else { return Ok(0) };
-        let new = filter.reach.lacking(addresses);
+        let new = filter.lacking(addresses);
         if new.is_empty() {
             return Ok(0);
         }
-        let more = Reach::of(&new);
-        self.tables.change(classify::extend(filter, &more))?;
-        filter.reach = filter.reach.with(&more);
+        let (extended, messages) = classify::extend(filter, &new);
+        self.tables.change(messages)?;
+        *filter = extended;
         Ok(new.len())
     }
 

@@ -29,9 +29,14 @@ impl Ranges {
         (!self.everything).then_some(self)
     }
 
-    /// The ranges in groups of at most `size`.
-    pub fn chunks(&self, size: usize) -> std::slice::Chunks<'_, (u128, u128)> {
-        self.ranges.chunks(size)
+    /// The ranges that are one address each, in order.
+    pub fn singles(&self) -> impl Iterator<Item = u128> + '_ {
+        self.ranges.iter().filter(|(first, last)| first == last).map(|(address, _)| *address)
+    }
+
+    /// The ranges that are more than one address, in order.
+    pub fn wide(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
+        self.ranges.iter().copied().filter(|(first, last)| first != last)
     }
 
     /// Whether the address is in it.
@@ -92,23 +97,17 @@ impl Reach {
     /// Whether the address is in it.
     pub fn covers(&self, address: IpAddr) -> bool {
         match address {
-            IpAddr::V4(v4) => self.v4.covers(number_v4(v4)),
-            IpAddr::V6(v6) => self.v6.covers(v6.to_bits()),
+            IpAddr::V4(_) => self.v4.covers(number(address)),
+            IpAddr::V6(_) => self.v6.covers(number(address)),
         }
     }
+}
 
-    /// Both together.
-    pub fn with(&self, more: &Reach) -> Reach {
-        let both = |a: &Ranges, b: &Ranges, last| match a.everything || b.everything {
-            true => Ranges::everything(),
-            false => Ranges::merged([a.ranges.clone(), b.ranges.clone()].concat(), last),
-        };
-        Reach { v4: both(&self.v4, &more.v4, u128::from(u32::MAX)), v6: both(&self.v6, &more.v6, u128::MAX) }
-    }
-
-    /// Those of `addresses` that are not in it yet.
-    pub fn lacking(&self, addresses: &[IpAddr]) -> Vec<Net> {
-        addresses.iter().filter(|address| !self.covers(**address)).map(|a| Net::single(*a)).collect()
+/// An address as the ranges have it.
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => number_v4(v4),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 
@@ -208,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_lacking_is_added() {
-        let reach = Reach::of(&nets(&["10.0.0.0/30", "fd00::1"]));
-        let more: Vec<IpAddr> =
-            ["10.0.0.3", "10.0.0.4", "fd00::1", "fd00::2"].iter().map(|a| a.parse().unwrap()).collect();
-        assert_eq!(reach.lacking(&more), nets(&["10.0.0.4", "fd00::2"]));
-        assert_eq!(Reach::everything().lacking(&more), []);
+    fn single_addresses_are_told_from_ranges() {
+        let reach = Reach::of(&nets(&["10.0.0.0/30", "10.0.0.9", "10.0.1.1", "10.0.1.2"]));
+        let a = 0x0a00_0000;
+        assert_eq!(reach.v4.singles().collect::<Vec<_>>(), [a + 9]);
+        assert_eq!(reach.v4.wide().collect::<Vec<_>>(), [(a, a + 3), (a + 257, a + 258)]);
+        assert!(reach.covers("10.0.1.2".parse().unwrap()) && !reach.covers("10.0.1.3".parse().unwrap()));
     }
 
     #[test]

@@ -87,6 +87,16 @@ pub fn nested(bytes: &mut Vec<u8>, kind: u16, inner: &[u8]) {
     attribute(bytes, kind | NESTED, inner);
 }
 
+/// Appends an attribute that holds what `write` appends: for those that are many, because nothing is copied.
+pub fn nested_with(bytes: &mut Vec<u8>, kind: u16, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    nested(bytes, kind, &[]);
+    write(bytes);
+    let length = (bytes.len() - start) as u16;
+    bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    pad(bytes);
+}
+
 /// A text with the zero byte that ends it.
 pub fn text(words: &str) -> Vec<u8> {
     let mut bytes = words.as_bytes().to_vec();
@@ -176,6 +186,10 @@ mod tests {
         assert_eq!(answer.body[..4], [9, 9, 9, 0]);
         assert_eq!(words(find(&answer.body[4..], 1).unwrap()), "prio");
         assert_eq!(find(&answer.body[4..], 2).and_then(|nest| number_32(find(nest, 1)?)), Some(7));
+        let (mut copied, mut written) = (Vec::new(), Vec::new());
+        nested(&mut copied, 2, &inner);
+        nested_with(&mut written, 2, |bytes| attribute(bytes, 1, &7_u32.to_ne_bytes()));
+        assert_eq!(written, copied);
     }
 
     #[test]

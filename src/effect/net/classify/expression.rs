@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::super::wire;
-use super::place::{Family, Hook};
+use super::place::{Family, Hook, Set};
 use crate::fault::network_source::{Direction, Protocol};
 
 /// One step of a rule. A comparison that does not hold ends the rule.
@@ -18,10 +18,12 @@ pub(super) enum Expression {
     Payload { base: u32, offset: u32, length: u32, register: u32 },
     /// Compares a register with a value: equal 0, unequal 1, less 2, at most 3, at least 5.
     Compare { operator: u32, register: u32, value: Vec<u8> },
-    /// Looks a register up in a set, which has a name, and a number within the change that makes both.
-    Lookup { set: String, number: u32, register: u32 },
+    /// Keeps the bits of a register that are set in the mask.
+    Mask { mask: Vec<u8>, register: u32 },
+    /// Looks a register up in a set.
+    Lookup { set: Set, register: u32 },
     /// Puts the key that begins in a register into a set, or makes it young again.
-    Update { set: String, number: u32, register: u32 },
+    Update { set: Set, register: u32 },
     /// Hashes `length` bytes from a register on, modulo 100.
     Hash { from: u32, length: u32, register: u32 },
     /// A random number modulo 100.
@@ -38,6 +40,8 @@ pub(super) enum Expression {
     Forward { register: u32 },
     /// Ends the chain.
     Verdict(u32),
+    /// Goes on in another chain, and ends with it.
+    Goto(String),
 }
 
 /// `NFT_META_*`.
@@ -64,6 +68,8 @@ const FIRST: u32 = 1;
 /// The first of the registers of 32 bits.
 const FIRST_32: u32 = 8;
 const DROP: u32 = 0;
+/// `NFT_GOTO`.
+const GOTO: i32 = -4;
 const ACCEPT: u32 = 1;
 /// `IPPROTO_ICMPV6`, and its types from router solicitation to redirect.
 const ICMP6: u8 = 58;
@@ -110,9 +116,15 @@ impl Expressions {
         }
     }
 
-    fn peer_address(self, hook: Hook, family: Family) -> Self {
+    /// Loads the address of the other side. Only packets of this family.
+    pub(super) fn peer_address(self, hook: Hook, family: Family) -> Self {
+        self.family(hook, family).peer_address_of(hook, family)
+    }
+
+    /// Loads the address of the other side of a packet that is known to be of this family.
+    pub(super) fn peer_address_of(self, hook: Hook, family: Family) -> Self {
         let (offset, length) = (family.peer_offset(hook.direction()), family.address_length());
-        self.family(hook, family).then(Expression::Payload { base: NETWORK, offset, length, register: FIRST })
+        self.then(Expression::Payload { base: NETWORK, offset, length, register: FIRST })
     }
 
     /// Packets to that address, or from it.
@@ -131,13 +143,22 @@ impl Expressions {
         self.fact_is(key, &index.to_ne_bytes())
     }
 
-    /// Packets whose other side is in the filter's set.
-    pub(super) fn in_set(self, hook: Hook, family: Family, name: &str) -> Self {
-        self.peer_address(hook, family).then(Expression::Lookup {
-            set: family.set(name),
-            number: family.set_number(),
-            register: FIRST,
-        })
+    /// Goes on only if the first `length` bits of the address that was loaded are those of `first`. The rest of
+    /// the address is lost.
+    pub(super) fn within(self, first: &[u8], length: u32) -> Self {
+        let kept = |byte: u32| {
+            let bits = length.saturating_sub(8 * byte).min(8);
+            u8::MAX.checked_shl(8 - bits).unwrap_or(0)
+        };
+        let mask: Vec<u8> = (0..first.len() as u32).map(kept).collect();
+        let all = mask.iter().all(|byte| *byte == u8::MAX);
+        let rule = if all { self } else { self.then(Expression::Mask { mask, register: FIRST }) };
+        rule.compare(EQUAL, first)
+    }
+
+    /// Goes on only if what was loaded is in the set.
+    pub(super) fn find(self, set: Set) -> Self {
+        self.then(Expression::Lookup { set, register: FIRST })
     }
 
     /// Loads the flow that the packet is of: address of the peer, protocol, port of the peer, our port. Only
@@ -155,16 +176,9 @@ impl Expressions {
             .then(port(own_offset, own_port))
     }
 
-    /// Notes the flow that was loaded as one of ours.
-    pub(super) fn note(self, family: Family, name: &str) -> Self {
-        let (set, number) = (family.own_set(name), family.own_set_number());
-        self.then(Expression::Update { set, number, register: FIRST })
-    }
-
-    /// Goes on only if the flow that was loaded is one of ours.
-    pub(super) fn noted(self, family: Family, name: &str) -> Self {
-        let (set, number) = (family.own_set(name), family.own_set_number());
-        self.then(Expression::Lookup { set, number, register: FIRST })
+    /// Notes in the set what was loaded.
+    pub(super) fn note(self, set: Set) -> Self {
+        self.then(Expression::Update { set, register: FIRST })
     }
 
     pub(super) fn protocol(self, protocol: Protocol) -> Self {
@@ -230,6 +244,10 @@ impl Expressions {
             .then(Expression::Forward { register: FIRST })
     }
 
+    pub(super) fn goto(self, chain: &str) -> Self {
+        self.then(Expression::Goto(chain.to_owned()))
+    }
+
     pub(super) fn accept(self) -> Self {
         self.then(Expression::Verdict(ACCEPT))
     }
@@ -273,17 +291,24 @@ impl Expression {
                 wire::nested(&mut data, 3, &value_of(value));
                 ("cmp", data)
             }
-            Expression::Lookup { set, number, register } => {
+            Expression::Mask { mask, register } => {
+                // NFT_BITWISE_MASK_XOR is 0.
+                let mut data = numbers(&[(1, *register), (2, *register), (6, 0), (3, mask.len() as u32)]);
+                wire::nested(&mut data, 4, &value_of(mask));
+                wire::nested(&mut data, 5, &value_of(&vec![0; mask.len()]));
+                ("bitwise", data)
+            }
+            Expression::Lookup { set, register } => {
                 let mut data = numbers(&[(2, *register)]);
-                wire::attribute(&mut data, 1, &wire::text(set));
-                wire::attribute(&mut data, 4, &number.to_be_bytes());
+                wire::attribute(&mut data, 1, &wire::text(&set.name));
+                wire::attribute(&mut data, 4, &set.number.to_be_bytes());
                 ("lookup", data)
             }
-            Expression::Update { set, number, register } => {
+            Expression::Update { set, register } => {
                 // NFT_DYNSET_OP_UPDATE is 1.
                 let mut data = numbers(&[(4, *register), (3, 1)]);
-                wire::attribute(&mut data, 1, &wire::text(set));
-                wire::attribute(&mut data, 2, &number.to_be_bytes());
+                wire::attribute(&mut data, 1, &wire::text(&set.name));
+                wire::attribute(&mut data, 2, &set.number.to_be_bytes());
                 ("dynset", data)
             }
             Expression::Forward { register } => ("fwd", numbers(&[(1, *register)])),
@@ -302,14 +327,22 @@ impl Expression {
                 wire::nested(&mut data, 2, &value_of(&value.to_ne_bytes()));
                 ("immediate", data)
             }
-            Expression::Verdict(code) => {
-                let (mut data, mut verdict) = (numbers(&[(1, VERDICT)]), Vec::new());
-                wire::nested(&mut verdict, 2, &numbers(&[(1, *code)]));
-                wire::nested(&mut data, 2, &verdict);
-                ("immediate", data)
+            Expression::Verdict(code) => ("immediate", verdict(&numbers(&[(1, *code)]))),
+            Expression::Goto(chain) => {
+                let mut code = numbers(&[(1, GOTO as u32)]);
+                wire::attribute(&mut code, 2, &wire::text(chain));
+                ("immediate", verdict(&code))
             }
         }
     }
+}
+
+fn verdict(code: &[u8]) -> Vec<u8> {
+    let (mut data, mut verdict) = (Vec::new(), Vec::new());
+    wire::attribute(&mut data, 1, &VERDICT.to_be_bytes());
+    wire::nested(&mut verdict, 2, code);
+    wire::nested(&mut data, 2, &verdict);
+    data
 }
 
 fn value_of(bytes: &[u8]) -> Vec<u8> {

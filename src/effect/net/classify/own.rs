@@ -7,9 +7,9 @@
 
 use super::expression::Expressions;
 use super::place::{Family, Hook};
-use super::{Filter, add_elements, element, kind, new_chain, new_rule};
+use super::{Filter, add_elements, element, new_chain, new_rule};
 use crate::effect::net::own_flows::Flow;
-use crate::effect::net::wire::{self, CREATE, Message};
+use crate::effect::net::wire::{self, Message};
 
 /// `NFT_SET_EVAL | NFT_SET_TIMEOUT`: rules add to it, and what is not seen again leaves it.
 const LEARNING: u32 = 0x20 | 0x10;
@@ -27,21 +27,21 @@ pub(super) fn learn(filter: &Filter) -> Vec<Message> {
     let chain = format!("{}_own", filter.name);
     let mut messages = Vec::new();
     for family in Family::ALL {
-        messages.push(new_set(filter, family));
+        messages.push(own_set(filter, family));
         let mut elements = Vec::new();
         for flow in filter.own_flows.iter().filter(|flow| family.has(flow.peer.ip())) {
             element(&mut elements, &key(flow), 0);
         }
         if !elements.is_empty() {
-            messages.push(add_elements(filter, &family.own_set(&filter.name), &elements));
+            messages.push(add_elements(filter, &family.own(&filter.name), &elements));
         }
     }
-    messages.push(new_chain(filter, &chain, Hook::Departure, 0));
+    messages.push(new_chain(filter, &chain, Some((Hook::Departure, 0))));
     for family in Family::ALL {
         let rule = Expressions::default()
             .group(filter.spared_group)
             .flow(Hook::Departure, family)
-            .note(family, &filter.name);
+            .note(family.own(&filter.name));
         messages.push(new_rule(filter, &chain, &rule));
     }
     messages
@@ -49,23 +49,20 @@ pub(super) fn learn(filter: &Filter) -> Vec<Message> {
 
 /// The rule that lets packets of flows in the set through.
 pub(super) fn let_through(filter: &Filter, family: Family) -> Expressions {
-    Expressions::default().flow(Hook::Arrival, family).noted(family, &filter.name).accept()
+    Expressions::default().flow(Hook::Arrival, family).find(family.own(&filter.name)).accept()
 }
 
-fn new_set(filter: &Filter, family: Family) -> Message {
-    let set = family.own_set(&filter.name);
+fn own_set(filter: &Filter, family: Family) -> Message {
+    let set = family.own(&filter.name);
     let key_type = [family.key_type(), PROTOCOL_TYPE, PORT_TYPE, PORT_TYPE];
     let key_type = key_type.into_iter().fold(0, |all, one| all << 6 | one);
     let (mut description, protocol_and_ports) = (Vec::new(), 3 * 4);
     wire::attribute(&mut description, 1, &MOST_FLOWS.to_be_bytes());
-    filter
-        .table()
-        .message(format!("add the set {set}"), kind::NEW_SET, CREATE)
-        .with(2, &wire::text(&set))
+    super::new_set(filter, &set)
         .with(3, &LEARNING.to_be_bytes())
         .with(4, &key_type.to_be_bytes())
         .with(5, &(family.address_length() + protocol_and_ports).to_be_bytes())
-        .with(10, &family.own_set_number().to_be_bytes())
+        .with(10, &set.number.to_be_bytes())
         .nest(9, &description)
         .with(11, &FORGOTTEN_AFTER_MILLISECONDS.to_be_bytes())
         // For nft, which prints it: how the key came about.

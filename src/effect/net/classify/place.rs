@@ -36,10 +36,10 @@ impl Hook {
     /// For errors.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Hook::Output => "to the output hook",
-            Hook::Input => "to the input hook",
-            Hook::Arrival => "to the ingress hook",
-            Hook::Departure => "to the egress hook",
+            Hook::Output => " to the output hook",
+            Hook::Input => " to the input hook",
+            Hook::Arrival => " to the ingress hook",
+            Hook::Departure => " to the egress hook",
         }
     }
 
@@ -49,6 +49,14 @@ impl Hook {
             Hook::Input | Hook::Arrival => Direction::Ingress,
         }
     }
+}
+
+/// A set of a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Set {
+    pub(super) name: String,
+    /// Within the change that makes it.
+    pub(super) number: u32,
 }
 
 /// A family of addresses.
@@ -112,21 +120,33 @@ impl Family {
         }
     }
 
-    /// The set of the filter for this family.
-    pub(super) fn set(self, name: &str) -> String {
-        match self {
-            Family::V4 => format!("{name}_v4"),
-            Family::V6 => format!("{name}_v6"),
-        }
+    /// The filter's set for single addresses of this family.
+    pub(super) fn singles(self, name: &str) -> Set {
+        Set { name: format!("{name}_{}", self.suffix()), number: self.ordinal() }
+    }
+
+    /// The filter's set for ranges of this family.
+    pub(super) fn ranges(self, name: &str) -> Set {
+        Set { name: format!("{name}_{}_ranges", self.suffix()), number: 2 + self.ordinal() }
     }
 
     /// The set of our own flows for this family.
-    pub(super) fn own_set(self, name: &str) -> String {
-        self.set(&format!("{name}_own"))
+    pub(super) fn own(self, name: &str) -> Set {
+        Set { name: format!("{name}_own_{}", self.suffix()), number: 4 + self.ordinal() }
     }
 
-    pub(super) fn own_set_number(self) -> u32 {
-        2 + self.set_number()
+    fn suffix(self) -> &'static str {
+        match self {
+            Family::V4 => "v4",
+            Family::V6 => "v6",
+        }
+    }
+
+    fn ordinal(self) -> u32 {
+        match self {
+            Family::V4 => 1,
+            Family::V6 => 2,
+        }
     }
 
     /// The registers after an address in the first, one word each, by the names that `nft` has for them.
@@ -134,13 +154,6 @@ impl Family {
         match self {
             Family::V4 => [9, 10, 11],
             Family::V6 => [2, 13, 14],
-        }
-    }
-
-    pub(super) fn set_number(self) -> u32 {
-        match self {
-            Family::V4 => 1,
-            Family::V6 => 2,
         }
     }
 
