@@ -1,15 +1,16 @@
 # taskfault: one static program in an empty image.
 #
-#   docker build -t taskfault .                    the image to ship (no shell, no package, 1 file)
+#   docker build -t taskfault .                        the image to ship (no shell, no package, 1 file)
 #   docker build -t taskfault:debug --target debug .   the same program beside a shell, to look around
+#   docker build -t taskfault:local --target local .   the local AWS, for deploy/compose
 #
-# The program is built for the platform that the build runs on (amd64 or arm64).
+# The programs are built for the platform that the build runs on (amd64 or arm64).
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95-bookworm AS sources
 WORKDIR /src
 # A static program from the gnu target: no musl, and names are resolved by glibc's own code.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
-# Dependencies first, with empty sources: this layer is kept until Cargo.lock changes.
+# Dependencies first, with empty sources: their layers are kept until Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 # Tests and benchmarks are not copied, so the manifest must not name them.
 RUN awk '/^\[/ { keep = !/^\[\[(test|bench)\]\]/ } keep' Cargo.toml > build.toml && mv build.toml Cargo.toml \
@@ -17,12 +18,35 @@ RUN awk '/^\[/ { keep = !/^\[\[(test|bench)\]\]/ } keep' Cargo.toml > build.toml
     && mkdir -p src/bin \
     && echo 'fn main() {}' | tee src/main.rs src/bin/taskfault-local.rs > /dev/null \
     && touch src/lib.rs \
-    && cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)"
+    && cargo fetch --locked --target "$(cat /target)"
+
+FROM sources AS build
+RUN cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)"
 COPY src ./src
 # The copied files may be older than what was just built from the empty ones.
 RUN touch src/main.rs src/lib.rs \
     && cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)" \
     && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
+
+# Not what ships, so the quicker profile.
+FROM sources AS build-local
+RUN cargo build --release --locked --bin taskfault-local --target "$(cat /target)"
+COPY src ./src
+RUN touch src/bin/taskfault-local.rs src/lib.rs \
+    && cargo build --release --locked --bin taskfault-local --target "$(cat /target)" \
+    && install -D "target/$(cat /target)/release/taskfault-local" /image/taskfault-local \
+    && mkdir /image/state
+
+FROM scratch AS local
+LABEL org.opencontainers.image.title="taskfault-local" \
+      org.opencontainers.image.description="An AWS for the laptop: Systems Manager, FIS, ECS and CloudWatch as taskfault and the AWS CLI need them" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build-local /image/taskfault-local /taskfault-local
+# For --state, in the container's own layer: what it knows outlives a restart, and goes with the container.
+COPY --from=build-local --chown=65532:65532 /image/state /state
+USER 65532:65532
+ENTRYPOINT ["/taskfault-local"]
+CMD ["--listen", "0.0.0.0:4566", "--state", "/state/aws.json"]
 
 FROM debian:bookworm-slim AS debug
 LABEL org.opencontainers.image.title="taskfault (debug)"

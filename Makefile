@@ -42,10 +42,11 @@ fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback
 	@scripts/fuzz frame -max_total_time=$(FUZZ_SECONDS)
 
 .PHONY: image
-image: ## Build the container image as IMAGE (taskfault), and IMAGE:debug with a shell
-	@echo "building $(IMAGE) and $(IMAGE):debug"
+image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
+	@echo "building $(IMAGE), $(IMAGE):debug and $(IMAGE):local"
 	docker build -t $(IMAGE) .
 	docker build -t $(IMAGE):debug --target debug .
+	docker build -t $(IMAGE):local --target local .
 
 .PHONY: deps
 deps: ## Install the Debian packages that the tests need (root or sudo)
@@ -56,4 +57,4 @@ clean: ## Remove everything that was built here (images stay)
 	@echo "removing target, fuzz/target and .cache"
 	cargo clean
 	rm -rf fuzz/target fuzz/corpus fuzz/artifacts .cache
-	@echo "images stay: docker image rm taskfault taskfault:debug; docker image prune --filter label=taskfault.test"
+	@echo "images stay: docker image rm taskfault taskfault:debug taskfault:local; docker image prune --filter label=taskfault.test"

@@ -22,6 +22,7 @@ mod lock;
 pub mod log;
 pub mod logs;
 pub mod metadata;
+pub mod pause;
 mod query;
 mod random;
 pub mod record;

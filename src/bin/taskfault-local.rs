@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use taskfault::local::application::{self, ApplicationOptions};
 use taskfault::local::demo::{self, DemoOptions};
+use taskfault::local::pause;
 use taskfault::local::run::{EXIT_CODES, RunOptions, run as run_experiment};
 use taskfault::local::stage::{InitOptions, run_init};
 use taskfault::local::up::{self, UpOptions};
@@ -37,6 +38,8 @@ enum Command {
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
     #[command(after_long_help = EXIT_CODES)]
     Run(RunOptions),
+    /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
+    Pause,
     /// A small web service to try experiments on: every request costs a few milliseconds of CPU
     #[command(hide = true)]
     Application(ApplicationOptions),
@@ -180,6 +183,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
         Some(Command::Run(options)) => run_experiment(&options),
+        Some(Command::Pause) => pause::run(),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
         None => serve(arguments.serve),

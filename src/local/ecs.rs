@@ -62,6 +62,9 @@ pub struct EcsState {
     /// Whether there is a container instance, so that tasks can be started.
     #[serde(skip)]
     pub has_instance: bool,
+    /// When the running tasks were last counted for a metric.
+    #[serde(skip)]
+    pub counted: Option<SystemTime>,
 }
 
 /// A cluster.

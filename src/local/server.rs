@@ -18,7 +18,7 @@ use super::gateway::Hangup;
 use super::shared::{Handle, Options, Shared};
 use super::store::SnapshotError;
 use super::wire::{self, Answer};
-use super::{cloudwatch, dispatch, documents, fault_endpoints, fis, gateway, metadata, test_calls};
+use super::{cloudwatch, dispatch, documents, ecs, fault_endpoints, fis, gateway, metadata, test_calls};
 
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +143,7 @@ fn let_time_pass(shared: &Shared) {
     let context = shared.context();
     let moved = shared.look(|state| {
         let swept = state.sweep(context.now);
+        ecs::put_running_counts(state, &context);
         let alarms = cloudwatch::advance(state, &context);
         let experiments = fis::advance(state, &context);
         shared.observe(|recorder| recorder.look(state));

@@ -14,7 +14,7 @@ const MOST_TASKS: i64 = 1_000;
 
 /// What is said where tasks are asked for and there is nothing to run them on.
 pub(super) const NO_INSTANCE: &str = "there is nothing here to run tasks on: start them with `taskfault-local \
-     up FILE`, or as containers whose sidecar registers here (compose.yaml)";
+     up FILE`, or as containers whose sidecar registers here (deploy/compose)";
 
 /// CreateService.
 pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {

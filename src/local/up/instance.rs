@@ -17,10 +17,6 @@ use crate::local::stage::Stage;
 /// The pauses of a failing service end without a change of the state: it is looked at this often.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How often the count of running tasks becomes a metric. Container Insights does it once a minute; several
-/// values in each minute let an alarm see a gap of a few seconds.
-const COUNT_EVERY: Duration = Duration::from_secs(5);
-
 /// A task that waits for its start.
 struct Waiting {
     due: Instant,
@@ -33,7 +29,6 @@ pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
     let mut lives = JoinSet::new();
     let mut ends: BTreeMap<String, oneshot::Sender<()>> = BTreeMap::new();
     let mut waiting: Vec<Waiting> = Vec::new();
-    let mut counted: Option<Instant> = None;
     loop {
         let next = waiting.iter().map(|it| it.due).min().unwrap_or_else(|| Instant::now() + LOOK);
         tokio::select! {
@@ -69,13 +64,6 @@ pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
             }
         }
         ends.retain(|_, end| !end.is_closed());
-        // Alarms with shorter periods, for tests, need their values as much more often.
-        let every = COUNT_EVERY.div_f64(inner.context().speed).max(LOOK);
-        if counted.is_none_or(|at| at.elapsed() >= every) {
-            counted = Some(Instant::now());
-            let context = inner.context();
-            inner.handle.state(|state| ecs::put_running_counts(state, &context));
-        }
     }
 }
 
