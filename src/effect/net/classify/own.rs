@@ -7,7 +7,8 @@
 
 use super::expression::Expressions;
 use super::place::{Family, Hook};
-use super::{Filter, add_elements, element, new_chain, new_rule};
+use super::sets::{add_elements, element, new_set};
+use super::{Filter, new_chain, new_rule};
 use crate::effect::net::own_flows::Flow;
 use crate::effect::net::wire::{self, Message};
 
@@ -58,7 +59,7 @@ fn own_set(filter: &Filter, family: Family) -> Message {
     let key_type = key_type.into_iter().fold(0, |all, one| all << 6 | one);
     let (mut description, protocol_and_ports) = (Vec::new(), 3 * 4);
     wire::attribute(&mut description, 1, &MOST_FLOWS.to_be_bytes());
-    super::new_set(filter, &set)
+    new_set(filter, &set)
         .with(3, &LEARNING.to_be_bytes())
         .with(4, &key_type.to_be_bytes())
         .with(5, &(family.address_length() + protocol_and_ports).to_be_bytes())
