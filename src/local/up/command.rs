@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::forward::{Route, forward};
 use super::{Change, Cluster, Folder, ServiceWanted, Settings, TaskEvent, agent_listener, plan};
+use crate::local::interruption::Interruption;
 use crate::local::lock::lock;
 use crate::local::log::Log;
 use crate::local::stage::{self, Namespaces, Stage};
@@ -192,9 +192,7 @@ async fn serve(
     asked: &[Asked],
 ) -> Result<(), String> {
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("watching SIGINT"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed("watching SIGTERM"))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed("watching SIGHUP"))?;
+    let mut interruption = Interruption::watch().map_err(|error| error.to_string())?;
     let log = File::create(settings.folder.join("local-aws.log")).map_err(failed("making the log"))?;
     let log = Mutex::new(log);
     // A full disk must not end the experiment.
@@ -230,16 +228,11 @@ async fn serve(
         tokio::spawn(forward(listener, route, cluster.inner.clone()));
     }
     let tell = tokio::spawn(tell(events));
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
+    interruption.came().await;
     say("stopping the tasks; once more ends them at once");
     tokio::select! {
         () = cluster.shutdown() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = interruption.came() => {}
     }
     // What was said last is still to be shown.
     tokio::task::yield_now().await;
