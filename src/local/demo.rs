@@ -69,7 +69,7 @@ pub fn run(options: &DemoOptions) -> ExitCode {
 async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
     let folder = match Folder::new() {
         Ok(folder) => folder,
-        Err(error) => return fail(screen, &format!("making a temporary folder: {error}")),
+        Err(error) => return fail(screen, &error.to_string()),
     };
     let mut interruption = match Interruption::watch() {
         Ok(interruption) => interruption,
