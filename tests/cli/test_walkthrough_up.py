@@ -3,15 +3,12 @@
 The same script as in test_walkthrough.py, against a service of three tasks whose application is called `python`.
 """
 
-import os
-import pathlib
 import subprocess
-import sys
 import threading
 
 import pytest
-from conftest import REGION, Cli, eventually, ssm_client
-from test_walkthrough import CLUSTER, SCRIPT, SERVICE
+from conftest import Cli, eventually, ssm_client
+from test_walkthrough import CLUSTER, SCRIPT, SERVICE, of_user
 from up import APPLICATION, SIDECAR, Up, definition, namespaces, online
 
 pytestmark = pytest.mark.sidecar
@@ -26,20 +23,6 @@ def up(sidecar_binary, tmp_path_factory):
     )
     yield started
     assert started.close() == 0
-
-
-@pytest.fixture(scope="module")
-def user(up):
-    """The environment of a user."""
-    return {
-        "PATH": os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
-        "HOME": "/nonexistent",
-        "AWS_ENDPOINT_URL": up.url,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
 
 
 class CpuWatch:
@@ -62,7 +45,8 @@ class CpuWatch:
         self.thread.join()
 
 
-def test_the_published_experiments_hit_real_tasks(up, user, session, tmp_path):
+def test_the_published_experiments_hit_real_tasks(up, session, tmp_path):
+    user = of_user(up.url)
     aws, ssm = Cli(user), ssm_client(session, up.url)
     before = online(ssm, 3)
     with CpuWatch(up) as cpu:
