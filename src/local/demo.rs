@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 
 use self::screen::Screen;
 use super::interruption::Interruption;
+use super::report;
 use super::run::client::CallError;
 use super::stage::{self, Namespaces, StageError};
 use super::up::{Folder, UpError};
@@ -55,6 +56,9 @@ enum DemoError {
 /// Must be called before the process has a second thread, so before any async runtime.
 pub fn run(options: &DemoOptions) -> ExitCode {
     let screen = Screen::for_stdout();
+    if let Err(error) = report::prepare(&options.report) {
+        return fail(&screen, &format!("{error}; give another folder with --report"));
+    }
     let namespaces = match stage::enter() {
         Ok(namespaces) => namespaces,
         Err(refusal) => return fail(&screen, &refusal.to_string()),
