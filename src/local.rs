@@ -18,6 +18,7 @@ mod fault_endpoints;
 pub mod fis;
 pub mod gateway;
 pub mod iam;
+mod interruption;
 mod lock;
 pub mod log;
 pub mod logs;

@@ -42,6 +42,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_task_reaches_the_agent_address_and_not_the_host", a_task_reaches_the_agent_address_and_not_the_host),
     ("a_task_sees_only_its_own_processes", a_task_sees_only_its_own_processes),
     ("orphans_are_taken_in", orphans_are_taken_in),
+    ("tasks_that_come_do_not_change_the_gateway", tasks_that_come_do_not_change_the_gateway),
     ("the_end_of_an_essential_program_ends_the_task", the_end_of_an_essential_program_ends_the_task),
     ("the_end_of_the_outer_process_ends_the_task", the_end_of_the_outer_process_ends_the_task),
     ("two_tasks_reach_each_other", two_tasks_reach_each_other),
@@ -121,6 +122,7 @@ fn play(scene: &str, argument: Option<&str>) -> ExitCode {
             "missing" => missing(&mut stage).await,
             "pair" => pair(&mut stage).await,
             "agent" => agent(&mut stage, argument.unwrap()).await,
+            "gateway" => gateway(&mut stage).await,
             other => panic!("no scene {other}"),
         }
     });
@@ -212,6 +214,20 @@ async fn agent(stage: &mut Stage, host_port: &str) {
     let (_, peer) = listener.accept().await.unwrap();
     report(json!({ "peer": peer.ip().to_string(), "address": task.address() }));
     report(json!({ "exits": task.wait().await.unwrap() }));
+}
+
+/// The gateway's hardware address, before and after tasks have come.
+async fn gateway(stage: &mut Stage) {
+    let hardware = || {
+        let mut all = nix::ifaddrs::getifaddrs().unwrap().filter(|it| it.interface_name == "ecs-bridge");
+        all.find_map(|it| it.address?.as_link_addr()?.addr()).unwrap()
+    };
+    let before = hardware();
+    let mut tasks = Vec::new();
+    for name in ["one", "two", "three"] {
+        tasks.push(stage.start(spec(name, vec![shell("main", "sleep 1000")])).await.unwrap());
+    }
+    report(json!({ "before": before, "after": hardware() }));
 }
 
 /// Exit code 0 when connected, else an error's text. bash has TCP without any further program.
@@ -357,6 +373,13 @@ fn a_task_reaches_the_agent_address_and_not_the_host() {
     assert!(log.contains("agent 0"), "{log}");
     assert!(log.contains("host 1"), "the host's loopback is not the task's: {log}");
     assert_eq!(host.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// A bridge without an address of its own takes the lowest of its ports', and every task that knows the old one
+/// sends into the void until it asks again.
+fn tasks_that_come_do_not_change_the_gateway() {
+    let heard = Watched::play("gateway", None).heard();
+    assert_eq!(heard["before"], heard["after"]);
 }
 
 fn two_tasks_reach_each_other() {

@@ -324,6 +324,26 @@ fn what_cannot_be_run_is_refused_before_anything_is_made() {
     assert!(said.contains("images are not run here") && said.contains("--program app="), "{said}");
     assert!(refused(&json!({ "family": "" }), &[]).contains("has no family"));
     assert!(refused(&json!([]), &[]).contains("not a task definition"));
+    assert!(
+        refused(&json!({ "family": "web" }), &[])
+            .contains("definition.json: the task definition has no containerD")
+    );
+    assert!(
+        refused(&json!({ "taskDefinition": shell("exit") }), &[])
+            .contains("what describe-task-definition prints")
+    );
+    let said = refused(&shell("exit"), &["--program", "web=sleep 1"]);
+    assert!(said.contains("no FILE has such a container; there are app"), "{said}");
+    let file = folder.path().join("definition.json");
+    let said = refused(&shell("exit"), &[file.to_str().unwrap()]);
+    assert!(said.contains("another FILE has the family web too"), "{said}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("{}:80", taken.local_addr().unwrap().port());
+    let said = refused(&shell("exit"), &["--publish", &port]);
+    assert!(
+        said.contains("Address already in use") && said.contains("give another port with --publish"),
+        "{said}"
+    );
     let said = refused(&shell("exit"), &["--publish", "0"]);
     assert!(said.contains("no port mapping"), "{said}");
 }

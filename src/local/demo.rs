@@ -1,8 +1,8 @@
 //! `taskfault-local demo`: two FIS experiments on this machine, with nothing but what was built.
 //!
 //! It enters namespaces of its own, starts the local AWS and a service of three tasks with the sidecar, loads
-//! the service, and plays the client of FIS through the real API. It succeeds only if everything it shows has happened; whatever happens,
-//! nothing is left of it.
+//! the service, and plays the client of FIS through the real API. It succeeds only if everything it shows has
+//! happened; whatever happens, nothing is left of it.
 
 mod api;
 mod play;
@@ -14,9 +14,10 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use nix::sys::signal::Signal;
-use tokio::signal::unix::{self, SignalKind};
 
 use self::screen::Screen;
+use super::interruption::Interruption;
+use super::report;
 use super::run::client::CallError;
 use super::stage::{self, Namespaces, StageError};
 use super::up::{Folder, UpError};
@@ -55,6 +56,9 @@ enum DemoError {
 /// Must be called before the process has a second thread, so before any async runtime.
 pub fn run(options: &DemoOptions) -> ExitCode {
     let screen = Screen::for_stdout();
+    if let Err(error) = report::prepare(&options.report) {
+        return fail(&screen, &format!("{error}; give another folder with --report"));
+    }
     let namespaces = match stage::enter() {
         Ok(namespaces) => namespaces,
         Err(refusal) => return fail(&screen, &refusal.to_string()),
@@ -69,16 +73,16 @@ pub fn run(options: &DemoOptions) -> ExitCode {
 async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
     let folder = match Folder::new() {
         Ok(folder) => folder,
-        Err(error) => return fail(screen, &format!("making a temporary folder: {error}")),
+        Err(error) => return fail(screen, &error.to_string()),
     };
-    let interrupted = match Interruption::watch() {
-        Ok(interrupted) => interrupted,
-        Err(error) => return fail(screen, &format!("watching for Ctrl-C: {error}")),
+    let mut interruption = match Interruption::watch() {
+        Ok(interruption) => interruption,
+        Err(error) => return fail(screen, &error.to_string()),
     };
     let ending = tokio::select! {
         // Dropping the story ends its tasks.
         told = story::tell(screen, namespaces, folder.path(), &options.report) => told.map_or_else(Ending::Failed, |()| Ending::Told),
-        signal = interrupted.came() => Ending::Interrupted(signal),
+        signal = interruption.came() => Ending::Interrupted(signal),
     };
     if matches!(ending, Ending::Failed(_)) {
         show_logs(screen, folder.path());
@@ -109,31 +113,6 @@ enum Ending {
 fn fail(screen: &Screen, why: &str) -> ExitCode {
     screen.failure(why);
     ExitCode::FAILURE
-}
-
-/// The signals by which a user or a terminal ends a program.
-struct Interruption {
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
-    hangup: unix::Signal,
-}
-
-impl Interruption {
-    fn watch() -> io::Result<Interruption> {
-        Ok(Interruption {
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            terminate: unix::signal(SignalKind::terminate())?,
-            hangup: unix::signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn came(mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => Signal::SIGINT,
-            _ = self.terminate.recv() => Signal::SIGTERM,
-            _ = self.hangup.recv() => Signal::SIGHUP,
-        }
-    }
 }
 
 /// How much of a log a failure shows.

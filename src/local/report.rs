@@ -18,6 +18,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
+pub(in crate::local) use markup::milliseconds;
+
 use super::record::Record;
 
 /// What [`write`] has written.
@@ -32,20 +36,59 @@ pub fn html(record: &Record) -> String {
     page::page(record)
 }
 
+/// What clients saw of each experiment, a line for each; none without a load.
+pub(in crate::local) fn effects_in_words(record: &Record) -> Vec<String> {
+    let time = |value: Option<f64>| value.map_or("unknown".to_owned(), milliseconds);
+    let told = figures::effects(record).into_iter();
+    told.map(|(experiment, effect)| {
+        format!(
+            "clients of {}: P95 {} before, {} during, {} in the worst second, {} after; {} of {} requests failed",
+            experiment.id,
+            time(effect.before),
+            time(effect.during),
+            time(effect.worst),
+            time(effect.after),
+            effect.failed,
+            effect.sent
+        )
+    })
+    .collect()
+}
+
+/// Makes the folder of a report that is yet to come, so that it does not fail at the very end for that.
+///
+/// # Errors
+/// The folder cannot be made or written to; the error names it.
+pub fn prepare(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder).map_err(named(folder))?;
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| named(folder)(errno.into()))
+}
+
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("writing {path}: {error}"))
+}
+
+/// All of a file or nothing: a report that was cut short by a full disk would look like one.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written.map_err(named(path))
+}
+
 /// Writes `report.html` and `report.json` to a folder, which is made if it is not there.
 ///
 /// # Errors
 /// The folder cannot be made or written to; the error names the file.
 pub fn write(record: &Record, folder: &Path) -> io::Result<Written> {
     let written = Written { page: folder.join("report.html"), data: folder.join("report.json") };
-    let named = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| io::Error::new(error.kind(), format!("writing {path}: {error}"))
-    };
-    fs::create_dir_all(folder).map_err(named(folder))?;
-    fs::write(&written.page, html(record)).map_err(named(&written.page))?;
+    prepare(folder)?;
+    write_whole(&written.page, &html(record))?;
     let data = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
-    fs::write(&written.data, data + "\n").map_err(named(&written.data))?;
+    write_whole(&written.data, &(data + "\n"))?;
     Ok(written)
 }
 

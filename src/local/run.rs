@@ -1,79 +1,33 @@
 //! `taskfault-local run TEMPLATE`: one experiment from its template to its end, as a gate in CI.
 //!
 //! A client of a `taskfault-local` that runs elsewhere, over the same API that the AWS CLI uses: it makes the
-//! template, starts the experiment, tells its progress, writes the report and removes the template again.
+//! template, starts the experiment, tells its progress, writes the report and removes the template again. With
+//! `--load` it is also a client of the service under experiment, and the report has what that client saw.
 
 pub(in crate::local) mod client;
+mod load;
+mod load_url;
+mod options;
 pub(in crate::local) mod progress;
+mod watch;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use client::{CallError, Fis};
-use progress::{Progress, is_final};
+use load::{Prepared, failed_since};
+pub use load_url::LoadUrl;
+pub use options::{EXIT_CODES, Outcome, RunOptions};
+use watch::Watch;
 
-use super::record::{Record, short};
+use super::interruption::Interruption;
+use super::record::{Note, Record, short};
 use super::{report, wire};
-
-/// The arguments of `taskfault-local run`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
-pub struct RunOptions {
-    /// A file with what `aws fis create-experiment-template --cli-input-json` takes, or the id (EXT…) of a
-    /// template that is there
-    #[arg(value_name = "TEMPLATE")]
-    pub template: String,
-    /// Write report.html and report.json to this folder
-    #[arg(long, value_name = "DIR")]
-    pub report: Option<PathBuf>,
-    /// Where taskfault-local listens
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:4566")]
-    pub endpoint: String,
-    /// How long to go on watching after the experiment, so that the report shows the recovery
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub watch_after: u32,
-}
-
-/// What a `run` came to, and its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every action did what it should.
-    Completed = 0,
-    /// The run itself failed: the template file cannot be read, the report not written. (2 is for bad options.)
-    Broken = 1,
-    /// By a stop condition, by StopExperiment, by the safety lever.
-    Stopped = 3,
-    Failed = 4,
-    /// The service did not take the template, or did not start the experiment.
-    Refused = 5,
-    /// There is no taskfault-local at the endpoint, or it went away.
-    Unreachable = 6,
-    /// Ctrl-C stopped it: 128 and the number of SIGINT.
-    Interrupted = 130,
-}
-
-/// The table of exit codes, for the help text.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-    0  the experiment completed
-    1  the template file could not be read, or the report not written
-    2  bad options
-    3  stopped: by an alarm, by StopExperiment, by the safety lever
-    4  failed
-    5  refused: the template, or its start; nothing was done
-    6  no taskfault-local at the endpoint, or it went away
-  130  stopped by Ctrl-C or SIGTERM";
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> ExitCode {
-        ExitCode::from(outcome as u8)
-    }
-}
 
 /// Why a run ended before its experiment did.
 #[derive(Debug, thiserror::Error)]
@@ -112,19 +66,31 @@ fn failed(error: &RunError) -> ExitCode {
 }
 
 async fn perform(options: &RunOptions) -> Result<Outcome, RunError> {
-    // Read before anything is asked of anybody.
+    // What can be refused is, before anything is asked of FIS.
     let source = Source::of(&options.template)?;
+    if let Some(folder) = &options.report {
+        report::prepare(folder).map_err(|error| RunError::Broken(error.to_string()))?;
+    }
     let fis = Fis::at(&options.endpoint)?;
     fis.is_local().await?;
+    let load = match options.load.as_slice() {
+        [] => None,
+        urls => Some(Prepared::new(urls, options.rate).await?),
+    };
+    let interruption = Interruption::watch().map_err(|error| RunError::Broken(error.to_string()))?;
     let template = match &source {
-        Source::Id(id) => id.clone(),
+        Source::Id(id) => {
+            fis.has_template(id).await?;
+            id.clone()
+        }
         Source::File(body) => {
             let id = fis.create_template(body.clone()).await?;
             say(&format!("template {id} made from {}", options.template));
             id
         }
     };
-    let outcome = experiment(options, &fis, &template).await;
+    let watch = Watch { fis: &fis, traffic: None, interruption, began: Instant::now() };
+    let outcome = experiment(options, watch, load, &template).await;
     if matches!(source, Source::File(_)) {
         // Whatever the experiment came to: the template is ours to remove.
         match fis.delete_template(&template).await {
@@ -160,23 +126,54 @@ impl Source {
     }
 }
 
-/// Between two looks at the experiment.
-const LOOK: Duration = Duration::from_millis(250);
-/// Traffic of this much before the experiment is in the report too, in seconds.
+/// How long the load runs before the experiment: what the service is like at rest.
+const REST: Duration = Duration::from_secs(5);
+/// Without a load of its own, a report begins so many seconds before the experiment.
 const BEFORE: f64 = 30.0;
 
-async fn experiment(options: &RunOptions, fis: &Fis, template: &str) -> Result<Outcome, RunError> {
-    let began = SystemTime::now();
-    let id = fis.start(template).await?;
-    say(&format!("experiment {id} started"));
-    let (last, interrupted) = follow(fis, &id).await?;
-    if options.report.is_some() && !interrupted {
-        sleep(Duration::from_secs(options.watch_after.into())).await;
+async fn experiment(
+    options: &RunOptions,
+    mut watch: Watch<'_>,
+    load: Option<Prepared>,
+    template: &str,
+) -> Result<Outcome, RunError> {
+    if let Some(load) = load {
+        say(&format!(
+            "load: {}, {} requests per second; {} s at rest",
+            load.what(),
+            options.rate,
+            REST.as_secs()
+        ));
+        watch.traffic = Some(load.start()?);
+        if watch.pass(REST).await.is_some() {
+            say("interrupted before the experiment: nothing was done");
+            return Ok(Outcome::Interrupted);
+        }
     }
-    let record = fis.record().await?;
-    let from = wire::epoch_seconds(began) - BEFORE;
-    let record = only(record.between(from, wire::epoch_seconds(SystemTime::now())), &id);
+    let began = wire::epoch_seconds(SystemTime::now());
+    let id = watch.fis.start(template).await?;
+    say(&format!("experiment {id} started"));
+    let (last, interrupted) = watch.experiment(&id).await?;
+    let watching = options.report.is_some() || watch.traffic.is_some();
+    if watching && !interrupted && options.watch_after > 0 {
+        say(&format!("watching for {} s; Ctrl-C cuts it short", options.watch_after));
+        // The experiment is over, so what it came to stays.
+        let _ = watch.pass(Duration::from_secs(options.watch_after.into())).await;
+    }
+    let load = match watch.traffic.take() {
+        Some(traffic) => Some(traffic.stop().await),
+        None => None,
+    };
+    let mut record = watch.fis.record().await?;
+    let mut from = began - BEFORE;
+    if let Some(load) = load {
+        from = load.seconds.first().map_or(began, |second| second.at);
+        record.load = Some(load);
+    }
+    let mut record = only(record.between(from, wire::epoch_seconds(SystemTime::now())), &id);
+    record.notes.extend(at_rest(&record, began));
     tell_faults(&record);
+    report::effects_in_words(&record).iter().for_each(|line| say(line));
     if let Some(folder) = &options.report {
         let written = report::write(&record, folder).map_err(|error| RunError::Broken(error.to_string()))?;
         say(&format!("report: {}", written.page.display()));
@@ -184,40 +181,35 @@ async fn experiment(options: &RunOptions, fis: &Fis, template: &str) -> Result<O
     let status = last["state"]["status"].as_str().unwrap_or_default();
     Ok(match status {
         _ if interrupted => Outcome::Interrupted,
+        "completed" if too_many_failed(&record, began, options.max_failed) => Outcome::TooManyFailed,
         "completed" => Outcome::Completed,
         "stopped" => Outcome::Stopped,
         _ => Outcome::Failed,
     })
 }
 
-/// Tells what happens to the experiment until it has ended; its last state, and whether Ctrl-C stopped it.
-async fn follow(fis: &Fis, id: &str) -> Result<(Value, bool), RunError> {
-    let watching = |error: std::io::Error| RunError::Broken(format!("watching for Ctrl-C: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(watching)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(watching)?;
-    let (mut progress, began, mut interrupted) = (Progress::default(), Instant::now(), false);
-    loop {
-        let experiment = fis.experiment(id).await?;
-        for line in progress.news(&experiment) {
-            say(&format!("{:>6.1} s  {line}", began.elapsed().as_secs_f64()));
-        }
-        if is_final(experiment["state"]["status"].as_str().unwrap_or_default()) {
-            return Ok((experiment, interrupted));
-        }
-        let signalled = tokio::select! {
-            () = sleep(LOOK) => false,
-            _ = interrupt.recv() => true,
-            _ = terminate.recv() => true,
-        };
-        if signalled && interrupted {
-            return Err(RunError::Broken(format!("gone without waiting for the end of {id}")));
-        }
-        if signalled {
-            interrupted = true;
-            say("stopping the experiment; once more leaves at once");
-            fis.stop(id).await?;
-        }
-    }
+/// Whether more of the requests failed than are allowed; says so, too.
+fn too_many_failed(record: &Record, began: f64, allowed: Option<f64>) -> bool {
+    let (Some(allowed), Some(load)) = (allowed, &record.load) else { return false };
+    let (failed, sent) = failed_since(load, began);
+    let percent = if sent == 0 { 0.0 } else { 100.0 * failed as f64 / sent as f64 };
+    let too_many = percent > allowed;
+    let verdict = if too_many { "more than" } else { "within" };
+    say(&format!(
+        "{failed} of {sent} requests failed from the start of the experiment on: {percent:.2} %, {verdict} the \
+         {allowed} % of --max-failed"
+    ));
+    too_many
+}
+
+/// A service that failed before the experiment tells little about the fault.
+fn at_rest(record: &Record, began: f64) -> Option<Note> {
+    let load = record.load.as_ref()?;
+    let (all, since) = (failed_since(load, f64::NEG_INFINITY), failed_since(load, began));
+    let (failed, sent) = (all.0 - since.0, all.1 - since.1);
+    let text =
+        format!("{failed} of {sent} requests failed before the experiment began: the service was not well");
+    (failed > 0).then(|| Note { at: record.from, about: String::new(), text })
 }
 
 /// The record without other experiments that ran at the same time; their commands and traffic stay.
@@ -252,6 +244,7 @@ fn say(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::record::sample;
 
     #[test]
     fn a_template_is_an_id_or_a_file() {
@@ -269,15 +262,16 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_has_its_own_documented_code() {
-        use Outcome::{Broken, Completed, Failed, Interrupted, Refused, Stopped, Unreachable};
-        let mut codes = Vec::new();
-        for outcome in [Completed, Broken, Stopped, Failed, Refused, Unreachable, Interrupted] {
-            let code = outcome as u8;
-            assert!(EXIT_CODES.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))));
-            codes.push(code);
-        }
-        codes.dedup();
-        assert_eq!(codes.len(), 7);
+    fn failures_count_from_the_start_of_the_experiment_and_those_before_are_told() {
+        let mut record = sample::record();
+        let began = record.experiments[1].started.unwrap();
+        assert!(at_rest(&record, began).is_none());
+        let (failed, sent) = failed_since(record.load.as_ref().unwrap(), began);
+        let share = 100.0 * failed as f64 / sent as f64;
+        assert!(failed > 0 && too_many_failed(&record, began, Some(share - 0.01)));
+        assert!(!too_many_failed(&record, began, Some(share)) && !too_many_failed(&record, began, None));
+        record.load.as_mut().unwrap().seconds[0].errors.insert("refused".into(), 3);
+        let note = at_rest(&record, began).unwrap();
+        assert!(note.text.starts_with("3 of "), "{}", note.text);
     }
 }

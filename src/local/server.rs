@@ -23,7 +23,9 @@ use super::{cloudwatch, dispatch, documents, ecs, fault_endpoints, fis, gateway,
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("could not listen on {address}: {source}; another --listen address may be free")]
+    #[error(
+        "could not listen on {address}: {source}; another --listen address may be free (127.0.0.1:0 is any)"
+    )]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     State(#[from] SnapshotError),

@@ -39,6 +39,9 @@ pub const AGENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
 /// The bridge's own address, the gateway of every task; ECS's bridge has the same one.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 172, 1);
 
+/// The bridge's hardware address: locally administered (the second bit), and [`GATEWAY`].
+const GATEWAY_HARDWARE: [u8; 6] = [0x02, 0, 169, 254, 172, 1];
+
 /// Length of the prefix that tasks share, in bits.
 pub const PREFIX_BITS: u8 = 22;
 
@@ -111,7 +114,7 @@ impl Stage {
         let Namespaces { .. } = namespaces;
         let network = link::Netlink::open()?;
         network.raise_loopback().await?;
-        let bridge = network.add_bridge("ecs-bridge").await?;
+        let bridge = network.add_bridge("ecs-bridge", GATEWAY_HARDWARE).await?;
         network.add_address(bridge, GATEWAY, PREFIX_BITS).await?;
         network.add_address(bridge, AGENT_ADDRESS, 32).await?;
         Ok(Stage {

@@ -24,30 +24,32 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use balancer::HealthCheck;
+pub(in crate::local) use request::get;
 pub use request::{Failure, Timeouts};
 pub use second::Second;
 
 use balancer::Balancer;
 use second::Tally;
 
-/// What to ask for, and how often.
+/// Requests per second, if nothing else is said.
+pub const DEFAULT_RATE: f64 = 30.0;
+
+/// How often to ask, and how long to wait.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
     /// Requests per second; above 0.
     pub rate: f64,
-    /// Path of every request, `/` for instance.
-    pub path: String,
     pub timeouts: Timeouts,
-    pub health: HealthCheck,
+    /// None: every target gets requests, whatever it answers.
+    pub health: Option<HealthCheck>,
 }
 
 impl Default for LoadOptions {
     fn default() -> LoadOptions {
         LoadOptions {
-            rate: 30.0,
-            path: "/".to_owned(),
+            rate: DEFAULT_RATE,
             timeouts: Timeouts::default(),
-            health: HealthCheck::default(),
+            health: Some(HealthCheck::default()),
         }
     }
 }
@@ -58,6 +60,17 @@ pub struct Target {
     /// The task's ARN, or whatever names it.
     pub task: String,
     pub address: SocketAddr,
+    /// Of its requests: the `Host` header.
+    pub host: String,
+    /// Of its requests, with the query: `/` for instance.
+    pub path: String,
+}
+
+impl Target {
+    /// The root of whoever listens at an address.
+    pub fn at(task: String, address: SocketAddr) -> Target {
+        Target { task, address, host: address.to_string(), path: "/".to_owned() }
+    }
 }
 
 /// A generator at work. Dropping it ends it; [`Load::stop`] lets the requests under way end first.
@@ -180,10 +193,10 @@ impl<F: FnMut(Second)> Generator<F> {
         let lag = Instant::now().saturating_duration_since(due);
         self.tally.borrow_mut().sent(second, lag);
         let (tally, target) = (self.tally.clone(), self.balancer.choose());
-        let (path, timeouts) = (self.options.path.clone(), self.options.timeouts);
+        let timeouts = self.options.timeouts;
         tokio::task::spawn_local(async move {
             let outcome = match target {
-                Some(target) => request::get(target.address, &path, timeouts).await,
+                Some(target) => request::get(&target, &target.path, timeouts).await,
                 None => Err(Failure::NoTarget),
             };
             tally.borrow_mut().ended(second, outcome, due.elapsed());

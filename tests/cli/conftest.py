@@ -35,6 +35,11 @@ PUBLIC_KEY = (
 )
 
 
+def pytest_collection_modifyitems(items):
+    """What takes its minute whatever is done takes it while other tests run."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 def eventually(look, what, seconds=60):
     """The first true result of `look`; fails with `what` if there is none in time."""
     end = time.monotonic() + seconds

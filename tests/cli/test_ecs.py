@@ -1,59 +1,17 @@
 """The AWS CLI and boto3 against the local ECS: with a container instance (`up`) and without."""
 
 import json
-import os
-import subprocess
 import urllib.request
 import uuid
 
 import pytest
-from conftest import ACCOUNT, BIN_DIR, REGION, Cli, eventually, keeps_the_model, stop
+from conftest import Cli, eventually, keeps_the_model
+from up import SIDECAR, Up, definition, namespaces
 
 CONTAINER = {
     "name": "app", "image": "sleep", "memory": 32, "command": ["/bin/sleep", "1000"], "stopTimeout": 2,
 }  # fmt: skip
-DEFINITION = {
-    "family": "web", "networkMode": "awsvpc", "pidMode": "task", "containerDefinitions": [CONTAINER],
-}  # fmt: skip
-
-
-def namespaces():
-    """Whether this user may make them; a refusal fails where CI is set."""
-    try:
-        refused = subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--net", "true"], capture_output=True, timeout=10
-        ).returncode
-    except FileNotFoundError:
-        refused = 0
-    if refused and not os.environ.get("CI"):
-        pytest.skip("user namespaces are refused here")
-
-
-class Up:
-    """One `taskfault-local up` with a service `web` in the cluster `blue`."""
-
-    def __init__(self, folder, definition, count=3):
-        file = folder / "web.json"
-        file.write_text(json.dumps(definition))
-        self.process = subprocess.Popen(
-            [
-                BIN_DIR / "taskfault-local", "up", file, "--listen", "127.0.0.1:0", "--region", REGION,
-                "--account", ACCOUNT, "--cluster", "blue", "--count", str(count), "--logs", folder / "logs",
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"PATH": os.environ["PATH"]},
-        )  # fmt: skip
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://127.0.0.1:"), self.process.communicate()
-        # Nobody reads the rest: it must not fill the pipe.
-        self.reader = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
-
-    def close(self):
-        stop(self.process)
-        self.reader.wait(timeout=10)
-        self.process.stdout.close()
-        return self.process.returncode
+DEFINITION = definition("web", CONTAINER)
 
 
 @pytest.fixture
@@ -189,12 +147,7 @@ def test_a_sidecar_from_elsewhere_is_a_running_task(aws, start_sidecar, server):
 @pytest.mark.sidecar
 def test_metadata_of_a_task_of_the_cluster_is_true(tmp_path, environment, sidecar_binary):
     namespaces()
-    sidecar = {
-        "name": "taskfault", "image": "taskfault", "memory": 64,
-        "environment": [{"name": "MANAGED_INSTANCE_ROLE_NAME", "value": "local"}],
-    }  # fmt: skip
-    definition = DEFINITION | {"containerDefinitions": [CONTAINER, sidecar], "cpu": "512"}
-    up = Up(tmp_path, definition, count=1)
+    up = Up(tmp_path, definition("web", CONTAINER, SIDECAR) | {"cpu": "512"}, count=1)
     try:
         aws = Cli(environment | {"AWS_ENDPOINT_URL": up.url})
 

@@ -33,11 +33,22 @@ def template(folder, duration="PT2M", **changes):
 
 
 def command(endpoint, *arguments):
-    return [BIN_DIR / "taskfault-local", "run", "--endpoint", endpoint, "--watch-after", "0", *arguments]
+    watch = [] if "--watch-after" in arguments else ["--watch-after", "0"]
+    return [BIN_DIR / "taskfault-local", "run", "--endpoint", endpoint, *watch, *arguments]
 
 
 def run(endpoint, *arguments):
     return subprocess.run(command(endpoint, *arguments), capture_output=True, text=True, timeout=120)
+
+
+def shown_until(running, text):
+    """What a run shows up to the line that has a text."""
+    shown = ""
+    while text not in shown:
+        line = running.stdout.readline()
+        assert line, shown
+        shown += line
+    return shown
 
 
 def test_a_completed_experiment_is_a_success_with_a_report(quick, tmp_path):
@@ -52,11 +63,7 @@ def test_a_completed_experiment_is_a_success_with_a_report(quick, tmp_path):
 
 def test_ctrl_c_stops_the_experiment(quick, tmp_path):
     running = subprocess.Popen(command(quick, template(tmp_path, "PT12H")), stdout=subprocess.PIPE, text=True)
-    shown = ""
-    while "action Wait: running" not in shown:
-        line = running.stdout.readline()
-        assert line, shown
-        shown += line
+    shown = shown_until(running, "action Wait: running")
     running.send_signal(signal.SIGINT)
     shown += running.communicate(timeout=60)[0]
     assert running.returncode == 130, shown
@@ -106,5 +113,9 @@ def test_a_template_that_is_refused_does_nothing(quick, tmp_path, session):
 def test_nobody_there_and_nothing_to_read(tmp_path):
     done = run("http://127.0.0.1:1", template(tmp_path))
     assert done.returncode == 6 and "start taskfault-local" in done.stderr, done.stderr
+    done = run("127.0.0.1:1", template(tmp_path))
+    assert done.returncode == 6 and "does not begin with http://" in done.stderr, done.stderr
+    done = run("http://127.0.0.1:1", template(tmp_path), "--report", "/proc/nowhere")
+    assert done.returncode == 1 and "writing /proc/nowhere" in done.stderr, done.stderr
     done = run("http://127.0.0.1:1", tmp_path / "missing.json")
     assert done.returncode == 1 and "missing.json" in done.stderr, done.stderr

@@ -34,18 +34,22 @@ def server(tmp_path_factory):
     assert started.close() == 0
 
 
-@pytest.fixture(scope="module")
-def environment(server):
-    """What a user sets."""
+def of_user(url):
+    """What a user of a local AWS sets."""
     return {
         "PATH": os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": "/nonexistent",
-        "AWS_ENDPOINT_URL": server,
+        "AWS_ENDPOINT_URL": url,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+@pytest.fixture(scope="module")
+def environment(server):
+    return of_user(server)
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,6 @@ use crate::local::traffic::{Load, LoadOptions, Second, Target};
 use crate::local::up::{self, Change, Cluster, ServiceWanted, Settings, TaskEvent};
 use crate::local::{Options, Server};
 
-/// Requests per second.
-pub(super) const RATE: f64 = 30.0;
 /// Where the tasks' application listens.
 const PORT: u16 = 80;
 /// How many times shorter than asked experiments are: PT5M is 20 s.
@@ -113,9 +111,9 @@ impl<'a> Watched<'a> {
         let (registered, targets) = watch::channel(Vec::new());
         let follower = tokio::spawn(follow(events, registered));
         let (told, seconds) = mpsc::unbounded_channel();
-        let options = LoadOptions { rate: RATE, ..LoadOptions::default() };
-        let what = format!("GET {} of service {}", options.path, story::SERVICE);
-        handle.observe(|recorder| recorder.load_begins(what, RATE));
+        let options = LoadOptions::default();
+        let what = format!("GET / of service {}", story::SERVICE);
+        handle.observe(|recorder| recorder.load_begins(what, options.rate));
         let handle = handle.clone();
         let load = Load::start(options, targets, move |second| {
             handle.observe(|recorder| recorder.second(second.clone()));
@@ -181,7 +179,7 @@ async fn follow(mut events: broadcast::Receiver<TaskEvent>, registered: watch::S
         };
         match (event.change, event.address) {
             (Change::Started { .. }, Some(address)) => registered.send_modify(|targets| {
-                targets.push(Target { task: event.arn, address: (address, PORT).into() });
+                targets.push(Target::at(event.arn, (address, PORT).into()));
             }),
             (Change::Stopping { .. } | Change::Stopped { .. }, _) => {
                 let registered = Arc::clone(&registered);

@@ -17,7 +17,7 @@ use crate::local::record::{Command, Record, short};
 use crate::local::report;
 use crate::local::run::client::Fis;
 use crate::local::stage::{Namespaces, Stage};
-use crate::local::traffic::Second;
+use crate::local::traffic::{DEFAULT_RATE, Second};
 use crate::local::up::{Change, ServiceWanted, TaskEvent};
 
 const CLUSTER: &str = "ecs-blueprint-infra";
@@ -106,7 +106,7 @@ async fn start(screen: &Screen, api: &Api, watched: &Watched<'_>) -> Result<(), 
     while watched.healthy().len() < TASKS {
         sleep(POLL).await;
     }
-    screen.done("load", &format!("{} requests per second, whatever the answers do", super::play::RATE));
+    screen.done("load", &format!("{DEFAULT_RATE} requests per second, whatever the answers do"));
     Ok(())
 }
 

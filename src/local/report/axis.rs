@@ -37,6 +37,9 @@ pub(super) fn shade(
         let to = to.max(from + span.length() / 250.0).min(span.length());
         let corners = [(from, top), (to, bottom)];
         plane.draw_series([Rectangle::new(corners, Paint::Window.marker().mix(0.22).filled())])?;
+        // Windows that touch are told apart by their first moments.
+        let edge = PathElement::new(vec![(from, top), (from, bottom)], Paint::Window.marker().mix(0.7));
+        plane.draw_series([edge])?;
         let (x, y) = plane.backend_coord(&(from, top));
         let above = 3 + BADGE_ROW * i32::try_from(*row)?;
         Lettering::BADGE.write(area, &window.number.to_string(), (x, y - above))?;

@@ -49,7 +49,7 @@ pub(super) fn lasting(seconds: f64) -> String {
 }
 
 /// `850 µs` is `0.85 ms`; from a second on in seconds.
-pub(super) fn milliseconds(ms: f64) -> String {
+pub(in crate::local) fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms <= 0.0 => "0 ms".to_owned(),
         ms if ms >= 9_950.0 => format!("{:.0} s", ms / 1000.0),

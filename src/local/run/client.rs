@@ -49,6 +49,10 @@ impl Fis {
     /// [`CallError::Unreachable`].
     pub(in crate::local) async fn is_local(&self) -> Result<(), CallError> {
         let call = "looking for taskfault-local";
+        if !self.endpoint.contains("://") {
+            let reason = format!("--endpoint {} does not begin with http://", self.endpoint);
+            return Err(CallError::Unreachable { call, reason });
+        }
         let health = self.send(call, Method::GET, "/_taskfault/health", None).await;
         let reason = match health {
             Ok(health) if health["status"] == "ok" => return Ok(()),
@@ -73,6 +77,15 @@ impl Fis {
         template.entry("clientToken").or_insert_with(|| json!(Uuid::new_v4()));
         let answer = self.send(call, Method::POST, "/experimentTemplates", Some(&template.into())).await?;
         id(call, &answer["experimentTemplate"])
+    }
+
+    /// GetExperimentTemplate: whether it is there.
+    ///
+    /// # Errors
+    /// [`CallError`]; it is not there, for instance.
+    pub(in crate::local) async fn has_template(&self, id: &str) -> Result<(), CallError> {
+        let path = format!("/experimentTemplates/{id}");
+        self.send("GetExperimentTemplate", Method::GET, &path, None).await.map(drop)
     }
 
     /// DeleteExperimentTemplate.

@@ -42,9 +42,10 @@ impl Netlink {
         self.handle.link().set(change).execute().await.map_err(said(format!("bringing {name} up")))
     }
 
-    /// A bridge, up; its index.
-    pub async fn add_bridge(&self, name: &str) -> Result<u32, StageError> {
-        let bridge = LinkBridge::new(name).up().build();
+    /// A bridge, up; its index. Without a hardware address of its own it would take the lowest of its ports', so
+    /// that it changes whenever a task comes or goes, and others wait for theirs to be asked for again.
+    pub async fn add_bridge(&self, name: &str, hardware: [u8; 6]) -> Result<u32, StageError> {
+        let bridge = LinkBridge::new(name).address(hardware.to_vec()).up().build();
         self.handle.link().add(bridge).execute().await.map_err(said(format!("making the bridge {name}")))?;
         self.index(name).await
     }

@@ -1,4 +1,5 @@
-//! The load balancer between clients and tasks: round robin over the tasks that pass their health checks.
+//! The load balancer between clients and tasks: round robin over the tasks that pass their health checks, or
+//! over all of them where there are none.
 //!
 //! As Elastic Load Balancing does it: a new task gets requests after some good checks, a task is taken out
 //! after some bad ones or when the service deregisters it, and if no task is healthy all of them get
@@ -40,6 +41,9 @@ impl Default for HealthCheck {
     }
 }
 
+/// Between two looks at the service's list where nothing is checked.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A registered task and what its checks have said.
 #[derive(Debug, Clone)]
 struct Member {
@@ -51,8 +55,8 @@ struct Member {
 }
 
 impl Member {
-    fn new(target: Target) -> Member {
-        Member { target, healthy: false, against: 0, checking: false }
+    fn new(target: Target, healthy: bool) -> Member {
+        Member { target, healthy, against: 0, checking: false }
     }
 
     fn checked(&mut self, good: bool, check: &HealthCheck) {
@@ -73,7 +77,7 @@ impl Member {
 /// The load balancer.
 #[derive(Debug)]
 pub(super) struct Balancer {
-    check: HealthCheck,
+    check: Option<HealthCheck>,
     registered: RefCell<watch::Receiver<Vec<Target>>>,
     members: RefCell<Vec<Member>>,
     turn: Cell<usize>,
@@ -82,7 +86,7 @@ pub(super) struct Balancer {
 
 impl Balancer {
     pub(super) fn new(
-        check: HealthCheck,
+        check: Option<HealthCheck>,
         registered: watch::Receiver<Vec<Target>>,
         healthy: watch::Sender<Vec<String>>,
     ) -> Balancer {
@@ -104,13 +108,15 @@ impl Balancer {
 
     /// Looks at the service's list and checks every task, again and again.
     pub(super) async fn check_forever(self: Rc<Balancer>) {
-        let mut ticks = interval(self.check.interval);
+        let period = self.check.as_ref().map_or(LOOK, |check| check.interval);
+        let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.follow_service();
+            let Some(check) = &self.check else { continue };
             for target in self.to_check() {
-                tokio::task::spawn_local(self.clone().check(target));
+                tokio::task::spawn_local(self.clone().check(target, check.clone()));
             }
         }
     }
@@ -122,7 +128,7 @@ impl Balancer {
             members.retain(|member| registered.contains(&member.target));
             for target in registered {
                 if !members.iter().any(|member| member.target == target) {
-                    members.push(Member::new(target));
+                    members.push(Member::new(target, self.check.is_none()));
                 }
             }
         }
@@ -140,12 +146,12 @@ impl Balancer {
         .collect()
     }
 
-    async fn check(self: Rc<Balancer>, target: Target) {
-        let timeouts = Timeouts { connect: self.check.timeout, answer: self.check.timeout };
-        let answer = request::get(target.address, &self.check.path, timeouts);
-        let good = matches!(tokio::time::timeout(self.check.timeout, answer).await, Ok(Ok(())));
+    async fn check(self: Rc<Balancer>, target: Target, check: HealthCheck) {
+        let timeouts = Timeouts { connect: check.timeout, answer: check.timeout };
+        let answer = request::get(&target, &check.path, timeouts);
+        let good = matches!(tokio::time::timeout(check.timeout, answer).await, Ok(Ok(())));
         if let Some(member) = self.members.borrow_mut().iter_mut().find(|member| member.target == target) {
-            member.checked(good, &self.check);
+            member.checked(good, &check);
         }
         self.tell();
     }
@@ -169,18 +175,22 @@ mod tests {
     use super::*;
 
     fn target(name: &str) -> Target {
-        Target { task: name.to_owned(), address: ([127, 0, 0, 1], 9).into() }
+        Target::at(name.to_owned(), ([127, 0, 0, 1], 9).into())
     }
 
     fn balancer(names: &[&str]) -> (Balancer, watch::Sender<Vec<Target>>) {
+        with(Some(HealthCheck::default()), names)
+    }
+
+    fn with(check: Option<HealthCheck>, names: &[&str]) -> (Balancer, watch::Sender<Vec<Target>>) {
         let (service, registered) = watch::channel(names.iter().map(|name| target(name)).collect());
-        (Balancer::new(HealthCheck::default(), registered, watch::channel(Vec::new()).0), service)
+        (Balancer::new(check, registered, watch::channel(Vec::new()).0), service)
     }
 
     fn checked(balancer: &Balancer, name: &str, good: bool) {
         let mut members = balancer.members.borrow_mut();
         let member = members.iter_mut().find(|member| member.target.task == name).unwrap();
-        member.checked(good, &balancer.check);
+        member.checked(good, balancer.check.as_ref().unwrap());
     }
 
     fn chosen(balancer: &Balancer, times: usize) -> Vec<String> {
@@ -224,5 +234,13 @@ mod tests {
         service.send_replace(Vec::new());
         balancer.follow_service();
         assert!(balancer.choose().is_none());
+    }
+
+    #[test]
+    fn without_checks_whoever_is_registered_gets_requests_at_once() {
+        let (balancer, service) = with(None, &["a"]);
+        service.send_replace(vec![target("a"), target("b")]);
+        balancer.follow_service();
+        assert_eq!(chosen(&balancer, 4), ["a", "a", "b", "b"]);
     }
 }

@@ -1,7 +1,6 @@
 //! One request as a client makes it: a connection of its own, time limits, and a word for each way to fail.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +10,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::Target;
 
 /// How long a client waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,28 +63,28 @@ impl Failure {
     }
 }
 
-/// GETs a path from an address and reads the whole answer.
+/// GETs a path from a target and reads the whole answer.
 ///
 /// Each request makes its own connection: an idle one that the server has closed meanwhile would fail a
 /// request that no fault has touched.
 ///
 /// # Errors
 /// The way it failed.
-pub(super) async fn get(address: SocketAddr, path: &str, timeouts: Timeouts) -> Result<(), Failure> {
-    let connected = timeout(timeouts.connect, TcpStream::connect(address)).await;
+pub(in crate::local) async fn get(target: &Target, path: &str, timeouts: Timeouts) -> Result<(), Failure> {
+    let connected = timeout(timeouts.connect, TcpStream::connect(target.address)).await;
     let stream = connected.map_err(|_| Failure::ConnectTimeout)?.map_err(|error| unconnected(&error))?;
     let _ = stream.set_nodelay(true);
-    match timeout(timeouts.answer, exchange(stream, address, path)).await {
+    match timeout(timeouts.answer, exchange(stream, &target.host, path)).await {
         Ok(answered) => answered,
         Err(_) => Err(Failure::AnswerTimeout),
     }
 }
 
-async fn exchange(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), Failure> {
+async fn exchange(stream: TcpStream, host: &str, path: &str) -> Result<(), Failure> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|_| Failure::Reset)?;
     let request = Request::get(path)
-        .header(header::HOST, address.to_string())
+        .header(header::HOST, host)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failure::Client)?;

@@ -37,7 +37,7 @@ struct Run {
 }
 
 fn start(rate: f64, addresses: &[SocketAddr], timeouts: Timeouts) -> Run {
-    let targets = addresses.iter().map(|address| Target { task: address.to_string(), address: *address });
+    let targets = addresses.iter().map(|address| Target::at(address.to_string(), *address));
     let (service, registered) = watch::channel(targets.collect());
     let seconds = Arc::new(Mutex::new(Vec::new()));
     let sink = seconds.clone();

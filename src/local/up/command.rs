@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::forward::{Route, forward};
 use super::{Change, Cluster, Folder, ServiceWanted, Settings, TaskEvent, agent_listener, plan};
+use crate::local::interruption::Interruption;
 use crate::local::lock::lock;
 use crate::local::log::Log;
 use crate::local::stage::{self, Namespaces, Stage};
@@ -72,6 +72,7 @@ fn publication(text: &str) -> Result<(u16, Option<u16>), String> {
 /// A service that a FILE asks for.
 struct Asked {
     text: String,
+    definition: Map<String, Value>,
     wanted: ServiceWanted,
     /// The container port of its first port mapping.
     port: Option<u16>,
@@ -108,15 +109,29 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
     if options.service.is_some() && asked.len() != 1 {
         return Err("--service names the service of one FILE".to_owned());
     }
-    for service in &asked {
-        let definition: Map<String, Value> =
-            serde_json::from_str(&service.text).map_err(|error| error.to_string())?;
-        plan::check(&definition, &settings(Path::new("")))?;
+    for (number, (file, service)) in options.files.iter().zip(&asked).enumerate() {
+        let in_file = |why: String| format!("{}: {why}", file.display());
+        let name = &service.wanted.name;
+        if asked[..number].iter().any(|other| other.wanted.name == *name) {
+            return Err(in_file(format!(
+                "another FILE has the family {name} too, and with it the service's name"
+            )));
+        }
+        plan::check(&service.definition, &settings(Path::new(""))).map_err(in_file)?;
+    }
+    let containers: Vec<&str> = asked.iter().flat_map(|service| plan::names(&service.definition)).collect();
+    // Without a FILE, definitions come later.
+    let unknown = options.programs.iter().find(|(name, _)| !containers.contains(&name.as_str()));
+    if let Some((name, _)) = unknown.filter(|_| !asked.is_empty()) {
+        return Err(format!(
+            "--program {name}: no FILE has such a container; there are {}",
+            containers.join(", ")
+        ));
     }
     let outside = open(options, &aws, &asked)?;
     let folder = match &options.logs {
         Some(folder) => Logs::kept(folder)?,
-        None => Logs::Removed(Folder::new().map_err(|error| format!("making a temporary folder: {error}"))?),
+        None => Logs::Removed(Folder::new().map_err(|error| error.to_string())?),
     };
     let namespaces = stage::enter().map_err(|refusal| refusal.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -131,6 +146,10 @@ fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let definition: Map<String, Value> = serde_json::from_str(&text)
         .map_err(|error| format!("{}: not a task definition in JSON: {error}", file.display()))?;
+    if definition.get("taskDefinition").is_some_and(Value::is_object) {
+        let hint = "this is what describe-task-definition prints; give what stands in its taskDefinition";
+        return Err(format!("{}: {hint}", file.display()));
+    }
     let family = definition.get("family").and_then(Value::as_str).filter(|family| !family.is_empty());
     let family = family.ok_or_else(|| format!("{}: the task definition has no family", file.display()))?;
     let name = options.service.clone().unwrap_or_else(|| family.to_owned());
@@ -140,17 +159,24 @@ fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
     let port = mappings.find_map(|mapping| u16::try_from(mapping["containerPort"].as_u64()?).ok());
     let notes = plan::notes(&definition);
     let wanted = ServiceWanted { cluster: options.cluster.clone(), name, count: options.count };
-    Ok(Asked { text, wanted, port, notes })
+    Ok(Asked { text, definition, wanted, port, notes })
 }
 
 fn open(options: &UpOptions, aws: &Options, asked: &[Asked]) -> Result<Outside, String> {
-    let bind = |address: SocketAddr| {
+    let bind = |address: SocketAddr, option: &str| {
         let listen = || {
             let listener = StdListener::bind(address)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
-        listen().map_err(|error: io::Error| format!("could not listen on {address}: {error}"))
+        listen().map_err(|error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => "; another program (an earlier up, perhaps) listens there",
+                io::ErrorKind::PermissionDenied => "; ports below 1024 are root's",
+                _ => "",
+            };
+            format!("could not listen on {address}: {error}{hint}; give another port with {option}")
+        })
     };
     let mut published = Vec::new();
     for (port, inside) in &options.publish {
@@ -158,9 +184,10 @@ fn open(options: &UpOptions, aws: &Options, asked: &[Asked]) -> Result<Outside, 
         let inside = inside.or(first.port).ok_or_else(|| {
             format!("--publish {port}: the definition has no port mapping; give {port}:CONTAINER_PORT")
         })?;
-        published.push((bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))?, inside));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        published.push((bind(address, &format!("--publish PORT:{inside}"))?, inside));
     }
-    Ok(Outside { aws: bind(aws.listen)?, published })
+    Ok(Outside { aws: bind(aws.listen, "--listen")?, published })
 }
 
 /// Where the logs go.
@@ -192,9 +219,7 @@ async fn serve(
     asked: &[Asked],
 ) -> Result<(), String> {
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("watching SIGINT"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed("watching SIGTERM"))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed("watching SIGHUP"))?;
+    let mut interruption = Interruption::watch().map_err(|error| error.to_string())?;
     let log = File::create(settings.folder.join("local-aws.log")).map_err(failed("making the log"))?;
     let log = Mutex::new(log);
     // A full disk must not end the experiment.
@@ -230,16 +255,11 @@ async fn serve(
         tokio::spawn(forward(listener, route, cluster.inner.clone()));
     }
     let tell = tokio::spawn(tell(events));
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
+    interruption.came().await;
     say("stopping the tasks; once more ends them at once");
     tokio::select! {
         () = cluster.shutdown() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = interruption.came() => {}
     }
     // What was said last is still to be shown.
     tokio::task::yield_now().await;

@@ -15,11 +15,15 @@ impl Folder {
     /// A new folder under `TMPDIR`, or `/tmp`.
     ///
     /// # Errors
-    /// It cannot be made there.
+    /// It cannot be made there; the error names the place.
     pub fn new() -> io::Result<Folder> {
         let name = format!("taskfault-{}", uuid::Uuid::new_v4().simple());
-        let path = std::env::temp_dir().join(name);
-        DirBuilder::new().mode(0o700).create(&path)?;
+        let parent = std::env::temp_dir();
+        let path = parent.join(name);
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+            let what = format!("making a temporary folder in {} (TMPDIR): {error}", parent.display());
+            io::Error::new(error.kind(), what)
+        })?;
         Ok(Folder { path })
     }
 

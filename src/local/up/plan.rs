@@ -46,10 +46,17 @@ pub(super) struct Plan {
 /// # Errors
 /// The first container that cannot, and what to do.
 pub(super) fn check(definition: &Map<String, Value>, settings: &Settings) -> Result<(), String> {
-    let containers = definition.get("containerDefinitions").cloned().unwrap_or_default();
+    let containers = definition.get("containerDefinitions").filter(|it| !it.is_null()).cloned();
+    let containers = containers.ok_or("the task definition has no containerDefinitions")?;
     let containers: Vec<ContainerDefinition> =
         serde_json::from_value(containers).map_err(|error| format!("containerDefinitions: {error}"))?;
     containers.iter().try_for_each(|container| command(container, settings).map(drop))
+}
+
+/// The names of a definition's containers.
+pub(super) fn names(definition: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let containers = definition.get("containerDefinitions").and_then(Value::as_array);
+    containers.into_iter().flatten().filter_map(|container| container["name"].as_str())
 }
 
 /// The plan of a task; makes its folder.
