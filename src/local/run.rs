@@ -170,7 +170,7 @@ async fn experiment(
         from = load.seconds.first().map_or(began, |second| second.at);
         record.load = Some(load);
     }
-    let mut record = only(record.between(from, wire::epoch_seconds(SystemTime::now())), &id);
+    let mut record = only(record.between(from, wire::epoch_seconds(SystemTime::now())), &id, began);
     record.notes.extend(at_rest(&record, began));
     tell_faults(&record);
     report::effects_in_words(&record).iter().for_each(|line| say(line));
@@ -212,9 +212,11 @@ fn at_rest(record: &Record, began: f64) -> Option<Note> {
     (failed > 0).then(|| Note { at: record.from, about: String::new(), text })
 }
 
-/// The record without other experiments that ran at the same time; their commands and traffic stay.
-fn only(mut record: Record, experiment: &str) -> Record {
+/// The record without other experiments, and without commands that had ended before this one began; those of
+/// experiments that ran at the same time stay, as does the traffic, for they tell what this one met.
+fn only(mut record: Record, experiment: &str, began: f64) -> Record {
     record.experiments.retain(|it| it.id == experiment);
+    record.commands.retain(|it| it.ended.is_none_or(|ended| ended >= began));
     record
 }
 
@@ -259,6 +261,18 @@ mod tests {
             assert!(error.to_string().contains(words) && error.outcome() == Outcome::Broken, "{error}");
         }
         assert!(Source::of("/nowhere/template.json").unwrap_err().to_string().contains("/nowhere"));
+    }
+
+    #[test]
+    fn a_report_has_no_commands_of_before() {
+        let record = sample::record();
+        let (id, all) = (record.experiments[1].id.clone(), record.commands.len());
+        let began = record.experiments[1].started.unwrap();
+        let of_this = only(record.clone(), &id, began);
+        assert!(!of_this.commands.is_empty() && of_this.commands.len() < all);
+        assert!(of_this.commands.iter().all(|command| command.ended.unwrap() >= began));
+        assert_eq!(of_this.experiments.len(), 1);
+        assert_eq!(only(record, &id, 0.0).commands.len(), all);
     }
 
     #[test]
