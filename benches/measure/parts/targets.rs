@@ -171,7 +171,7 @@ fn packets(count: u32, rounds: usize, folder: &std::path::Path) {
     let (mut free, mut ours, mut u32s) =
         ([const { Vec::new() }; 2], [const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     let mut trouble = None;
-    let mut measure = |into: &mut [Vec<f64>; 2]| {
+    let measure = |into: &mut [Vec<f64>; 2]| {
         for (socket, costs) in sockets.iter().zip(into) {
             costs.push(cost(socket));
         }
