@@ -167,8 +167,15 @@ impl Sidecar {
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
             () = status::keep(identity, &self.queue, &self.link) => {}
             () = reap_orphans() => {}
+            () = self.tidy_up(stop) => {}
             () = stop.cancelled() => {}
         }
+    }
+
+    /// Removes what a throttled start left over, then does nothing for ever.
+    async fn tidy_up(&self, stop: &CancellationToken) {
+        self.registered.footprint.remove_expired(stop, START_PATIENCE).await;
+        std::future::pending().await
     }
 
     /// The channels and the way out. Goes on while the sidecar drains, so that last replies get through.
