@@ -91,7 +91,12 @@ fn bench(options: Options, mut words: Vec<String>) -> ExitCode {
             println!("    not all of it was measured: {trouble}");
             silent.push(format!("{}: {trouble}", part.name));
         }
-        println!("    ({} s)", began.elapsed().as_secs());
+        let more = if options.full || part.only_full.is_empty() {
+            String::new()
+        } else {
+            format!("; --full: {}", part.only_full)
+        };
+        println!("    ({} of {} s{more})", began.elapsed().as_secs(), part.limit(options).as_secs());
         rows.extend(found);
     }
     println!();
