@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::figures::Row;
-use crate::process::Running;
+use crate::process::{self, Running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 mod cpu;
 mod faults;
@@ -178,6 +180,10 @@ pub fn perform(part: &Part, options: Options) -> (Vec<Row>, Option<String>) {
                 Err(_) => eprintln!("    {line}"),
             },
             Err(RecvTimeoutError::Timeout) => {
+                // What it started would go on beside the next part.
+                for pid in process::family(child.pid()) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
                 drop(child);
                 return (rows, Some(format!("broken off after {} s", limit.as_secs())));
             }

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Patience = Patience {
-        unreachable: Duration::from_secs(30),
+        unreachable: Duration::from_secs(20),
         failing: Duration::from_secs(600),
         throttled: Duration::from_secs(7200),
     };
@@ -229,7 +229,7 @@ mod tests {
     async fn each_obstacle_has_a_patience_of_its_own() {
         let stop = CancellationToken::new();
         for (error, least, most) in [
-            (unreachable(), 10, 30),
+            (unreachable(), 4, 20),
             (refused("InternalServerError", 500), 570, 600),
             (refused("UnknownError", 503), 570, 600),
             (throttled(), 6600, 7200),

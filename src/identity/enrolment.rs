@@ -50,7 +50,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     const PATIENCE: Patience = Patience {
-        unreachable: Duration::from_secs(30),
+        unreachable: Duration::from_secs(20),
         failing: Duration::from_secs(600),
         throttled: Duration::from_secs(7200),
     };

@@ -31,7 +31,7 @@ use crate::task::metadata::{MetadataError, TaskMetadata};
 /// at ten a second that is more than an hour. A service that fails recovers or is replaced; an endpoint that is not
 /// there when the network is will not come.
 pub const PATIENCE: Patience = Patience {
-    unreachable: Duration::from_secs(30),
+    unreachable: Duration::from_secs(20),
     failing: Duration::from_secs(600),
     throttled: Duration::from_secs(2 * 3600),
 };
@@ -234,10 +234,12 @@ impl Enrolment<'_> {
             Ok(activation)
         };
         let register = async |activation: &Activation| {
-            let key = key().await.map_err(|reason| AwsError::Unexpected {
-                operation: "RegisterManagedInstance".to_owned(),
-                reason: format!("there is no key: {reason}"),
-            })?;
+            let not_made =
+                |reason| AwsError::Unexpected { operation: "RegisterManagedInstance".to_owned(), reason };
+            let key = key().await.map_err(|reason| not_made(format!("there is no key: {reason}")))?;
+            if self.stop.is_cancelled() {
+                return Err(not_made("stopped".to_owned()));
+            }
             let instance_id = register_instance(&self.json, activation, key, &fingerprint).await?;
             self.footprint.registered(&instance_id);
             Ok(instance_id)
