@@ -40,8 +40,8 @@ pub fn run(options: Options) {
     }
     let folder = machine::scratch();
     let mut scene = Scene::new(folder.path().join("state"));
-    let (cycles, kills) = if options.full { (100, 500) } else { (10, 50) };
-    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, kills, terminations: 2 };
+    let (cycles, kills) = if options.full { (100, 500) } else { (6, 20) };
+    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, kills, terminations: 1 };
     for fault in shaped() {
         measure(&mut scene, fault, rounds);
     }
