@@ -5,3 +5,4 @@ pub mod heartbeat;
 pub mod hold;
 pub mod invocation;
 pub mod queue;
+mod seen;

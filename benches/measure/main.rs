@@ -48,8 +48,7 @@ fn main() -> ExitCode {
         }),
         // In the virtual machine: one part, its rows as they are.
         Some("inside") => {
-            let (rows, trouble) = parts::perform(parts::find(&words[1]).unwrap(), options);
-            rows.into_iter().for_each(Row::emit);
+            let trouble = parts::perform(parts::find(&words[1]).unwrap(), options, Row::emit);
             trouble.map_or(ExitCode::SUCCESS, |trouble| {
                 println!("{trouble}");
                 ExitCode::FAILURE
@@ -84,14 +83,19 @@ fn bench(options: Options, mut words: Vec<String>) -> ExitCode {
     let (began, mut rows, mut silent) = (Instant::now(), Vec::new(), Vec::new());
     for part in wanted {
         println!("\n== {}: {}", part.name, part.about);
-        let (began, outcome) = (Instant::now(), parts::perform(part, options));
-        let (found, trouble) = outcome;
+        let (began, mut found) = (Instant::now(), Vec::new());
+        let trouble = parts::perform(part, options, |row| found.push(row));
         table::print(&found);
         if let Some(trouble) = trouble {
             println!("    not all of it was measured: {trouble}");
             silent.push(format!("{}: {trouble}", part.name));
         }
-        println!("    ({} s)", began.elapsed().as_secs());
+        let more = if options.full || part.only_full.is_empty() {
+            String::new()
+        } else {
+            format!("; --full: {}", part.only_full)
+        };
+        println!("    ({} of {} s{more})", began.elapsed().as_secs(), part.limit(options).as_secs());
         rows.extend(found);
     }
     println!();
@@ -100,7 +104,7 @@ fn bench(options: Options, mut words: Vec<String>) -> ExitCode {
         std::fs::create_dir_all(&into).unwrap();
         let report = serde_json::json!({
             "machine": before, "load_after": machine::load(), "seconds": began.elapsed().as_secs(),
-            "full": options.full, "rows": rows, "not_measured": silent,
+            "full": options.full, "rows": rows.iter().map(told).collect::<Vec<_>>(), "not_measured": silent,
         });
         let (json, svg) = (into.join("bench.json"), into.join("bench.svg"));
         std::fs::write(&json, serde_json::to_string_pretty(&report).unwrap()).unwrap();
@@ -108,6 +112,19 @@ fn bench(options: Options, mut words: Vec<String>) -> ExitCode {
         println!("written: {}, {}", json.display(), svg.display());
     }
     ExitCode::SUCCESS
+}
+
+/// A row as the report has it: with what readers would compute of its values.
+fn told(row: &Row) -> serde_json::Value {
+    let mut told = serde_json::json!(row);
+    told["met"] = serde_json::json!(row.met());
+    for (number, entry) in row.entries.iter().enumerate() {
+        let (low, high) = entry.extremes().unzip();
+        told["entries"][number]["summary"] = serde_json::json!({
+            "n": entry.values.len(), "median": entry.median(), "low": low, "high": high, "p99": entry.p99(),
+        });
+    }
+    told
 }
 
 fn summary(rows: &[Row], took: Duration) {

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::figures::Row;
-use crate::process::Running;
+use crate::process::{self, Running};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 mod cpu;
 mod faults;
@@ -25,10 +27,19 @@ mod targets;
 pub struct Part {
     pub name: &'static str,
     pub about: &'static str,
-    /// It is broken off after this; what it had measured counts.
-    pub limit: Duration,
+    /// Its share of the quarter of an hour; ten times as much with `--full`.
+    limit: Duration,
+    /// What only `--full` measures.
+    pub only_full: &'static str,
     pub place: Place,
     pub run: fn(Options),
+}
+
+impl Part {
+    /// After how long it is broken off; what it had measured counts.
+    pub fn limit(&self, options: Options) -> Duration {
+        if options.full { self.limit * 10 } else { self.limit }
+    }
 }
 
 /// Where a part runs.
@@ -50,86 +61,106 @@ pub const ALL: &[Part] = &[
     Part {
         name: "start",
         about: "from process to heartbeat to channel, and the end",
-        limit: seconds(90),
+        limit: seconds(15),
+        only_full: "150 starts instead of 15",
         place: Place::Apart,
         run: start::run,
     },
     Part {
         name: "footprint",
         about: "memory, CPU time when idle, sizes",
-        limit: seconds(240),
+        limit: seconds(95),
+        only_full: "",
         place: Place::Apart,
         run: footprint::run,
     },
     Part {
         name: "roundtrip",
         about: "a one-line shell step: sent, acknowledged, answered",
-        limit: seconds(60),
+        limit: seconds(25),
+        only_full: "a minute of commands for each case instead of 6 s",
         place: Place::Apart,
         run: round_trip::run,
     },
     Part {
         name: "fault",
         about: "command to effect, cancel to none, and without us",
-        limit: seconds(180),
+        limit: seconds(95),
+        only_full: "100 rounds of each fault instead of 20",
         place: Place::Apart,
         run: faults::run,
     },
     Part {
         name: "cpu",
         about: "CPU share asked and achieved, in windows of 1 s",
-        limit: seconds(3600),
+        limit: seconds(180),
+        only_full: "eight percentages, one and more workers under each quota, five windows each",
         place: Place::Apart,
         run: cpu::run,
     },
     Part {
         name: "io",
         about: "I/O stress beside stress-ng --iomix",
-        limit: seconds(120),
+        limit: seconds(65),
+        only_full: "15 rounds instead of 3",
         place: Place::Apart,
         run: io::run,
     },
     Part {
         name: "targets",
         about: "many targets: time to install, cost of a packet",
-        limit: seconds(150),
+        limit: seconds(90),
+        only_full: "21 rounds of packets instead of 7",
         place: Place::Apart,
         run: targets::run,
     },
     Part {
         name: "netem",
         about: "delay and loss asked and achieved; faults in and out (virtual machine)",
-        limit: seconds(600),
+        limit: seconds(270),
+        only_full: "100 rounds and 500 kills instead of 6 and 20",
         place: Place::Machine,
         run: netem::run,
     },
     Part {
         name: "fleet",
         about: "N tasks start at once under an API limit (virtual time, our back-off)",
-        limit: seconds(60),
+        limit: seconds(20),
+        only_full: "10 runs of each fleet instead of 3",
         place: Place::Here,
         run: fleet::run,
     },
     Part {
         name: "loops",
         about: "the inner loops, by criterion",
-        limit: seconds(120),
+        limit: seconds(45),
+        only_full: "criterion's own sample sizes and times",
         place: Place::Here,
         run: loops::run,
     },
 ];
 
+/// `make bench` is a quarter of an hour, whatever goes wrong.
+const _: () = {
+    let (mut sum, mut at) = (0, 0);
+    while at < ALL.len() {
+        sum += ALL[at].limit.as_secs();
+        at += 1;
+    }
+    assert!(sum <= 15 * 60);
+};
+
 pub fn find(name: &str) -> Option<&'static Part> {
     ALL.iter().find(|part| part.name == name)
 }
 
-/// Runs a part as a process of its own; its rows, and what went wrong.
-pub fn perform(part: &Part, options: Options) -> (Vec<Row>, Option<String>) {
+/// Runs a part as a process of its own; `heard` is given its rows as they come. What went wrong, if something did.
+pub fn perform(part: &Part, options: Options, mut heard: impl FnMut(Row)) -> Option<String> {
     let mut command = command(part, options);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {
         Ok(child) => Running(child),
-        Err(error) => return (Vec::new(), Some(format!("could not start it: {error}"))),
+        Err(error) => return Some(format!("could not start it: {error}")),
     };
     let (sender, lines) = channel();
     let out = BufReader::new(child.0.stdout.take().unwrap());
@@ -140,17 +171,21 @@ pub fn perform(part: &Part, options: Options) -> (Vec<Row>, Option<String>) {
         let _ = err.read_to_string(&mut text);
         text
     });
-    let limit = if options.full { part.limit * 10 } else { part.limit };
-    let (end, mut rows) = (Instant::now() + limit, Vec::new());
+    let limit = part.limit(options);
+    let end = Instant::now() + limit;
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => match serde_json::from_str(&line) {
-                Ok(row) => rows.push(row),
+                Ok(row) => heard(row),
                 Err(_) => eprintln!("    {line}"),
             },
             Err(RecvTimeoutError::Timeout) => {
+                // What it started would go on beside the next part.
+                for pid in process::family(child.pid()) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
                 drop(child);
-                return (rows, Some(format!("broken off after {} s", limit.as_secs())));
+                return Some(format!("broken off after {} s", limit.as_secs()));
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -158,8 +193,8 @@ pub fn perform(part: &Part, options: Options) -> (Vec<Row>, Option<String>) {
     let code = child.end();
     let words = words.join().unwrap_or_default();
     match code {
-        Some(0) => (rows, None),
-        _ => (rows, Some(last_lines(&words))),
+        Some(0) => None,
+        _ => Some(last_lines(&words)),
     }
 }
 

@@ -14,6 +14,8 @@ const HEAD: u32 = 70;
 const BARS: (i32, i32) = (520, 960);
 const GOOD: RGBColor = RGBColor(46, 125, 50);
 const BAD: RGBColor = RGBColor(198, 40, 40);
+/// How strong a bar is whose peer was not measured here.
+const QUOTED: f64 = 0.45;
 
 /// Draws all rows that have a peer with figures into an SVG file.
 pub fn draw(path: &Path, rows: &[Row], machine: &str) {
@@ -25,25 +27,33 @@ pub fn draw(path: &Path, rows: &[Row], machine: &str) {
     let text = |words: String, at: (i32, i32), size: i32| {
         area.draw(&Text::new(words, at, ("sans-serif", size).into_font())).unwrap();
     };
-    text("taskfault: how many times better than the best peer (medians; log scale)".into(), (10, 8), 18);
+    text(
+        "taskfault: how many times better than the best peer (medians; log scale; pale: the peer's figure is quoted)"
+            .into(),
+        (10, 8),
+        18,
+    );
     text(machine.to_owned(), (10, 32), 12);
-    // Decades on both sides of "as good".
-    let widest = compared.iter().map(|(_, ratio, _)| ratio.log10().abs()).fold(1.0, f64::max).ceil();
+    // Whole decades, "as good" among them.
+    let logs = || compared.iter().map(|(_, ratio, _)| ratio.log10());
+    let (low, high) = (logs().fold(0.0, f64::min).floor(), logs().fold(1.0, f64::max).ceil());
     let place = |ratio: f64| {
-        let share = (ratio.log10() + widest) / (2.0 * widest);
+        let share = (ratio.log10() - low) / (high - low);
         BARS.0 + (share * f64::from(BARS.1 - BARS.0)) as i32
     };
-    for decade in -(widest as i32)..=widest as i32 {
+    for decade in low as i32..=high as i32 {
         let x = place(10_f64.powi(decade));
         let line = [(x, HEAD as i32 - 6), (x, height as i32 - 14)];
         let colour = if decade == 0 { BLACK.mix(1.0) } else { BLACK.mix(0.15) };
         area.draw(&PathElement::new(line, colour)).unwrap();
-        text(format!("{}×", number(10_f64.powi(decade))), (x - 8, HEAD as i32 - 20), 11);
+        text(format!("{}×", 10_f64.powi(decade)), (x - 8, HEAD as i32 - 20), 11);
     }
     for (index, (row, ratio, peer)) in compared.iter().enumerate() {
         let top = (HEAD + ROW * index as u32) as i32;
         let (one, end) = (place(1.0), place(*ratio));
-        let colour = if *ratio >= 1.0 { GOOD } else { BAD };
+        let quoted = row.entries.iter().any(|entry| entry.quoted && entry.who == *peer);
+        let strength = if quoted { QUOTED } else { 1.0 };
+        let colour = if *ratio >= 1.0 { GOOD } else { BAD }.mix(strength);
         let bar = [(one.min(end), top + 3), (one.max(end).max(one + 1), top + 15)];
         area.draw(&Rectangle::new(bar, colour.filled())).unwrap();
         text(format!("{}: {} ({})", row.part, row.case, row.unit), (10, top + 3), 12);

@@ -1,5 +1,7 @@
 //! What can go wrong when calling AWS, and what it means for the caller.
 
+use std::time::Duration;
+
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AwsError {
@@ -11,6 +13,9 @@ pub enum AwsError {
         code: String,
         message: String,
         status: u16,
+        /// When to come again, where the answer says so (`Retry-After` in seconds). AWS itself hardly ever does;
+        /// proxies do.
+        retry_after: Option<Duration>,
     },
     /// No answer: the name did not resolve, the connection was refused or broke, TLS failed, or time ran out.
     #[error("{operation}: cannot reach {endpoint}: {reason}")]
@@ -32,27 +37,95 @@ impl AwsError {
         }
     }
 
+    /// What stands in the way of a call that may succeed later; None if it will not.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            AwsError::Service { status, code, .. } if *status == 429 || is_throttling(code) => {
+                Some(Obstacle::Throttled)
+            }
+            AwsError::Service { status, .. } if *status >= 500 => Some(Obstacle::Failing),
+            AwsError::Unreachable { .. } | AwsError::Credentials { .. } => Some(Obstacle::Unreachable),
+            AwsError::Service { .. } | AwsError::Unexpected { .. } => None,
+        }
+    }
+
     /// The same call may succeed later: throttling, a busy or broken service, a broken connection.
     pub fn is_transient(&self) -> bool {
+        self.obstacle().is_some()
+    }
+
+    /// When the service wants the call again, if it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            AwsError::Service { status, code, .. } => *status >= 500 || *status == 429 || is_throttling(code),
-            AwsError::Unreachable { .. } | AwsError::Credentials { .. } => true,
-            AwsError::Unexpected { .. } => false,
+            AwsError::Service { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }
 
+/// Why a call did not succeed this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Too many calls: it passes, and trying harder makes it worse.
+    Throttled,
+    /// The service is there and cannot.
+    Failing,
+    /// Nobody answers, or there is nothing to sign with.
+    Unreachable,
+}
+
+/// Reads a `Retry-After`; as a date it counts as not said.
+pub fn retry_after(value: Option<&str>) -> Option<Duration> {
+    value.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs)
+}
+
 /// Codes by which AWS services say "too fast", across services and protocols.
+/// Source: `THROTTLING_ERRORS` of the SDKs (aws-runtime `retries/classifiers.rs`), and what SSM has of its own.
 fn is_throttling(code: &str) -> bool {
     matches!(
         code,
         "ThrottlingException"
             | "Throttling"
             | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
             | "TooManyRequestsException"
             | "RequestLimitExceeded"
+            | "RateExceeded"
+            | "RateExceededException"
             | "TooManyUpdates"
             | "SlowDown"
             | "PriorRequestNotComplete"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttling_is_told_apart_from_failures_and_refusals() {
+        let obstacle = |code: &str, status| {
+            let (operation, message) = (String::new(), String::new());
+            AwsError::Service { operation, code: code.into(), message, status, retry_after: None }.obstacle()
+        };
+        for (code, status) in
+            [("ThrottlingException", 400), ("RateExceeded", 400), ("UnknownError", 429), ("SlowDown", 503)]
+        {
+            assert_eq!(obstacle(code, status), Some(Obstacle::Throttled), "{code} {status}");
+        }
+        assert_eq!(obstacle("InternalServerError", 500), Some(Obstacle::Failing));
+        for (code, status) in [("AccessDeniedException", 400), ("RegistrationLimitExceeded", 400), ("", 404)]
+        {
+            assert_eq!(obstacle(code, status), None, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_retry_after_is_seconds() {
+        assert_eq!(retry_after(Some(" 7 ")), Some(Duration::from_secs(7)));
+        for other in [None, Some("Wed, 21 Oct 2026 07:28:00 GMT"), Some("-1"), Some("")] {
+            assert_eq!(retry_after(other), None, "{other:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::{Endpoints, Service};
+use super::error::retry_after;
 use super::http::{CALL_TIMEOUT, Client, chain};
 use super::{AwsError, sign};
 
@@ -157,6 +158,7 @@ fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
         code: code.split(':').next().unwrap_or(code).to_owned(),
         message: text("message").or_else(|| text("Message")).unwrap_or("(no message)").to_owned(),
         status: answer.status().as_u16(),
+        retry_after: retry_after(answer.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok())),
     }
 }
 
@@ -171,12 +173,14 @@ mod tests {
             (r#"{"__type":"com.amazon.ssm#TooManyUpdates","Message":"slow"}"#, "TooManyUpdates", "slow"),
             ("<html>", "UnknownError", "(no message)"),
         ] {
-            let answer = Response::builder().status(400).body(Bytes::from(body)).unwrap();
-            let AwsError::Service { code: got, message: text, status, .. } = service_error("Op", &answer)
+            let answer = Response::builder().status(400).header("retry-after", "7").body(Bytes::from(body));
+            let AwsError::Service { code: got, message: text, status, retry_after, .. } =
+                service_error("Op", &answer.unwrap())
             else {
                 panic!("not a service error");
             };
             assert_eq!((got.as_str(), text.as_str(), status), (code, message, 400));
+            assert_eq!(retry_after, Some(Duration::from_secs(7)));
         }
     }
 

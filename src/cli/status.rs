@@ -45,7 +45,8 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// For a container's health check: code 0 if a registered sidecar is running here, 1 if not
+    /// For a container's health check: code 0 if a sidecar is running here that is registered or waits for its turn
+    /// because Systems Manager throttles it, 1 if not
     #[arg(long)]
     healthy: bool,
 }
@@ -55,11 +56,15 @@ pub struct StatusArgs {
 pub struct Status {
     /// Process id of the sidecar, as it sees itself.
     pub pid: u32,
-    /// The managed instance (`mi-…`).
+    /// The managed instance (`mi-…`); empty while it waits to be registered.
     pub instance_id: String,
     pub channel: Channel,
     /// Commands that are running.
     pub commands: Vec<LiveCommand>,
+    /// Since when it waits to be registered because Systems Manager throttles it (RFC 3339). It has no instance
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_since: Option<String>,
 }
 
 /// The channel that commands come by.
@@ -119,7 +124,8 @@ enum StatusError {
 
 /// Prints what is live. Code 0 also when no sidecar is running, since that is an answer; with `--healthy`, 1.
 /// A sidecar without a channel is healthy: it may be the very fault that was asked for, and ECS would end the
-/// task for it.
+/// task for it. So is one whose start is throttled: the task that ECS would put in its place had to wait as well,
+/// and would only make more calls.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let status = match read(&args.state_dir) {
         Ok(status) => status.filter(|status| is_alive(status.pid)),
@@ -172,6 +178,12 @@ fn describe(status: Option<&Status>, state_dir: &Path, now: OffsetDateTime) -> S
     let Some(status) = status else {
         return format!("no sidecar is running here (state folder {})\n", state_dir.display());
     };
+    if let Some(since) = &status.throttled_since {
+        return format!(
+            "a sidecar runs as process {}; Systems Manager throttles it since {since}, it waits to be registered\n",
+            status.pid
+        );
+    }
     let mut text = format!(
         "sidecar {} runs as process {}, channel {}\n",
         status.instance_id,
@@ -313,6 +325,24 @@ mod tests {
             fs::write(folder.path().join(STATUS_FILE), text).unwrap();
             assert_eq!(run(&args), code, "process {pid}");
         }
+    }
+
+    #[test]
+    fn a_sidecar_whose_start_is_throttled_is_healthy_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"{{"pid": {}, "instance_id": "", "channel": "none", "commands": [],
+                "throttled_since": "2026-11-23T06:40:00Z"}}"#,
+            std::process::id()
+        );
+        fs::write(folder.path().join(STATUS_FILE), text).unwrap();
+        let status = read(folder.path()).unwrap().unwrap();
+        assert!(
+            describe(Some(&status), folder.path(), NOW).contains("throttles it since 2026-11-23T06:40:00Z"),
+            "{status:?}"
+        );
+        let args = StatusArgs { state_dir: folder.path().into(), json: false, healthy: true };
+        assert_eq!(run(&args), ExitCode::SUCCESS);
     }
 
     #[test]

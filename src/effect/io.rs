@@ -1,8 +1,9 @@
 //! I/O load: threads that write, read, sync and do metadata work on files without a name.
 //!
-//! Page cache alone is no load on a disk. Large writes and all reads therefore go past it (`O_DIRECT`) where the
-//! file system can; small writes go through it and are synced every few; where there is no `O_DIRECT` reads
-//! drop what they want from the cache first and writes are synced more often. The kernel takes the files away
+//! Page cache alone is no load on a disk. Reads and nearly all writes therefore go past it (`O_DIRECT`) where the
+//! file system can, large ones for the bytes and rows of small ones for the requests; a few small writes go
+//! through it and are synced every few; where there is no `O_DIRECT` reads drop what they want from the cache
+//! first and writes are synced more often. The kernel takes the files away
 //! when their descriptors close, and they close with the process.
 
 use std::fs::File;

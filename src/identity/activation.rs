@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::aws::AwsError;
 use crate::aws::endpoint::Endpoints;
+use crate::aws::error::retry_after;
 use crate::aws::http::{Client, chain};
 
 /// FIS finds a task's instance by this tag.
@@ -28,7 +29,7 @@ pub const TAG_SIDECAR: &str = "FAULT_INJECTION_SIDECAR";
 
 /// How long an unused activation stays valid. Registration follows within seconds; the service's default
 /// of 24 hours would leave a usable code behind when a task dies in between.
-const ACTIVATION_LIFE: Duration = Duration::from_secs(10 * 60);
+pub const ACTIVATION_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// What `CreateActivation` gave. The code is a secret for as long as the activation lives.
 #[derive(Clone)]
@@ -64,7 +65,7 @@ impl Activations {
             .endpoint_url(&endpoint)
             .credentials_provider(credentials)
             .http_client(client.clone())
-            // Retries are ours (`aws::backoff`), so that one policy holds for every call of the agent.
+            // Retries are ours (`aws::retry`), so that one policy holds for every call of the agent.
             .retry_config(
                 RetryConfig::disabled()
                     // The pool of our client closes broken connections by itself.
@@ -142,6 +143,7 @@ impl Activations {
                 code: answer.err().code().unwrap_or("UnknownError").to_owned(),
                 message: answer.err().message().unwrap_or("(no message)").to_owned(),
                 status: answer.raw().status().as_u16(),
+                retry_after: retry_after(answer.raw().headers().get("retry-after")),
             },
             // Not the service's own words: a proxy or a load balancer in between.
             SdkError::ResponseError(answer) if !answer.raw().status().is_success() => AwsError::Service {
@@ -149,6 +151,7 @@ impl Activations {
                 code: "UnknownError".to_owned(),
                 message: "(no message)".to_owned(),
                 status: answer.raw().status().as_u16(),
+                retry_after: retry_after(answer.raw().headers().get("retry-after")),
             },
             SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => match credentials_error(error) {
                 Some(reason) => AwsError::Credentials { operation, reason },

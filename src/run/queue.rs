@@ -8,14 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Posted;
 use super::invocation::{self, InvocationContext};
+use super::seen::Seen;
 use crate::channel::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
 use crate::channel::outbox::{Outbox, Reply};
 use crate::channel::{Inbox, Origin};
@@ -27,8 +27,6 @@ use crate::report::{StepReport, StepStatus};
 pub const RUNNING_LIMIT: usize = 5;
 /// Commands that wait.
 pub const WAITING_LIMIT: usize = 5;
-/// For how long a job id is remembered.
-const MEMORY: Duration = Duration::from_secs(30 * 60);
 
 /// One accepted command.
 #[derive(Debug)]
@@ -69,7 +67,7 @@ pub struct Queue {
     context: InvocationContext,
     replier: Replier,
     outbox: Rc<Outbox>,
-    seen: RefCell<HashMap<JobId, Instant>>,
+    seen: Seen,
     accepted: RefCell<HashMap<JobId, Accepted>>,
     waiting: RefCell<VecDeque<Rc<Command>>>,
     running: RefCell<Vec<Rc<Command>>>,
@@ -86,7 +84,7 @@ impl Queue {
             context,
             replier,
             outbox,
-            seen: RefCell::default(),
+            seen: Seen::default(),
             accepted: RefCell::default(),
             waiting: RefCell::default(),
             running: RefCell::default(),
@@ -208,7 +206,7 @@ impl Queue {
     }
 
     fn accept(&self, id: JobId, accepted: Accepted) -> Verdict {
-        self.seen.borrow_mut().insert(id.clone(), Instant::now());
+        self.seen.note(&id);
         self.accepted.borrow_mut().insert(id, accepted);
         Verdict::Accepted { first: self.replier.accepted(SystemTime::now()) }
     }
@@ -216,7 +214,7 @@ impl Queue {
     /// The reply of the control channel has no trace, as in the stock agent; the log has it.
     fn unreadable(&self, id: &JobId, reason: &str, origin: Origin) -> Verdict {
         tracing::warn!(job = %id, reason, "refusing a command");
-        self.seen.borrow_mut().insert(id.clone(), Instant::now());
+        self.seen.note(id);
         let trace = match origin {
             Origin::Gateway => "",
             Origin::Poll => reason,
@@ -304,9 +302,7 @@ fn summary(steps: &[StepReport]) -> String {
 
 impl Inbox for Queue {
     fn offer(&self, delivery: &Delivery, origin: Origin) -> Verdict {
-        let now = Instant::now();
-        self.seen.borrow_mut().retain(|_, at| now.duration_since(*at) < MEMORY);
-        if self.seen.borrow().contains_key(&delivery.id) {
+        if self.seen.knows(&delivery.id) {
             return Verdict::Duplicate;
         }
         let job = match Job::parse(delivery) {
@@ -338,7 +334,7 @@ impl Inbox for Queue {
 
     fn withdraw(&self, id: &JobId) {
         self.accepted.borrow_mut().remove(id);
-        self.seen.borrow_mut().remove(id);
+        self.seen.forget(id);
     }
 }
 
@@ -361,9 +357,11 @@ impl StepReport {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seen::LASTS;
     use super::*;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     const INSTANCE: &str = "mi-0123456789abcdef0";
 
@@ -539,7 +537,7 @@ mod tests {
         let (queue, _outbox) = queue(dir.path());
         in_local(async {
             run(&queue, &cancel(1, "x"));
-            tokio::time::advance(MEMORY - Duration::from_secs(1)).await;
+            tokio::time::advance(LASTS - Duration::from_secs(1)).await;
             assert_eq!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Duplicate);
             tokio::time::advance(Duration::from_secs(2)).await;
             assert!(matches!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Accepted { .. }));

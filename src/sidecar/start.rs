@@ -4,18 +4,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::footprint::Footprint;
+use super::status;
 use crate::aws::AwsError;
-use crate::aws::backoff::{Patience, retry_until};
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
 use crate::aws::http::{Client, ClientError};
 use crate::aws::json::JsonClient;
+use crate::aws::retry::{Patience, Retry};
 use crate::channel::heartbeat::{self, Machine};
 use crate::config::Config;
 use crate::effect::ecs_agent;
+use crate::identity::activation::Activation;
+use crate::identity::enrolment::enrol;
 use crate::identity::key::{InstanceKey, KeyError};
 use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
@@ -23,9 +27,14 @@ use crate::identity::token::{Identity, generate_key};
 use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use crate::task::metadata::{MetadataError, TaskMetadata};
 
-/// A fleet that starts at once is throttled for minutes; an endpoint that is not there will not come.
-pub const PATIENCE: Patience =
-    Patience { unreachable_attempts: 6, throttled_attempts: 60, longest_pause: Duration::from_secs(20) };
+/// A fleet that starts at once is throttled for as long as its calls take: ten thousand tasks make four calls each,
+/// at ten a second that is more than an hour. A service that fails recovers or is replaced; an endpoint that is not
+/// there when the network is will not come.
+pub const PATIENCE: Patience = Patience {
+    unreachable: Duration::from_secs(20),
+    failing: Duration::from_secs(600),
+    throttled: Duration::from_secs(2 * 3600),
+};
 /// How long a call that is under way may take to end when the start is broken off: what it makes can be removed
 /// only if its answer is heard. With [`RETIRE_LIMIT`] it stays inside the 30 s that ECS gives.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
@@ -83,9 +92,10 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
     let footprint = Footprint::new(client, endpoints, region, task_role);
     let role_name = &config.role_name;
-    let enrolment = Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop };
+    let retry = Retry::new(stop, PATIENCE);
+    let enrolment = Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop, retry };
     let outcome = {
-        let online = enrolment.online();
+        let online = enrolment.online_or_waiting();
         tokio::pin!(online);
         tokio::select! {
             outcome = &mut online => outcome,
@@ -103,6 +113,7 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     match outcome {
         Ok(identity) => Ok(Registered { identity: Rc::new(identity), footprint, task, agent }),
         Err(error) => {
+            status::remove(&enrolment.store);
             // What could not be removed is said there; the reason why we stop is the error.
             let made = footprint.is_some();
             if footprint.retire(RETIRE_LIMIT, None).await
@@ -137,9 +148,25 @@ struct Enrolment<'a> {
     store: Store,
     task: &'a TaskMetadata,
     stop: &'a CancellationToken,
+    retry: Retry<'a>,
 }
 
 impl Enrolment<'_> {
+    /// As [`Self::online`]. While it is throttled the status file says so: that is no reason to replace the task,
+    /// which would have to wait like this one.
+    async fn online_or_waiting(&self) -> Result<Identity, StartError> {
+        tokio::select! {
+            outcome = self.online() => outcome,
+            () = self.tell_of_waiting() => unreachable!("it tells for ever"),
+        }
+    }
+
+    async fn tell_of_waiting(&self) {
+        self.retry.throttled().await;
+        status::write_waiting(&self.store);
+        std::future::pending().await
+    }
+
     async fn online(&self) -> Result<Identity, StartError> {
         let identity = match self.resume().await? {
             Some(identity) => identity,
@@ -153,18 +180,16 @@ impl Enrolment<'_> {
 
     /// Makes one call, again and again while that may help. When the sidecar is to stop, a call that is under way
     /// still ends, and no other begins.
-    async fn call<T, F, Fut>(&self, operation: F) -> Result<T, StartError>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, AwsError>>,
-    {
+    async fn call<T>(&self, operation: impl AsyncFn() -> Result<T, AwsError>) -> Result<T, StartError> {
         if self.stop.is_cancelled() {
             return Err(StartError::Stopped);
         }
-        match retry_until(self.stop, PATIENCE, operation).await {
-            Err(_) if self.stop.is_cancelled() => Err(StartError::Stopped),
-            result => result.map_err(explain),
-        }
+        self.retry.call(operation).await.map_err(|error| self.ended(error))
+    }
+
+    /// What a failed call means for the start.
+    fn ended(&self, error: AwsError) -> StartError {
+        if self.stop.is_cancelled() { StartError::Stopped } else { explain(error) }
     }
 
     /// The stored identity, if the service still knows it. While the service cannot be asked nothing is made
@@ -195,22 +220,36 @@ impl Enrolment<'_> {
 
     /// A new activation, a new key, a new instance, fresh credentials.
     async fn enrol(&self) -> Result<Identity, StartError> {
+        if self.stop.is_cancelled() {
+            return Err(StartError::Stopped);
+        }
         let arn = self.task.arn.to_string();
         let api = self.footprint.api(SharedCredentialsProvider::new(self.footprint.task_role.clone()));
-        let create = async {
-            let zone = &self.task.availability_zone;
-            let activation = self.call(|| api.create(self.role_name, &arn, zone)).await?;
+        let fingerprint = uuid::Uuid::new_v4().to_string();
+        let made = OnceCell::new();
+        let key = || made.get_or_try_init(generate_key);
+        let mint = async || {
+            let activation = api.create(self.role_name, &arn, &self.task.availability_zone).await?;
             self.footprint.activated(&activation.id);
-            Ok::<_, StartError>(activation)
+            Ok(activation)
+        };
+        let register = async |activation: &Activation| {
+            let not_made =
+                |reason| AwsError::Unexpected { operation: "RegisterManagedInstance".to_owned(), reason };
+            let key = key().await.map_err(|reason| not_made(format!("there is no key: {reason}")))?;
+            if self.stop.is_cancelled() {
+                return Err(not_made("stopped".to_owned()));
+            }
+            let instance_id = register_instance(&self.json, activation, key, &fingerprint).await?;
+            self.footprint.registered(&instance_id);
+            Ok(instance_id)
         };
         // The key takes CPU, the activation takes the network: side by side.
-        let (activation, key) = tokio::join!(create, generate_key());
-        let (activation, key) = (activation?, key.map_err(StartError::Generate)?);
+        let (generated, enrolled) = tokio::join!(key(), enrol(&self.retry, mint, register));
+        generated.map_err(StartError::Generate)?;
+        let (activation, instance_id) = enrolled.map_err(|error| self.ended(error))?;
+        let key = made.into_inner().ok_or_else(|| StartError::Generate("it is gone".to_owned()))?;
         let private_key = key.private_base64()?;
-        let fingerprint = uuid::Uuid::new_v4().to_string();
-        let register = || register_instance(&self.json, &activation, &key, &fingerprint);
-        let instance_id = self.call(register).await?;
-        self.footprint.registered(&instance_id);
         tracing::info!(instance = instance_id, "registered");
         let stored = Stored {
             instance_id,
@@ -310,6 +349,7 @@ mod tests {
             code: "AccessDeniedException".into(),
             message: "not authorized".into(),
             status: 400,
+            retry_after: None,
         };
         let text = explain(error).to_string();
         assert!(text.contains("not authorized") && text.contains("iam:PassRole"), "{text}");

@@ -3,12 +3,14 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::channel::job::JobId;
 use crate::channel::link::Link;
+use crate::identity::store::Store;
 use crate::identity::token::Identity;
 use crate::report::reply::iso8601;
 use crate::run::queue::Queue;
@@ -53,9 +55,28 @@ struct Remove<'a>(&'a Identity);
 
 impl Drop for Remove<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.store().remove(FILE) {
-            tracing::warn!(%error, "a stale status stays on disk");
-        }
+        remove(self.0.store());
+    }
+}
+
+/// Removes the file: what it says is not true any more.
+pub(super) fn remove(store: &Store) {
+    if let Err(error) = store.remove(FILE) {
+        tracing::warn!(%error, "a stale status stays on disk");
+    }
+}
+
+/// Writes down that this sidecar lives and waits for its turn to register: Systems Manager throttles it.
+pub(super) fn write_waiting(store: &Store) {
+    let waiting = json!({
+        "pid": std::process::id(),
+        "instance_id": "",
+        "channel": "none",
+        "commands": [],
+        "throttled_since": iso8601(SystemTime::now()),
+    });
+    if let Err(error) = store.write(FILE, &waiting.to_string()) {
+        tracing::warn!(%error, "taskfault status will not be true");
     }
 }
 

@@ -1,6 +1,7 @@
 """How a sidecar starts, fails to start, and starts again: one clear line, and nothing left in the service."""
 
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -126,12 +127,36 @@ def test_a_stop_while_a_call_is_under_way_leaves_nothing(start_process, relay, n
     assert list(process.state.iterdir()) == []
 
 
-def test_a_stop_while_throttled_ends_at_once(start_process, relay, nothing_left):
+def healthy(process, binary):
+    """Whether the container's health check passes."""
+    check = [binary, "status", "--healthy", "--state-dir", process.state]
+    return subprocess.run(check, capture_output=True, timeout=10).returncode == 0
+
+
+def test_a_throttled_start_waits_its_turn_and_is_healthy(
+    start_process, sidecar_binary, server, switches, nothing_left
+):
+    # Every call of the start is among them, and nobody is told to come back at once.
+    switches(throttle_next=10_000)
+    process = start_process(server)
+    eventually(lambda: healthy(process, sidecar_binary), "it waits for its turn")
+    text = process.log_path.read_text()
+    # Patience is hours, and the log says so once, not with every call.
+    assert text.count("trying again") == 1 and "gives_up_s=7200" in text, text
+    assert "online" not in text
+    switches(throttle_next=2)
+    eventually(lambda: " online " in process.log_path.read_text(), "it comes online")
+    assert process.terminate() == 0
+    assert nothing_left()
+
+
+def test_a_stop_while_throttled_ends_at_once(start_process, sidecar_binary, relay, nothing_left):
     process = start_process(relay(CreateActivation=refusal("ThrottlingException")))
-    eventually(lambda: "trying again" in process.log_path.read_text(), "it is throttled")
+    eventually(lambda: healthy(process, sidecar_binary), "it is throttled")
     process.process.send_signal(signal.SIGTERM)
     assert "stopped while starting" in process.failed()
     assert nothing_left()
+    assert list(process.state.iterdir()) == []
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@
 //! started; the agent that would call it, and its package manager, cost nothing here.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use taskfault::effect::disk::space::Space;
 
 use crate::Options;
 use crate::cloud::{Cloud, Sidecar};
@@ -302,7 +303,7 @@ pub fn run(options: Options) {
     let mut scene = Scene::new(state.clone());
     let cycles = if options.full { 100 } else { 20 };
     let rounds = Rounds { part: "fault", cycles, peer_cycles: 10, kills: cycles, terminations: 3 };
-    for fault in resources(&disk) {
+    for fault in resources(&disk, folder.path()) {
         measure(&mut scene, fault, rounds);
     }
     let rounds = Rounds { kills: 100, ..rounds };
@@ -316,12 +317,40 @@ fn stress(options: &str) -> Option<(&'static str, Means)> {
         .then(|| ("stress-ng", Means::Script { text: script::stress(options), undo: "true".into() }))
 }
 
-fn resources(disk: &std::path::Path) -> Vec<Fault> {
+/// A disk fill, on the disk that `folder` is on: the smallest share of it that is large enough to be told from what
+/// others do there. Where it is no disk, or too full or too large for that, on the tmpfs `else_on`.
+fn disk_fill(folder: &Path, else_on: &Path) -> Fault {
+    let space = Space::of(folder).unwrap();
+    let percent = (100 * (space.used + 256 * MIB)).div_ceil(space.whole());
+    let filled = (space.whole() / 100 * percent).saturating_sub(space.used);
+    let disk = super::io::Device::of(folder).is_some() && percent < 100 && filled < space.available / 4;
+    let (place, percent, filled, rest) = match disk {
+        true => (folder, percent, filled, filled / 4),
+        false => (else_on, 50, 128 * MIB, MIB / 16),
+    };
+    let path = place.to_str().unwrap();
+    let undo = format!("rm -f {path}/fillup");
+    Fault {
+        name: "disk-fill",
+        ours: Means::Inject(format!("disk-fill --duration 600s --percent {percent} --path {path}")),
+        killed: None,
+        peer: Some(("fallocate", Means::Script { text: script::disk_fill(path, filled / 1024), undo })),
+        watch: Watch::space(place, filled / 10 * 9, rest),
+        note: match disk {
+            true => {
+                "seen: nine tenths of 256 MiB or more taken on the disk; none: a quarter or less; by taskfault inject, for the document fills the disk of /"
+            }
+            false => {
+                "seen: nine tenths of 128 MiB of a tmpfs taken; none: it is free again (the kernel gives a tmpfs back page by page, 16 ms for a plain close)"
+            }
+        },
+    }
+}
+
+fn resources(disk: &Path, folder: &Path) -> Vec<Fault> {
     let place = disk.to_str().unwrap();
     let victim = disk.join("bench-victim");
     std::fs::copy("/bin/sleep", &victim).unwrap();
-    let fill =
-        Means::Script { text: script::disk_fill(place, 128 * 1024), undo: format!("rm -f {place}/fillup") };
     let fault = |name, ours, peer, watch, note| Fault { name, ours, killed: None, peer, watch, note };
     vec![
         fault(
@@ -342,16 +371,10 @@ fn resources(disk: &std::path::Path) -> Vec<Fault> {
             "io-stress",
             document("AWSFIS-Run-IO-Stress", &[("Workers", "1"), ("Percent", "50")]),
             stress(&format!("--iomix 1 --iomix-bytes 128m --temp-path {place}")),
-            Watch::space(disk, MIB),
+            Watch::space(disk, MIB, MIB / 16),
             "seen: 1 MiB of the disk taken (a tmpfs); none: it is free again",
         ),
-        fault(
-            "disk-fill",
-            Means::Inject(format!("disk-fill --duration 600s --percent 50 --path {place}")),
-            Some(("fallocate", fill)),
-            Watch::space(disk, 120 * MIB),
-            "seen: 120 of 128 MiB of the disk taken (a tmpfs); ours by taskfault inject, for the document fills the disk of /",
-        ),
+        disk_fill(folder, disk),
         fault(
             "kill-process",
             document("AWSFIS-Run-Kill-Process", &[("ProcessName", "bench-victim"), ("Signal", "SIGTERM")]),

@@ -53,17 +53,25 @@ pub fn run(options: Options) {
         for (case, unit, of) in [
             ("written", "MiB/s", (|rates| rates.written) as fn(&Rates) -> f64),
             ("read", "MiB/s", |rates| rates.read),
-            ("operations", "1/s", |rates| rates.operations),
+            ("operations", "requests/s", |rates| rates.operations),
         ] {
             let mut row = Row::new("io", format!("{case}, {workers} workers"), unit, Better::More);
             for (tool, found) in tools.iter().zip(&found) {
                 row = row.peer(tool, found.iter().map(of).collect());
             }
             // At least what the peer does; its median is known only now.
-            if let (Some(theirs), "written") = (row.entries.get(1).and_then(|it| it.median()), case) {
+            if let (Some(theirs), "written" | "operations") =
+                (row.entries.get(1).and_then(|it| it.median()), case)
+            {
                 row = row.aim(Statistic::Median, theirs);
             }
-            row.note("as the block device counts it; nothing read means that the page cache had it").emit();
+            let note = match case {
+                "operations" => {
+                    "requests that the block device completed, for both: not bogo operations, not system calls"
+                }
+                _ => "as the block device counts it; nothing read means that the page cache had it",
+            };
+            row.note(note).emit();
         }
     }
     let mut row = Row::new("io", "left after kill -9 of all of it", "MiB", Better::Less);
@@ -78,21 +86,21 @@ struct Rates {
     /// MiB/s.
     written: f64,
     read: f64,
-    /// Completed requests a second.
+    /// Requests a second that the block device completed, read and written.
     operations: f64,
 }
 
 /// What a block device has done since the machine started, by the kernel's own count.
 #[derive(Clone, Copy)]
-struct Device {
+pub struct Device {
     read: u64,
     written: u64,
     operations: u64,
 }
 
 impl Device {
-    /// Of the device that `path` is on.
-    fn of(path: &Path) -> Option<Device> {
+    /// Of the device that `path` is on; None if it is on none.
+    pub fn of(path: &Path) -> Option<Device> {
         let device = fs::metadata(path).ok()?.dev();
         let file = format!("/sys/dev/block/{}:{}/stat", libc::major(device), libc::minor(device));
         let text = fs::read_to_string(file).ok()?;

@@ -40,8 +40,8 @@ pub fn run(options: Options) {
     }
     let folder = machine::scratch();
     let mut scene = Scene::new(folder.path().join("state"));
-    let (cycles, kills) = if options.full { (100, 500) } else { (10, 100) };
-    let rounds = Rounds { part: "netem", cycles, peer_cycles: 2, kills, terminations: 2 };
+    let (cycles, kills) = if options.full { (100, 500) } else { (6, 20) };
+    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, kills, terminations: 1 };
     for fault in shaped() {
         measure(&mut scene, fault, rounds);
     }
@@ -55,6 +55,9 @@ fn boot(options: Options) {
     if options.full {
         command.arg("--full");
     }
+    // It ends by itself a little before this part would be broken off: nothing else would end it then.
+    let limit = super::find("netem").map_or(Duration::ZERO, |part| part.limit(options));
+    command.env("VM_PATIENCE", limit.as_secs().saturating_sub(5).to_string());
     let mut child = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
     for line in BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
         match serde_json::from_str::<Row>(&line) {

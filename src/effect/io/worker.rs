@@ -26,12 +26,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Operations between two looks at the space, when the file is not growing.
 const LOOK_EVERY: u64 = 32;
 
+/// Small transfers in a row. A disk is loaded by bytes as well as by requests, and a large transfer takes as long
+/// as many small ones: with as many of each there would be hardly any requests.
+const SMALL_ROW: u64 = 8;
+
 /// The operations, each as often as it stands here.
 const MIX: [Operation; 16] = {
     use Operation::*;
     [
-        Append, SmallWrite, Read, Append, SmallRead, SmallWrite, Sync, Read, Append, Metadata, SmallWrite,
-        SmallRead, Append, Read, Sync, Metadata,
+        Append,
+        SmallWrites,
+        SmallReads,
+        CachedWrite,
+        Append,
+        SmallReads,
+        Sync,
+        Read,
+        SmallWrites,
+        Append,
+        Metadata,
+        SmallReads,
+        CachedWrite,
+        SmallWrites,
+        Append,
+        Read,
     ]
 };
 
@@ -40,10 +58,12 @@ enum Operation {
     /// A large write at the end of the file, or once it is full grown at the next place in the round.
     Append,
     /// A small write anywhere, through the page cache.
-    SmallWrite,
+    CachedWrite,
     /// A large read anywhere.
     Read,
-    SmallRead,
+    /// Small ones anywhere, a row of them.
+    SmallWrites,
+    SmallReads,
     Sync,
     /// Another file made and dropped; this one's times, mode and size changed.
     Metadata,
@@ -131,9 +151,10 @@ impl Worker {
     fn perform(&mut self, operation: Operation) -> io::Result<()> {
         match operation {
             Operation::Append => self.append(),
-            Operation::SmallWrite => self.small_write(),
+            Operation::CachedWrite => self.small_write(true),
             Operation::Read => self.read(LARGE),
-            Operation::SmallRead => self.read(ALIGNMENT),
+            Operation::SmallWrites => self.row(|worker| worker.small_write(false)),
+            Operation::SmallReads => self.row(|worker| worker.read(ALIGNMENT)),
             Operation::Sync => self.sync(),
             Operation::Metadata => self.metadata(),
         }
@@ -166,10 +187,22 @@ impl Worker {
         self.sync_if_dirty()
     }
 
-    fn small_write(&mut self) -> io::Result<()> {
+    /// A row of small operations; the last of them is counted by who called this.
+    fn row(&mut self, mut one: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        for _ in 1..SMALL_ROW {
+            one(self)?;
+            Counters::add(&self.counters.operations, 1);
+        }
+        one(self)
+    }
+
+    fn small_write(&mut self, cached: bool) -> io::Result<()> {
         let Some(at) = self.somewhere(ALIGNMENT) else { return Ok(()) };
-        let written = self.file.write_at(self.buffer.first(ALIGNMENT), at)? as u64;
-        self.dirty += written;
+        let direct = self.direct.as_ref().filter(|_| !cached);
+        let written = direct.unwrap_or(&self.file).write_at(self.buffer.first(ALIGNMENT), at)? as u64;
+        if direct.is_none() {
+            self.dirty += written;
+        }
         Counters::add(&self.counters.written, written);
         self.sync_if_dirty()
     }
@@ -196,7 +229,7 @@ impl Worker {
 
     fn sync(&mut self) -> io::Result<()> {
         // Every other one with the file's own data: times and size.
-        if self.turn.is_multiple_of(2) {
+        if (self.turn / MIX.len() as u64).is_multiple_of(2) {
             self.file.sync_data()?
         } else {
             self.file.sync_all()?

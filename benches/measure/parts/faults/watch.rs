@@ -28,11 +28,12 @@ pub enum Watch {
     Memory {
         before: u64,
     },
-    /// Bytes in use on a file system that nobody else uses.
+    /// Bytes in use on a file system.
     Space {
         folder: PathBuf,
         before: u64,
         enough: u64,
+        rest: u64,
     },
     /// A process that is to be killed.
     Victim {
@@ -51,9 +52,9 @@ impl Watch {
         Watch::Memory { before: 0 }
     }
 
-    /// The effect is seen once so many bytes are taken.
-    pub fn space(folder: &Path, enough: u64) -> Watch {
-        Watch::Space { folder: folder.to_owned(), before: 0, enough }
+    /// The effect is seen once so many bytes are taken, and gone once no more than `rest` are.
+    pub fn space(folder: &Path, enough: u64, rest: u64) -> Watch {
+        Watch::Space { folder: folder.to_owned(), before: 0, enough, rest }
     }
 
     /// Looks at how things are before the effect.
@@ -82,7 +83,7 @@ impl Watch {
         let at = match self {
             Watch::Cpu { before } => until(limit, || burnt() >= *before + BURNT),
             Watch::Memory { before } => until(limit, || resident() >= *before + 16 * MIB),
-            Watch::Space { folder, before, enough } => until(limit, || used(folder) >= *before + *enough),
+            Watch::Space { folder, before, enough, .. } => until(limit, || used(folder) >= *before + *enough),
             Watch::Victim { victim, .. } => until(limit, || victim.as_mut().unwrap().has_ended()),
             Watch::Packets(probe) => return probe.first(since, true, limit),
         };
@@ -94,7 +95,7 @@ impl Watch {
         let at = match self {
             Watch::Cpu { .. } => quiet(limit),
             Watch::Memory { before } => until(limit, || resident() <= *before + 4 * MIB),
-            Watch::Space { folder, before, .. } => until(limit, || used(folder) <= *before + MIB / 16),
+            Watch::Space { folder, before, rest, .. } => until(limit, || used(folder) <= *before + *rest),
             Watch::Victim { .. } => Some(since),
             Watch::Packets(probe) => return probe.first(since, false, limit),
         };
