@@ -85,7 +85,7 @@ pub const ALL: &[Part] = &[
     Part {
         name: "fault",
         about: "command to effect, cancel to none, and without us",
-        limit: seconds(95),
+        limit: seconds(85),
         only_full: "100 rounds of each fault instead of 20",
         place: Place::Apart,
         run: faults::run,
@@ -93,7 +93,7 @@ pub const ALL: &[Part] = &[
     Part {
         name: "cpu",
         about: "CPU share asked and achieved, in windows of 1 s",
-        limit: seconds(180),
+        limit: seconds(190),
         only_full: "eight percentages, one and more workers under each quota, five windows each",
         place: Place::Apart,
         run: cpu::run,
@@ -118,7 +118,7 @@ pub const ALL: &[Part] = &[
         name: "netem",
         about: "delay and loss asked and achieved; faults in and out (virtual machine)",
         limit: seconds(270),
-        only_full: "100 rounds and 500 kills instead of 6 and 20",
+        only_full: "100 rounds and 500 kills instead of 6 and 20; the script's loss and its kill -9",
         place: Place::Machine,
         run: netem::run,
     },

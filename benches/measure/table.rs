@@ -40,7 +40,10 @@ fn figures(entry: &Entry) -> String {
         number(high),
         number(p99),
         entry.values.len()
-    ) + &entry.said
+    ) + &match entry.said.as_str() {
+        "" => String::new(),
+        said => format!("{said}; "),
+    }
 }
 
 fn aim(row: &Row) -> String {

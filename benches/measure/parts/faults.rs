@@ -61,6 +61,7 @@ pub struct Rounds {
     /// In and out, ours.
     pub cycles: usize,
     pub peer_cycles: usize,
+    pub peer_kills: usize,
     pub kills: usize,
     pub terminations: usize,
 }
@@ -262,9 +263,8 @@ pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
     let kills: Vec<_> = (0..rounds.kills).map(|_| scene.killed(means, &mut fault.watch)).collect();
     let (times, words) = after_kills(&kills);
     let mut killed = row("kill -9 to none", "ms").ours(times).words(words).aim(Statistic::P99, 10.0);
-    if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty()) {
-        let kills: Vec<_> =
-            (0..rounds.peer_cycles.min(3)).map(|_| scene.killed(means, &mut fault.watch)).collect();
+    if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty() && rounds.peer_kills > 0) {
+        let kills: Vec<_> = (0..rounds.peer_kills).map(|_| scene.killed(means, &mut fault.watch)).collect();
         let (times, words) = after_kills(&kills);
         killed = killed.peer(name, times).words(words);
     }
@@ -302,7 +302,8 @@ pub fn run(options: Options) {
     let state = disk.join("state");
     let mut scene = Scene::new(state.clone());
     let cycles = if options.full { 100 } else { 20 };
-    let rounds = Rounds { part: "fault", cycles, peer_cycles: 10, kills: cycles, terminations: 3 };
+    let rounds =
+        Rounds { part: "fault", cycles, peer_cycles: 10, peer_kills: 3, kills: cycles, terminations: 3 };
     for fault in resources(&disk, folder.path()) {
         measure(&mut scene, fault, rounds);
     }
@@ -317,33 +318,31 @@ fn stress(options: &str) -> Option<(&'static str, Means)> {
         .then(|| ("stress-ng", Means::Script { text: script::stress(options), undo: "true".into() }))
 }
 
-/// A disk fill, on the disk that `folder` is on: the smallest share of it that is large enough to be told from what
-/// others do there. Where it is no disk, or too full or too large for that, on the tmpfs `else_on`.
+/// A disk fill, on the disk that `folder` is on: the smallest share of it that takes 1 GiB or more, so that it can
+/// be told from what others do there. Where it is no disk, or too full or too large for that, on the tmpfs `else_on`.
 fn disk_fill(folder: &Path, else_on: &Path) -> Fault {
     let space = Space::of(folder).unwrap();
-    let percent = (100 * (space.used + 256 * MIB)).div_ceil(space.whole());
-    let filled = (space.whole() / 100 * percent).saturating_sub(space.used);
+    let percent = (100 * (space.used + 1024 * MIB)).div_ceil(space.whole());
+    let goal = space.whole() / 100 * percent;
+    let filled = goal.saturating_sub(space.used);
     let disk = super::io::Device::of(folder).is_some() && percent < 100 && filled < space.available / 4;
-    let (place, percent, filled, rest) = match disk {
-        true => (folder, percent, filled, filled / 4),
-        false => (else_on, 50, 128 * MIB, MIB / 16),
+    let (place, percent, filled, watch, note) = if disk {
+        let watch = Watch::Level { folder: folder.into(), full: goal - filled / 4, free: goal - filled / 2 };
+        let note = "seen: three quarters of 1 GiB or more taken on the disk; none: half of it or less; by taskfault inject, for the document fills the disk of /";
+        (folder, percent, filled, watch, note)
+    } else {
+        let note = "seen: 120 of 128 MiB of a tmpfs taken; none: it is free again (the kernel gives a tmpfs back page by page, 16 ms for a plain close)";
+        (else_on, 50, 128 * MIB, Watch::space(else_on, 120 * MIB), note)
     };
     let path = place.to_str().unwrap();
-    let undo = format!("rm -f {path}/fillup");
+    let text = script::disk_fill(path, filled / 1024);
     Fault {
         name: "disk-fill",
         ours: Means::Inject(format!("disk-fill --duration 600s --percent {percent} --path {path}")),
         killed: None,
-        peer: Some(("fallocate", Means::Script { text: script::disk_fill(path, filled / 1024), undo })),
-        watch: Watch::space(place, filled / 10 * 9, rest),
-        note: match disk {
-            true => {
-                "seen: nine tenths of 256 MiB or more taken on the disk; none: a quarter or less; by taskfault inject, for the document fills the disk of /"
-            }
-            false => {
-                "seen: nine tenths of 128 MiB of a tmpfs taken; none: it is free again (the kernel gives a tmpfs back page by page, 16 ms for a plain close)"
-            }
-        },
+        peer: Some(("fallocate", Means::Script { text, undo: format!("rm -f {path}/fillup") })),
+        watch,
+        note,
     }
 }
 
@@ -371,7 +370,7 @@ fn resources(disk: &Path, folder: &Path) -> Vec<Fault> {
             "io-stress",
             document("AWSFIS-Run-IO-Stress", &[("Workers", "1"), ("Percent", "50")]),
             stress(&format!("--iomix 1 --iomix-bytes 128m --temp-path {place}")),
-            Watch::space(disk, MIB, MIB / 16),
+            Watch::space(disk, MIB),
             "seen: 1 MiB of the disk taken (a tmpfs); none: it is free again",
         ),
         disk_fill(folder, disk),

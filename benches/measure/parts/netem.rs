@@ -36,12 +36,13 @@ pub fn run(options: Options) {
         delayed(delay);
     }
     for loss in LOSSES_PERCENT {
-        lost(loss);
+        lost(loss, options.full);
     }
     let folder = machine::scratch();
     let mut scene = Scene::new(folder.path().join("state"));
-    let (cycles, kills) = if options.full { (100, 500) } else { (6, 20) };
-    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, kills, terminations: 1 };
+    // The script's hundred calls of tc take most of a minute here.
+    let (cycles, kills, peer_kills) = if options.full { (100, 500, 3) } else { (6, 20, 0) };
+    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, peer_kills, kills, terminations: 1 };
     for fault in shaped() {
         measure(&mut scene, fault, rounds);
     }
@@ -165,7 +166,7 @@ fn delayed(delay: u64) {
         .emit();
 }
 
-fn lost(percent: u32) {
+fn lost(percent: u32, with_peer: bool) {
     let gap = Duration::from_micros(400);
     let patience = Duration::from_millis(1000);
     let stream = probe(7302, TARGET, gap, patience);
@@ -188,7 +189,7 @@ fn lost(percent: u32) {
             .aim(Statistic::Worst, 0.05 * f64::from(percent))
             .note(format!("one figure of {} packets; without the fault {before:.2} %", packets.len()));
     fault.end();
-    if percent == PEER_LOSS_PERCENT {
+    if with_peer && percent == PEER_LOSS_PERCENT {
         let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("loss {percent}%")));
         rules_are_there();
@@ -216,6 +217,19 @@ fn shaped() -> Vec<Fault> {
     let note = "emulated CPU; a packet every 1 ms; kill -9 of taskfault inject";
     vec![
         Fault {
+            name: "network-blackhole-port, egress",
+            ours: document("AWSFIS-Run-Network-Blackhole-Port", &hole),
+            killed: Some(Means::Inject(format!(
+                "network-blackhole-port --duration 600s --port {ECHO} --protocol udp --traffic-type egress"
+            ))),
+            peer: Some((
+                "nft",
+                Means::Script { text: script::black_hole_egress(ECHO), undo: script::NFT_UNDO.into() },
+            )),
+            watch: watch(7312),
+            note,
+        },
+        Fault {
             name: "network-latency 100 ms, egress",
             ours: document("AWSFIS-Run-Network-Latency-Sources", &latency),
             killed: Some(Means::Inject(format!(
@@ -233,19 +247,6 @@ fn shaped() -> Vec<Fault> {
             ))),
             peer: Some((SCRIPT, tc("loss 100%"))),
             watch: watch(7311),
-            note,
-        },
-        Fault {
-            name: "network-blackhole-port, egress",
-            ours: document("AWSFIS-Run-Network-Blackhole-Port", &hole),
-            killed: Some(Means::Inject(format!(
-                "network-blackhole-port --duration 600s --port {ECHO} --protocol udp --traffic-type egress"
-            ))),
-            peer: Some((
-                "nft",
-                Means::Script { text: script::black_hole_egress(ECHO), undo: script::NFT_UNDO.into() },
-            )),
-            watch: watch(7312),
             note,
         },
     ]

@@ -16,6 +16,8 @@ use crate::process::{Running, cpu_time, others, until};
 const BURNT: Duration = Duration::from_millis(10);
 /// Without any CPU time for so long: it has ended.
 const QUIET: Duration = Duration::from_millis(10);
+/// What was allocated this moment takes ext4 twenty times as long to free; a fault of minutes has left it behind.
+const SETTLED: Duration = Duration::from_millis(50);
 pub const MIB: u64 = 1024 * 1024;
 
 /// A way to see one kind of effect.
@@ -28,12 +30,17 @@ pub enum Watch {
     Memory {
         before: u64,
     },
-    /// Bytes in use on a file system.
+    /// Bytes in use on a file system that nobody else uses.
     Space {
         folder: PathBuf,
         before: u64,
         enough: u64,
-        rest: u64,
+    },
+    /// Bytes in use on a file system that others use too: seen at `full`, gone at `free`.
+    Level {
+        folder: PathBuf,
+        full: u64,
+        free: u64,
     },
     /// A process that is to be killed.
     Victim {
@@ -52,9 +59,9 @@ impl Watch {
         Watch::Memory { before: 0 }
     }
 
-    /// The effect is seen once so many bytes are taken, and gone once no more than `rest` are.
-    pub fn space(folder: &Path, enough: u64, rest: u64) -> Watch {
-        Watch::Space { folder: folder.to_owned(), before: 0, enough, rest }
+    /// The effect is seen once so many bytes are taken.
+    pub fn space(folder: &Path, enough: u64) -> Watch {
+        Watch::Space { folder: folder.to_owned(), before: 0, enough }
     }
 
     /// Looks at how things are before the effect.
@@ -63,6 +70,7 @@ impl Watch {
             Watch::Cpu { before } => *before = burnt(),
             Watch::Memory { before } => *before = resident(),
             Watch::Space { folder, before, .. } => *before = used(folder),
+            Watch::Level { .. } => {}
             Watch::Victim { program, victim } => {
                 let mut command = Command::new(program);
                 let child = command.arg("600").stdin(Stdio::null()).spawn().unwrap();
@@ -83,7 +91,12 @@ impl Watch {
         let at = match self {
             Watch::Cpu { before } => until(limit, || burnt() >= *before + BURNT),
             Watch::Memory { before } => until(limit, || resident() >= *before + 16 * MIB),
-            Watch::Space { folder, before, enough, .. } => until(limit, || used(folder) >= *before + *enough),
+            Watch::Space { folder, before, enough } => until(limit, || used(folder) >= *before + *enough),
+            Watch::Level { folder, full, .. } => {
+                let at = until(limit, || used(folder) >= *full);
+                thread::sleep(SETTLED);
+                at
+            }
             Watch::Victim { victim, .. } => until(limit, || victim.as_mut().unwrap().has_ended()),
             Watch::Packets(probe) => return probe.first(since, true, limit),
         };
@@ -95,7 +108,8 @@ impl Watch {
         let at = match self {
             Watch::Cpu { .. } => quiet(limit),
             Watch::Memory { before } => until(limit, || resident() <= *before + 4 * MIB),
-            Watch::Space { folder, before, rest, .. } => until(limit, || used(folder) <= *before + *rest),
+            Watch::Space { folder, before, .. } => until(limit, || used(folder) <= *before + MIB / 16),
+            Watch::Level { folder, free, .. } => until(limit, || used(folder) <= *free),
             Watch::Victim { .. } => Some(since),
             Watch::Packets(probe) => return probe.first(since, false, limit),
         };
