@@ -44,7 +44,10 @@ pub(super) fn effects(record: &Record) -> Vec<(&Experiment, Effect)> {
         let seconds = |from: f64, to: f64| -> Vec<&Second> {
             load.seconds.iter().filter(|second| second.at >= from && second.at + 1.0 <= to).collect()
         };
-        let whole = seconds(from.floor(), until);
+        // The second in which it began too: a kill is over within it.
+        let since_start =
+            load.seconds.iter().filter(|second| second.at + 1.0 > from && second.at + 1.0 <= until);
+        let whole: Vec<&Second> = since_start.collect();
         let effect = Effect {
             before: typical(&seconds(since, from)),
             during: typical(&seconds(from, to.max(from + 2.0))),
@@ -127,6 +130,25 @@ mod tests {
         );
         assert_eq!((stress.failed, kill.failed), (0, 24), "{kill:?}");
         assert!(near(kill.before, 28.0) && near(kill.worst, 1004.0) && near(kill.after, 28.0), "{kill:?}");
+    }
+
+    #[test]
+    fn what_fails_in_the_second_of_the_start_counts() {
+        let mut record = sample::record();
+        record.experiments.truncate(1);
+        (record.experiments[0].started, record.experiments[0].ended) = (Some(110.1), Some(110.3));
+        (record.from, record.to) = (104.95, 121.0);
+        let second = |index: u32| Second {
+            at: 104.95 + f64::from(index),
+            sent: 30,
+            // Before it, as it begins, and after it.
+            errors: [("refused".to_owned(), [9, 0, 0, 0, 0, 3, 1].get(index as usize).copied().unwrap_or(0))]
+                .into(),
+            ..Second::default()
+        };
+        record.load.as_mut().unwrap().seconds = (0..16).map(second).collect();
+        let effect = &effects(&record)[0].1;
+        assert_eq!((effect.failed, effect.sent), (4, 11 * 30));
     }
 
     #[test]
