@@ -93,8 +93,8 @@ pub const ALL: &[Part] = &[
     Part {
         name: "cpu",
         about: "CPU share asked and achieved, in windows of 1 s",
-        limit: seconds(190),
-        only_full: "eight percentages, one and more workers under each quota, five windows each",
+        limit: seconds(270),
+        only_full: "eight percentages under each quota and beside a load, one and more workers there, five windows each",
         place: Place::Apart,
         run: cpu::run,
     },
@@ -117,7 +117,7 @@ pub const ALL: &[Part] = &[
     Part {
         name: "netem",
         about: "delay and loss asked and achieved; faults in and out (virtual machine)",
-        limit: seconds(270),
+        limit: seconds(190),
         only_full: "100 rounds and 500 kills instead of 6 and 20; the script's loss and its kill -9",
         place: Place::Machine,
         run: netem::run,
