@@ -186,16 +186,16 @@ impl<'a> Retry<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience {
+    pub(crate) const PATIENCE: Patience = Patience {
         unreachable: Duration::from_secs(20),
         failing: Duration::from_secs(600),
         throttled: Duration::from_secs(7200),
     };
 
-    fn refused(code: &str, status: u16) -> AwsError {
+    pub(crate) fn refused(code: &str, status: u16) -> AwsError {
         let (operation, message) = ("CreateActivation".into(), "no".into());
         AwsError::Service { operation, code: code.into(), message, status, retry_after: None }
     }

@@ -46,19 +46,8 @@ pub async fn enrol<I>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::retry::Patience;
+    use crate::aws::retry::tests::{PATIENCE, refused};
     use tokio_util::sync::CancellationToken;
-
-    const PATIENCE: Patience = Patience {
-        unreachable: Duration::from_secs(20),
-        failing: Duration::from_secs(600),
-        throttled: Duration::from_secs(7200),
-    };
-
-    fn refused(code: &str) -> AwsError {
-        let (operation, message) = ("RegisterManagedInstance".into(), "no".into());
-        AwsError::Service { operation, code: code.into(), message, status: 400, retry_after: None }
-    }
 
     /// Enrols where registrations are answered so for the first `busy`; what came of it, when each activation was
     /// minted, and those that a registration was tried with after they had expired.
@@ -91,7 +80,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_activation_that_would_expire_is_replaced() {
         let (result, minted, expired) =
-            enrolled(Duration::from_secs(1500), refused("ThrottlingException")).await;
+            enrolled(Duration::from_secs(1500), refused("ThrottlingException", 400)).await;
         assert_eq!(minted.len(), 3, "{minted:?}");
         assert_eq!(result, Ok(("2".to_owned(), "mi-1")));
         assert_eq!(expired, Vec::<String>::new());
@@ -100,13 +89,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_lives_long_enough_is_used() {
-        let (result, minted, _) = enrolled(Duration::from_secs(300), refused("ThrottlingException")).await;
+        let (result, minted, _) =
+            enrolled(Duration::from_secs(300), refused("ThrottlingException", 400)).await;
         assert_eq!((result, minted.len()), (Ok(("0".to_owned(), "mi-1")), 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_registration_ends_it() {
-        let denied = refused("AccessDeniedException");
+        let denied = refused("AccessDeniedException", 400);
         let (result, minted, _) = enrolled(Duration::MAX, denied.clone()).await;
         assert_eq!((result, minted.len()), (Err(denied), 1));
     }

@@ -24,11 +24,6 @@ impl Ranges {
         self.everything
     }
 
-    /// The ranges as a list that may be empty and may grow, unless they are everything.
-    pub fn listed(&self) -> Option<&Ranges> {
-        (!self.everything).then_some(self)
-    }
-
     /// The ranges that are one address each, in order.
     pub fn singles(&self) -> impl Iterator<Item = u128> + '_ {
         self.ranges.iter().filter(|(first, last)| first == last).map(|(address, _)| *address)
@@ -88,10 +83,6 @@ impl Reach {
         }
         let last_v4 = number_v4(Ipv4Addr::BROADCAST);
         Reach { v4: Ranges::merged(v4, last_v4), v6: Ranges::merged(v6, u128::MAX) }
-    }
-
-    pub fn is_nothing(&self) -> bool {
-        [&self.v4, &self.v6].iter().all(|ranges| ranges.ranges.is_empty() && !ranges.everything)
     }
 
     /// Whether the address is in it.

@@ -42,19 +42,20 @@ pub(super) fn effects(record: &Record) -> Vec<(&Experiment, Effect)> {
         let last = started.iter().filter_map(|it| it.ended).filter(|at| *at <= from);
         let since = last.fold(from - BEFORE, f64::max);
         let seconds = |from: f64, to: f64| -> Vec<&Second> {
-            load.seconds.iter().filter(|second| second.at >= from && second.at + 1.0 <= to).collect()
+            load.seconds.iter().filter(|second| second.at >= from && second.end() <= to).collect()
         };
         // The second in which it began too: a kill is over within it.
         let since_start =
             load.seconds.iter().filter(|second| second.at + 1.0 > from && second.at + 1.0 <= until);
         let whole: Vec<&Second> = since_start.collect();
+        let (failed, sent) = Second::failed_of_sent(whole.iter().copied());
         let effect = Effect {
             before: typical(&seconds(since, from)),
             during: typical(&seconds(from, to.max(from + 2.0))),
             after: typical(&seconds((until - AFTER).max(to), until)),
             worst: whole.iter().filter_map(|second| second.p95_ms).max_by(f64::total_cmp),
-            sent: whole.iter().map(|second| u64::from(second.sent)).sum(),
-            failed: whole.iter().map(|second| u64::from(second.failed())).sum(),
+            sent,
+            failed,
         };
         told.push((*experiment, effect));
     }

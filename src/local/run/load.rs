@@ -143,8 +143,7 @@ async fn follow(urls: Vec<LoadUrl>, silent: BTreeSet<SocketAddr>, registered: wa
 
 /// Requests, errors by kind, and the slowest second.
 fn line(seconds: &[Second]) -> String {
-    let sent: u32 = seconds.iter().map(|second| second.sent).sum();
-    let failed: u32 = seconds.iter().map(Second::failed).sum();
+    let (failed, sent) = Second::failed_of_sent(seconds);
     let worst = seconds.iter().filter_map(|second| second.p95_ms).fold(0.0, f64::max);
     let kinds: BTreeSet<&str> =
         seconds.iter().flat_map(|second| second.errors.keys()).map(String::as_str).collect();
@@ -161,10 +160,7 @@ fn line(seconds: &[Second]) -> String {
 
 /// The failed and all requests that were due from a moment on.
 pub(super) fn failed_since(load: &record::Load, from: f64) -> (u64, u64) {
-    let since = load.seconds.iter().filter(|second| second.at + 1.0 > from);
-    since.fold((0, 0), |(failed, sent), second| {
-        (failed + u64::from(second.failed()), sent + u64::from(second.sent))
-    })
+    Second::failed_of_sent(load.seconds.iter().filter(|second| second.end() > from))
 }
 
 #[cfg(test)]

@@ -33,6 +33,19 @@ impl Second {
     pub fn failed(&self) -> u32 {
         self.errors.values().sum()
     }
+
+    /// When it ended, in seconds since 1970.
+    pub fn end(&self) -> f64 {
+        self.at + 1.0
+    }
+
+    /// The failed and all requests of some seconds.
+    pub fn failed_of_sent<'a>(seconds: impl IntoIterator<Item = &'a Second>) -> (u64, u64) {
+        let add = |(failed, sent): (u64, u64), second: &Second| {
+            (failed + u64::from(second.failed()), sent + u64::from(second.sent))
+        };
+        seconds.into_iter().fold((0, 0), add)
+    }
 }
 
 /// Counts of one second that is not told yet.

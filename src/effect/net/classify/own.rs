@@ -7,7 +7,7 @@
 
 use super::expression::Expressions;
 use super::place::{Family, Hook};
-use super::sets::{add_elements, element, new_set};
+use super::sets::{element, fill, new_set};
 use super::{Filter, new_chain, new_rule};
 use crate::effect::net::own_flows::Flow;
 use crate::effect::net::wire::{self, Message};
@@ -29,13 +29,9 @@ pub(super) fn learn(filter: &Filter) -> Vec<Message> {
     let mut messages = Vec::new();
     for family in Family::ALL {
         messages.push(own_set(filter, family));
-        let mut elements = Vec::new();
-        for flow in filter.own_flows.iter().filter(|flow| family.has(flow.peer.ip())) {
-            element(&mut elements, &key(flow), 0);
-        }
-        if !elements.is_empty() {
-            messages.push(add_elements(filter, &family.own(&filter.name), &elements));
-        }
+        let flows: Vec<&Flow> = filter.own_flows.iter().filter(|flow| family.has(flow.peer.ip())).collect();
+        let set = family.own(&filter.name);
+        messages.extend(fill(filter, &set, &flows, |elements, flow| element(elements, &key(flow), 0)));
     }
     messages.push(new_chain(filter, &chain, Some((Hook::Departure, 0))));
     for family in Family::ALL {

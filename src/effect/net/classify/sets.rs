@@ -8,8 +8,8 @@ use crate::effect::net::wire::{self, CREATE, Message};
 const INTERVAL: u32 = 4;
 /// `NFT_SET_ELEM_INTERVAL_END`.
 const INTERVAL_END: u32 = 1;
-/// Attributes hold 64 KiB at most; both ends of a range of IPv6 take 72 bytes.
-const TARGETS_PER_MESSAGE: usize = 800;
+/// Attributes hold 64 KiB at most; both ends of a range of IPv6 take 72 bytes, one of our flows less.
+const ITEMS_PER_MESSAGE: usize = 800;
 
 /// The messages that make both sets of a family, with all targets in them.
 pub(super) fn targets(filter: &Filter, family: Family) -> Vec<Message> {
@@ -42,41 +42,40 @@ pub(super) fn add_singles(
     family: Family,
     addresses: impl Iterator<Item = u128>,
 ) -> Vec<Message> {
-    let set = family.singles(&filter.name);
     let all: Vec<u128> = addresses.collect();
-    let message = |addresses: &[u128]| {
-        let mut elements = Vec::new();
-        for address in addresses {
-            element(&mut elements, &family.bytes(*address), 0);
-        }
-        add_elements(filter, &set, &elements)
-    };
-    all.chunks(TARGETS_PER_MESSAGE).map(message).collect()
+    fill(filter, &family.singles(&filter.name), &all, |elements, address| {
+        element(elements, &family.bytes(*address), 0);
+    })
 }
 
 fn add_ranges(filter: &Filter, family: Family) -> Vec<Message> {
-    let set = family.ranges(&filter.name);
     let all: Vec<(u128, u128)> = family.of(&filter.reach).wide().collect();
-    let message = |ranges: &[(u128, u128)]| {
-        let mut elements = Vec::new();
-        for (first, last) in ranges {
-            element(&mut elements, &family.bytes(*first), 0);
-            // The end is the first that is no more in it; a range to the very last address has none.
-            if let Some(end) = family.after(*last) {
-                element(&mut elements, &family.bytes(end), INTERVAL_END);
-            }
+    fill(filter, &family.ranges(&filter.name), &all, |elements, (first, last)| {
+        element(elements, &family.bytes(*first), 0);
+        // The end is the first that is no more in it; a range to the very last address has none.
+        if let Some(end) = family.after(*last) {
+            element(elements, &family.bytes(end), INTERVAL_END);
         }
-        add_elements(filter, &set, &elements)
-    };
-    all.chunks(TARGETS_PER_MESSAGE).map(message).collect()
+    })
 }
 
-pub(super) fn add_elements(filter: &Filter, set: &Set, elements: &[u8]) -> Message {
-    filter
-        .table()
-        .message(format!("add targets to the set {}", set.name), kind::NEW_ELEMENT, CREATE)
-        .with(2, &wire::text(&set.name))
-        .nest(3, elements)
+/// The messages that put items into a set; `write` appends the elements of one.
+pub(super) fn fill<T>(
+    filter: &Filter,
+    set: &Set,
+    items: &[T],
+    write: impl Fn(&mut Vec<u8>, &T),
+) -> Vec<Message> {
+    let message = |items: &[T]| {
+        let mut elements = Vec::new();
+        items.iter().for_each(|item| write(&mut elements, item));
+        filter
+            .table()
+            .message(format!("add to the set {}", set.name), kind::NEW_ELEMENT, CREATE)
+            .with(2, &wire::text(&set.name))
+            .nest(3, &elements)
+    };
+    items.chunks(ITEMS_PER_MESSAGE).map(message).collect()
 }
 
 pub(super) fn element(elements: &mut Vec<u8>, key: &[u8], flags: u32) {
