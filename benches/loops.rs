@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use effects::load::pace::{Pace, Turn};
+use effects::net::classify::{self, Act, Filter};
+use effects::net::{shape, target};
+use faults::network_source::{Direction, Net, Source, parse_sources};
 use serde_json::{Value, json};
-use taskfault::channel::frame::Frame;
+use ssm_wire::frame::Frame;
 use taskfault::document::{self, Request};
-use taskfault::effect::load::pace::{Pace, Turn};
-use taskfault::effect::net::classify::{self, Act, Filter};
-use taskfault::effect::net::{shape, target};
-use taskfault::fault::network_source::{Direction, Net, Source, parse_sources};
 use uuid::Uuid;
 
 /// Sizes of a payload in bytes: an acknowledgement, a job, a reply with all the output that it may carry.

@@ -8,7 +8,6 @@ pub mod backoff;
 pub mod credentials;
 pub mod endpoint;
 pub mod error;
-pub mod http;
 pub mod json;
 pub mod retry;
 pub mod sign;

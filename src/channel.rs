@@ -3,9 +3,7 @@
 //! Two ways in: the control channel ([`mgs`], a websocket) and, while that is denied or unreachable, the
 //! long poll ([`mds`]). Both hand their jobs to an [`Inbox`] and both carry the replies of the [`outbox`].
 
-pub mod frame;
 pub mod heartbeat;
-pub mod job;
 pub mod link;
 pub mod mds;
 pub mod mgs;
@@ -14,7 +12,7 @@ pub mod sender;
 
 use std::fmt;
 
-use job::{Delivery, JobId, Verdict};
+use ssm_wire::job::{Delivery, JobId, Verdict};
 
 /// The way a job came in; its replies go out the same way where they can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 use crate::{config, sidecar, telemetry};
 
 pub mod doctor;
-pub mod duration;
 pub mod faults;
 pub mod inject;
 pub mod injected;

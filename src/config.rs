@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::aws::credentials::{Source, SourceError};
-use crate::aws::http::CA_BUNDLE_VARIABLE;
-use crate::task::metadata::{METADATA_VARIABLE, MetadataError};
+use effects::task::metadata::{METADATA_VARIABLE, MetadataError};
+use http_client::CA_BUNDLE_VARIABLE;
 
 /// The name of the role that the instance gets; set in the task definition. The same name as in AWS's script.
 pub const ROLE_VARIABLE: &str = "MANAGED_INSTANCE_ROLE_NAME";

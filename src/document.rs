@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::fault::Fault;
+use faults::Fault;
 
 /// What the service sent, after the channel has taken it apart.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,14 +10,10 @@ pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod document;
-pub mod effect;
-pub mod fault;
 pub mod identity;
-pub mod report;
 pub mod run;
 pub mod shutdown;
 pub mod sidecar;
-pub mod task;
 pub mod telemetry;
 
 #[cfg(feature = "local")]

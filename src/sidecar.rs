@@ -20,22 +20,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::Origin;
 use crate::channel::heartbeat::{self, Machine};
-use crate::channel::job::Topic;
 use crate::channel::link::Link;
 use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
 use crate::channel::outbox::{Outbox, Reply};
 use crate::channel::sender;
 use crate::config::Config;
-use crate::effect::net::{self, lifeline};
-use crate::effect::shell;
-use crate::report::reply::Replier;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
-use crate::task::capabilities::Capabilities;
-use crate::task::prefixes::{LIST_VARIABLE, Region};
-use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
+use effects::net::{self, lifeline};
+use effects::shell;
+use effects::task::capabilities::Capabilities;
+use effects::task::prefixes::{LIST_VARIABLE, Region};
+use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
+use ssm_wire::job::Topic;
+use ssm_wire::report::reply::Replier;
 
 pub use start::PATIENCE as START_PATIENCE;
 use start::{Registered, StartError};
@@ -102,7 +102,7 @@ fn protect(config: &Config) {
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{}", crate::aws::http::chain(error));
+    tracing::error!("{}", http_client::chain(error));
     ExitCode::FAILURE
 }
 

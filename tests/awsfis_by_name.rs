@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use effects::task::Task;
 use serde_json::{Value, json};
+use ssm_wire::report::{DocumentStatus, StepReport};
 use taskfault::document::{self, Request, Work};
-use taskfault::report::{DocumentStatus, StepReport};
 use taskfault::run::invocation::{self, InvocationContext};
-use taskfault::task::Task;
 use tokio_util::sync::CancellationToken;
 
 fn request(name: &str, parameters: Value, mark: &std::path::Path) -> Request {

@@ -8,18 +8,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use effects::ecs_agent::ledger::{Entry, Ledger};
+use effects::ecs_agent::request::Request;
+use effects::ecs_agent::target::Targets;
+use effects::ecs_agent::{self, AgentError, AgentFault};
+use effects::task::ecs_agent::AgentAccess;
+use faults::network_blackhole_port::NetworkBlackholePort;
+use faults::network_latency::NetworkLatency;
+use faults::network_packet_loss::NetworkPacketLoss;
+use faults::network_source::Scope;
 use serde_json::{Value, json};
-use taskfault::effect::ecs_agent::ledger::{Entry, Ledger};
-use taskfault::effect::ecs_agent::request::Request;
-use taskfault::effect::ecs_agent::target::Targets;
-use taskfault::effect::ecs_agent::{self, AgentError, AgentFault};
-use taskfault::fault::network_blackhole_port::NetworkBlackholePort;
-use taskfault::fault::network_latency::NetworkLatency;
-use taskfault::fault::network_packet_loss::NetworkPacketLoss;
-use taskfault::fault::network_source::Scope;
 use taskfault::local::log::Log;
 use taskfault::local::{Options, Server};
-use taskfault::task::ecs_agent::AgentAccess;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 

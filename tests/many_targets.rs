@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use effects::net::socket::{Family, Netlink};
+use effects::net::wire::{self, Message};
+use effects::net::{Environment, NetworkEffect, NetworkPlan, Work};
+use faults::network_source::{Direction, parse_sources};
 use nix::sched::{CloneFlags, unshare};
-use taskfault::effect::net::socket::{Family, Netlink};
-use taskfault::effect::net::wire::{self, Message};
-use taskfault::effect::net::{Environment, NetworkEffect, NetworkPlan, Work};
-use taskfault::fault::network_source::{Direction, parse_sources};
 
 const COUNT: u32 = 65_536;
 /// Message types of nf_tables.

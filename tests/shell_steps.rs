@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use effects::task::Task;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
+use ssm_wire::report::reply::{REPLY_BYTES, Replier};
+use ssm_wire::report::{DocumentStatus, StepReport, StepStatus};
 use taskfault::document::{self, Request};
-use taskfault::report::reply::{REPLY_BYTES, Replier};
-use taskfault::report::{DocumentStatus, StepReport, StepStatus};
 use taskfault::run::invocation::{self, InvocationContext};
-use taskfault::task::Task;
 use tokio_util::sync::CancellationToken;
 
 const COMMAND: &str = "da11fb41-9572-47f6-9aae-6f3494230478";

@@ -5,14 +5,9 @@
 //! of our own, which must survive the way there and back, must not survive being cut, and must be seen when altered.
 #![no_main]
 
-// The module alone, not the crate: the codec is pure, and a build of the whole tree with coverage counters
-// would take minutes.
-#[path = "../../src/channel/frame.rs"]
-mod frame;
-
 use aws_lc_rs::digest;
-use frame::{Frame, HEADER_BYTES, HEADER_LENGTH, digest_matches};
 use libfuzzer_sys::fuzz_target;
+use ssm_wire::frame::{Frame, HEADER_BYTES, HEADER_LENGTH, digest_matches};
 use uuid::Uuid;
 
 fuzz_target!(|bytes: &[u8]| {

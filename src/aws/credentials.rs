@@ -13,7 +13,7 @@ use http::{Request, Uri};
 use http_body_util::Full;
 use serde::Deserialize;
 
-use super::http::Client;
+use http_client::Client;
 
 /// Set by ECS in every container of a task with a role: a path below `http://169.254.170.2`.
 pub const RELATIVE_URI_VARIABLE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
@@ -117,7 +117,7 @@ impl TaskRole {
             }
             Source::Container { uri, .. } => (uri, None),
         };
-        let mut request = Request::get(uri).header(http::header::HOST, super::json::host_of(uri));
+        let mut request = Request::get(uri).header(http::header::HOST, http_client::host_of(uri));
         if let Some(token) = token {
             request = request.header(http::header::AUTHORIZATION, token);
         }

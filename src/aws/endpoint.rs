@@ -1,5 +1,6 @@
 //! Where the services are: by region and partition, or where the environment says.
 
+use effects::task::prefixes::dns_suffix;
 use http::Uri;
 
 /// The three services that an agent speaks to.
@@ -90,18 +91,6 @@ impl Endpoints {
             Service::SsmMessages => &self.ssmmessages,
             Service::Ec2Messages => &self.ec2messages,
         }
-    }
-}
-
-/// The DNS suffix of a partition. Source: amazon-ssm-agent `common/identity/endpoint/endpoint.go`.
-pub(crate) fn dns_suffix(partition: &str) -> &'static str {
-    match partition {
-        "aws-cn" => "amazonaws.com.cn",
-        "aws-iso" => "c2s.ic.gov",
-        "aws-iso-b" => "sc2s.sgov.gov",
-        "aws-iso-e" => "cloud.adc-e.uk",
-        "aws-iso-f" => "csp.hci.ic.gov",
-        _ => "amazonaws.com",
     }
 }
 

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::endpoint::{Endpoints, Service};
 use super::error::retry_after;
-use super::http::{CALL_TIMEOUT, Client, chain};
 use super::{AwsError, sign};
+use http_client::{CALL_TIMEOUT, Client, chain, host_of};
 
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
@@ -137,15 +137,6 @@ impl JsonClient {
     }
 }
 
-/// The Host header of an endpoint: without the port where it is the scheme's own, as signers expect.
-pub fn host_of(endpoint: &Uri) -> String {
-    let host = endpoint.host().unwrap_or_default();
-    match (endpoint.scheme_str(), endpoint.port_u16()) {
-        (Some("http"), Some(80)) | (Some("https"), Some(443)) | (_, None) => host.to_owned(),
-        (_, Some(port)) => format!("{host}:{port}"),
-    }
-}
-
 /// Reads the error of a JSON 1.1 answer: `__type` is a code or `namespace#code`, the message is called
 /// `message` or `Message`.
 fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
@@ -181,18 +172,6 @@ mod tests {
             };
             assert_eq!((got.as_str(), text.as_str(), status), (code, message, 400));
             assert_eq!(retry_after, Some(Duration::from_secs(7)));
-        }
-    }
-
-    #[test]
-    fn the_host_leaves_out_the_default_port() {
-        for (uri, host) in [
-            ("http://127.0.0.1:4566/", "127.0.0.1:4566"),
-            ("https://ssm.eu-west-1.amazonaws.com/", "ssm.eu-west-1.amazonaws.com"),
-            ("https://localhost:443/", "localhost"),
-            ("http://[::1]:80/", "[::1]"),
-        ] {
-            assert_eq!(host_of(&uri.parse().unwrap()), host);
         }
     }
 }

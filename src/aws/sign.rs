@@ -28,7 +28,7 @@ pub fn sign_v4<B: AsRef<[u8]>>(
     service: &str,
     now: SystemTime,
 ) -> Result<(), SignError> {
-    let fail = |error: &dyn std::error::Error| SignError(crate::aws::http::chain(error));
+    let fail = |error: &dyn std::error::Error| SignError(http_client::chain(error));
     let identity = credentials.clone().into();
     let params = SigningParams::builder()
         .identity(&identity)

@@ -12,8 +12,8 @@ use super::mgs::ANNOUNCED_VERSION;
 use crate::aws::AwsError;
 use crate::aws::backoff::jitter;
 use crate::aws::endpoint::Service;
-use crate::aws::http::CALL_TIMEOUT;
 use crate::identity::token::Identity;
+use http_client::CALL_TIMEOUT;
 
 const EVERY: Duration = Duration::from_secs(5 * 60);
 

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::frame::Frame;
+use ssm_wire::frame::Frame;
 
 /// The long poll goes on for this long after the control channel opened, because a job may still be on its
 /// way there. Source: amazon-ssm-agent `messageservice.go` (1 minute).

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::job::{Delivery, JobId, Topic, Verdict};
 use super::link::{Link, Polling};
 use super::outbox::{Outbox, Reply};
 use super::{Inbox, Origin};
@@ -18,6 +17,7 @@ use crate::aws::AwsError;
 use crate::aws::backoff::{Backoff, jitter};
 use crate::aws::endpoint::Service;
 use crate::identity::token::Identity;
+use ssm_wire::job::{Delivery, JobId, Topic, Verdict};
 
 /// A poll that got no answer within this time was an empty one.
 const POLL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -159,13 +159,13 @@ impl Poll {
     }
 
     async fn acknowledge(&self, id: &JobId) -> Result<(), AwsError> {
-        let limit = crate::aws::http::CALL_TIMEOUT;
+        let limit = http_client::CALL_TIMEOUT;
         self.call(limit, "AcknowledgeMessage", json!({"MessageId": id.as_str()})).await.map(drop)
     }
 
     async fn fail(&self, message_id: &str) {
         let body = json!({"MessageId": message_id, "FailureType": "InternalHandlerException"});
-        if let Err(error) = self.call(crate::aws::http::CALL_TIMEOUT, "FailMessage", body).await {
+        if let Err(error) = self.call(http_client::CALL_TIMEOUT, "FailMessage", body).await {
             tracing::warn!(message_id, %error, "cannot refuse a message");
         }
     }
@@ -184,6 +184,6 @@ impl Poll {
             "Payload": payload.to_string(),
             "ReplyId": reply.id.to_string(),
         });
-        self.call(crate::aws::http::CALL_TIMEOUT, "SendReply", body).await.map(drop)
+        self.call(http_client::CALL_TIMEOUT, "SendReply", body).await.map(drop)
     }
 }

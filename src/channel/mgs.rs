@@ -22,17 +22,17 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use uuid::Uuid;
 
-use super::frame::{Frame, MAX_FRAME_BYTES, digest_matches};
-use super::job::{AckCode, Delivery, JobId, Topic, Verdict};
 use super::link::Link;
 use super::outbox::{Outbox, Reply};
 use super::{Inbox, Origin};
 use crate::aws::backoff::{Backoff, jitter};
 use crate::aws::endpoint::Service;
-use crate::aws::http::{CALL_TIMEOUT, Client, chain};
-use crate::aws::json::{USER_AGENT, host_of};
+use crate::aws::json::USER_AGENT;
 use crate::aws::sign::sign_v4;
 use crate::identity::token::Identity;
+use http_client::{CALL_TIMEOUT, Client, chain, host_of};
+use ssm_wire::frame::{Frame, MAX_FRAME_BYTES, digest_matches};
+use ssm_wire::job::{AckCode, Delivery, JobId, Topic, Verdict};
 
 /// The version of the stock agent whose protocol this is; the service chooses the channel by it. Our own
 /// name and version go in the user agent.
@@ -306,7 +306,7 @@ impl Gateway {
         let payload = json!({
             "jobId": job,
             "acknowledgedMessageId": frame.id.to_string(),
-            "createdDate": crate::report::reply::iso8601_of_ms(frame.created_ms),
+            "createdDate": ssm_wire::report::reply::iso8601_of_ms(frame.created_ms),
             "statusCode": code.code(),
             "errorMessage": code.name(),
         });

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Origin;
-use super::frame::Frame;
-use super::job::{JobId, Topic};
+use ssm_wire::frame::Frame;
+use ssm_wire::job::{JobId, Topic};
 
 const FIRST_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const LATER_WAIT: Duration = Duration::from_secs(120);

@@ -73,8 +73,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::channel::frame::Frame;
-    use crate::channel::job::{JobId, Topic};
+    use ssm_wire::frame::Frame;
+    use ssm_wire::job::{JobId, Topic};
 
     fn reply() -> Reply {
         let job = JobId::try_from("aws.ssm.c.mi-0123456789abcdef0".to_owned()).unwrap();
@@ -83,11 +83,11 @@ mod tests {
 
     fn poll(dir: &std::path::Path, link: &Rc<Link>) -> Poll {
         use crate::aws::endpoint::Endpoints;
-        use crate::aws::http::Client;
         use crate::aws::json::JsonClient;
         use crate::identity::key::InstanceKey;
         use crate::identity::store::{Store, Stored};
         use crate::identity::token::Identity;
+        use http_client::Client;
         let endpoints = Endpoints::resolve("eu-west-1", "aws", |_| None).unwrap();
         let client = JsonClient::new(Client::new(None).unwrap(), endpoints, "eu-west-1".into());
         let stored = Stored {

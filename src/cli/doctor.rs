@@ -10,12 +10,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::status::DEFAULT_STATE_DIR;
-use crate::fault;
 use crate::run::hold::outlook;
-use crate::task::capabilities::{Capabilities, PidNamespace};
-use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess, Way, choose};
-use crate::task::limits::CpuLimits;
-use crate::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
+use effects::task::capabilities::{Capabilities, PidNamespace};
+use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess, Way, choose};
+use effects::task::limits::CpuLimits;
+use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 mod network;
 
@@ -95,9 +94,8 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     let way = network_way(args);
     if way == Way::Netlink {
-        findings.extend(
-            crate::effect::net::probe().err().into_iter().flat_map(|error| network::without_parts(&error)),
-        );
+        findings
+            .extend(effects::net::probe().err().into_iter().flat_map(|error| network::without_parts(&error)));
     }
     if args.json {
         println!("{:#}", json(&findings, &limits, works, &way));
@@ -112,7 +110,7 @@ fn network_way(args: &DoctorArgs) -> Way {
     let capabilities = Capabilities::read();
     let known = args.metadata_uri.as_deref().and_then(|uri| {
         let (_, body) = answer(uri).ok()?;
-        crate::task::metadata::parse(uri, body.as_bytes()).ok()
+        effects::task::metadata::parse(uri, body.as_bytes()).ok()
     });
     let access = known.map(|task| {
         AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()).allowing(args.host_network.as_deref())
@@ -121,7 +119,12 @@ fn network_way(args: &DoctorArgs) -> Way {
 }
 
 /// Whether a fault will work, its mark, and why or how.
-fn verdict(spec: &fault::Spec, works: bool, findings: &[Finding], way: &Way) -> (bool, &'static str, String) {
+fn verdict(
+    spec: &faults::Spec,
+    works: bool,
+    findings: &[Finding],
+    way: &Way,
+) -> (bool, &'static str, String) {
     if !works {
         return (false, "!!", "will not work here, see above".into());
     }
@@ -140,22 +143,22 @@ fn verdict(spec: &fault::Spec, works: bool, findings: &[Finding], way: &Way) -> 
 }
 
 fn json(findings: &[Finding], limits: &CpuLimits, works: bool, way: &Way) -> serde_json::Value {
-    let fault = |spec: &fault::Spec| {
+    let fault = |spec: &faults::Spec| {
         let (works, _, words) = verdict(spec, works, findings, way);
         serde_json::json!({ "name": spec.name, "works": works, "available": spec.available, "words": words })
     };
-    let faults: Vec<_> = fault::ALL.iter().map(fault).collect();
-    serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": faults })
+    let all: Vec<_> = faults::ALL.iter().map(fault).collect();
+    serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": all })
 }
 
 fn describe(findings: &[Finding], works: bool, way: &Way) -> String {
     let mut text = String::from("This task\n");
-    for finding in findings.iter().filter(|finding| fault::find(finding.name).is_none()) {
+    for finding in findings.iter().filter(|finding| faults::find(finding.name).is_none()) {
         let mark = finding.verdict.mark();
         let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.words);
     }
     text.push_str("Faults\n");
-    for spec in fault::ALL {
+    for spec in faults::ALL {
         let (_, mark, words) = verdict(spec, works, findings, way);
         let _ = writeln!(text, "  {mark} {:<23} {words}", spec.name);
     }
@@ -167,7 +170,7 @@ fn outlooks(args: &DoctorArgs) -> Vec<Finding> {
     // The sidecar makes its folder where it is not there yet.
     let scratch = args.state_dir.ancestors().find(|above| above.is_dir()).map(Path::to_path_buf);
     let task = Task { scratch, allow_host_processes: args.host_processes, ..Task::default() };
-    let found = fault::ALL.iter().filter_map(|spec| Some((spec.name, outlook(spec.name, &task)?)));
+    let found = faults::ALL.iter().filter_map(|spec| Some((spec.name, outlook(spec.name, &task)?)));
     found
         .map(|(name, outlook)| match outlook {
             Ok(words) => Finding::new(name, true, format!("will work here: {words}")),
@@ -178,7 +181,7 @@ fn outlooks(args: &DoctorArgs) -> Vec<Finding> {
 
 /// Whether a load can be started: by starting one that burns nothing and taking it back.
 fn threads() -> Finding {
-    use crate::effect::load::{CpuLoad, LoadPlan};
+    use effects::load::{CpuLoad, LoadPlan};
     let plan = LoadPlan { threads: 1, share: 0.0, duration: Duration::from_secs(1) };
     let outcome = CpuLoad::start(plan).map(CpuLoad::stop).map(|report| report.failure);
     match outcome {
@@ -242,8 +245,8 @@ const NETWORK: &str = "network";
 /// asking for the disciplines.
 fn network() -> Finding {
     const PARTS: &str = "the kernel has owned tables of nf_tables, prio and netem";
-    match crate::effect::net::probe() {
-        Ok(()) => match crate::effect::net::probe_ingress_latency() {
+    match effects::net::probe() {
+        Ok(()) => match effects::net::probe_ingress_latency() {
             Ok(()) => Finding::new(NETWORK, true, format!("{PARTS}, and ifb for ingress latency")),
             Err(error) => {
                 Finding::new(NETWORK, true, format!("{PARTS}; ingress latency will not work: {error}"))

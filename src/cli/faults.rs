@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::fault::{ALL, Parameter, Spec};
+use faults::{ALL, Parameter, Spec};
 
 /// Options of `taskfault faults`.
 #[derive(Debug, clap::Args)]

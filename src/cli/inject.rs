@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, injected};
 use crate::aws::endpoint::Endpoints;
-use crate::aws::http::{CA_BUNDLE_VARIABLE, Client};
-use crate::effect::net::lifeline;
-use crate::fault::{self, Fault, ParameterError};
 use crate::run::hold::{Ending, hold};
-use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
-use crate::task::metadata::{METADATA_VARIABLE, TaskMetadata};
-use crate::task::prefixes::{LIST_VARIABLE, Region};
-use crate::task::{Task, lifelines};
+use effects::net::lifeline;
+use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
+use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
+use effects::task::prefixes::{LIST_VARIABLE, Region};
+use effects::task::{Task, lifelines};
+use faults::{Fault, ParameterError};
+use http_client::{CA_BUNDLE_VARIABLE, Client};
 
 mod cpu_stress;
 mod disk_fill;
@@ -113,10 +113,10 @@ fn refused(code: u8, why: &str) -> ExitCode {
 /// Says why there is no such subcommand: a fault of FIS that this version lacks, or no fault at all.
 fn not_there(name: Option<&OsString>) -> ExitCode {
     let name = name.map(|name| name.to_string_lossy()).unwrap_or_default();
-    if fault::find(&name).is_some() {
+    if faults::find(&name).is_some() {
         return refused(1, &format!("{name} is not in this version yet; nothing was done"));
     }
-    let names: Vec<_> = fault::ALL.iter().map(|spec| spec.name).collect();
+    let names: Vec<_> = faults::ALL.iter().map(|spec| spec.name).collect();
     refused(USAGE, &format!("there is no fault {name:?}; there are {}", names.join(", ")))
 }
 

@@ -11,8 +11,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::fault;
-
 /// Where the kernel lists the sockets of the own network namespace; the names of abstract ones begin with `@`.
 const SOCKETS: &str = "/proc/self/net/unix";
 const PREFIX: &str = "taskfault-inject";
@@ -61,7 +59,7 @@ fn parse(sockets: &str) -> Vec<Injected> {
 
 fn injected(name: &str) -> Option<Injected> {
     let mut words = name.strip_prefix(PREFIX)?.strip_prefix(':')?.split(':');
-    let fault = fault::find(words.next()?)?.name;
+    let fault = faults::find(words.next()?)?.name;
     let one = Injected {
         fault,
         pid: words.next()?.parse().ok()?,

@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::injected::{self, Injected};
-use crate::effect::ecs_agent::ledger::Ledger;
+use effects::ecs_agent::ledger::Ledger;
 
 /// The file in the state folder.
 pub const STATUS_FILE: &str = "status.json";

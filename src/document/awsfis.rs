@@ -24,7 +24,7 @@ use super::parameters::{go_text, wrong};
 use super::pattern::Pattern;
 use super::precondition::RUN_SHELL_SCRIPT;
 use super::{OnFailure, ParseError, Plan, Step, Work};
-use crate::fault::{DURATION_SECONDS, Fault, ParameterError, Range};
+use faults::{DURATION_SECONDS, Fault, ParameterError, Range};
 
 /// The documents that taskfault performs itself, in alphabetical order.
 #[rustfmt::skip] // One line each.

@@ -15,10 +15,12 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::Tag;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
+use http_client::sdk::SdkClient;
+
 use crate::aws::AwsError;
 use crate::aws::endpoint::Endpoints;
 use crate::aws::error::retry_after;
-use crate::aws::http::{Client, chain};
+use http_client::{Client, chain};
 
 /// FIS finds a task's instance by this tag.
 pub const TAG_TASK_ARN: &str = "ECS_TASK_ARN";
@@ -64,7 +66,7 @@ impl Activations {
             .region(Region::new(region.to_owned()))
             .endpoint_url(&endpoint)
             .credentials_provider(credentials)
-            .http_client(client.clone())
+            .http_client(SdkClient(client.clone()))
             // Retries are ours (`aws::retry`), so that one policy holds for every call of the agent.
             .retry_config(
                 RetryConfig::disabled()

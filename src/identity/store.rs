@@ -220,6 +220,6 @@ mod tests {
     fn a_place_that_cannot_be_written_is_named() {
         let error = Store::open(Path::new("/proc/taskfault")).unwrap_err().to_string();
         assert!(error.contains("/proc/taskfault") && error.contains("--state-dir"), "{error}");
-        assert_eq!(error, crate::aws::http::chain(&Store::open(Path::new("/proc/taskfault")).unwrap_err()));
+        assert_eq!(error, http_client::chain(&Store::open(Path::new("/proc/taskfault")).unwrap_err()));
     }
 }

@@ -28,7 +28,7 @@ use super::shared::Shared;
 use super::signature::header;
 use super::switches::Door;
 use super::wire::{self, Answer};
-use crate::channel::frame::MAX_FRAME_BYTES;
+use ssm_wire::frame::MAX_FRAME_BYTES;
 
 mod channel;
 pub(super) mod links;

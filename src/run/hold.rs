@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::effect::disk::space::Space;
-use crate::fault::Fault;
-use crate::task::Task;
+use effects::disk::space::Space;
+use effects::task::Task;
+use faults::Fault;
 
 mod cpu;
 mod cpu_text;
@@ -225,7 +225,7 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::cpu_stress::CpuStress;
+    use faults::cpu_stress::CpuStress;
 
     fn stress(workers: u32, percent: u8) -> Fault {
         Fault::CpuStress(CpuStress { workers, percent })

@@ -17,10 +17,10 @@ use super::board::Board;
 use super::heartbeat::{self, Heartbeats, Lease};
 use super::hold::{self, Ending, FaultOutcome};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
-use crate::effect::shell::{self, Job};
-use crate::fault::Fault;
-use crate::report::{StepReport, StepStatus, output};
-use crate::task::Task;
+use effects::shell::{self, Job};
+use effects::task::Task;
+use faults::Fault;
+use ssm_wire::report::{StepReport, StepStatus, output};
 
 /// Exit code of a step that was killed: 128 + SIGKILL.
 pub const KILLED: i32 = 137;
@@ -460,7 +460,7 @@ mod tests {
 
     /// A fault that does nothing for an hour, called into life now.
     fn leased() -> Work {
-        let fault = Fault::CpuStress(crate::fault::cpu_stress::CpuStress { workers: 1, percent: 0 });
+        let fault = Fault::CpuStress(faults::cpu_stress::CpuStress { workers: 1, percent: 0 });
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let call = ActionState { id: "a".into(), call_time: since.as_secs(), call_count: 1 };
         Work::Leased { fault, duration: Duration::from_secs(3600), call }

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::board::Posted;
 use super::invocation::{self, InvocationContext};
 use super::seen::Seen;
-use crate::channel::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
 use crate::channel::outbox::{Outbox, Reply};
 use crate::channel::{Inbox, Origin};
 use crate::document::{self, Plan, Request};
-use crate::report::reply::Replier;
-use crate::report::{StepReport, StepStatus};
+use ssm_wire::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
+use ssm_wire::report::StepReport;
+use ssm_wire::report::reply::Replier;
 
 /// Commands that run at the same time.
 pub const RUNNING_LIMIT: usize = 5;
@@ -266,8 +266,12 @@ impl Queue {
         if let Some(call) = command.plan.first_call() {
             self.context.heartbeats.withdraw(&call.id);
         }
-        let steps: Vec<StepReport> =
-            command.plan.steps.iter().map(|step| StepReport::unstarted(step, now)).collect();
+        let steps: Vec<StepReport> = command
+            .plan
+            .steps
+            .iter()
+            .map(|step| StepReport::unstarted(&step.name, &step.action, now))
+            .collect();
         for told in 1..=steps.len() {
             self.reply(command, self.replier.progress(&steps[..told], now));
         }
@@ -338,23 +342,6 @@ impl Inbox for Queue {
     }
 }
 
-impl StepReport {
-    /// A step of a command that never ran.
-    fn unstarted(step: &document::Step, now: SystemTime) -> StepReport {
-        StepReport {
-            name: step.name.clone(),
-            action: step.action.clone(),
-            status: StepStatus::Cancelled,
-            code: 1,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            message: None,
-            started: now,
-            ended: now,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::seen::LASTS;
@@ -374,7 +361,7 @@ mod tests {
             orchestration_dir: dir.to_owned(),
             platform_name: "Linux".into(),
             platform_version: "6.1".into(),
-            task: crate::task::Task::default(),
+            task: effects::task::Task::default(),
             heartbeats: Rc::default(),
             board: Rc::default(),
             environment: BTreeMap::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::channel::job::JobId;
+use ssm_wire::job::JobId;
 
 /// For how long a job id is remembered.
 pub(super) const LASTS: Duration = Duration::from_secs(30 * 60);

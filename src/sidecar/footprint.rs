@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::Endpoints;
-use crate::aws::http::Client;
 use crate::aws::retry::{Patience, Retry};
 use crate::identity::activation::Activations;
+use http_client::Client;
 
 /// All of it happens within seconds.
 const PATIENCE: Patience = Patience {

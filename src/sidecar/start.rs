@@ -12,20 +12,20 @@ use super::status;
 use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
-use crate::aws::http::{Client, ClientError};
 use crate::aws::json::JsonClient;
 use crate::aws::retry::{Patience, Retry};
 use crate::channel::heartbeat::{self, Machine};
 use crate::config::Config;
-use crate::effect::ecs_agent;
 use crate::identity::activation::Activation;
 use crate::identity::enrolment::enrol;
 use crate::identity::key::{InstanceKey, KeyError};
 use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
 use crate::identity::token::{Identity, generate_key};
-use crate::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
-use crate::task::metadata::{MetadataError, TaskMetadata};
+use effects::ecs_agent;
+use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
+use effects::task::metadata::{MetadataError, TaskMetadata};
+use http_client::{Client, ClientError};
 
 /// A fleet that starts at once is throttled for as long as its calls take: ten thousand tasks make four calls each,
 /// at ten a second that is more than an hour. A service that fails recovers or is replaced; an endpoint that is not

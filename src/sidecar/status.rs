@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::channel::job::JobId;
 use crate::channel::link::Link;
 use crate::identity::store::Store;
 use crate::identity::token::Identity;
-use crate::report::reply::iso8601;
 use crate::run::queue::Queue;
+use ssm_wire::job::JobId;
+use ssm_wire::report::reply::iso8601;
 
 pub(super) const FILE: &str = "status.json";
 

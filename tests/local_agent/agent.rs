@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame as BodyFrame};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use taskfault::channel::frame::Frame;
+use ssm_wire::frame::Frame;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::net::TcpStream;

@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use taskfault::effect::net::shape;
-use taskfault::effect::net::socket::{Family, Netlink};
-use taskfault::effect::net::wire::{self, Message};
+use effects::net::shape;
+use effects::net::socket::{Family, Netlink};
+use effects::net::wire::{self, Message};
 
 const GET_LINK: u16 = 18;
 const GET_ADDRESS: u16 = 22;

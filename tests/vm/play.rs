@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use taskfault::effect::net::{Environment, NetworkEffect, NetworkPlan, Work};
-use taskfault::fault::network_source::parse_sources;
+use effects::net::{Environment, NetworkEffect, NetworkPlan, Work};
+use faults::network_source::parse_sources;
 
 use crate::kernel;
 use crate::refuse::Refusals;

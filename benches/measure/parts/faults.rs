@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use effects::disk::space::Space;
 use nix::sys::signal::Signal;
-use taskfault::effect::disk::space::Space;
 
 use crate::Options;
 use crate::cloud::{Cloud, Sidecar};

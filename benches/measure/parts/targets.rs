@@ -11,11 +11,11 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use taskfault::effect::net::classify::{self, Act, Filter};
-use taskfault::effect::net::socket::{Family, Netlink};
-use taskfault::effect::net::target::{self, Reach};
-use taskfault::effect::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, shape};
-use taskfault::fault::network_source::{Direction, Net, Source};
+use effects::net::classify::{self, Act, Filter};
+use effects::net::socket::{Family, Netlink};
+use effects::net::target::{self, Reach};
+use effects::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, shape};
+use faults::network_source::{Direction, Net, Source};
 
 use crate::Options;
 use crate::figures::{Better, OURS, Row, Statistic};

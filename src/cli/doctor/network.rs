@@ -1,15 +1,14 @@
 //! What doctor says of a kernel that lacks a part of what network faults are made of.
 
 use super::Finding;
-use crate::effect::net::{NetError, lifeline};
-use crate::fault;
+use effects::net::{NetError, lifeline};
 
 /// What becomes of each network fault on a kernel that lacks a part.
 pub(super) fn without_parts(error: &NetError) -> Vec<Finding> {
-    let faults = fault::ALL.iter().map(|spec| spec.name).filter(|name| name.starts_with("network-"));
+    let faults = faults::ALL.iter().map(|spec| spec.name).filter(|name| name.starts_with("network-"));
     let finding = |name| {
         // Delays are always shaped; losses only where packets leave.
-        let words = if error.concerns_shaping_only() && name != fault::network_latency::SPEC.name {
+        let words = if error.concerns_shaping_only() && name != faults::network_latency::SPEC.name {
             format!("for outgoing traffic it will not work: {error}; for incoming traffic it will work here")
         } else {
             format!("will not work: {error}")

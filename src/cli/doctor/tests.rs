@@ -2,7 +2,7 @@
 
 use super::network::without_parts;
 use super::*;
-use crate::effect::net::NetError;
+use effects::net::NetError;
 use std::io::BufRead;
 use std::net::TcpListener;
 

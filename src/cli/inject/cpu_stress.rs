@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Asked, plain_number};
-use crate::cli::duration;
-use crate::fault::cpu_stress::CpuStress;
-use crate::fault::{Fault, ParameterError};
+use faults::cpu_stress::CpuStress;
+use faults::duration;
+use faults::{Fault, ParameterError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CpuStressArgs {

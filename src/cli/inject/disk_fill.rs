@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Asked, plain_number};
-use crate::cli::duration;
-use crate::fault::disk_fill::DiskFill;
-use crate::fault::{Fault, ParameterError};
+use faults::disk_fill::DiskFill;
+use faults::duration;
+use faults::{Fault, ParameterError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DiskFillArgs {

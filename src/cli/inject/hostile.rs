@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cli::{Cli, Command, duration};
-use crate::fault::read_back;
+use crate::cli::{Cli, Command};
+use faults::{duration, read_back};
 
 /// Values that are accepted.
 fn good(option: &str) -> &'static str {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Asked, plain_number};
-use crate::cli::duration;
-use crate::fault::io_stress::IoStress;
-use crate::fault::{Fault, ParameterError};
+use faults::duration;
+use faults::io_stress::IoStress;
+use faults::{Fault, ParameterError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct IoStressArgs {

@@ -1,9 +1,9 @@
 //! Options of `taskfault inject kill-process`.
 
 use super::Asked;
-use crate::fault::kill_process::{KillProcess, WATCH};
-use crate::fault::{Fault, ParameterError};
-use crate::task::ALLOW_HOST_PROCESSES_VARIABLE;
+use effects::task::ALLOW_HOST_PROCESSES_VARIABLE;
+use faults::kill_process::{KillProcess, WATCH};
+use faults::{Fault, ParameterError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct KillProcessArgs {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Asked, plain_number};
-use crate::cli::duration;
-use crate::fault::memory_stress::MemoryStress;
-use crate::fault::{Fault, ParameterError};
+use faults::duration;
+use faults::memory_stress::MemoryStress;
+use faults::{Fault, ParameterError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MemoryStressArgs {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{Asked, plain_number};
-use crate::cli::duration;
-use crate::fault::network_blackhole_port::NetworkBlackholePort;
-use crate::fault::network_latency::NetworkLatency;
-use crate::fault::network_packet_loss::NetworkPacketLoss;
-use crate::fault::network_source::Scope;
-use crate::fault::{Fault, ParameterError};
+use faults::duration;
+use faults::network_blackhole_port::NetworkBlackholePort;
+use faults::network_latency::NetworkLatency;
+use faults::network_packet_loss::NetworkPacketLoss;
+use faults::network_source::Scope;
+use faults::{Fault, ParameterError};
 
 /// What latency and packet loss have in common.
 #[derive(Debug, clap::Args)]

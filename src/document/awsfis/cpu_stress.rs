@@ -1,8 +1,8 @@
 //! `AWSFIS-Run-CPU-Stress`.
 
 use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_0, Parameter};
-use crate::fault::cpu_stress::CpuStress;
-use crate::fault::{Fault, ParameterError};
+use faults::cpu_stress::CpuStress;
+use faults::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-CPU-Stress",

@@ -1,8 +1,8 @@
 //! `AWSFIS-Run-Disk-Fill`.
 
 use super::{Arguments, Document, Life, PERCENT_FROM_1, Parameter};
-use crate::fault::disk_fill::DiskFill;
-use crate::fault::{Fault, ParameterError};
+use faults::disk_fill::DiskFill;
+use faults::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-Disk-Fill",

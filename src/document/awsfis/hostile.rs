@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::document::{self, Request};
-use crate::fault::read_back;
+use faults::read_back;
 
 const STATE: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
 

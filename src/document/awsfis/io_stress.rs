@@ -1,8 +1,8 @@
 //! `AWSFIS-Run-IO-Stress`.
 
 use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter};
-use crate::fault::io_stress::IoStress;
-use crate::fault::{Fault, ParameterError};
+use faults::io_stress::IoStress;
+use faults::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-IO-Stress",

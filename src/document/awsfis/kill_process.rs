@@ -1,8 +1,8 @@
 //! `AWSFIS-Run-Kill-Process`.
 
 use super::{Arguments, Document, Life, Parameter};
-use crate::fault::kill_process::{KillProcess, WATCH};
-use crate::fault::{Fault, ParameterError};
+use faults::kill_process::{KillProcess, WATCH};
+use faults::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-Kill-Process",

@@ -1,8 +1,8 @@
 //! `AWSFIS-Run-Memory-Stress`.
 
 use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter};
-use crate::fault::memory_stress::MemoryStress;
-use crate::fault::{Fault, ParameterError};
+use faults::memory_stress::MemoryStress;
+use faults::{Fault, ParameterError};
 
 pub(super) const DOCUMENT: Document = Document {
     name: "AWSFIS-Run-Memory-Stress",

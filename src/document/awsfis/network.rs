@@ -1,11 +1,11 @@
 //! The `AWSFIS-Run-Network-*` documents that are not for the ECS agent's endpoints.
 
 use super::{Arguments, DIGITS, Document, Life, PERCENT_FROM_1, Parameter};
-use crate::fault::network_blackhole_port::NetworkBlackholePort;
-use crate::fault::network_latency::NetworkLatency;
-use crate::fault::network_packet_loss::NetworkPacketLoss;
-use crate::fault::network_source::Scope;
-use crate::fault::{Fault, ParameterError, Range};
+use faults::network_blackhole_port::NetworkBlackholePort;
+use faults::network_latency::NetworkLatency;
+use faults::network_packet_loss::NetworkPacketLoss;
+use faults::network_source::Scope;
+use faults::{Fault, ParameterError, Range};
 
 const PORTS: &str =
     "^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$";

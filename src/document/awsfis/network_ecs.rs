@@ -3,9 +3,9 @@
 
 use super::network::{self, DELAY, FLOWS, FROM, JITTER, LOSS, PORT, PROTOCOL, WAY};
 use super::{Arguments, Document, Life, action_state};
-use crate::fault::network_latency::{MAX_MILLISECONDS, NetworkLatency};
-use crate::fault::network_source::Scope;
-use crate::fault::{Fault, ParameterError, Range};
+use faults::network_latency::{MAX_MILLISECONDS, NetworkLatency};
+use faults::network_source::Scope;
+use faults::{Fault, ParameterError, Range};
 
 const MILLISECONDS: Range = Range { low: 0, high: MAX_MILLISECONDS, unit: "milliseconds" };
 
@@ -49,8 +49,8 @@ mod tests {
     use super::super::{ActionState, plan};
     use super::*;
     use crate::document::Work;
-    use crate::fault::network_blackhole_port::NetworkBlackholePort;
-    use crate::fault::network_packet_loss::NetworkPacketLoss;
+    use faults::network_blackhole_port::NetworkBlackholePort;
+    use faults::network_packet_loss::NetworkPacketLoss;
 
     const START: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
     const BEAT: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000020,"callCount":2}"#;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::fault::cpu_stress::CpuStress;
+use faults::cpu_stress::CpuStress;
 
 const CPU: &str = "AWSFIS-Run-CPU-Stress";
 
@@ -139,10 +139,10 @@ fn a_name_that_is_new_runs_as_the_one_it_is_like_and_says_so() {
 
 #[test]
 fn the_resource_documents_ask_for_their_faults() {
-    use crate::fault::disk_fill::DiskFill;
-    use crate::fault::io_stress::IoStress;
-    use crate::fault::kill_process::{KillProcess, Signal, WATCH};
-    use crate::fault::memory_stress::MemoryStress;
+    use faults::disk_fill::DiskFill;
+    use faults::io_stress::IoStress;
+    use faults::kill_process::{KillProcess, Signal, WATCH};
+    use faults::memory_stress::MemoryStress;
     let minute = Duration::from_secs(60);
     let io = |workers, percent| Fault::IoStress(IoStress { workers, percent, path: None });
     let memory = |workers, percent| Fault::MemoryStress(MemoryStress { workers, percent });

@@ -6,7 +6,7 @@ use aws_sdk_ssm::error::{DisplayErrorContext, SdkError};
 use aws_sdk_ssm::types::InstanceInformation;
 
 use super::DemoError;
-use crate::aws::http;
+use http_client::sdk::SdkClient;
 
 /// Systems Manager at one endpoint.
 #[derive(Debug, Clone)]
@@ -17,14 +17,14 @@ pub(super) struct Api {
 impl Api {
     /// A client for `endpoint`, with keys that mean nothing.
     pub(super) fn at(endpoint: &str) -> Result<Api, DemoError> {
-        let client = http::Client::new(None)
+        let client = http_client::Client::new(None)
             .map_err(|error| DemoError::Api { call: "the HTTP client", reason: error.to_string() })?;
         let config = aws_sdk_ssm::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .endpoint_url(endpoint)
             .credentials_provider(Credentials::new("demo", "demo", None, None, "demo"))
-            .http_client(client)
+            .http_client(SdkClient(client))
             .build();
         Ok(Api { ssm: Ssm::from_conf(config) })
     }

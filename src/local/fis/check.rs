@@ -8,8 +8,8 @@ use super::catalog::{self, ACTIONS, Accepts, Kind, Parameter};
 use super::definition::{ALARM, Action, Definition, NO_CONDITION, StopCondition, Target};
 use super::select::Mode;
 use super::{arn, document, over_quota};
-use crate::cli::duration;
 use crate::local::error::ApiError;
+use faults::duration;
 
 /// Quotas of a template, as the service has them until one asks for more.
 const MOST_ACTIONS: usize = 20;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::catalog::{self, Does};
 use super::definition::Action;
-use crate::cli::duration;
 use crate::local::wire::epoch_ms;
+use faults::duration;
 
 /// How often a fault that goes through the ECS agent's endpoints is told that it may go on.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(20);

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::links::Order;
 use super::{HURRY, Socket, close};
-use crate::channel::frame::Frame;
 use crate::local::delivery;
 use crate::local::shared::Shared;
 use crate::local::store::{Ack, Offer, Reply, Topic};
 use crate::local::wire::epoch_ms;
+use ssm_wire::frame::Frame;
 
 /// We ping after this much silence; stock agents ping every 54 s on their own.
 const PING_AFTER: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::aws::http::Client as Http;
 use crate::local::record::Record;
+use http_client::Client as Http;
 
 /// How long a call may take. The local AWS answers in milliseconds; a busy machine may not.
 const CALL: Duration = Duration::from_secs(20);

@@ -6,10 +6,10 @@ use futures_util::future::LocalBoxFuture;
 
 use super::cpu_text::{self, CpuMeaning};
 use super::{FaultReport, Live};
-use crate::effect::load::{CpuLoad, LoadPlan};
-use crate::fault::cpu_stress::CpuStress;
-use crate::task::Task;
-use crate::task::limits::CpuLimits;
+use effects::load::{CpuLoad, LoadPlan};
+use effects::task::Task;
+use effects::task::limits::CpuLimits;
+use faults::cpu_stress::CpuStress;
 
 struct LiveCpu {
     asked: CpuStress,

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::short;
-use crate::effect::load::record::Record;
-use crate::fault::cpu_stress::CpuStress;
-use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
+use effects::load::record::Record;
+use effects::task::limits::{CpuLimit, CpuLimits, LimitSource};
+use faults::cpu_stress::CpuStress;
 
 /// Achieved values in one row of the report.
 const VALUES_PER_ROW: usize = 10;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live, bytes, look, off_thread, share_of, short};
-use crate::effect::disk::space::Space;
-use crate::effect::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
-use crate::fault::disk_fill::DiskFill;
-use crate::task::Task;
+use effects::disk::space::Space;
+use effects::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
+use effects::task::Task;
+use faults::disk_fill::DiskFill;
 
 /// Where a file may go on the file system of `/`, besides the folder that the task names.
 const FOLDERS: [&str; 7] = ["/var/lib/amazon/ssm", "/var/tmp", "/tmp", "/", "/var/lib", "/root", "/home"];

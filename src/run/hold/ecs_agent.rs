@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live};
-use crate::effect::ecs_agent::request::{self, Request};
-use crate::effect::ecs_agent::target::{self, Targets};
-use crate::effect::ecs_agent::{AgentError, AgentFault};
-use crate::fault::Fault;
-use crate::fault::network_source::{Scope, Source};
-use crate::task::Task;
+use effects::ecs_agent::request::{self, Request};
+use effects::ecs_agent::target::{self, Targets};
+use effects::ecs_agent::{AgentError, AgentFault};
+use effects::task::Task;
+use faults::Fault;
+use faults::network_source::{Scope, Source};
 
 /// How often the agent is asked whether the fault still runs.
 const ASK_AGAIN: Duration = Duration::from_secs(30);

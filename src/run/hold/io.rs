@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live, bytes, look, many, off_thread, share_of, short};
-use crate::effect::disk::space::Space;
-use crate::effect::disk::unlinked::{explain, unlinked};
-use crate::effect::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
-use crate::fault::io_stress::IoStress;
-use crate::task::Task;
-use crate::task::limits::CpuLimits;
+use effects::disk::space::Space;
+use effects::disk::unlinked::{explain, unlinked};
+use effects::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
+use effects::task::Task;
+use effects::task::limits::CpuLimits;
+use faults::io_stress::IoStress;
 
 /// Where files go when neither the fault nor the task names a folder.
 const DEFAULT_FOLDER: &str = "/tmp";

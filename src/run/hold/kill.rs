@@ -7,11 +7,11 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use nix::sys::signal::Signal;
 
 use super::{FaultReport, Live, many};
-use crate::effect::signal::namespace::Namespace;
-use crate::effect::signal::process::Process;
-use crate::effect::signal::{End, Signals, Spared, admit, signal_by_name};
-use crate::fault::kill_process::{self, KillProcess};
-use crate::task::Task;
+use effects::signal::namespace::Namespace;
+use effects::signal::process::Process;
+use effects::signal::{End, Signals, Spared, admit, signal_by_name};
+use effects::task::Task;
+use faults::kill_process::{self, KillProcess};
 
 /// Processes named in one line of the report.
 const MOST_NAMED: usize = 24;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
-use crate::aws::http::Client;
-use crate::effect::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
-use crate::fault::memory_stress::MemoryStress;
-use crate::task::Task;
-use crate::task::limits::CpuLimits;
-use crate::task::limits::memory::{MemoryLimits, Room};
-use crate::task::stats::Others;
+use effects::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
+use effects::task::Task;
+use effects::task::limits::CpuLimits;
+use effects::task::limits::memory::{MemoryLimits, Room};
+use effects::task::stats::Others;
+use faults::memory_stress::MemoryStress;
+use http_client::Client;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -198,7 +198,7 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::limits::memory::MemorySource;
+    use effects::task::limits::memory::MemorySource;
 
     fn room(limit: u64, used: u64) -> Room {
         Room { limit: limit * MIB, used: used * MIB, source: MemorySource::Machine }

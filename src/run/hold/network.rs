@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use super::{FaultReport, Live, short};
-use crate::effect::net::target::look_up_again;
-use crate::effect::net::{Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
-use crate::fault::network_blackhole_port::NetworkBlackholePort;
-use crate::fault::network_latency::NetworkLatency;
-use crate::fault::network_packet_loss::NetworkPacketLoss;
-use crate::fault::network_source::{Direction, Scope, Source};
-use crate::task::Task;
+use effects::net::target::look_up_again;
+use effects::net::{Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
+use effects::task::Task;
+use faults::network_blackhole_port::NetworkBlackholePort;
+use faults::network_latency::NetworkLatency;
+use faults::network_packet_loss::NetworkPacketLoss;
+use faults::network_source::{Direction, Scope, Source};
 
 /// Names are looked up again this often. The C library does not tell how long an answer is good for; AWS's
 /// load balancers and regional endpoints say 60 s and less.

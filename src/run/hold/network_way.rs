@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::network::{self, Asked};
 use super::{Live, ecs_agent};
-use crate::fault::Fault;
-use crate::task::Task;
-use crate::task::capabilities::Capabilities;
-use crate::task::ecs_agent::{Way, choose};
-use crate::task::prefixes::expand;
+use effects::task::Task;
+use effects::task::capabilities::Capabilities;
+use effects::task::ecs_agent::{Way, choose};
+use effects::task::prefixes::expand;
+use faults::Fault;
 
 pub(super) async fn start(fault: &Fault, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
     match choose(&Capabilities::read(), &task.ecs_agent) {

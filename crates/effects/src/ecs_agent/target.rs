@@ -1,0 +1,165 @@
+//! Sources of a fault as the agent takes them, addresses and CIDRs only, and the addresses that it must let
+//! through: those of metadata and credentials, and of our own way to the service.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+
+use crate::net::own_flows::{address, sockets};
+use crate::task::Task;
+use faults::network_source::{Net, Source};
+
+/// Where ECS gives metadata and credentials, IPv4 and IPv6.
+const ALWAYS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+];
+/// How often the names of the control channel are looked up: each answer may give other addresses.
+const LOOK_UPS: usize = 3;
+
+/// What a fault is for, and what it must not touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targets {
+    pub sources: Vec<String>,
+    pub spared: Vec<String>,
+}
+
+/// Why there are no targets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
+    NoAddress(String),
+    #[error(
+        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up: name the \
+         service's CIDRs instead"
+    )]
+    Service(String),
+    #[error(
+        "the source {0} is always let through: without it this task has no metadata, no credentials or no way to \
+         Systems Manager; name other sources"
+    )]
+    Spared(String),
+}
+
+/// Looks everything up, now and once: the agent cannot extend a fault that runs. Takes as long as DNS takes.
+///
+/// # Errors
+/// [`TargetError`], with every source that it is about.
+pub fn resolve(sources: &[Source], task: &Task) -> Result<Targets, TargetError> {
+    let spared = spared(task);
+    let sources = addresses(sources, task.ecs_agent.has_v6)?;
+    match sources.iter().find(|source| spared.contains(source)) {
+        Some(source) => Err(TargetError::Spared(source.clone())),
+        None => Ok(Targets { sources, spared }),
+    }
+}
+
+fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetError> {
+    let everything =
+        || if has_v6 { vec!["0.0.0.0/0".into(), "::/0".into()] } else { vec!["0.0.0.0/0".into()] };
+    let (mut found, mut missing) = (BTreeSet::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::All => return Ok(everything()),
+            Source::Service(service) => return Err(TargetError::Service(service.to_string())),
+            Source::Prefixes(prefixes) => {
+                let taken = prefixes.nets.iter().filter(|net| has_v6 || net.range().0.is_ipv4());
+                found.extend(taken.map(Net::to_string));
+            }
+            Source::Net(net) => drop(found.insert(net.to_string())),
+            Source::Name(name) => match look_up(name, has_v6) {
+                none if none.is_empty() => missing.push(name.as_str()),
+                some => found.extend(some.into_iter().map(|address| Net::single(address).to_string())),
+            },
+        }
+    }
+    if missing.is_empty() {
+        Ok(found.into_iter().collect())
+    } else {
+        Err(TargetError::NoAddress(missing.join(", ")))
+    }
+}
+
+/// The addresses that no fault may cut. IPv6 only where the task has it: older agents refuse them.
+pub fn spared(task: &Task) -> Vec<String> {
+    let has_v6 = task.ecs_agent.has_v6;
+    let hosts = task.ecs_agent.control_hosts.iter();
+    let channel = hosts.flat_map(|host| (0..LOOK_UPS).flat_map(move |_| look_up(host, has_v6)));
+    let all: BTreeSet<IpAddr> =
+        ALWAYS.into_iter().chain(task.lifelines.iter().copied()).chain(channel).chain(own_peers()).collect();
+    let wanted = |address: &IpAddr| !address.is_loopback() && (has_v6 || address.is_ipv4());
+    all.into_iter().filter(wanted).map(|address| address.to_string()).collect()
+}
+
+fn look_up(name: &str, has_v6: bool) -> Vec<IpAddr> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let found = (bare, 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect::<Vec<_>>());
+    found.unwrap_or_default().into_iter().filter(|address| has_v6 || address.is_ipv4()).collect()
+}
+
+/// The other ends of the connections that this process has now: a name may stand for other addresses by now.
+fn own_peers() -> Vec<IpAddr> {
+    let sockets = sockets();
+    let of = |table: &str| peers(&fs::read_to_string(table).unwrap_or_default(), &sockets);
+    [of("/proc/self/net/tcp"), of("/proc/self/net/tcp6")].concat()
+}
+
+/// The remote addresses of the established connections in a `/proc/net/tcp` that have one of these inodes.
+fn peers(table: &str, sockets: &BTreeSet<String>) -> Vec<IpAddr> {
+    const ESTABLISHED: &str = "01";
+    let peer = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ours = fields.get(3) == Some(&ESTABLISHED) && sockets.contains(*fields.get(9)?);
+        if ours { address(fields.get(2)?.split_once(':')?.0) } else { None }
+    };
+    table.lines().filter_map(peer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faults::network_source::{Prefixes, Service, parse_sources};
+
+    fn found(list: &str, has_v6: bool) -> Result<Vec<String>, TargetError> {
+        addresses(&parse_sources(list).unwrap(), has_v6)
+    }
+
+    #[test]
+    fn sources_become_addresses() {
+        assert_eq!(found("10.0.0.1,ALL", false), Ok(vec!["0.0.0.0/0".into()]));
+        assert_eq!(found("ALL", true), Ok(vec!["0.0.0.0/0".into(), "::/0".into()]));
+        assert_eq!(found("localhost,10.0.0.0/8", false), Ok(vec!["10.0.0.0/8".into(), "127.0.0.1".into()]));
+        assert_eq!(found("S3", false), Err(TargetError::Service("S3".into())));
+        let nets = ["192.0.2.0/28", "2001:db8::/40"].iter().filter_map(|word| Net::parse(word)).collect();
+        let s3 = [Source::Prefixes(Prefixes { service: Service::S3, nets, origin: String::new() })];
+        assert_eq!(addresses(&s3, false), Ok(vec!["192.0.2.0/28".into()]));
+        assert_eq!(addresses(&s3, true), Ok(vec!["192.0.2.0/28".into(), "2001:db8::/40".into()]));
+        let missing = found("one.invalid,10.0.0.1,two.invalid", false);
+        assert_eq!(missing, Err(TargetError::NoAddress("one.invalid, two.invalid".into())));
+    }
+
+    #[test]
+    fn metadata_and_control_channel_are_let_through_and_no_target() {
+        let mut task = Task { lifelines: vec!["10.9.9.9".parse().unwrap()], ..Task::default() };
+        task.ecs_agent.control_hosts = vec!["10.8.8.8".into(), "127.0.0.1".into()];
+        let spared = spared(&task);
+        for address in ["169.254.170.2", "10.9.9.9", "10.8.8.8"] {
+            assert!(spared.iter().any(|one| one == address), "{spared:?}");
+            let refused = resolve(&parse_sources(address).unwrap(), &task).unwrap_err();
+            assert_eq!(refused, TargetError::Spared(address.into()));
+        }
+        assert!(!spared.iter().any(|one| one.contains(':') || one == "127.0.0.1"), "{spared:?}");
+        task.ecs_agent.has_v6 = true;
+        assert!(super::spared(&task).contains(&"fd00:ec2::23".to_owned()));
+    }
+
+    #[test]
+    fn own_connections_are_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(own_peers().contains(&"127.0.0.1".parse().unwrap()));
+        assert_eq!(address("0100007F"), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address("0000000000000000FFFF00000100007F"), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address("x"), None);
+    }
+}

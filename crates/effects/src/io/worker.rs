@@ -1,0 +1,306 @@
+//! One I/O worker: its file, its mix of operations, and its care for the space of others.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::buffer::{ALIGNMENT, Buffer, Dice};
+use super::{Counters, IoPlan};
+use crate::crew::Call;
+use crate::disk::space::Space;
+use crate::disk::unlinked::unlinked;
+
+/// A large transfer.
+const LARGE: usize = 1024 * 1024;
+/// Dirty pages that a worker lets gather: a cancel waits for at most so many to be written.
+const MOST_DIRTY: u64 = 4 * 1024 * 1024;
+/// How long a worker waits when there is no space at all.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Operations between two looks at the space, when the file is not growing.
+const LOOK_EVERY: u64 = 32;
+
+/// Small transfers in a row. A disk is loaded by bytes as well as by requests, and a large transfer takes as long
+/// as many small ones: with as many of each there would be hardly any requests.
+const SMALL_ROW: u64 = 8;
+
+/// The operations, each as often as it stands here.
+const MIX: [Operation; 16] = {
+    use Operation::*;
+    [
+        Append,
+        SmallWrites,
+        SmallReads,
+        CachedWrite,
+        Append,
+        SmallReads,
+        Sync,
+        Read,
+        SmallWrites,
+        Append,
+        Metadata,
+        SmallReads,
+        CachedWrite,
+        SmallWrites,
+        Append,
+        Read,
+    ]
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// A large write at the end of the file, or once it is full grown at the next place in the round.
+    Append,
+    /// A small write anywhere, through the page cache.
+    CachedWrite,
+    /// A large read anywhere.
+    Read,
+    /// Small ones anywhere, a row of them.
+    SmallWrites,
+    SmallReads,
+    Sync,
+    /// Another file made and dropped; this one's times, mode and size changed.
+    Metadata,
+}
+
+/// A worker with its file.
+#[derive(Debug)]
+pub(super) struct Worker {
+    folder: PathBuf,
+    /// Through the page cache.
+    file: File,
+    /// The same file past the page cache, where that can be had.
+    direct: Option<File>,
+    /// How large the file may get.
+    most: u64,
+    reserve: u64,
+    size: u64,
+    /// Where the next large write goes once the file is full grown.
+    place: u64,
+    /// Bytes written and not yet synced.
+    dirty: u64,
+    turn: u64,
+    buffer: Buffer,
+    dice: Dice,
+    counters: Arc<Counters>,
+}
+
+impl Worker {
+    /// A worker on `file`, which may grow to `most` bytes.
+    ///
+    /// # Errors
+    /// If the file cannot be truncated to nothing.
+    pub(super) fn new(
+        file: File,
+        plan: &IoPlan,
+        most: u64,
+        number: u64,
+        counters: Arc<Counters>,
+    ) -> io::Result<Worker> {
+        file.set_len(0)?;
+        let buffer = Buffer::new(LARGE);
+        let direct = past_the_cache(&file, &buffer);
+        Ok(Worker {
+            folder: plan.folder.clone(),
+            file,
+            direct,
+            most,
+            reserve: plan.reserve,
+            size: 0,
+            place: 0,
+            dirty: 0,
+            turn: 0,
+            buffer,
+            dice: Dice::new(number),
+            counters,
+        })
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// Works until called to end. The file closes when this returns.
+    pub(super) fn live(mut self, call: &Call) -> Result<(), String> {
+        while !call.stopped() {
+            let operation = MIX[(self.turn % MIX.len() as u64) as usize];
+            self.turn += 1;
+            if self.turn.is_multiple_of(LOOK_EVERY) {
+                self.make_way().map_err(|error| format!("could not look after the space: {error}"))?;
+            }
+            match self.perform(operation) {
+                Ok(()) => Counters::add(&self.counters.operations, 1),
+                Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    Counters::add(&self.counters.refused, 1);
+                    call.rest(PAUSE);
+                }
+                Err(error) => {
+                    return Err(format!("{operation:?} in {} failed: {error}", self.folder.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, operation: Operation) -> io::Result<()> {
+        match operation {
+            Operation::Append => self.append(),
+            Operation::CachedWrite => self.small_write(true),
+            Operation::Read => self.read(LARGE),
+            Operation::SmallWrites => self.row(|worker| worker.small_write(false)),
+            Operation::SmallReads => self.row(|worker| worker.read(ALIGNMENT)),
+            Operation::Sync => self.sync(),
+            Operation::Metadata => self.metadata(),
+        }
+    }
+
+    /// Grows the file while it may and there is space, else goes round in it.
+    fn append(&mut self) -> io::Result<()> {
+        let growing = self.size + LARGE as u64 <= self.most && self.room()? >= LARGE as u64;
+        if !growing && self.size == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let at = if growing { self.size } else { self.place };
+        let length = if growing { LARGE } else { self.size.min(LARGE as u64) as usize };
+        let direct = self.direct.as_ref().filter(|_| length.is_multiple_of(ALIGNMENT));
+        let written = direct.unwrap_or(&self.file).write_at(self.buffer.first(length), at)? as u64;
+        if direct.is_none() {
+            self.dirty += written;
+        }
+        Counters::add(&self.counters.written, written);
+        if growing {
+            // The whole transfer or nothing, so that every place in the file stays aligned.
+            if written < LARGE as u64 {
+                self.file.set_len(self.size)?;
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.resized(self.size + written);
+        } else {
+            self.place = if at + 2 * LARGE as u64 > self.size { 0 } else { at + LARGE as u64 };
+        }
+        self.sync_if_dirty()
+    }
+
+    /// A row of small operations; the last of them is counted by who called this.
+    fn row(&mut self, mut one: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        for _ in 1..SMALL_ROW {
+            one(self)?;
+            Counters::add(&self.counters.operations, 1);
+        }
+        one(self)
+    }
+
+    fn small_write(&mut self, cached: bool) -> io::Result<()> {
+        let Some(at) = self.somewhere(ALIGNMENT) else { return Ok(()) };
+        let direct = self.direct.as_ref().filter(|_| !cached);
+        let written = direct.unwrap_or(&self.file).write_at(self.buffer.first(ALIGNMENT), at)? as u64;
+        if direct.is_none() {
+            self.dirty += written;
+        }
+        Counters::add(&self.counters.written, written);
+        self.sync_if_dirty()
+    }
+
+    fn read(&mut self, length: usize) -> io::Result<()> {
+        let Some(at) = self.somewhere(length) else { return Ok(()) };
+        let file = match &self.direct {
+            Some(direct) => direct,
+            None => {
+                // So that the disk is asked and not the cache.
+                let _ = posix_fadvise(
+                    &self.file,
+                    at as i64,
+                    length as i64,
+                    PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+                );
+                &self.file
+            }
+        };
+        let read = file.read_at(self.buffer.first_mut(length), at)? as u64;
+        Counters::add(&self.counters.read, read);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        // Every other one with the file's own data: times and size.
+        if (self.turn / MIX.len() as u64).is_multiple_of(2) {
+            self.file.sync_data()?
+        } else {
+            self.file.sync_all()?
+        }
+        self.dirty = 0;
+        Counters::add(&self.counters.syncs, 1);
+        Ok(())
+    }
+
+    fn sync_if_dirty(&mut self) -> io::Result<()> {
+        if self.dirty < MOST_DIRTY {
+            return Ok(());
+        }
+        Counters::add(&self.counters.operations, 1);
+        self.sync()
+    }
+
+    /// Work for the file system's books, on files that nobody can see.
+    fn metadata(&mut self) -> io::Result<()> {
+        let other = unlinked(&self.folder)?;
+        other.set_len(ALIGNMENT as u64)?;
+        other.set_permissions(Permissions::from_mode(0o400))?;
+        drop(other);
+        self.file.set_modified(SystemTime::now())?;
+        Counters::add(&self.counters.metadata, 4);
+        Counters::add(&self.counters.operations, 3);
+        Ok(())
+    }
+
+    /// A random aligned place from which `length` bytes can be had.
+    fn somewhere(&mut self, length: usize) -> Option<u64> {
+        let last = self.size.checked_sub(length as u64)? / ALIGNMENT as u64;
+        Some(self.dice.below(last + 1) * ALIGNMENT as u64)
+    }
+
+    /// What may still be taken without touching the reserve.
+    fn room(&self) -> io::Result<u64> {
+        Ok(Space::of_file(&self.file)?.available.saturating_sub(self.reserve))
+    }
+
+    /// Halves the file when others have eaten into the reserve.
+    fn make_way(&mut self) -> io::Result<()> {
+        let available = Space::of_file(&self.file)?.available;
+        if available >= self.reserve / 2 || self.size < 2 * LARGE as u64 {
+            return Ok(());
+        }
+        let half = self.size / 2 / LARGE as u64 * LARGE as u64;
+        self.file.set_len(half)?;
+        // Until the next look the file does not grow back into what others need.
+        self.most = half;
+        self.place = 0;
+        self.resized(half);
+        Counters::add(&self.counters.shrunk, 1);
+        Ok(())
+    }
+
+    fn resized(&mut self, size: u64) {
+        let all = &self.counters.size;
+        all.fetch_sub(self.size, Relaxed);
+        let now = all.fetch_add(size, Relaxed) + size;
+        self.counters.largest.fetch_max(now, Relaxed);
+        self.size = size;
+    }
+}
+
+/// The same file opened past the page cache; None where that cannot be done, found out by doing it.
+fn past_the_cache(file: &File, buffer: &Buffer) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_CLOEXEC);
+    let direct = options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    direct.write_at(buffer.first(ALIGNMENT), 0).ok()?;
+    file.set_len(0).ok()?;
+    Some(direct)
+}

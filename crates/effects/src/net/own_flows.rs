@@ -1,0 +1,103 @@
+//! The connections that this process has open, as the kernel lists them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use faults::network_source::Protocol;
+
+/// One connection: a stream, or datagrams to and from one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    pub protocol: Protocol,
+    pub peer: SocketAddr,
+    pub own_port: u16,
+}
+
+/// All that are open now. What cannot be read is left out.
+pub fn open() -> Vec<Flow> {
+    let sockets = sockets();
+    let tables =
+        [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)];
+    let read = |(name, protocol)| {
+        let table = fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
+        flows(&table, protocol, &sockets)
+    };
+    tables.into_iter().flat_map(read).collect()
+}
+
+/// The inodes of this process's sockets, as the kernel's tables have them.
+pub(crate) fn sockets() -> BTreeSet<String> {
+    fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
+        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect()
+}
+
+/// Those of a `/proc/net/tcp` or `/proc/net/udp` that have a peer and one of these inodes.
+fn flows(table: &str, protocol: Protocol, sockets: &BTreeSet<String>) -> Vec<Flow> {
+    let flow = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ours = sockets.contains(*fields.get(9)?);
+        let peer = end(fields.get(2)?)?;
+        (ours && peer.port() != 0).then_some(Flow { protocol, peer, own_port: end(fields.get(1)?)?.port() })
+    };
+    table.lines().filter_map(flow).collect()
+}
+
+fn end(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.split_once(':')?;
+    Some(SocketAddr::new(address(host)?, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// An address as the kernel prints it there: words of 32 bits in hex, each in the machine's own byte order.
+pub(crate) fn address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(IpAddr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(words.as_flattened());
+            Some(Ipv6Addr::from(bytes).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn streams_and_connected_datagrams_are_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(peer).unwrap();
+        let own_port = stream.local_addr().unwrap().port();
+        assert!(open().contains(&Flow { protocol: Protocol::Tcp, peer, own_port }));
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let own_port = udp.local_addr().unwrap().port();
+        assert!(!open().iter().any(|flow| flow.own_port == own_port && flow.protocol == Protocol::Udp));
+        udp.connect(peer).unwrap();
+        assert!(open().contains(&Flow { protocol: Protocol::Udp, peer, own_port }));
+    }
+
+    #[test]
+    fn only_sockets_of_ours_count_and_mapped_addresses_are_ipv4() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:1388 0200007F:01BB 01 00000000:00000000 00:00000000 00000000     0        0 77 1 0\n\
+            1: 0100007F:1389 0200007F:01BB 01 00000000:00000000 00:00000000 00000000     0        0 78 1 0\n\
+            2: 0100007F:138A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1 0\n";
+        let found = flows(table, Protocol::Tcp, &["77".to_owned()].into());
+        let peer = "127.0.0.2:443".parse().unwrap();
+        assert_eq!(found, [Flow { protocol: Protocol::Tcp, peer, own_port: 5000 }]);
+        assert_eq!(address("0000000000000000FFFF00000100007F"), Some("127.0.0.1".parse().unwrap()));
+        assert_eq!(address("x"), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! From the sources of a fault to ranges of addresses: literal ones, and names looked up.
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+
+use thiserror::Error;
+
+use faults::network_source::{Net, Source};
+
+/// Ranges of one family, first and last address each, sorted, not touching each other. Addresses are
+/// numbers; those of IPv4 are below 2³².
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ranges {
+    ranges: Vec<(u128, u128)>,
+    everything: bool,
+}
+
+impl Ranges {
+    /// All addresses of the family.
+    pub fn everything() -> Ranges {
+        Ranges { ranges: Vec::new(), everything: true }
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.everything
+    }
+
+    /// The ranges that are one address each, in order.
+    pub fn singles(&self) -> impl Iterator<Item = u128> + '_ {
+        self.ranges.iter().filter(|(first, last)| first == last).map(|(address, _)| *address)
+    }
+
+    /// The ranges that are more than one address, in order.
+    pub fn wide(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
+        self.ranges.iter().copied().filter(|(first, last)| first != last)
+    }
+
+    /// Whether the address is in it.
+    pub fn covers(&self, address: u128) -> bool {
+        let after = self.ranges.partition_point(|(first, _)| *first <= address);
+        self.everything || after.checked_sub(1).is_some_and(|last| self.ranges[last].1 >= address)
+    }
+
+    fn merged(mut ranges: Vec<(u128, u128)>, last_of_all: u128) -> Ranges {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                // Neighbours too: the end of one would be the start of the next.
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        if merged.first() == Some(&(0, last_of_all)) {
+            return Ranges::everything();
+        }
+        Ranges { ranges: merged, everything: false }
+    }
+}
+
+/// Which addresses an effect is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    pub v4: Ranges,
+    pub v6: Ranges,
+}
+
+impl Reach {
+    /// All addresses there are.
+    pub fn everything() -> Reach {
+        Reach { v4: Ranges::everything(), v6: Ranges::everything() }
+    }
+
+    /// The addresses of all `nets` together.
+    pub fn of(nets: &[Net]) -> Reach {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for net in nets {
+            match net.range() {
+                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((number_v4(first), number_v4(last))),
+                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((first.to_bits(), last.to_bits())),
+                // Both ends of a net are of its family.
+                _ => {}
+            }
+        }
+        let last_v4 = number_v4(Ipv4Addr::BROADCAST);
+        Reach { v4: Ranges::merged(v4, last_v4), v6: Ranges::merged(v6, u128::MAX) }
+    }
+
+    /// Whether the address is in it.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.v4.covers(number(address)),
+            IpAddr::V6(_) => self.v6.covers(number(address)),
+        }
+    }
+}
+
+/// An address as the ranges have it.
+pub fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => number_v4(v4),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn number_v4(address: Ipv4Addr) -> u128 {
+    u128::from(address.to_bits())
+}
+
+/// Why the targets of a fault cannot be had.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum TargetError {
+    #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
+    NoAddress(String),
+    #[error(
+        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up; \
+         name the service's endpoint or its CIDRs instead"
+    )]
+    NoPrefixes(String),
+    #[error(
+        "the source {0} is always let through: without it this task has no metadata and no credentials; name other sources"
+    )]
+    Spared(IpAddr),
+}
+
+/// The addresses of `sources` now. Looks names up, which takes as long as DNS takes.
+///
+/// # Errors
+/// Every name that has no address; a source that is one of `spared`; a service without a list.
+pub fn resolve(sources: &[Source], spared: &[IpAddr]) -> Result<Reach, TargetError> {
+    let (mut nets, mut missing) = (Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::All => return Ok(Reach::everything()),
+            Source::Service(service) => return Err(TargetError::NoPrefixes(service.to_string())),
+            Source::Prefixes(prefixes) => nets.extend(&prefixes.nets),
+            Source::Net(net) => nets.push(*net),
+            Source::Name(name) => match look_up(name) {
+                found if found.is_empty() => missing.push(name.as_str()),
+                found => nets.extend(found.into_iter().map(Net::single)),
+            },
+        }
+    }
+    if !missing.is_empty() {
+        return Err(TargetError::NoAddress(missing.join(", ")));
+    }
+    let alone = nets.iter().filter(|net| net.is_single());
+    if let Some(net) = alone.into_iter().find(|net| spared.contains(&net.range().0)) {
+        return Err(TargetError::Spared(net.range().0));
+    }
+    Ok(Reach::of(&nets))
+}
+
+/// The addresses that the names among `sources` have now; names that have none now are passed over.
+pub fn look_up_again(sources: &[Source]) -> Vec<IpAddr> {
+    let names = sources.iter().filter_map(|source| match source {
+        Source::Name(name) => Some(name),
+        _ => None,
+    });
+    names.flat_map(|name| look_up(name)).collect()
+}
+
+fn look_up(name: &str) -> Vec<IpAddr> {
+    let found = (name, 0).to_socket_addrs();
+    let mut addresses: Vec<_> = found.map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(words: &[&str]) -> Vec<Net> {
+        words.iter().map(|word| Net::parse(word).unwrap()).collect()
+    }
+
+    fn ranges(words: &[&str]) -> Vec<(u128, u128)> {
+        Reach::of(&nets(words)).v4.ranges
+    }
+
+    #[test]
+    fn ranges_that_overlap_or_touch_become_one() {
+        let a = 0x0a00_0000;
+        assert_eq!(ranges(&["10.0.0.0/25", "10.0.0.128/25"]), [(a, a + 255)]);
+        assert_eq!(ranges(&["10.0.0.0/24", "10.0.0.7"]), [(a, a + 255)]);
+        assert_eq!(ranges(&["10.0.0.9", "10.0.0.7"]), [(a + 7, a + 7), (a + 9, a + 9)]);
+        let last = u128::from(u32::MAX);
+        assert_eq!(ranges(&["255.255.255.255", "0.0.0.0"]), [(0, 0), (last, last)]);
+    }
+
+    #[test]
+    fn all_of_a_family_is_everything_of_that_family_only() {
+        let reach = Reach::of(&nets(&["0.0.0.0/1", "128.0.0.0/1"]));
+        assert!(reach.v4.is_everything() && !reach.v6.is_everything());
+        assert!(reach.covers("9.9.9.9".parse().unwrap()) && !reach.covers("::1".parse().unwrap()));
+        assert!(Reach::of(&nets(&["::/0"])).v6.is_everything());
+    }
+
+    #[test]
+    fn single_addresses_are_told_from_ranges() {
+        let reach = Reach::of(&nets(&["10.0.0.0/30", "10.0.0.9", "10.0.1.1", "10.0.1.2"]));
+        let a = 0x0a00_0000;
+        assert_eq!(reach.v4.singles().collect::<Vec<_>>(), [a + 9]);
+        assert_eq!(reach.v4.wide().collect::<Vec<_>>(), [(a, a + 3), (a + 257, a + 258)]);
+        assert!(reach.covers("10.0.1.2".parse().unwrap()) && !reach.covers("10.0.1.3".parse().unwrap()));
+    }
+
+    #[test]
+    fn names_without_an_address_are_all_said() {
+        let sources = [
+            Source::Name("one.invalid".into()),
+            Source::Name("localhost".into()),
+            Source::Name("two.invalid".into()),
+        ];
+        let error = resolve(&sources, &[]).unwrap_err();
+        assert_eq!(error, TargetError::NoAddress("one.invalid, two.invalid".into()));
+        let found = resolve(&sources[1..2], &[]).unwrap();
+        assert!(found.covers("127.0.0.1".parse().unwrap()), "{found:?}");
+    }
+
+    #[test]
+    fn the_address_of_the_credentials_is_no_target() {
+        let spared = ["169.254.170.2".parse().unwrap()];
+        let alone = [Source::Net(Net::parse("169.254.170.2").unwrap())];
+        assert!(matches!(resolve(&alone, &spared), Err(TargetError::Spared(_))));
+        // Within a range it is let through, and the range stays.
+        let within = [Source::Net(Net::parse("169.254.0.0/16").unwrap())];
+        assert!(resolve(&within, &spared).is_ok());
+    }
+}

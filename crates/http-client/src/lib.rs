@@ -1,0 +1,155 @@
+//! The one HTTP client: hyper and rustls, roots compiled in, plus those of `AWS_CA_BUNDLE`.
+
+#[cfg(feature = "sdk")]
+pub mod sdk;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+/// Adds certificates (PEM) to the trusted roots, as the AWS CLI and SDKs do.
+pub const CA_BUNDLE_VARIABLE: &str = "AWS_CA_BUNDLE";
+
+/// How long a call may take when nobody says otherwise.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that is not made by then is an error.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer that is read, in bytes: a long poll may carry several documents.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot read the certificates of {CA_BUNDLE_VARIABLE}={path}: {reason}")]
+    CaBundle { path: String, reason: String },
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// An HTTP client over pooled connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: HyperClient<HttpsConnector<TcpConnector>, Full<Bytes>>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Client {
+    /// A client that trusts the compiled-in roots and those in `ca_bundle`.
+    ///
+    /// # Errors
+    /// A bundle that cannot be read or holds no certificate.
+    pub fn new(ca_bundle: Option<&Path>) -> Result<Client, ClientError> {
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = ca_bundle {
+            add_bundle(&mut roots, path)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = TcpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let inner = HyperClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(15))
+            .build(https);
+        Ok(Client { inner, tls: Arc::new(tls) })
+    }
+
+    /// The TLS configuration, for a connection that is not HTTP calls (the websocket).
+    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Sends `request` and reads the whole answer within `timeout`.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, String> {
+        let exchange = async {
+            let answer = self.inner.request(request).await.map_err(|error| chain(&error))?;
+            let (parts, body) = answer.into_parts();
+            let body =
+                Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+        }
+    }
+}
+
+fn add_bundle(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(), ClientError> {
+    let bad = |reason: String| ClientError::CaBundle { path: path.display().to_string(), reason };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad(error.to_string()))?;
+    let (added, _ignored) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(bad("it holds no certificate".to_owned()));
+    }
+    Ok(())
+}
+
+/// The Host header of an endpoint: without the port where it is the scheme's own, as signers expect.
+pub fn host_of(endpoint: &Uri) -> String {
+    let host = endpoint.host().unwrap_or_default();
+    match (endpoint.scheme_str(), endpoint.port_u16()) {
+        (Some("http"), Some(80)) | (Some("https"), Some(443)) | (_, None) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
+/// An error with its causes, since hyper's own text is often only "client error (Connect)".
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_leaves_out_the_default_port() {
+        for (uri, host) in [
+            ("http://127.0.0.1:4566/", "127.0.0.1:4566"),
+            ("https://ssm.eu-west-1.amazonaws.com/", "ssm.eu-west-1.amazonaws.com"),
+            ("https://localhost:443/", "localhost"),
+            ("http://[::1]:80/", "[::1]"),
+        ] {
+            assert_eq!(host_of(&uri.parse().unwrap()), host);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What happened, in the words and the shape that Systems Manager reads. Pure: it knows no channel and no clock.
+
+pub mod output;
+pub mod reply;
+
+use std::time::SystemTime;
+
+/// The status of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepStatus {
+    Success,
+    Failed,
+    Cancelled,
+    TimedOut,
+    Skipped,
+}
+
+impl StepStatus {
+    /// The word in a reply.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepStatus::Success => "Success",
+            StepStatus::Failed => "Failed",
+            StepStatus::Cancelled => "Cancelled",
+            StepStatus::TimedOut => "TimedOut",
+            StepStatus::Skipped => "Skipped",
+        }
+    }
+}
+
+/// The status of a whole command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentStatus {
+    InProgress,
+    Success,
+    Failed,
+    Cancelled,
+    TimedOut,
+}
+
+impl DocumentStatus {
+    /// The status of a document whose steps have all finished: the worst of them, in the order that is agreed
+    /// between service and agent (`aggregator.go`): failed, timed out, cancelled. A skipped step is a success.
+    pub fn of(steps: &[StepReport]) -> DocumentStatus {
+        let any = |status| steps.iter().any(|step| step.status == status);
+        if any(StepStatus::Failed) {
+            DocumentStatus::Failed
+        } else if any(StepStatus::TimedOut) {
+            DocumentStatus::TimedOut
+        } else if any(StepStatus::Cancelled) {
+            DocumentStatus::Cancelled
+        } else {
+            DocumentStatus::Success
+        }
+    }
+
+    /// The word in a reply.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DocumentStatus::InProgress => "InProgress",
+            DocumentStatus::Success => "Success",
+            DocumentStatus::Failed => "Failed",
+            DocumentStatus::Cancelled => "Cancelled",
+            DocumentStatus::TimedOut => "TimedOut",
+        }
+    }
+}
+
+/// One finished step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// The key in `runtimeStatus`.
+    pub name: String,
+    /// The action or plugin name.
+    pub action: String,
+    pub status: StepStatus,
+    pub code: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// Takes the place of the combined output when the step never produced one (skipped, refused), or when
+    /// the streams carry remarks that the combined output does not.
+    pub message: Option<String>,
+    pub started: SystemTime,
+    pub ended: SystemTime,
+}
+
+impl StepReport {
+    /// A step of a command that was cancelled before it ran.
+    pub fn unstarted(name: &str, action: &str, now: SystemTime) -> StepReport {
+        StepReport {
+            name: name.to_owned(),
+            action: action.to_owned(),
+            status: StepStatus::Cancelled,
+            code: 1,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            message: None,
+            started: now,
+            ended: now,
+        }
+    }
+}
