@@ -10,30 +10,35 @@ FROM rust:1.95-bookworm AS sources
 WORKDIR /src
 # A static program from the gnu target: no musl, and names are resolved by glibc's own code.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
-# Dependencies first, with empty sources: their layers are kept until Cargo.lock changes.
-COPY Cargo.toml Cargo.lock ./
-# Tests and benchmarks are not copied, so the manifest must not name them.
-RUN awk '/^\[/ { keep = !/^\[\[(test|bench)\]\]/ } keep' Cargo.toml > build.toml && mv build.toml Cargo.toml \
-    && rustc -vV | sed -n 's/^host: //p' > /target \
-    && mkdir -p src/bin \
-    && echo 'fn main() {}' | tee src/main.rs src/bin/taskfault-local.rs > /dev/null \
-    && touch src/lib.rs \
-    && cargo fetch --locked --target "$(cat /target)"
+RUN rustc -vV | sed -n 's/^host: //p' > /target
+COPY . .
 
-FROM sources AS build
-RUN cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)"
-COPY src ./src
+# The same tree with every source file empty: what the dependencies are built from, so that their layers are
+# kept until a manifest changes.
+FROM sources AS skeleton
+RUN find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' _ {} +
+
+FROM rust:1.95-bookworm AS base
+WORKDIR /src
+ENV RUSTFLAGS="-C target-feature=+crt-static"
+COPY --from=skeleton /target /target
+COPY --from=skeleton /src ./
+RUN cargo fetch --locked --target "$(cat /target)"
+
+FROM base AS build
+RUN cargo build --profile image --locked --package taskfault --target "$(cat /target)"
+COPY --from=sources /src ./
 # The copied files may be older than what was just built from the empty ones.
-RUN touch src/main.rs src/lib.rs \
-    && cargo build --profile image --locked --no-default-features --bin taskfault --target "$(cat /target)" \
+RUN find . -name '*.rs' -exec touch {} + \
+    && cargo build --profile image --locked --package taskfault --target "$(cat /target)" \
     && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
 
 # Not what ships, so the quicker profile.
-FROM sources AS build-local
-RUN cargo build --release --locked --bin taskfault-local --target "$(cat /target)"
-COPY src ./src
-RUN touch src/bin/taskfault-local.rs src/lib.rs \
-    && cargo build --release --locked --bin taskfault-local --target "$(cat /target)" \
+FROM base AS build-local
+RUN cargo build --release --locked --package taskfault-local --target "$(cat /target)"
+COPY --from=sources /src ./
+RUN find . -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --package taskfault-local --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/taskfault-local" /image/taskfault-local \
     && mkdir /image/state
 

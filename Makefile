@@ -16,7 +16,7 @@ help: ## List what there is
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
 	@echo "building target/release/taskfault and taskfault-local"
-	cargo build --release --locked
+	cargo build --release --locked --workspace --bins
 
 .PHONY: demo
 demo: build ## Two FIS experiments on a service of three tasks, and a report: about a minute

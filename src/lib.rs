@@ -15,6 +15,3 @@ pub mod run;
 pub mod shutdown;
 pub mod sidecar;
 pub mod telemetry;
-
-#[cfg(feature = "local")]
-pub mod local;

@@ -1,13 +1,14 @@
 //! Network faults through the ECS agent's endpoints: our client against the local AWS, with everything that can
 //! go wrong at the agent.
 
-#![cfg(feature = "local")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_local::log::Log;
+use aws_local::{Options, Server};
 use effects::ecs_agent::ledger::{Entry, Ledger};
 use effects::ecs_agent::request::Request;
 use effects::ecs_agent::target::Targets;
@@ -18,8 +19,6 @@ use faults::network_latency::NetworkLatency;
 use faults::network_packet_loss::NetworkPacketLoss;
 use faults::network_source::Scope;
 use serde_json::{Value, json};
-use taskfault::local::log::Log;
-use taskfault::local::{Options, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 

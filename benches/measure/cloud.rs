@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use aws_local::log::Log;
+use aws_local::{Handle, Options, Server};
 use serde_json::{Value, json};
-use taskfault::local::log::Log;
-use taskfault::local::{Handle, Options, Server};
 use tokio::sync::oneshot;
 
 use crate::machine;

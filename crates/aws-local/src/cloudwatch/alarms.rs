@@ -1,0 +1,270 @@
+//! What else is done with alarms: telling, deleting, setting their state, switching their actions.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+use super::alarm::{Alarm, StateChange};
+use super::{ALARM_NAME, AlarmState, Answer, CloudWatchState, page};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Text};
+use crate::wire::epoch_seconds;
+
+const TYPES: &[&str] = &["CompositeAlarm", "MetricAlarm", "LogAlarm"];
+
+/// DescribeAlarms. There are metric alarms only.
+pub(super) fn describe(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
+    let mut members = Members::new(body);
+    let names = members.texts("AlarmNames", 0, 100, ALARM_NAME);
+    let prefix = members.text("AlarmNamePrefix", ALARM_NAME);
+    let types = members.texts("AlarmTypes", 0, usize::MAX, Text::one_of(TYPES));
+    let wanted = members.text("StateValue", Text::one_of(AlarmState::NAMES));
+    let action = members.text("ActionPrefix", Text::length(1, 1024));
+    let family = members.has("ChildrenOfAlarmName") || members.has("ParentsOfAlarmName");
+    let size = members.number("MaxRecords", 1, 100).unwrap_or(50);
+    let token = members.text("NextToken", Text::ANY);
+    members.finish()?;
+    if prefix.is_some() && !names.is_empty() {
+        return Err(ApiError::validation("AlarmNamePrefix and AlarmNames cannot be given together"));
+    }
+    // Composite alarms have children, and there are none here.
+    let none = family || (!types.is_empty() && !types.contains(&"MetricAlarm"));
+    let shown = |alarm: &&Alarm| {
+        !none
+            && (names.is_empty() || names.contains(&alarm.name.as_str()))
+            && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
+            && wanted.is_none_or(|wanted| alarm.state.as_str() == wanted)
+            && action.is_none_or(|action| alarm.actions().any(|arn| arn.starts_with(action)))
+    };
+    let found: Vec<&Alarm> = state.alarms.values().filter(shown).collect();
+    let (found, next) = page(found, |alarm| alarm.name.clone(), size, token)?;
+    let items: Vec<Value> = found.into_iter().map(Alarm::item).collect();
+    Ok(json!({ "MetricAlarms": items, "CompositeAlarms": [], "NextToken": next }))
+}
+
+/// DeleteAlarms. Names that are not there do not keep the others from being deleted; if none is there, the
+/// answer says so.
+pub(super) fn delete(body: &Map<String, Value>, state: &mut CloudWatchState) -> Answer {
+    let names = names(body)?;
+    let deleted = names.iter().filter(|name| state.alarms.remove(**name).is_some()).count();
+    if deleted == 0 && !names.is_empty() {
+        return Err(not_found(&names.join(", ")));
+    }
+    Ok(Value::Null)
+}
+
+/// EnableAlarmActions and DisableAlarmActions. Names that are not there are overlooked.
+pub(super) fn switch_actions(
+    body: &Map<String, Value>,
+    state: &mut CloudWatchState,
+    enabled: bool,
+) -> Answer {
+    for name in names(body)? {
+        if let Some(alarm) = state.alarms.get_mut(name) {
+            alarm.settings.actions_enabled = enabled;
+        }
+    }
+    Ok(Value::Null)
+}
+
+fn names(body: &Map<String, Value>) -> Result<Vec<&str>, ApiError> {
+    let mut members = Members::new(body);
+    members.require("AlarmNames");
+    let names = members.texts("AlarmNames", 0, 100, ALARM_NAME);
+    members.finish()?;
+    Ok(names)
+}
+
+/// SetAlarmState.
+pub(super) fn set_state(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("AlarmName", ALARM_NAME);
+    let value = members.required_text("StateValue", Text::one_of(AlarmState::NAMES));
+    let reason = members.required_text("StateReason", Text::length(0, 1023));
+    let data = members.text("StateReasonData", Text::length(0, 4000));
+    members.finish()?;
+    if data.is_some_and(|data| serde_json::from_str::<Value>(data).is_err()) {
+        return Err(ApiError::new("InvalidFormatFault", "StateReasonData is not JSON"));
+    }
+    let alarm = state.alarms.get_mut(name).ok_or_else(|| not_found(name))?;
+    let value = AlarmState::parse(value).ok_or_else(|| ApiError::validation("StateValue is not known"))?;
+    alarm.set_state(value, reason, data, context);
+    Ok(Value::Null)
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError { status: 404, code: "ResourceNotFound", message: format!("there is no alarm {name}") }
+}
+
+/// ListTagsForResource.
+pub(super) fn tags(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
+    let mut members = Members::new(body);
+    let arn = members.required_text("ResourceARN", Text::length(1, 1024));
+    members.finish()?;
+    let alarm = state.alarms.values().find(|alarm| alarm.arn == arn).ok_or_else(|| ApiError {
+        status: 404,
+        code: "ResourceNotFoundException",
+        message: format!("there is no alarm {arn}"),
+    })?;
+    let pairs: Vec<Value> =
+        alarm.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+    Ok(json!({ "Tags": pairs }))
+}
+
+/// One entry of an alarm's history, before it is told.
+struct Event<'a> {
+    at: SystemTime,
+    alarm: &'a Alarm,
+    what: What<'a>,
+    /// Its place among the events of its kind and alarm: tells two of the same moment apart.
+    number: usize,
+}
+
+#[derive(Clone, Copy)]
+enum What<'a> {
+    Configured { first: bool },
+    Changed(&'a StateChange),
+}
+
+/// DescribeAlarmHistory.
+pub(super) fn history(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
+    const KINDS: &[&str] = &[
+        "ConfigurationUpdate",
+        "StateUpdate",
+        "Action",
+        "AlarmContributorStateUpdate",
+        "AlarmContributorAction",
+    ];
+    let mut members = Members::new(body);
+    let name = members.text("AlarmName", ALARM_NAME);
+    let types = members.texts("AlarmTypes", 0, usize::MAX, Text::one_of(TYPES));
+    let kind = members.text("HistoryItemType", Text::one_of(KINDS));
+    let start = members.time("StartDate");
+    let end = members.time("EndDate");
+    let order = members.text("ScanBy", Text::one_of(&["TimestampDescending", "TimestampAscending"]));
+    let size = members.number("MaxRecords", 1, 100).unwrap_or(100);
+    let token = members.text("NextToken", Text::ANY);
+    members.finish()?;
+    let none = !types.is_empty() && !types.contains(&"MetricAlarm");
+    let alarms = state.alarms.values().filter(|alarm| !none && name.is_none_or(|name| alarm.name == name));
+    let mut events: Vec<Event<'_>> = alarms
+        .flat_map(events)
+        .filter(|event| kind.is_none_or(|kind| event.kind() == kind))
+        .filter(|event| start.is_none_or(|start| event.at >= start) && end.is_none_or(|end| event.at <= end))
+        .collect();
+    events.sort_by_key(|event| event.at);
+    if order != Some("TimestampAscending") {
+        events.reverse();
+    }
+    let key = |event: &Event<'_>| format!("{}/{}/{}", event.alarm.name, event.kind(), event.number);
+    let (events, next) = page(events, key, size, token)?;
+    let items: Vec<Value> = events.iter().map(Event::item).collect();
+    Ok(json!({ "AlarmHistoryItems": items, "NextToken": next }))
+}
+
+fn events(alarm: &Alarm) -> impl Iterator<Item = Event<'_>> {
+    let configured = alarm.configurations.iter().enumerate().map(move |(number, at)| Event {
+        at: *at,
+        alarm,
+        what: What::Configured { first: number == 0 },
+        number,
+    });
+    let changed = alarm.history.iter().enumerate().map(move |(number, change)| Event {
+        at: change.at,
+        alarm,
+        what: What::Changed(change),
+        number,
+    });
+    configured.chain(changed)
+}
+
+impl Event<'_> {
+    fn kind(&self) -> &'static str {
+        match self.what {
+            What::Configured { .. } => "ConfigurationUpdate",
+            What::Changed(_) => "StateUpdate",
+        }
+    }
+
+    fn item(&self) -> Value {
+        let (summary, data) = match self.what {
+            What::Configured { first } => {
+                let (verb, kind) = if first { ("created", "Create") } else { ("updated", "Update") };
+                let data = json!({ "version": "1.0", "type": kind });
+                (format!("Alarm \"{}\" {verb}", self.alarm.name), data)
+            }
+            What::Changed(change) => {
+                let (from, to) = (change.from.as_str(), change.to.as_str());
+                let data = json!({
+                    "version": "1.0",
+                    "oldState": { "stateValue": from },
+                    "newState": { "stateValue": to, "stateReason": change.reason },
+                });
+                (format!("Alarm updated from {from} to {to}"), data)
+            }
+        };
+        // Names of 255 characters make summaries that are too long for the model.
+        let summary: String = summary.chars().take(255).collect();
+        json!({
+            "AlarmName": self.alarm.name,
+            "AlarmType": "MetricAlarm",
+            "Timestamp": epoch_seconds(self.at),
+            "HistoryItemType": self.kind(),
+            "HistorySummary": summary,
+            "HistoryData": data.to_string(),
+        })
+    }
+}
+
+impl Alarm {
+    fn actions(&self) -> impl Iterator<Item = &String> {
+        let settings = &self.settings;
+        settings.ok_actions.iter().chain(&settings.alarm_actions).chain(&settings.insufficient_data_actions)
+    }
+
+    /// Its entry in DescribeAlarms.
+    fn item(&self) -> Value {
+        let settings = &self.settings;
+        let text = settings.statistic.text();
+        let simple = super::metrics::Statistic::NAMES.contains(&text.as_str());
+        let dimensions: Vec<Value> = settings
+            .metric
+            .dimensions
+            .iter()
+            .map(|(name, value)| json!({ "Name": name, "Value": value }))
+            .collect();
+        let mut item = json!({
+            "AlarmName": self.name,
+            "AlarmArn": self.arn,
+            "AlarmDescription": settings.description,
+            "AlarmConfigurationUpdatedTimestamp": epoch_seconds(self.configured),
+            "ActionsEnabled": settings.actions_enabled,
+            "OKActions": settings.ok_actions,
+            "AlarmActions": settings.alarm_actions,
+            "InsufficientDataActions": settings.insufficient_data_actions,
+            "StateValue": self.state.as_str(),
+            "StateReason": self.reason,
+            "StateReasonData": self.reason_data,
+            "StateUpdatedTimestamp": epoch_seconds(self.updated),
+            "StateTransitionedTimestamp": epoch_seconds(self.transitioned),
+            "MetricName": settings.metric.name,
+            "Namespace": settings.metric.namespace,
+            "Statistic": simple.then_some(&text),
+            "ExtendedStatistic": (!simple).then_some(&text),
+            "Dimensions": dimensions,
+            "Period": settings.period,
+            "Unit": settings.unit,
+            "EvaluationPeriods": settings.evaluation_periods,
+            "DatapointsToAlarm": settings.datapoints_to_alarm,
+            "Threshold": settings.threshold,
+            "ComparisonOperator": settings.comparison.as_str(),
+            "TreatMissingData": settings.treat_missing_data.map(super::evaluation::Missing::as_str),
+            "EvaluateLowSampleCountPercentile": settings.low_sample_count,
+        });
+        if let Some(members) = item.as_object_mut() {
+            members.retain(|_, member| !member.is_null());
+        }
+        item
+    }
+}

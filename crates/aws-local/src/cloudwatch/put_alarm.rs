@@ -1,0 +1,215 @@
+//! PutMetricAlarm.
+
+use serde_json::{Map, Value};
+
+use super::alarm::{Alarm, Settings};
+use super::evaluation::{Comparison, Missing};
+use super::metrics::{MetricId, Statistic, UNITS};
+use super::{Answer, CloudWatchState, NAMESPACE_RULE, dimensions};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Text};
+use crate::store::Tags;
+
+/// What an alarm may have that is not evaluated here, and what it is.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("Metrics", "metric math"),
+    ("ThresholdMetricId", "anomaly detection"),
+    ("EvaluationCriteria", "PromQL"),
+    ("EvaluationInterval", "an interval of one's own"),
+    ("WarmUpConfiguration", "a warm-up period"),
+];
+
+/// The longest evaluation range in seconds: a day, with a period of an hour or more a week.
+const DAY: u64 = 24 * 60 * 60;
+
+/// PutMetricAlarm: makes an alarm, or replaces all that it watches and leaves its state.
+pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("AlarmName", super::ALARM_NAME);
+    let tags = tags(&mut members);
+    let settings = read(&mut members);
+    members.finish()?;
+    let settings = settings.check(body)?;
+    match state.alarms.get_mut(name) {
+        // Tags of an alarm that is there are left alone, as the service does.
+        Some(alarm) => alarm.configure(settings, context.now),
+        None => {
+            state.alarms.insert(name.to_owned(), Alarm::new(name, settings, tags, context));
+        }
+    }
+    Ok(Value::Null)
+}
+
+fn tags(members: &mut Members<'_>) -> Tags {
+    let pairs = members.each("Tags", 0, 50, |tag| {
+        let key = tag.required_text("Key", Text::length(1, 128)).to_owned();
+        (key, tag.required_text("Value", Text::length(0, 256)).to_owned())
+    });
+    pairs.into_iter().collect()
+}
+
+/// The members by themselves; what they must be together is checked later.
+struct Draft<'a> {
+    description: Option<&'a str>,
+    actions_enabled: Option<bool>,
+    actions: [Vec<&'a str>; 3],
+    namespace: Option<&'a str>,
+    metric: Option<&'a str>,
+    dimensions: Vec<(&'a str, &'a str)>,
+    statistic: Option<&'a str>,
+    extended: Option<&'a str>,
+    unit: Option<&'a str>,
+    period: Option<i64>,
+    evaluation_periods: Option<i64>,
+    datapoints_to_alarm: Option<i64>,
+    threshold: Option<f64>,
+    comparison: &'a str,
+    treat_missing_data: Option<&'a str>,
+    low_sample_count: Option<&'a str>,
+}
+
+fn read<'a>(members: &mut Members<'a>) -> Draft<'a> {
+    // The comparisons of anomaly detection are in the model: they are known, and refused with a reason.
+    const COMPARISONS: &[&str] = &[
+        "GreaterThanOrEqualToThreshold",
+        "GreaterThanThreshold",
+        "LessThanThreshold",
+        "LessThanLowerThreshold",
+        "LessThanOrEqualToThreshold",
+        "LessThanLowerOrGreaterThanUpperThreshold",
+        "GreaterThanUpperThreshold",
+    ];
+    let most = i64::from(u32::MAX);
+    let arn = Text::length(1, 1024);
+    Draft {
+        description: members.text("AlarmDescription", Text::length(0, 1024)),
+        actions_enabled: members.flag("ActionsEnabled"),
+        actions: ["OKActions", "AlarmActions", "InsufficientDataActions"]
+            .map(|name| members.texts(name, 0, 5, arn)),
+        namespace: members.text("Namespace", NAMESPACE_RULE),
+        metric: members.text("MetricName", Text::length(1, 255)),
+        dimensions: dimensions(members, 30),
+        statistic: members.text("Statistic", Text::one_of(Statistic::NAMES)),
+        extended: members.text("ExtendedStatistic", Text::ANY),
+        unit: members.text("Unit", Text::one_of(UNITS)),
+        period: members.number("Period", 1, most),
+        evaluation_periods: members.number("EvaluationPeriods", 1, most),
+        datapoints_to_alarm: members.number("DatapointsToAlarm", 1, most),
+        threshold: members.decimal("Threshold"),
+        comparison: members.required_text("ComparisonOperator", Text::one_of(COMPARISONS)),
+        treat_missing_data: members.text("TreatMissingData", Text::length(1, 255)),
+        low_sample_count: members.text("EvaluateLowSampleCountPercentile", Text::length(1, 255)),
+    }
+}
+
+impl Draft<'_> {
+    fn check(self, body: &Map<String, Value>) -> Result<Settings, ApiError> {
+        if let Some((member, what)) = NOT_HERE.iter().find(|(member, _)| is_given(body, member)) {
+            return Err(not_here(member, what));
+        }
+        if body.get("EvaluationWindow").is_some_and(|window| !window["WallClockWindow"].is_null()) {
+            return Err(not_here("EvaluationWindow", "a wall clock window"));
+        }
+        let comparison = Comparison::parse(self.comparison)
+            .ok_or_else(|| not_here("ComparisonOperator", "anomaly detection"))?;
+        let statistic = self.statistic()?;
+        let (period, evaluation_periods) = self.periods()?;
+        let datapoints_to_alarm = self.datapoints_to_alarm.and_then(|number| u32::try_from(number).ok());
+        if datapoints_to_alarm.is_some_and(|wanted| wanted > evaluation_periods) {
+            return Err(ApiError::validation("DatapointsToAlarm must not be greater than EvaluationPeriods"));
+        }
+        let treat_missing_data = self
+            .treat_missing_data
+            .map(|name| Missing::parse(name).ok_or_else(|| one_of("TreatMissingData", name, Missing::NAMES)));
+        let low = self.low_sample_count;
+        if let Some(other) = low.filter(|low| !matches!(*low, "evaluate" | "ignore")) {
+            return Err(one_of("EvaluateLowSampleCountPercentile", other, &["evaluate", "ignore"]));
+        }
+        let owned = |texts: &Vec<&str>| texts.iter().map(|text| (*text).to_owned()).collect();
+        let [ok_actions, alarm_actions, insufficient_data_actions] = self.actions.each_ref().map(owned);
+        Ok(Settings {
+            description: self.description.map(str::to_owned),
+            actions_enabled: self.actions_enabled.unwrap_or(true),
+            ok_actions,
+            alarm_actions,
+            insufficient_data_actions,
+            metric: MetricId {
+                namespace: self.namespace.ok_or_else(|| missing("Namespace"))?.to_owned(),
+                name: self.metric.ok_or_else(|| missing("MetricName"))?.to_owned(),
+                dimensions: self
+                    .dimensions
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+            },
+            statistic,
+            unit: self.unit.map(str::to_owned),
+            period,
+            evaluation_periods,
+            datapoints_to_alarm,
+            threshold: self.threshold.ok_or_else(|| missing("Threshold"))?,
+            comparison,
+            treat_missing_data: treat_missing_data.transpose()?,
+            low_sample_count: low.map(str::to_owned),
+        })
+    }
+
+    fn statistic(&self) -> Result<Statistic, ApiError> {
+        let name = match (self.statistic, self.extended) {
+            (Some(name), None) | (None, Some(name)) => name,
+            _ => {
+                let message = "exactly one of Statistic and ExtendedStatistic must be given";
+                return Err(ApiError::validation(message));
+            }
+        };
+        Statistic::parse(name).ok_or_else(|| {
+            let message = format!(
+                "the value {name} for ExtendedStatistic is not known here: percentiles are, p0 to p100 (p99.9)"
+            );
+            ApiError::new("InvalidParameterValueException", message)
+        })
+    }
+
+    fn periods(&self) -> Result<(u32, u32), ApiError> {
+        let given = |number: Option<i64>, member| {
+            number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| missing(member))
+        };
+        let period = given(self.period, "Period")?;
+        let evaluation_periods = given(self.evaluation_periods, "EvaluationPeriods")?;
+        if !matches!(period, 10 | 20 | 30) && period % 60 != 0 {
+            let message = format!("Period is {period}: it must be 10, 20, 30 or a multiple of 60 seconds");
+            return Err(ApiError::validation(message));
+        }
+        let longest = if period < 3600 { DAY } else { 7 * DAY };
+        if u64::from(period) * u64::from(evaluation_periods) > longest {
+            let message = format!(
+                "Period times EvaluationPeriods must not be more than {longest} seconds with a Period of {period}"
+            );
+            return Err(ApiError::validation(message));
+        }
+        Ok((period, evaluation_periods))
+    }
+}
+
+fn is_given(body: &Map<String, Value>, member: &str) -> bool {
+    body.get(member)
+        .is_some_and(|value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()))
+}
+
+fn missing(member: &str) -> ApiError {
+    ApiError::new("MissingRequiredParameterException", format!("the parameter {member} must be given"))
+}
+
+fn not_here(member: &str, what: &str) -> ApiError {
+    let message = format!(
+        "{member}: the local CloudWatch does not evaluate {what}; it evaluates alarms on one metric with a fixed \
+         threshold. Put such a metric, or set the alarm's state with SetAlarmState"
+    );
+    ApiError::new("InvalidParameterCombinationException", message)
+}
+
+fn one_of(member: &str, value: &str, allowed: &[&str]) -> ApiError {
+    let message = format!("the value {value} for {member} must be one of {}", allowed.join(", "));
+    ApiError::new("InvalidParameterValueException", message)
+}

@@ -1,0 +1,172 @@
+//! PutMetricData.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::alarm::shortened_ms;
+use super::metrics::{MetricId, OLDEST_MS, Sample, UNITS};
+use super::{Answer, CloudWatchState, NAMESPACE_RULE, dimensions};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Text};
+use crate::wire::epoch_ms;
+
+/// The most metrics of a request, and the most values of one of them.
+const MOST_METRICS: usize = 1000;
+const MOST_VALUES: usize = 150;
+
+/// How far in the future a time stamp may lie.
+const NEWEST: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// PutMetricData.
+///
+/// Unlike the service it takes namespaces that begin with `AWS/` too: whoever tries an alarm on such a metric
+/// here has to put its values, because nobody else does.
+pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let namespace = members.required_text("Namespace", NAMESPACE_RULE);
+    let mut data = members.each("MetricData", 0, usize::MAX, read);
+    for more in members
+        .each("EntityMetricData", 0, usize::MAX, |entity| entity.each("MetricData", 0, usize::MAX, read))
+    {
+        data.extend(more);
+    }
+    members.finish()?;
+    if data.len() > MOST_METRICS {
+        let message = format!("the collection MetricData must not have more than {MOST_METRICS} items");
+        return Err(invalid(message));
+    }
+    let samples: Vec<Vec<Sample>> =
+        data.iter().map(|datum| datum.samples(context)).collect::<Result<_, _>>()?;
+    let now_ms = epoch_ms(context.now);
+    for (datum, samples) in data.iter().zip(samples) {
+        let series = state.metrics.entry(datum.metric(namespace)).or_default();
+        for sample in samples {
+            series.insert(sample, now_ms);
+        }
+    }
+    Ok(Value::Null)
+}
+
+/// One item of `MetricData`, its members read one by one.
+struct Datum<'a> {
+    metric: &'a str,
+    dimensions: Vec<(&'a str, &'a str)>,
+    at: Option<SystemTime>,
+    value: Option<f64>,
+    values: Vec<f64>,
+    counts: Vec<f64>,
+    has_counts: bool,
+    set: Option<[Option<f64>; 4]>,
+    unit: &'a str,
+    resolution: i64,
+}
+
+fn read<'a>(item: &mut Members<'a>) -> Datum<'a> {
+    Datum {
+        metric: item.required_text("MetricName", Text::length(1, 255)),
+        dimensions: dimensions(item, 30),
+        at: item.time("Timestamp"),
+        value: item.decimal("Value"),
+        values: item.decimals("Values", MOST_VALUES),
+        counts: item.decimals("Counts", MOST_VALUES),
+        has_counts: item.has("Counts"),
+        set: item.nested("StatisticValues", |set| {
+            ["SampleCount", "Sum", "Minimum", "Maximum"].map(|name| {
+                set.require(name);
+                set.decimal(name)
+            })
+        }),
+        unit: item.text("Unit", Text::one_of(UNITS)).unwrap_or("None"),
+        resolution: item.number("StorageResolution", 1, 60).unwrap_or(60),
+    }
+}
+
+impl Datum<'_> {
+    fn metric(&self, namespace: &str) -> MetricId {
+        let dimensions =
+            self.dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        MetricId {
+            namespace: namespace.to_owned(),
+            name: self.metric.to_owned(),
+            dimensions: dimensions.collect(),
+        }
+    }
+
+    fn samples(&self, context: &Context) -> Result<Vec<Sample>, ApiError> {
+        let metric = self.metric;
+        let at = self.at_ms(context)?;
+        let samples = match (self.value, self.values.is_empty(), self.set) {
+            (Some(value), true, None) => vec![Sample::of(at, self.unit, value, 1.0)],
+            (None, false, None) => self.counted(at)?,
+            (None, true, Some([Some(count), Some(sum), Some(minimum), Some(maximum)])) => {
+                if count <= 0.0 || minimum > maximum {
+                    let message =
+                        format!("{metric}: StatisticValues need a SampleCount above 0 and Minimum ≤ Maximum");
+                    return Err(invalid(message));
+                }
+                vec![Sample { at, unit: self.unit.to_owned(), count, sum, minimum, maximum }]
+            }
+            (None, true, _) => {
+                let message = format!("{metric}: one of Value, Values and StatisticValues must be given");
+                return Err(ApiError::new("MissingRequiredParameterException", message));
+            }
+            _ => {
+                let message = format!("{metric}: only one of Value, Values and StatisticValues may be given");
+                return Err(ApiError::new("InvalidParameterCombinationException", message));
+            }
+        };
+        // The range of values that the service takes, -2^360 to 2^360.
+        let limit = 2_f64.powi(360);
+        let within = |number: f64| (-limit..=limit).contains(&number);
+        match samples
+            .iter()
+            .all(|sample| within(sample.minimum) && within(sample.maximum) && within(sample.sum))
+        {
+            true => Ok(samples),
+            false => Err(invalid(format!("{metric}: values must lie between -2^360 and 2^360"))),
+        }
+    }
+
+    fn counted(&self, at: u64) -> Result<Vec<Sample>, ApiError> {
+        let metric = self.metric;
+        if self.has_counts && self.counts.len() != self.values.len() {
+            let message = format!("{metric}: Values and Counts must have the same number of items");
+            return Err(invalid(message));
+        }
+        if self.counts.iter().any(|count| *count < 0.0) {
+            return Err(invalid(format!("{metric}: Counts must not be negative")));
+        }
+        let counts = self.counts.iter().copied().chain(std::iter::repeat(1.0));
+        let pairs = self.values.iter().zip(counts).filter(|(_, count)| *count > 0.0);
+        Ok(pairs.map(|(value, count)| Sample::of(at, self.unit, *value, count)).collect())
+    }
+
+    /// When the sample counts: the start of its minute, which is as much shorter as periods are. A metric of
+    /// high resolution keeps its time; the service would round it to its second.
+    fn at_ms(&self, context: &Context) -> Result<u64, ApiError> {
+        let unit = match self.resolution {
+            1 => 1,
+            60 => shortened_ms(60, context.speed),
+            other => {
+                let message = format!("{}: StorageResolution is {other}: it must be 1 or 60", self.metric);
+                return Err(invalid(message));
+            }
+        };
+        let at = self.at.unwrap_or(context.now);
+        let at_ms = epoch_ms(at);
+        if at_ms + OLDEST_MS < epoch_ms(context.now) || at > context.now + NEWEST {
+            let message = format!(
+                "{}: the Timestamp must lie between two weeks ago and two hours from now",
+                self.metric
+            );
+            return Err(invalid(message));
+        }
+        Ok(at_ms - at_ms % unit)
+    }
+}
+
+fn invalid(message: String) -> ApiError {
+    ApiError::new("InvalidParameterValueException", message)
+}

@@ -1,0 +1,428 @@
+//! Alarms and metrics through the operations, with a clock that only moves when told.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::{AlarmState, advance, call, query};
+use crate::Context;
+use crate::store::State;
+
+struct Scene {
+    state: State,
+    context: Context,
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+impl Scene {
+    /// 2026-01-01 00:00:00 UTC.
+    fn new() -> Scene {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let context = Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 };
+        Scene { state: State::default(), context }
+    }
+
+    fn ok(&mut self, operation: &str, body: Value) -> Value {
+        let answer = call(operation, &object(body), &mut self.state, &self.context);
+        answer.expect("a known operation").unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    fn refused(&mut self, operation: &str, body: Value) -> &'static str {
+        let answer = call(operation, &object(body), &mut self.state, &self.context);
+        answer.expect("a known operation").expect_err(operation).code
+    }
+
+    /// Moves the clock, in milliseconds, and lets the tick see it.
+    fn pass(&mut self, milliseconds: u64) {
+        self.context.now += Duration::from_millis(milliseconds);
+        advance(&mut self.state, &self.context);
+    }
+
+    /// An alarm on the sum of `N/Errors` being above 5, changed by `changes`.
+    fn alarm(&mut self, changes: Value) {
+        let mut body = json!({
+            "AlarmName": "errors", "Namespace": "N", "MetricName": "Errors", "Statistic": "Sum", "Period": 60,
+            "EvaluationPeriods": 1, "Threshold": 5, "ComparisonOperator": "GreaterThanThreshold",
+        });
+        body.as_object_mut().unwrap().extend(object(changes));
+        self.ok("PutMetricAlarm", body);
+    }
+
+    fn put(&mut self, value: f64) {
+        let data = json!([{ "MetricName": "Errors", "Value": value, "StorageResolution": 1 }]);
+        self.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    }
+
+    fn errors(&self) -> &super::Alarm {
+        &self.state.cloudwatch.alarms["errors"]
+    }
+}
+
+#[test]
+fn an_alarm_follows_its_metric() {
+    let mut scene = Scene::new();
+    scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
+    let arn = "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors";
+    assert_eq!(scene.state.cloudwatch.alarm_state(arn), Some(AlarmState::InsufficientData));
+    assert_eq!(scene.state.cloudwatch.alarm_state("arn:aws:cloudwatch:eu-west-1:0:alarm:x"), None);
+    scene.pass(0);
+    assert_eq!(scene.errors().state, AlarmState::Ok);
+    scene.pass(1000);
+    scene.put(3.0);
+    scene.put(4.0);
+    scene.pass(58_000);
+    assert_eq!(scene.errors().state, AlarmState::Ok, "the minute is not over");
+    scene.pass(1000);
+    assert_eq!(scene.errors().state, AlarmState::Alarm);
+    assert!(
+        scene.errors().reason.starts_with(
+            "Threshold Crossed: 1 out of the last 1 datapoints [7.0 (01/01/26 00:00:00)] was greater than the \
+             threshold (5.0) (minimum 1 datapoint for OK -> ALARM transition)."
+        ),
+        "{}",
+        scene.errors().reason
+    );
+    scene.put(1.0);
+    scene.pass(60_000);
+    assert_eq!(scene.errors().state, AlarmState::Ok);
+    let states: Vec<_> = scene.errors().history.iter().map(|change| (change.from, change.to)).collect();
+    use AlarmState::{Alarm, InsufficientData, Ok};
+    assert_eq!(states, [(InsufficientData, Ok), (Ok, Alarm), (Alarm, Ok)]);
+    let history = scene.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "StateUpdate" }));
+    assert_eq!(history["AlarmHistoryItems"][1]["HistorySummary"], "Alarm updated from OK to ALARM");
+}
+
+#[test]
+fn speed_shortens_periods_and_evaluations() {
+    let mut scene = Scene::new();
+    scene.context.speed = 60.0;
+    scene.alarm(json!({
+        "Statistic": "SampleCount", "Threshold": 4, "Period": 300, "EvaluationPeriods": 2,
+        "TreatMissingData": "notBreaching",
+    }));
+    scene.pass(0);
+    for _ in 0..9 {
+        scene.put(9.0);
+        scene.pass(1000);
+        assert_eq!(scene.errors().state, AlarmState::Ok);
+    }
+    scene.put(9.0);
+    scene.pass(1000);
+    assert_eq!(scene.errors().state, AlarmState::Alarm, "two periods of five seconds have five values each");
+}
+
+#[test]
+fn a_state_set_by_hand_holds_until_the_next_evaluation() {
+    let mut scene = Scene::new();
+    scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
+    scene.pass(0);
+    let set = json!({ "AlarmName": "errors", "StateValue": "ALARM", "StateReason": "a test" });
+    scene.ok("SetAlarmState", set.clone());
+    scene.pass(59_000);
+    assert_eq!((scene.errors().state, scene.errors().reason.as_str()), (AlarmState::Alarm, "a test"));
+    scene.pass(1000);
+    assert_eq!(scene.errors().state, AlarmState::Ok);
+    scene.pass(59_900);
+    scene.ok("SetAlarmState", set);
+    scene.pass(900);
+    assert_eq!(scene.errors().state, AlarmState::Alarm, "one second at least");
+    scene.pass(100);
+    assert_eq!(scene.errors().state, AlarmState::Ok);
+}
+
+#[test]
+fn a_low_resolution_metric_has_one_point_a_minute() {
+    let mut scene = Scene::new();
+    scene.alarm(json!({ "Period": 10, "TreatMissingData": "notBreaching" }));
+    scene.pass(25_000);
+    let put = |resolution: u32| {
+        json!({
+            "Namespace": "N",
+            "MetricData": [{ "MetricName": "Errors", "Value": 9, "StorageResolution": resolution }],
+        })
+    };
+    scene.ok("PutMetricData", put(60));
+    scene.pass(5000);
+    assert_eq!(scene.errors().state, AlarmState::Alarm, "it counts for the first ten seconds");
+    scene.pass(10_000);
+    assert_eq!(scene.errors().state, AlarmState::Ok, "which are out of the evaluation range by now");
+    scene.ok("PutMetricData", put(1));
+    scene.pass(10_000);
+    assert_eq!(scene.errors().state, AlarmState::Alarm);
+}
+
+#[test]
+fn data_that_stops_is_missing() {
+    for (treat, states) in [
+        ("missing", [AlarmState::Ok, AlarmState::InsufficientData]),
+        ("ignore", [AlarmState::Ok, AlarmState::Ok]),
+        ("breaching", [AlarmState::Ok, AlarmState::Alarm]),
+    ] {
+        let mut scene = Scene::new();
+        scene.alarm(json!({ "TreatMissingData": treat }));
+        scene.put(1.0);
+        scene.pass(60_000);
+        assert_eq!(scene.errors().state, states[0], "{treat}");
+        scene.pass(120_000);
+        assert_eq!(scene.errors().state, states[0], "{treat}: two more periods are in the range");
+        scene.pass(60_000);
+        assert_eq!(scene.errors().state, states[1], "{treat}");
+    }
+}
+
+#[test]
+fn too_few_values_do_not_move_a_percentile_alarm_that_says_so() {
+    for (low, state) in [("ignore", AlarmState::InsufficientData), ("evaluate", AlarmState::Alarm)] {
+        let mut scene = Scene::new();
+        let percentile = json!({
+            "Statistic": null, "ExtendedStatistic": "p90", "EvaluateLowSampleCountPercentile": low,
+        });
+        scene.alarm(percentile);
+        scene.put(9.0);
+        scene.pass(60_000);
+        assert_eq!(scene.errors().state, state, "{low}");
+    }
+}
+
+#[test]
+fn an_update_keeps_the_state_and_replaces_the_rest() {
+    let mut scene = Scene::new();
+    scene.alarm(json!({ "AlarmDescription": "old", "Tags": [{ "Key": "team", "Value": "web" }] }));
+    scene.put(9.0);
+    scene.pass(60_000);
+    scene.alarm(json!({ "Threshold": 7.5, "Tags": [{ "Key": "team", "Value": "other" }] }));
+    let described = scene.ok("DescribeAlarms", json!({}));
+    let alarm = &described["MetricAlarms"][0];
+    assert_eq!(alarm["StateValue"], "ALARM");
+    assert_eq!(alarm["Threshold"], 7.5);
+    assert_eq!(alarm.get("AlarmDescription"), None);
+    let tags = scene.ok("ListTagsForResource", json!({ "ResourceARN": alarm["AlarmArn"] }));
+    assert_eq!(tags, json!({ "Tags": [{ "Key": "team", "Value": "web" }] }));
+    let history = scene.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "ConfigurationUpdate" }));
+    let summaries: Vec<_> =
+        history["AlarmHistoryItems"].as_array().unwrap().iter().map(|item| &item["HistorySummary"]).collect();
+    assert_eq!(summaries, ["Alarm \"errors\" updated", "Alarm \"errors\" created"]);
+}
+
+#[test]
+fn alarms_that_break_the_model_are_refused() {
+    let mut scene = Scene::new();
+    let good = json!({
+        "AlarmName": "a", "Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60,
+        "EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold",
+    });
+    for (change, code) in [
+        (json!({ "AlarmName": null }), "ValidationException"),
+        (json!({ "AlarmName": "a".repeat(256) }), "ValidationException"),
+        (json!({ "ComparisonOperator": "Above" }), "ValidationException"),
+        (
+            json!({ "ComparisonOperator": "GreaterThanUpperThreshold" }),
+            "InvalidParameterCombinationException",
+        ),
+        (json!({ "Statistic": "p90" }), "ValidationException"),
+        (json!({ "Statistic": null }), "ValidationException"),
+        (json!({ "ExtendedStatistic": "p90" }), "ValidationException"),
+        (json!({ "Statistic": null, "ExtendedStatistic": "tm90" }), "InvalidParameterValueException"),
+        (json!({ "Period": 45 }), "ValidationException"),
+        (json!({ "Period": 60, "EvaluationPeriods": 1441 }), "ValidationException"),
+        (json!({ "Period": 3600, "EvaluationPeriods": 169 }), "ValidationException"),
+        (json!({ "DatapointsToAlarm": 2 }), "ValidationException"),
+        (json!({ "TreatMissingData": "bad" }), "InvalidParameterValueException"),
+        (json!({ "EvaluateLowSampleCountPercentile": "no" }), "InvalidParameterValueException"),
+        (json!({ "Namespace": ":N" }), "ValidationException"),
+        (json!({ "Namespace": null }), "MissingRequiredParameterException"),
+        (json!({ "Threshold": null }), "MissingRequiredParameterException"),
+        (json!({ "Threshold": "1" }), "SerializationException"),
+        (json!({ "Unit": "Apples" }), "ValidationException"),
+        (json!({ "OKActions": ["a", "a", "a", "a", "a", "a"] }), "ValidationException"),
+        (json!({ "Metrics": [{ "Id": "m" }] }), "InvalidParameterCombinationException"),
+        (json!({ "EvaluationWindow": { "WallClockWindow": {} } }), "InvalidParameterCombinationException"),
+    ] {
+        let mut body = good.clone();
+        body.as_object_mut().unwrap().extend(object(change.clone()));
+        assert_eq!(scene.refused("PutMetricAlarm", body), code, "{change}");
+    }
+    assert!(scene.state.cloudwatch.alarms.is_empty());
+    scene.ok("PutMetricAlarm", good);
+}
+
+#[test]
+fn data_that_breaks_the_model_is_refused_as_a_whole() {
+    let mut scene = Scene::new();
+    let now = 1_767_225_600.0;
+    for (datum, code) in [
+        (json!({ "MetricName": "M" }), "MissingRequiredParameterException"),
+        (json!({ "Value": 1 }), "ValidationException"),
+        (json!({ "MetricName": "M", "Value": 1, "Values": [1] }), "InvalidParameterCombinationException"),
+        (json!({ "MetricName": "M", "Values": [1, 2], "Counts": [1] }), "InvalidParameterValueException"),
+        (json!({ "MetricName": "M", "Values": [1], "Counts": [-1] }), "InvalidParameterValueException"),
+        (json!({ "MetricName": "M", "Values": vec![1; 151] }), "ValidationException"),
+        (json!({ "MetricName": "M", "Value": 1e200 }), "InvalidParameterValueException"),
+        (json!({ "MetricName": "M", "Value": 1, "Unit": "Apples" }), "ValidationException"),
+        (json!({ "MetricName": "M", "Value": 1, "StorageResolution": 5 }), "InvalidParameterValueException"),
+        (
+            json!({ "MetricName": "M", "Value": 1, "Timestamp": now + 7201.0 }),
+            "InvalidParameterValueException",
+        ),
+        (
+            json!({ "MetricName": "M", "Value": 1, "Timestamp": now - 15.0 * 86_400.0 }),
+            "InvalidParameterValueException",
+        ),
+        (json!({ "MetricName": "M", "StatisticValues": { "Sum": 1 } }), "ValidationException"),
+        (
+            json!({
+                "MetricName": "M",
+                "StatisticValues": { "SampleCount": 2, "Sum": 3, "Minimum": 2, "Maximum": 1 },
+            }),
+            "InvalidParameterValueException",
+        ),
+    ] {
+        let data = json!([{ "MetricName": "Good", "Value": 1 }, datum]);
+        let body = json!({ "Namespace": "N", "MetricData": data });
+        assert_eq!(scene.refused("PutMetricData", body), code, "{datum}");
+    }
+    assert_eq!(scene.ok("ListMetrics", json!({}))["Metrics"], json!([]));
+}
+
+#[test]
+fn values_are_read_back_as_statistics() {
+    let mut scene = Scene::new();
+    let data = json!([
+        { "MetricName": "M", "Unit": "Count", "Values": [1, 3], "Counts": [3, 1] },
+        { "MetricName": "M", "Unit": "Count", "Value": 8, "Timestamp": 1_767_225_540.0 },
+        {
+            "MetricName": "M", "Unit": "Percent", "Timestamp": 1_767_225_540.0,
+            "StatisticValues": { "SampleCount": 2, "Sum": 3, "Minimum": 1, "Maximum": 2 },
+        },
+        { "MetricName": "M", "Dimensions": [{ "Name": "D", "Value": "1" }], "Value": 100 },
+    ]);
+    scene.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    let span = json!({
+        "Namespace": "N", "MetricName": "M", "StartTime": 1_767_225_500.0, "EndTime": 1_767_225_660.0,
+        "Period": 60, "Statistics": ["Sum", "Average"], "ExtendedStatistics": ["p50"], "Unit": "Count",
+    });
+    let read = scene.ok("GetMetricStatistics", span.clone());
+    assert_eq!(
+        read["Datapoints"],
+        json!([
+            { "Timestamp": 1_767_225_540.0, "Unit": "Count", "Sum": 8.0, "Average": 8.0,
+              "ExtendedStatistics": { "p50": 8.0 } },
+            { "Timestamp": 1_767_225_600.0, "Unit": "Count", "Sum": 6.0, "Average": 1.5,
+              "ExtendedStatistics": { "p50": 1.0 } },
+        ])
+    );
+    let mut any_unit = span.clone();
+    any_unit["Unit"] = Value::Null;
+    assert_eq!(scene.ok("GetMetricStatistics", any_unit)["Datapoints"].as_array().unwrap().len(), 3);
+    let mut long = span;
+    long["StartTime"] = json!(1_767_000_000.0);
+    long["Period"] = json!(1);
+    assert_eq!(scene.refused("GetMetricStatistics", long), "InvalidParameterCombinationException");
+    let query = json!({
+        "StartTime": 1_767_225_500.0, "EndTime": 1_767_225_660.0,
+        "MetricDataQueries": [{
+            "Id": "m", "MetricStat": {
+                "Metric": { "Namespace": "N", "MetricName": "M", "Dimensions": [{ "Name": "D", "Value": "1" }] },
+                "Period": 60, "Stat": "Maximum",
+            },
+        }],
+    });
+    let read = scene.ok("GetMetricData", query);
+    assert_eq!(read["MetricDataResults"][0]["Values"], json!([100.0]));
+    assert_eq!(read["MetricDataResults"][0]["Timestamps"], json!([1_767_225_600.0]));
+    let listed = scene.ok("ListMetrics", json!({ "Dimensions": [{ "Name": "D" }] }));
+    let dimensions = json!([{ "Name": "D", "Value": "1" }]);
+    let metric = json!({ "Namespace": "N", "MetricName": "M", "Dimensions": dimensions });
+    assert_eq!(listed["Metrics"], json!([metric]));
+}
+
+#[test]
+fn alarms_are_found_deleted_and_switched() {
+    let mut scene = Scene::new();
+    for name in ["one", "other", "two words"] {
+        scene.alarm(json!({ "AlarmName": name, "AlarmActions": [format!("arn:{name}")] }));
+    }
+    let names = |answer: &Value| -> Vec<String> {
+        let items = answer["MetricAlarms"].as_array().unwrap();
+        items.iter().map(|item| item["AlarmName"].as_str().unwrap().to_owned()).collect()
+    };
+    for (body, found) in [
+        (json!({ "AlarmNames": ["two words", "no"] }), &["two words"][..]),
+        (json!({ "AlarmNamePrefix": "o" }), &["one", "other"]),
+        (json!({ "StateValue": "OK" }), &[]),
+        (json!({ "ActionPrefix": "arn:t" }), &["two words"]),
+        (json!({ "AlarmTypes": ["CompositeAlarm"] }), &[]),
+    ] {
+        assert_eq!(names(&scene.ok("DescribeAlarms", body.clone())), found, "{body}");
+    }
+    let first = scene.ok("DescribeAlarms", json!({ "MaxRecords": 2 }));
+    assert_eq!(names(&first), ["one", "other"]);
+    let second = scene.ok("DescribeAlarms", json!({ "MaxRecords": 2, "NextToken": first["NextToken"] }));
+    assert_eq!((names(&second), &second["NextToken"]), (vec!["two words".to_owned()], &Value::Null));
+    assert_eq!(scene.refused("DescribeAlarms", json!({ "NextToken": "%" })), "InvalidNextToken");
+    scene.ok("DisableAlarmActions", json!({ "AlarmNames": ["one"] }));
+    assert_eq!(scene.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], false);
+    scene.ok("EnableAlarmActions", json!({ "AlarmNames": ["one"] }));
+    assert_eq!(scene.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], true);
+    scene.ok("DeleteAlarms", json!({ "AlarmNames": ["one", "never there"] }));
+    assert_eq!(names(&scene.ok("DescribeAlarms", json!({}))), ["other", "two words"]);
+    assert_eq!(scene.refused("DeleteAlarms", json!({ "AlarmNames": ["one"] })), "ResourceNotFound");
+    let set = json!({ "AlarmName": "one", "StateValue": "OK", "StateReason": "" });
+    assert_eq!(scene.refused("SetAlarmState", set), "ResourceNotFound");
+    let set = json!({ "AlarmName": "other", "StateValue": "OK", "StateReason": "", "StateReasonData": "{" });
+    assert_eq!(scene.refused("SetAlarmState", set), "InvalidFormatFault");
+}
+
+#[test]
+fn the_query_protocol_says_the_same_in_xml() {
+    let mut scene = Scene::new();
+    let mut ask = |pairs: &[(&str, &str)]| {
+        let form: BTreeMap<String, String> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        query(&form, &mut scene.state, &scene.context)
+    };
+    let (status, _) = ask(&[
+        ("Action", "PutMetricAlarm"),
+        ("AlarmName", "a & b"),
+        ("Namespace", "N"),
+        ("MetricName", "M"),
+        ("Dimensions.member.1.Name", "D"),
+        ("Dimensions.member.1.Value", "5"),
+        ("Statistic", "Sum"),
+        ("Period", "60"),
+        ("EvaluationPeriods", "1"),
+        ("Threshold", "2"),
+        ("ComparisonOperator", "LessThanThreshold"),
+    ])
+    .unwrap();
+    assert_eq!(status, 200);
+    let (_, xml) = ask(&[("Action", "DescribeAlarms"), ("AlarmNames.member.1", "a & b")]).unwrap();
+    assert!(xml.contains("<AlarmName>a &amp; b</AlarmName>"), "{xml}");
+    assert!(xml.contains("<StateUpdatedTimestamp>2026-01-01T00:00:00.000Z</StateUpdatedTimestamp>"), "{xml}");
+    assert!(
+        xml.contains("<Dimensions><member><Name>D</Name><Value>5</Value></member></Dimensions>"),
+        "{xml}"
+    );
+    let (status, xml) = ask(&[("Action", "SetAlarmState"), ("AlarmName", "a")]).unwrap();
+    assert_eq!(status, 400);
+    assert!(xml.contains("<Code>ValidationError</Code>"), "{xml}");
+    let (status, xml) = ask(&[("Action", "DescribeAlarms"), ("MaxRecords", "x")]).unwrap();
+    assert!(status == 400 && xml.contains("<Code>MalformedInput</Code>"), "{xml}");
+    assert_eq!(ask(&[("Action", "CreateRole"), ("MaxRecords.a", "x"), ("Period", "x")]), None);
+}
+
+#[test]
+fn the_state_survives_a_restart() {
+    let mut scene = Scene::new();
+    scene.alarm(json!({ "Dimensions": [{ "Name": "D", "Value": "1" }] }));
+    scene.put(9.0);
+    scene.pass(60_000);
+    let text = serde_json::to_string(&scene.state).unwrap();
+    let again: State = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    assert_eq!(again.cloudwatch.alarms["errors"].history, scene.errors().history);
+}

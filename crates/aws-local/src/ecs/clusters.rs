@@ -1,0 +1,163 @@
+//! Clusters. The cluster `default` is always there; one that a task from elsewhere names is made for it.
+
+use serde_json::{Value, json};
+
+use super::request::{Answer, Request, invalid, is_name, last_segment, missing, tag_list};
+use super::{Cluster, DEFAULT_CLUSTER, EcsState, LastStatus, ServiceStatus, arn, guests};
+use crate::Context;
+use crate::error::ApiError;
+use crate::store::{State, Tags};
+
+/// CreateCluster; making one that is there already changes nothing.
+pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let name = request.text("clusterName")?.unwrap_or(DEFAULT_CLUSTER);
+    if !is_name(name) {
+        return Err(invalid(
+            "Cluster names have letters, digits, hyphens and underscores only, 255 at most.",
+        ));
+    }
+    let tags = request.tags()?;
+    let cluster = state.ecs.clusters.entry(name.to_owned()).or_insert_with(|| cluster(name));
+    cluster.active = true;
+    cluster.tags.extend(tags);
+    Ok(json!({ "cluster": item(state, name, true, context) }))
+}
+
+/// DeleteCluster: only an empty one.
+pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let name = last_segment(request.required("cluster")?).to_owned();
+    check(&state.ecs, &name)?;
+    let services = state.ecs.services.values();
+    if services.into_iter().any(|it| it.cluster == name && it.status != ServiceStatus::Inactive) {
+        let message = "The Cluster cannot be deleted while Services are active.";
+        return Err(ApiError::new("ClusterContainsServicesException", message));
+    }
+    if counts(state, &name, context).iter().any(|count| *count > 0) {
+        let message = "The Cluster cannot be deleted while Tasks are active.";
+        return Err(ApiError::new("ClusterContainsTasksException", message));
+    }
+    state.ecs.clusters.entry(name.clone()).or_insert_with(|| cluster(&name)).active = false;
+    Ok(json!({ "cluster": item(state, &name, true, context) }))
+}
+
+/// DescribeClusters.
+pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let mut names = request.texts("clusters")?;
+    if names.is_empty() {
+        names.push(DEFAULT_CLUSTER);
+    }
+    let with_tags = request.includes("TAGS")?;
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names.into_iter().map(last_segment) {
+        match name == DEFAULT_CLUSTER || state.ecs.clusters.contains_key(name) {
+            true => found.push(item(state, name, with_tags, context)),
+            false => failures.push(missing(arn(context, &format!("cluster/{name}")))),
+        }
+    }
+    Ok(json!({ "clusters": found, "failures": failures }))
+}
+
+/// ListClusters.
+pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let active = state.ecs.clusters.values().filter(|cluster| cluster.active);
+    let arns = active.map(|cluster| arn(context, &format!("cluster/{}", cluster.name))).collect();
+    request.page("clusterArns", arns, 100)
+}
+
+/// Refuses the name of a cluster that is not there (any more).
+pub(super) fn check(state: &EcsState, name: &str) -> Result<(), ApiError> {
+    match state.clusters.get(name) {
+        Some(cluster) if cluster.active => Ok(()),
+        None if name == DEFAULT_CLUSTER => Ok(()),
+        _ => Err(ApiError::new("ClusterNotFoundException", "Cluster not found.")),
+    }
+}
+
+/// Makes sure that a cluster is there.
+pub(super) fn ensure(state: &mut EcsState, name: &str) {
+    state.clusters.entry(name.to_owned()).or_insert_with(|| cluster(name)).active = true;
+}
+
+fn cluster(name: &str) -> Cluster {
+    Cluster { name: name.to_owned(), active: true, tags: Tags::new() }
+}
+
+/// Running and pending tasks.
+fn counts(state: &State, name: &str, context: &Context) -> [usize; 2] {
+    let own = || state.ecs.tasks.values().filter(|task| task.cluster == name);
+    let running = own().filter(|task| task.last == LastStatus::Running).count();
+    let pending = own().filter(|task| task.last < LastStatus::Running).count();
+    let cluster_arn = arn(context, &format!("cluster/{name}"));
+    let guests = guests::present(state, context).filter(|task| task["clusterArn"] == *cluster_arn).count();
+    [running + guests, pending]
+}
+
+fn item(state: &State, name: &str, with_tags: bool, context: &Context) -> Value {
+    let cluster = state.ecs.clusters.get(name);
+    let active = cluster.is_none_or(|cluster| cluster.active);
+    let services = state.ecs.services.values();
+    let services = services.filter(|it| it.cluster == name && it.status == ServiceStatus::Active).count();
+    let [running, pending] = counts(state, name, context);
+    let tags = cluster.filter(|_| with_tags).map_or_else(|| json!([]), |cluster| tag_list(&cluster.tags));
+    json!({
+        "clusterArn": arn(context, &format!("cluster/{name}")),
+        "clusterName": name,
+        "status": if active { "ACTIVE" } else { "INACTIVE" },
+        "registeredContainerInstancesCount": usize::from(active && state.ecs.has_instance),
+        "runningTasksCount": running,
+        "pendingTasksCount": pending,
+        "activeServicesCount": services,
+        "statistics": [],
+        "tags": tags,
+        "settings": [],
+        "capacityProviders": [],
+        "defaultCapacityProviderStrategy": [],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn a_cluster_is_made_once_and_deleted_when_it_is_empty() {
+        let mut scene = Scene::new();
+        scene.ok("CreateCluster", json!({ "clusterName": "one" }));
+        let again = scene.ok("CreateCluster", json!({ "clusterName": "one" }));
+        assert_eq!(again["cluster"]["status"], "ACTIVE");
+        assert_eq!(scene.ok("ListClusters", json!({}))["clusterArns"].as_array().unwrap().len(), 1);
+        let described = scene.ok("DescribeClusters", json!({ "clusters": ["one", "two"] }));
+        assert_eq!(described["clusters"][0]["clusterName"], "one");
+        assert_eq!(described["failures"][0]["reason"], "MISSING");
+        scene.ok("DeleteCluster", json!({ "cluster": described["clusters"][0]["clusterArn"] }));
+        assert_eq!(scene.refused("DeleteCluster", json!({ "cluster": "one" })), "ClusterNotFoundException");
+        assert_eq!(scene.refused("ListTasks", json!({ "cluster": "one" })), "ClusterNotFoundException");
+    }
+
+    #[test]
+    fn a_cluster_with_a_service_or_a_task_stays() {
+        let mut scene = Scene::new().with_instance();
+        scene.service("app", 1);
+        let body = json!({ "cluster": "default" });
+        assert_eq!(scene.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
+        scene.start_all();
+        scene.ok("DeleteService", json!({ "service": "app", "force": true }));
+        assert_eq!(scene.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
+        scene.end_all();
+        scene.ok("DeleteCluster", body);
+    }
+
+    #[test]
+    fn pages_cover_all_clusters() {
+        let mut scene = Scene::new();
+        for number in 0..5 {
+            scene.ok("CreateCluster", json!({ "clusterName": format!("c{number}") }));
+        }
+        let first = scene.ok("ListClusters", json!({ "maxResults": 3 }));
+        let rest = scene.ok("ListClusters", json!({ "nextToken": first["nextToken"] }));
+        assert_eq!(rest["clusterArns"].as_array().unwrap().len(), 2);
+        assert_eq!(scene.refused("ListClusters", json!({ "nextToken": "x" })), "InvalidParameterException");
+        assert_eq!(scene.refused("ListClusters", json!({ "maxResults": 101 })), "InvalidParameterException");
+    }
+}

@@ -1,0 +1,96 @@
+//! Container Insights' count of running tasks, as a metric of CloudWatch that alarms can look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::tasks::task_of;
+use super::{LastStatus, ServiceStatus};
+use crate::Context;
+use crate::store::State;
+
+/// Source: CloudWatch user guide, "Amazon ECS Container Insights metrics".
+const NAMESPACE: &str = "ECS/ContainerInsights";
+
+/// How often the count of running tasks becomes a metric. Container Insights does it once a minute; several
+/// values in each minute let an alarm see a gap of a few seconds.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Puts `RunningTaskCount` of every service, by ClusterName and ServiceName, when it is time again.
+pub fn put_running_counts(state: &mut State, context: &Context) {
+    // Alarms with shorter periods, for tests, need their values as much more often.
+    let every = COUNT_EVERY.div_f64(context.speed);
+    if state.ecs.counted.is_some_and(|at| context.now < at + every) {
+        return;
+    }
+    state.ecs.counted = Some(context.now);
+    for ((cluster, service), running) in running(state) {
+        let dimensions = [("ClusterName", cluster.as_str()), ("ServiceName", service.as_str())];
+        let running = f64::from(running);
+        state.cloudwatch.put(NAMESPACE, "RunningTaskCount", &dimensions, context.now, running, "Count");
+    }
+}
+
+/// By cluster and name. The service of a guest is one as long as it is remembered, with no task if need be.
+fn running(state: &State) -> BTreeMap<(String, String), u32> {
+    let mut counts = BTreeMap::new();
+    for service in state.ecs.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
+        let of_service = |task: &&super::Task| {
+            task.last == LastStatus::Running
+                && !task.ending
+                && task.cluster == service.cluster
+                && task.service.as_ref() == Some(&service.name)
+        };
+        let running = state.ecs.tasks.values().filter(of_service).map(|_| 1).sum();
+        counts.insert((service.cluster.clone(), service.name.clone()), running);
+    }
+    let registered: BTreeSet<_> = state.instances.values().filter_map(task_of).collect();
+    for (arn, guest) in &state.ecs.guests {
+        let count = counts.entry((guest.cluster.clone(), guest.service.clone())).or_insert(0);
+        *count += u32::from(registered.contains(arn));
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::guests;
+    use super::super::scene::Scene;
+    use super::*;
+
+    fn counts(scene: &Scene) -> Vec<(String, u32)> {
+        running(&scene.state).into_iter().map(|((_, service), count)| (service, count)).collect()
+    }
+
+    #[test]
+    fn tasks_that_were_started_here_and_guests_are_counted_by_service() {
+        let mut scene = Scene::new().with_instance();
+        scene.service("app", 2);
+        assert_eq!(counts(&scene), [("app".to_owned(), 0)]);
+        scene.start_all();
+        for id in ["one", "two"] {
+            assert!(guests::note(&mut scene.state.ecs, "demo", "web", id, &scene.context));
+        }
+        scene.instance("mi-1", "arn:aws:ecs:eu-west-1:000000000000:task/demo/one");
+        assert_eq!(counts(&scene), [("app".to_owned(), 2), ("web".to_owned(), 1)]);
+        scene.state.instances.clear();
+        scene.ok("DeleteService", json!({ "service": "app", "force": true }));
+        scene.end_all();
+        assert_eq!(counts(&scene), [("web".to_owned(), 0)], "a guest's service is remembered with no task");
+    }
+
+    #[test]
+    fn the_counts_are_put_when_it_is_time() {
+        let mut scene = Scene::new();
+        guests::note(&mut scene.state.ecs, "demo", "web", "one", &scene.context);
+        put_running_counts(&mut scene.state, &scene.context);
+        let first = scene.state.ecs.counted;
+        scene.pass(4);
+        put_running_counts(&mut scene.state, &scene.context);
+        assert_eq!(scene.state.ecs.counted, first);
+        scene.pass(1);
+        put_running_counts(&mut scene.state, &scene.context);
+        assert_eq!(scene.state.ecs.counted, Some(scene.context.now));
+    }
+}

@@ -1,0 +1,130 @@
+//! A control plane for the tests of this folder, with a clock that only moves when told and a container
+//! instance that does what it is ordered when told.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::{LastStatus, TASK_ARN_TAG, Task, agent, call, schedule};
+use crate::Context;
+use crate::error::ApiError;
+use crate::store::{Instance, State};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) state: State,
+    pub(super) context: Context,
+}
+
+/// A definition with one container, as RegisterTaskDefinition takes it.
+pub(super) fn definition(family: &str) -> Value {
+    json!({
+        "family": family,
+        "containerDefinitions": [{ "name": "app", "image": "app", "memory": 64, "command": ["/bin/true"] }],
+    })
+}
+
+impl Scene {
+    /// Nothing in it; 2026-01-01 00:00:00 UTC.
+    pub(super) fn new() -> Scene {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        Scene {
+            state: State::default(),
+            context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
+        }
+    }
+
+    pub(super) fn with_instance(mut self) -> Scene {
+        self.state.ecs.has_instance = true;
+        self
+    }
+
+    /// Moves the clock, in seconds.
+    pub(super) fn pass(&mut self, seconds: u64) {
+        self.context.now += Duration::from_secs(seconds);
+    }
+
+    /// A service of one definition of the same name.
+    pub(super) fn service(&mut self, name: &str, desired: u32) {
+        self.ok("RegisterTaskDefinition", definition(name));
+        let body = json!({ "serviceName": name, "taskDefinition": name, "desiredCount": desired });
+        self.ok("CreateService", body);
+    }
+
+    /// Starts every task that is wanted.
+    pub(super) fn start_all(&mut self) {
+        let orders = agent::orders(&mut self.state.ecs, &self.context);
+        for (task, _) in orders.start {
+            let address = Ipv4Addr::new(169, 254, 172, 2);
+            agent::started(&mut self.state.ecs, &task.arn, Some(address), &self.context);
+        }
+    }
+
+    /// Ends every task that is to be stopped.
+    pub(super) fn end_all(&mut self) {
+        let orders = agent::orders(&mut self.state.ecs, &self.context);
+        for (task, _) in orders.start {
+            agent::started(&mut self.state.ecs, &task.arn, None, &self.context);
+        }
+        for arn in orders.stop {
+            agent::stopping(&mut self.state.ecs, &arn, &self.context);
+            agent::stopped(&mut self.state.ecs, &arn, &self.context);
+        }
+        self.settle();
+    }
+
+    /// The application of a task ends by itself.
+    pub(super) fn crash(&mut self, id: &str, exit_code: i32) {
+        let arn = self.state.ecs.tasks.values().find(|task| task.id == id).expect("a task").arn.clone();
+        agent::container_ended(&mut self.state.ecs, &arn, "app", exit_code);
+        agent::stopped(&mut self.state.ecs, &arn, &self.context);
+    }
+
+    pub(super) fn settle(&mut self) {
+        schedule::settle(&mut self.state.ecs, &self.context);
+    }
+
+    pub(super) fn running(&self) -> Vec<Task> {
+        let all = self.state.ecs.tasks.values();
+        all.filter(|task| task.last == LastStatus::Running).cloned().collect()
+    }
+
+    /// A managed instance of a task.
+    pub(super) fn instance(&mut self, id: &str, task_arn: &str) {
+        let instance = Instance {
+            id: id.to_owned(),
+            activation_id: String::new(),
+            iam_role: "role".into(),
+            name: None,
+            registered: self.context.now,
+            public_key: Vec::new(),
+            fingerprint: String::new(),
+            tags: [(TASK_ARN_TAG.to_owned(), task_arn.to_owned())].into(),
+            information: Map::new(),
+            last_ping: Some(self.context.now),
+        };
+        self.state.instances.insert(id.to_owned(), instance);
+    }
+
+    fn call(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
+        let body = body.as_object().expect("an object").clone();
+        call(operation, &body, &mut self.state, &self.context).expect("a known operation")
+    }
+
+    /// The response of an operation that must succeed.
+    pub(super) fn ok(&mut self, operation: &str, body: Value) -> Value {
+        self.call(operation, &body).unwrap_or_else(|error| panic!("{operation} {body}: {error}"))
+    }
+
+    /// The error of an operation that must be refused.
+    pub(super) fn error(&mut self, operation: &str, body: Value) -> ApiError {
+        self.call(operation, &body).expect_err(operation)
+    }
+
+    /// Its code.
+    pub(super) fn refused(&mut self, operation: &str, body: Value) -> &'static str {
+        self.error(operation, body).code
+    }
+}

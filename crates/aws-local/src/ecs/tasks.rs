@@ -1,0 +1,367 @@
+//! Tasks: running, stopping, listing, describing. `agent` makes it true.
+
+use serde_json::{Value, json};
+
+use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
+use super::schedule::{Wish, end_task, provision};
+use super::{
+    Container, EcsState, LastStatus, StopCode, TASK_ARN_TAG, Task, arn, clusters, definitions, guests,
+    services,
+};
+use crate::Context;
+use crate::store::State;
+use crate::wire::{epoch_seconds, sha256_hex};
+
+/// RunTask: up to ten tasks without a service.
+pub(super) fn run(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let cluster = request.cluster()?;
+    clusters::check(&state.ecs, &cluster)?;
+    let definition = definitions::usable(&state.ecs, request.required("taskDefinition")?)?;
+    let (name, family) = (definition.name(), definition.family.clone());
+    let count = request.number("count", 1, 10)?.unwrap_or(1);
+    let group = request.text("group")?.map_or_else(|| format!("family:{family}"), str::to_owned);
+    let started_by = request.text("startedBy")?.map(str::to_owned);
+    let tags = request.tags()?;
+    services::need_instance(&state.ecs)?;
+    if request.value("overrides").is_some_and(|overrides| overrides != &json!({})) {
+        return Err(invalid(
+            "Overrides are not played here: register a revision with what is to be different.",
+        ));
+    }
+    clusters::ensure(&mut state.ecs, &cluster);
+    let mut arns = Vec::new();
+    for _ in 0..count {
+        let wish = Wish {
+            cluster: cluster.clone(),
+            definition: name.clone(),
+            service: None,
+            group: group.clone(),
+            started_by: started_by.clone(),
+            tags: tags.clone(),
+            replaces: None,
+        };
+        arns.extend(provision(&mut state.ecs, wish, context));
+    }
+    let items: Vec<Value> = arns.iter().map(|arn| item(&state.ecs, &state.ecs.tasks[arn], context)).collect();
+    Ok(json!({ "tasks": items, "failures": [] }))
+}
+
+/// StopTask.
+pub(super) fn stop(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let cluster = request.cluster()?;
+    clusters::check(&state.ecs, &cluster)?;
+    let reason = request.text("reason")?.unwrap_or("Task stopped by user");
+    let arn = full_arn(request.required("task")?, &cluster, context);
+    Ok(json!({ "task": stop_by_arn(state, &arn, reason, context)? }))
+}
+
+/// Asks for the end of a task; returns it.
+pub(super) fn stop_by_arn(state: &mut State, arn: &str, reason: &str, context: &Context) -> Answer {
+    if !state.ecs.tasks.contains_key(arn) {
+        if guests::present(state, context).any(|task| task["taskArn"] == *arn) {
+            let message =
+                format!("The task {arn} was not started here: stop its containers where they were started.");
+            return Err(invalid(message));
+        }
+        return Err(invalid("The referenced task was not found."));
+    }
+    end_task(&mut state.ecs, arn, StopCode::UserInitiated, reason, context.now);
+    Ok(item(&state.ecs, &state.ecs.tasks[arn], context))
+}
+
+/// ListTasks.
+pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let cluster = request.cluster()?;
+    clusters::check(&state.ecs, &cluster)?;
+    let family = request.text("family")?.map(|family| format!("task-definition/{family}:"));
+    let service = request.text("serviceName")?.map(last_segment);
+    let started_by = request.text("startedBy")?;
+    let desired = request.one_of("desiredStatus", &["RUNNING", "PENDING", "STOPPED"])?.unwrap_or("RUNNING");
+    let launch = request.one_of("launchType", &["EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES"])?;
+    if [service.is_some(), family.is_some(), started_by.is_some()].iter().filter(|it| **it).count() > 1 {
+        return Err(invalid("Give one of serviceName, family and startedBy only."));
+    }
+    let cluster_arn = arn(context, &format!("cluster/{cluster}"));
+    let group = service.map(|name| format!("service:{name}"));
+    let all = super::tasks(state, context);
+    if let (Some(name), Some(group)) = (service, &group) {
+        let known = state.ecs.services.contains_key(&(cluster.clone(), name.to_owned()))
+            || all.iter().any(|task| task["clusterArn"] == *cluster_arn && task["group"] == **group);
+        if !known {
+            return Err(services::not_found());
+        }
+    }
+    let is = |task: &Value, member: &str, wanted: &str| task[member].as_str() == Some(wanted);
+    let wanted = |task: &&Value| {
+        is(task, "clusterArn", &cluster_arn)
+            && is(task, "desiredStatus", desired)
+            && group.as_deref().is_none_or(|group| is(task, "group", group))
+            && started_by.is_none_or(|by| is(task, "startedBy", by))
+            && launch.is_none_or(|launch| is(task, "launchType", launch))
+            && family
+                .as_deref()
+                .is_none_or(|part| task["taskDefinitionArn"].as_str().is_some_and(|arn| arn.contains(part)))
+    };
+    let arns = all.iter().filter(wanted).filter_map(|task| task["taskArn"].as_str().map(str::to_owned));
+    request.page("taskArns", arns.collect(), 100)
+}
+
+/// DescribeTasks, at most a hundred.
+pub(super) fn describe_all(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+    let cluster = request.cluster()?;
+    clusters::check(&state.ecs, &cluster)?;
+    let names = request.texts("tasks")?;
+    if names.is_empty() || names.len() > 100 {
+        return Err(invalid("tasks must have 1 to 100 task IDs or ARNs."));
+    }
+    let with_tags = request.includes("TAGS")?;
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        let arn = full_arn(name, &cluster, context);
+        match describe(state, &arn, context) {
+            Some(mut task) if is_in(&task, &cluster) => {
+                if !with_tags {
+                    task["tags"] = json!([]);
+                }
+                found.push(task);
+            }
+            _ => failures.push(missing(arn)),
+        }
+    }
+    Ok(json!({ "tasks": found, "failures": failures }))
+}
+
+fn is_in(task: &Value, cluster: &str) -> bool {
+    task["clusterArn"].as_str().map(last_segment) == Some(cluster)
+}
+
+/// One task as DescribeTasks shows it, with its tags; None if there is none.
+pub fn describe(state: &State, arn: &str, context: &Context) -> Option<Value> {
+    match state.ecs.tasks.get(arn) {
+        Some(task) => Some(item(&state.ecs, task, context)),
+        None => guests::present(state, context).find(|task| task["taskArn"] == *arn),
+    }
+}
+
+fn full_arn(name_or_arn: &str, cluster: &str, context: &Context) -> String {
+    match name_or_arn.starts_with("arn:") {
+        true => name_or_arn.to_owned(),
+        false => arn(context, &format!("task/{cluster}/{name_or_arn}")),
+    }
+}
+
+/// As DescribeTasks shows it. Members that have no value are left out.
+pub(super) fn item(state: &EcsState, task: &Task, context: &Context) -> Value {
+    let definition = state.definition(&task.definition());
+    let size = |member: &str| definition.and_then(|it| it.text(member)).map(str::to_owned);
+    let cpus: u32 = definition.map_or(0, |definition| definition.containers().iter().map(|it| it.cpu).sum());
+    let containers: Vec<Value> =
+        task.containers.iter().map(|container| container_item(task, container, context)).collect();
+    let mut item = json!({
+        "taskArn": task.arn,
+        "clusterArn": arn(context, &format!("cluster/{}", task.cluster)),
+        "taskDefinitionArn": arn(context, &format!("task-definition/{}", task.definition())),
+        "containerInstanceArn": container_instance(&task.cluster, context),
+        "availabilityZone": format!("{}a", context.region),
+        "group": task.group,
+        "launchType": "EC2",
+        "lastStatus": task.last.as_str(),
+        "desiredStatus": if task.ending { "STOPPED" } else { "RUNNING" },
+        "cpu": size("cpu").unwrap_or_else(|| cpus.to_string()),
+        "memory": size("memory").unwrap_or_else(|| "0".to_owned()),
+        "containers": containers,
+        "attachments": attachments(task),
+        "attributes": [],
+        "overrides": { "containerOverrides": [], "inferenceAcceleratorOverrides": [] },
+        "healthStatus": "UNKNOWN",
+        "enableExecuteCommand": false,
+        "createdAt": epoch_seconds(task.created),
+        "version": 1 + task.last as u32,
+        "tags": tag_list(&task.tags),
+    });
+    let times = [("startedAt", task.started), ("stoppingAt", task.stopping), ("stoppedAt", task.stopped)];
+    for (name, at) in times {
+        if let Some(at) = at {
+            item[name] = json!(epoch_seconds(at));
+        }
+    }
+    if task.started.is_some() {
+        item["connectivity"] = json!("CONNECTED");
+    }
+    let texts = [
+        ("startedBy", task.started_by.as_deref()),
+        ("stopCode", task.stop_code.map(StopCode::as_str)),
+        ("stoppedReason", task.stopped_reason.as_deref()),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            item[name] = json!(text);
+        }
+    }
+    item
+}
+
+/// The one container instance of a cluster.
+fn container_instance(cluster: &str, context: &Context) -> String {
+    let id = &sha256_hex(cluster.as_bytes())[..32];
+    arn(context, &format!("container-instance/{cluster}/{id}"))
+}
+
+/// The 64 hex digits by which Docker would know a container of a task.
+pub(crate) fn docker_id(task_arn: &str, container: &str) -> String {
+    sha256_hex(format!("{task_arn}/{container}").as_bytes())
+}
+
+fn container_item(task: &Task, container: &Container, context: &Context) -> Value {
+    let id = docker_id(&task.arn, &container.name);
+    let interfaces: Vec<Value> = task
+        .address
+        .iter()
+        .map(|address| {
+            json!({ "attachmentId": attachment_id(task), "privateIpv4Address": address.to_string() })
+        })
+        .collect();
+    let mut item = json!({
+        "containerArn": arn(context, &format!("container/{}/{}/{}", task.cluster, task.id, &id[..32])),
+        "taskArn": task.arn,
+        "name": container.name,
+        "image": container.image,
+        "runtimeId": id,
+        // A container has no PROVISIONING and no STOPPING.
+        "lastStatus": match container.last {
+            LastStatus::Provisioning | LastStatus::Pending => "PENDING",
+            LastStatus::Running | LastStatus::Stopping => "RUNNING",
+            LastStatus::Stopped => "STOPPED",
+        },
+        "networkBindings": [],
+        "networkInterfaces": interfaces,
+        "healthStatus": "UNKNOWN",
+    });
+    if let Some(code) = container.exit_code {
+        item["exitCode"] = json!(code);
+    }
+    if let Some(reason) = &container.reason {
+        item["reason"] = json!(reason);
+    }
+    item
+}
+
+fn attachment_id(task: &Task) -> String {
+    // From the task's own id, so that it stays the same.
+    uuid::Uuid::parse_str(&task.id).unwrap_or_default().to_string()
+}
+
+fn attachments(task: &Task) -> Value {
+    let Some(address) = task.address else { return json!([]) };
+    json!([{
+        "id": attachment_id(task),
+        "type": "ElasticNetworkInterface",
+        "status": if task.last == LastStatus::Stopped { "DELETED" } else { "ATTACHED" },
+        "details": [{ "name": "privateIPv4Address", "value": address.to_string() }],
+    }])
+}
+
+/// The ARN of the task that a managed instance belongs to.
+pub(super) fn task_of(instance: &crate::store::Instance) -> Option<&String> {
+    instance.tags.get(TASK_ARN_TAG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::{Scene, definition};
+    use serde_json::{Value, json};
+
+    fn count(scene: &mut Scene, body: Value) -> usize {
+        scene.ok("ListTasks", body)["taskArns"].as_array().unwrap().len()
+    }
+
+    #[test]
+    fn run_task_needs_an_instance_and_runs_without_a_service() {
+        let mut scene = Scene::new();
+        scene.ok("RegisterTaskDefinition", definition("job"));
+        let body = json!({ "taskDefinition": "job", "count": 2, "startedBy": "me" });
+        assert!(scene.error("RunTask", body.clone()).message.contains("taskfault-local up"));
+        let mut scene = scene.with_instance();
+        let started = scene.ok("RunTask", body);
+        assert_eq!(started["tasks"][0]["lastStatus"], "PROVISIONING");
+        assert_eq!(started["tasks"][1]["group"], "family:job");
+        scene.start_all();
+        assert_eq!(count(&mut scene, json!({ "startedBy": "me" })), 2);
+        assert_eq!(count(&mut scene, json!({ "family": "job" })), 2);
+        assert_eq!(count(&mut scene, json!({ "family": "jo" })), 0);
+        let id = scene.running()[0].id.clone();
+        scene.crash(&id, 0);
+        scene.settle();
+        assert_eq!(count(&mut scene, json!({})), 1, "nobody replaces it");
+        assert_eq!(count(&mut scene, json!({ "desiredStatus": "STOPPED" })), 1);
+    }
+
+    #[test]
+    fn a_task_is_described_from_its_wish_to_its_end() {
+        let mut scene = Scene::new().with_instance();
+        scene.service("app", 1);
+        let arn = scene.ok("ListTasks", json!({ "serviceName": "app" }))["taskArns"][0].clone();
+        let described = |scene: &mut Scene| {
+            scene.ok("DescribeTasks", json!({ "tasks": [arn], "include": ["TAGS"] }))["tasks"][0].clone()
+        };
+        assert_eq!(described(&mut scene)["lastStatus"], "PROVISIONING");
+        scene.start_all();
+        let running = described(&mut scene);
+        assert_eq!(running["group"], "service:app");
+        assert_eq!(running["containers"][0]["lastStatus"], "RUNNING");
+        assert_eq!(running["containers"][0]["networkInterfaces"][0]["privateIpv4Address"], "169.254.172.2");
+        let id = scene.running()[0].id.clone();
+        scene.crash(&id, 137);
+        let stopped = described(&mut scene);
+        assert_eq!(
+            (&stopped["lastStatus"], &stopped["stopCode"], &stopped["stoppedReason"]),
+            (
+                &json!("STOPPED"),
+                &json!("EssentialContainerExited"),
+                &json!("Essential container in task exited")
+            )
+        );
+        assert_eq!(stopped["containers"][0]["exitCode"], 137);
+    }
+
+    #[test]
+    fn stop_task_takes_an_id_or_an_arn_and_gives_its_reason() {
+        let mut scene = Scene::new().with_instance();
+        scene.service("app", 2);
+        scene.start_all();
+        let ids: Vec<String> = scene.running().iter().map(|task| task.id.clone()).collect();
+        let stopped = scene.ok("StopTask", json!({ "task": ids[0], "reason": "enough" }));
+        assert_eq!(
+            (&stopped["task"]["desiredStatus"], &stopped["task"]["stopCode"]),
+            (&json!("STOPPED"), &json!("UserInitiated"))
+        );
+        assert_eq!(stopped["task"]["stoppedReason"], "enough");
+        assert_eq!(stopped["task"]["lastStatus"], "RUNNING", "until its containers have ended");
+        assert_eq!(scene.refused("StopTask", json!({ "task": "0" })), "InvalidParameterException");
+        assert_eq!(scene.refused("StopTask", json!({})), "InvalidParameterException");
+    }
+
+    #[test]
+    fn lists_are_filtered_and_paged() {
+        let mut scene = Scene::new().with_instance();
+        scene.service("app", 3);
+        scene.service("other", 1);
+        scene.start_all();
+        assert_eq!(count(&mut scene, json!({})), 4);
+        assert_eq!(count(&mut scene, json!({ "serviceName": "app", "launchType": "EC2" })), 3);
+        assert_eq!(count(&mut scene, json!({ "launchType": "FARGATE" })), 0);
+        let first = scene.ok("ListTasks", json!({ "maxResults": 3 }));
+        assert_eq!(count(&mut scene, json!({ "nextToken": first["nextToken"] })), 1);
+        for (body, code) in [
+            (json!({ "serviceName": "none" }), "ServiceNotFoundException"),
+            (json!({ "desiredStatus": "GONE" }), "InvalidParameterException"),
+            (json!({ "serviceName": "app", "family": "app" }), "InvalidParameterException"),
+            (json!({ "cluster": 5 }), "InvalidParameterException"),
+        ] {
+            assert_eq!(scene.refused("ListTasks", body.clone()), code, "{body}");
+        }
+        let missing = scene.ok("DescribeTasks", json!({ "tasks": ["0"] }));
+        assert_eq!(missing["failures"][0]["reason"], "MISSING");
+        assert_eq!(scene.refused("DescribeTasks", json!({ "tasks": [] })), "InvalidParameterException");
+    }
+}

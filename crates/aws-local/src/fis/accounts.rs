@@ -1,0 +1,138 @@
+//! Target account configurations: kept and told. There is one account here, so nothing is done with them.
+
+use serde_json::{Value, json};
+
+use super::definition::{Account, AccountTargeting, Accounts, Template};
+use super::read::{ARN, TOKEN};
+use super::request::Call;
+use super::{conflict, experiments, listing, not_found, over_quota, templates};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Pattern, Text};
+use crate::store::State;
+
+/// The most accounts of a template.
+const MOST_ACCOUNTS: usize = 40;
+
+static ACCOUNT_ID: Pattern = Pattern::new("[0-9]{12}");
+
+type Answer = Result<Value, ApiError>;
+
+/// CreateTargetAccountConfiguration.
+pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    let mut members = Members::new(&call.body);
+    let token = members.text("clientToken", TOKEN);
+    let role_arn = members.required_text("roleArn", ARN).to_owned();
+    let description = members.text("description", Text::length(0, 512)).map(str::to_owned);
+    members.finish()?;
+    let (id, account) = (call.id(), account_id(call)?);
+    let operation = format!("CreateTargetAccountConfiguration {id} {account}");
+    let made = match token {
+        Some(token) => state.fis.tokens.made(&operation, token, &call.body)?.is_some(),
+        None => false,
+    };
+    let template = templates::find_mut(state, id)?;
+    if let Some(known) = template.accounts.get(account) {
+        if made {
+            return Ok(shown(account, known));
+        }
+        return Err(conflict(format!(
+            "Template {id} has a configuration of account {account} already; update it."
+        )));
+    }
+    if template.definition.account_targeting != AccountTargeting::MultiAccount {
+        return Err(ApiError::validation(format!(
+            "Template {id} is for a single account; only one that was created with \
+             experimentOptions accountTargeting multi-account takes account configurations."
+        )));
+    }
+    if template.accounts.len() >= MOST_ACCOUNTS {
+        return Err(over_quota(format!("Template {id} has {MOST_ACCOUNTS} account configurations already.")));
+    }
+    let new = Account { role_arn, description };
+    let response = shown(account, &new);
+    template.accounts.insert(account.to_owned(), new);
+    if let Some(token) = token {
+        state.fis.tokens.remember(&operation, token, &call.body, account);
+    }
+    Ok(response)
+}
+
+/// GetTargetAccountConfiguration.
+pub(super) fn get(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    one(&templates::find(state, call.id())?.accounts, call)
+}
+
+/// ListTargetAccountConfigurations.
+pub(super) fn list(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    all(&templates::find(state, call.id())?.accounts, call)
+}
+
+/// UpdateTargetAccountConfiguration.
+pub(super) fn update(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    let mut members = Members::new(&call.body);
+    let role_arn = members.text("roleArn", ARN).map(str::to_owned);
+    let description = members.text("description", Text::length(0, 512)).map(str::to_owned);
+    members.finish()?;
+    let Template { accounts, .. } = templates::find_mut(state, call.id())?;
+    let account = accounts.get_mut(call.second_id()).ok_or_else(|| unknown(call))?;
+    if let Some(role_arn) = role_arn {
+        account.role_arn = role_arn;
+    }
+    account.description = description.or(account.description.take());
+    Ok(shown(call.second_id(), account))
+}
+
+/// DeleteTargetAccountConfiguration.
+pub(super) fn delete(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    let Template { accounts, .. } = templates::find_mut(state, call.id())?;
+    let gone = accounts.remove(call.second_id()).ok_or_else(|| unknown(call))?;
+    Ok(shown(call.second_id(), &gone))
+}
+
+/// GetExperimentTargetAccountConfiguration.
+pub(super) fn get_of_experiment(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    one(&experiments::find(state, call.id())?.accounts, call)
+}
+
+/// ListExperimentTargetAccountConfigurations.
+pub(super) fn list_of_experiment(call: &Call, state: &mut State, _context: &Context) -> Answer {
+    all(&experiments::find(state, call.id())?.accounts, call)
+}
+
+fn account_id(call: &Call) -> Result<&str, ApiError> {
+    let id = call.second_id();
+    if ACCOUNT_ID.matches(id) {
+        return Ok(id);
+    }
+    Err(ApiError::validation(format!("accountId {id} is not an account: twelve digits.")))
+}
+
+fn one(accounts: &Accounts, call: &Call) -> Answer {
+    let account = accounts.get(call.second_id()).ok_or_else(|| unknown(call))?;
+    Ok(shown(call.second_id(), account))
+}
+
+fn all(accounts: &Accounts, call: &Call) -> Answer {
+    let mut members = Members::new(&call.query);
+    let page = listing::asked(&mut members);
+    members.finish()?;
+    let items = accounts.iter().map(|(id, account)| item(id, account)).collect();
+    listing::answer("targetAccountConfigurations", items, |item| item["accountId"].to_string(), page)
+}
+
+fn item(id: &str, account: &Account) -> Value {
+    let mut shown = json!({ "accountId": id, "roleArn": account.role_arn });
+    if let Some(description) = &account.description {
+        shown["description"] = json!(description);
+    }
+    shown
+}
+
+fn shown(id: &str, account: &Account) -> Value {
+    json!({ "targetAccountConfiguration": item(id, account) })
+}
+
+fn unknown(call: &Call) -> ApiError {
+    not_found(format!("{} has no target account configuration of account {}.", call.id(), call.second_id()))
+}

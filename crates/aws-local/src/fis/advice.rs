@@ -1,0 +1,206 @@
+//! Where the service surprises people: it is done as AWS does it, and said in plain words.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::definition::{Definition, Target};
+use super::engine::World;
+use super::experiment::{CommandRole, Experiment, SentCommand};
+use super::select::Mode;
+use super::{alarms, document, targets};
+use crate::cloudwatch;
+use crate::store::State;
+
+/// The shortest duration that the action reference names, where it names one.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a template is worth saying about before it is ever run.
+pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (name, action) in &definition.actions {
+        if document::asked_duration(action).is_some_and(|asked| asked < MINUTE) {
+            notes.push(format!(
+                "action {name} lasts under a minute: AWS names one minute as the least for its other actions and is \
+                 silent about this one, so it may refuse the template"
+            ));
+        }
+    }
+    for name in definition.targets.keys() {
+        if !definition.actions.values().any(|action| action.targets.values().any(|used| used == name)) {
+            notes.push(format!("no action uses the target {name}"));
+        }
+    }
+    let logs_to_bucket = |log: &Value| log["s3Configuration"].is_object();
+    if definition.log_configuration.as_ref().is_some_and(logs_to_bucket) {
+        notes.push("there is no S3 here: records go to a log group only".to_owned());
+    }
+    if speed > 1.0 {
+        notes.push(format!("--speed {speed}: durations are so many times shorter here, one second at least"));
+    }
+    notes
+}
+
+/// What is known when an experiment starts.
+pub(super) fn at_start(experiment: &mut Experiment, world: &mut World<'_>) {
+    for note in of_template(&experiment.definition, experiment.speed) {
+        experiment.note(world, None, note);
+    }
+    for (name, run) in experiment.actions.clone() {
+        let asked = document::asked_duration(&experiment.definition.actions[&name]);
+        if let (Some(asked), Some(lasts)) = (asked, run.duration)
+            && lasts != asked
+        {
+            let text =
+                format!("{} s of the template take {:.1} s here", asked.as_secs(), lasts.as_secs_f64());
+            experiment.note(world, Some(&name), text);
+        }
+    }
+    let lasts = experiment_duration(experiment);
+    let arns: Vec<String> = experiment.definition.alarms().map(str::to_owned).collect();
+    for alarm in arns {
+        if let Some(needs) = alarm_delay(&alarm, world)
+            && needs >= lasts
+        {
+            let text = format!(
+                "the alarm {} looks at {:.0} s at a time and this experiment lasts {:.0} s: it can hardly go to ALARM \
+                 before all is over, so it stops nothing",
+                alarms::name(&alarm),
+                needs.as_secs_f64(),
+                lasts.as_secs_f64()
+            );
+            experiment.note(world, None, text);
+        }
+    }
+}
+
+/// How long the longest chain of actions lasts here.
+fn experiment_duration(experiment: &Experiment) -> Duration {
+    fn ends(experiment: &Experiment, name: &str) -> Duration {
+        // Templates with circles are refused, so this ends.
+        let before = &experiment.definition.actions[name].start_after;
+        let begins = before.iter().map(|one| ends(experiment, one)).max().unwrap_or_default();
+        begins + experiment.actions[name].duration.unwrap_or_default()
+    }
+    experiment.actions.keys().map(|name| ends(experiment, name)).max().unwrap_or_default()
+}
+
+/// How long an alarm needs to see something: the periods that must breach, as they run here.
+fn alarm_delay(alarm: &str, world: &mut World<'_>) -> Option<Duration> {
+    let asked = json!({ "AlarmNames": [alarms::name(alarm)] });
+    let described =
+        cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
+    let alarm = &described["MetricAlarms"][0];
+    let periods = alarm["DatapointsToAlarm"].as_f64().or_else(|| alarm["EvaluationPeriods"].as_f64())?;
+    let seconds = alarm["Period"].as_f64()? * periods / world.context.speed;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What a selection chose, where it is not what one might think.
+pub(super) fn of_selection(
+    experiment: &mut Experiment,
+    (name, target): (&str, &Target),
+    mode: Mode,
+    (found, count): (&[String], usize),
+    tasks: &[Value],
+    world: &mut World<'_>,
+) {
+    let total = found.len();
+    let on_the_way = |task: &&Value| task["lastStatus"] != "STOPPED" && !targets::is_running(task);
+    let waiting = tasks.iter().filter(on_the_way).filter(|task| targets::is_meant(task, target)).count();
+    if target.resource_arns.is_empty() && waiting > 0 {
+        let text =
+            format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
+        experiment.note(world, None, text);
+    }
+    let text = match mode {
+        Mode::Percent(percent) if total > 0 && total * percent % 100 != 0 => {
+            let exact = (total * percent) as f64 / 100.0;
+            let then = if count == 0 { "nothing is chosen" } else { "the rest is spared" };
+            format!(
+                "target {name}: PERCENT({percent}) of {total} task(s) is {exact:.2}, and AWS rounds down: {count}; {then}"
+            )
+        }
+        Mode::Count(asked) if asked > total && total > 0 => {
+            format!("target {name}: COUNT({asked}) with {total} task(s) there takes all of them")
+        }
+        _ if total == 0 => {
+            format!(
+                "target {name}: no running task fits it (aws ecs list-tasks and describe-tasks show what there is)"
+            )
+        }
+        _ if total > 1 && count == total && target.resource_arns.is_empty() => format!(
+            "target {name}: every one of the {total} task(s) that fit is hit, none is left to answer: a total outage \
+             of what they serve, unless the fault is mild"
+        ),
+        _ => return,
+    };
+    experiment.note(world, None, text);
+}
+
+/// More targets than the quota.
+pub(super) fn over_quota(
+    experiment: &mut Experiment,
+    name: &str,
+    (count, quota): (usize, usize),
+    world: &mut World<'_>,
+) {
+    let text = format!(
+        "{count} targets are more than the {quota} that AWS allows for each action until you ask for more; here the \
+         switch fis_targets_per_action (POST /_taskfault/switches, 0 is no limit) plays a raised quota"
+    );
+    experiment.note(world, Some(name), text);
+}
+
+/// The normal end of an action whose document's clock started after its own.
+pub(super) fn cancelled_at_the_end(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+    let text = "its time was over before its documents were: they are cancelled. Run Command then shows Cancelled and \
+                FIS completed; both are right, and it is the normal end";
+    experiment.note(world, Some(name), text.to_owned());
+}
+
+/// Nobody answered a cancel.
+pub(super) fn no_answer(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+    let silent: Vec<String> = experiment.actions[name]
+        .commands
+        .iter()
+        .filter(|command| command.role == CommandRole::Fault && command.ended.is_none())
+        .map(|command| format!("{} on {}", command.command_id, command.task_arn))
+        .collect();
+    let text = format!(
+        "no answer to the cancel of {}: the sidecar is gone or stuck. Faults of a dead taskfault are undone by the \
+         kernel; Run Command shows the command until it expires",
+        silent.join(", ")
+    );
+    experiment.note(world, Some(name), text);
+}
+
+/// What the agent said about a command that did not succeed. FIS itself does not read it.
+pub(super) fn of_failed_command(
+    experiment: &mut Experiment,
+    name: &str,
+    command: &SentCommand,
+    world: &mut World<'_>,
+) {
+    let said = last_words(world.state, &command.command_id);
+    let text = format!(
+        "{} on task {} ended as {}{}; all of it: aws ssm list-command-invocations --details --command-id {}",
+        command.document,
+        command.task_arn,
+        command.details,
+        said.map(|words| format!(" ({words})")).unwrap_or_default(),
+        command.command_id
+    );
+    experiment.note(world, Some(name), text);
+}
+
+/// The last line that a command's steps wrote, errors first.
+fn last_words(state: &State, command_id: &str) -> Option<String> {
+    let command = state.commands.iter().find(|command| command.id.to_string() == command_id)?;
+    let plugins = || command.invocations.iter().flat_map(|invocation| invocation.plugins.iter().rev());
+    let line = |text: &str| text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+    let errors = plugins().find_map(|plugin| line(&plugin.stderr));
+    errors
+        .or_else(|| plugins().find_map(|plugin| line(&plugin.stdout)))
+        .map(|line| line.chars().take(200).collect())
+}

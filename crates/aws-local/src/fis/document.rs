@@ -1,0 +1,187 @@
+//! What an action of a template becomes: a document and its parameters. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::catalog::{self, Does};
+use super::definition::Action;
+use crate::wire::epoch_ms;
+
+/// How often a fault that goes through the ECS agent's endpoints is told that it may go on.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// A document to send, and its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Order {
+    pub(super) name: &'static str,
+    pub(super) parameters: BTreeMap<String, String>,
+    /// Whether it lives on heartbeats.
+    pub(super) beats: bool,
+}
+
+/// The duration in a template; None for an action without one.
+pub(super) fn asked_duration(action: &Action) -> Option<Duration> {
+    durations::parse(action.parameters.get("duration")?).ok()
+}
+
+/// A duration as it is run: so many times shorter, 1 s at least.
+pub(super) fn scaled(asked: Duration, speed: f64) -> Duration {
+    if speed <= 1.0 { asked } else { asked.div_f64(speed).max(Duration::from_secs(1)) }
+}
+
+/// Whether the fault goes through the ECS agent's fault endpoints.
+pub(super) fn uses_endpoints(action: &Action) -> bool {
+    action
+        .parameters
+        .get("useEcsFaultInjectionEndpoints")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The document of an action and its parameters; None if the action sends none.
+pub(super) fn order(action: &Action, speed: f64) -> Option<Order> {
+    let kind = catalog::action(&action.action_id)?;
+    let Does::Document { name, endpoints, egress } = kind.does else { return None };
+    let through_agent = endpoints.filter(|_| uses_endpoints(action));
+    let mut parameters = BTreeMap::new();
+    for parameter in kind.parameters.iter().filter(|parameter| !parameter.document.is_empty()) {
+        let said = action.parameters.get(parameter.name).map(String::as_str);
+        let value = match parameter.name {
+            "duration" => asked_duration(action).map(|asked| seconds(scaled(asked, speed))),
+            _ => said.or(parameter.default).map(str::to_owned),
+        };
+        if let Some(value) = value {
+            parameters.insert(parameter.document.to_owned(), value);
+        }
+    }
+    if egress && through_agent.is_none() {
+        // These documents also know ingress, and take it where nothing is said.
+        parameters.insert("TrafficType".to_owned(), "egress".to_owned());
+    }
+    Some(Order { name: through_agent.unwrap_or(name), parameters, beats: through_agent.is_some() })
+}
+
+/// Whole seconds, rounded up, as a parameter.
+fn seconds(duration: Duration) -> String {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).to_string()
+}
+
+impl Order {
+    /// The parameters as SendCommand takes them, with the state that heartbeats carry.
+    pub(super) fn sent(&self, id: &str, count: u32, now: SystemTime) -> Value {
+        let mut lists: serde_json::Map<String, Value> =
+            self.parameters.iter().map(|(name, value)| (name.clone(), json!([value]))).collect();
+        if self.beats {
+            // The document's pattern wants these keys in this order, and no blanks.
+            let state = format!(r#"{{"id":"{id}","callTime":{},"callCount":{count}}}"#, epoch_ms(now) / 1000);
+            lists.insert("FISActionState".to_owned(), json!([state]));
+        }
+        Value::Object(lists)
+    }
+}
+
+/// An Availability Zone among the sources, by name or id. The service looks up its subnets and sends their
+/// address ranges; here there are no subnets.
+pub(super) fn zone_in_sources(action: &Action) -> Option<&str> {
+    static ZONE: OnceLock<Regex> = OnceLock::new();
+    let zone = ZONE.get_or_init(|| {
+        Regex::new(r"^([a-z]{2}(-[a-z]+)+-[0-9]+[a-z]|[a-z]{2,5}[0-9]-az[0-9]+)$").expect("a constant")
+    });
+    action.parameters.get("sources")?.split(',').find(|source| zone.is_match(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::{built_in, content, parameters};
+
+    fn action(id: &str, parameters: &[(&str, &str)]) -> Action {
+        Action {
+            action_id: id.to_owned(),
+            description: None,
+            parameters: parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            targets: BTreeMap::new(),
+            start_after: Vec::new(),
+        }
+    }
+
+    fn pairs(order: &Order) -> Vec<(&str, &str)> {
+        order.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    #[test]
+    fn actions_become_documents_with_every_parameter() {
+        let cpu = order(&action("aws:ecs:task-cpu-stress", &[("duration", "PT5M"), ("percent", "60")]), 1.0);
+        let cpu = cpu.unwrap();
+        assert_eq!(cpu.name, "AWSFIS-Run-CPU-Stress");
+        assert_eq!(
+            pairs(&cpu),
+            [
+                ("CPU", "0"),
+                ("DurationSeconds", "300"),
+                ("InstallDependencies", "True"),
+                ("LoadPercent", "60")
+            ]
+        );
+        let kill = order(&action("aws:ecs:task-kill-process", &[("processName", "python")]), 1.0).unwrap();
+        assert_eq!(
+            pairs(&kill),
+            [("InstallDependencies", "True"), ("ProcessName", "python"), ("Signal", "SIGTERM")]
+        );
+        let latency = action("aws:ecs:task-network-latency", &[("duration", "PT1M")]);
+        let latency = order(&latency, 1.0).unwrap();
+        assert_eq!(latency.name, "AWSFIS-Run-Network-Latency-Sources");
+        assert_eq!(latency.parameters["TrafficType"], "egress");
+        assert_eq!(latency.parameters["Sources"], "ALL");
+        assert!(order(&action("aws:fis:wait", &[("duration", "PT1M")]), 1.0).is_none());
+        assert!(order(&action("aws:ecs:stop-task", &[]), 1.0).is_none());
+    }
+
+    #[test]
+    fn every_order_is_one_that_its_document_takes() {
+        let more = [
+            ("duration", "PT1M"),
+            ("processName", "python"),
+            ("port", "443"),
+            ("trafficType", "egress"),
+            ("useEcsFaultInjectionEndpoints", "TRUE"),
+        ];
+        for kind in catalog::ACTIONS {
+            for most in [more.len() - 1, more.len()] {
+                let known = more[..most].iter().filter(|(name, _)| kind.parameter(name).is_some()).copied();
+                let action = action(kind.id, &known.collect::<Vec<_>>());
+                let Some(order) = order(&action, 1.0) else { continue };
+                let document = built_in(SystemTime::UNIX_EPOCH);
+                let document = document.iter().find(|document| document.name == order.name).unwrap();
+                let content = content::parse(&document.versions[0].text, "JSON").unwrap();
+                let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_000);
+                let sent = serde_json::from_value(order.sent("a-1", 1, now)).unwrap();
+                assert_eq!(parameters::check(&content, &sent), Ok(()), "{} {}", kind.id, order.name);
+            }
+        }
+    }
+
+    #[test]
+    fn short_experiments_are_so_many_times_shorter_and_never_nothing() {
+        let minutes = Duration::from_secs(300);
+        assert_eq!(scaled(minutes, 1.0), minutes);
+        assert_eq!(scaled(minutes, 30.0), Duration::from_secs(10));
+        assert_eq!(scaled(minutes, 1000.0), Duration::from_secs(1));
+        let stress = action("aws:ecs:task-cpu-stress", &[("duration", "PT1M")]);
+        assert_eq!(order(&stress, 40.0).unwrap().parameters["DurationSeconds"], "2");
+    }
+
+    #[test]
+    fn zones_are_found_among_sources() {
+        let sources = |text: &str| action("aws:ecs:task-network-latency", &[("sources", text)]);
+        for zone in ["us-east-1a", "10.0.0.1,use1-az1", "us-gov-west-1b", "apne2-az3"] {
+            assert!(zone_in_sources(&sources(zone)).is_some(), "{zone}");
+        }
+        for none in ["ALL", "S3,DYNAMODB", "10.0.0.0/8", "example.com", "db-1"] {
+            assert_eq!(zone_in_sources(&sources(none)), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The safety lever: engaged, it stops what runs and lets nothing start.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::request::Call;
+use super::{arn, conflict, not_found};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Text};
+use crate::store::State;
+
+/// The id of the only lever of an account and region.
+const ID: &str = "default";
+
+/// The safety lever.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SafetyLever {
+    pub engaged: bool,
+    /// Why, in the words of who moved it.
+    pub reason: String,
+}
+
+/// GetSafetyLever.
+pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+    known(call, context)?;
+    Ok(shown(state, context))
+}
+
+/// UpdateSafetyLeverState.
+pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+    let mut members = Members::new(&call.body);
+    members.require("state");
+    let sent = members.nested("state", |state| {
+        let status = state.required_text("status", Text::one_of(&["disengaged", "engaged"]));
+        (status == "engaged", state.required_text("reason", Text::ANY).to_owned())
+    });
+    members.finish()?;
+    known(call, context)?;
+    if status(state) == "engaging" {
+        return Err(conflict(
+            "The safety lever is being engaged: running experiments are still being stopped. Try again."
+                .to_owned(),
+        ));
+    }
+    if let Some((engaged, reason)) = sent {
+        state.fis.lever = SafetyLever { engaged, reason };
+    }
+    Ok(shown(state, context))
+}
+
+/// The lever goes by its id; its ARN is taken too, as some clients send it.
+fn known(call: &Call, context: &Context) -> Result<(), ApiError> {
+    if call.id() == ID || call.id() == arn::of("safety-lever", ID, context) {
+        return Ok(());
+    }
+    Err(not_found(format!("There is no safety lever {}; the only one is called {ID}.", call.id())))
+}
+
+/// It is engaged once nothing runs any more.
+fn status(state: &State) -> &'static str {
+    let running = state.fis.experiments.iter().any(|experiment| !experiment.status.is_final());
+    match (state.fis.lever.engaged, running) {
+        (false, _) => "disengaged",
+        (true, true) => "engaging",
+        (true, false) => "engaged",
+    }
+}
+
+fn shown(state: &State, context: &Context) -> Value {
+    let reason = &state.fis.lever.reason;
+    json!({ "safetyLever": {
+        "id": ID,
+        "arn": arn::of("safety-lever", ID, context),
+        "state": { "status": status(state), "reason": reason },
+    } })
+}

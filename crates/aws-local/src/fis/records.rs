@@ -1,0 +1,142 @@
+//! The records of an experiment in its log group: stream `/aws/fis/<experiment id>`, schema version 2 or 1.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::engine::World;
+use super::experiment::Experiment;
+use crate::wire::date_text;
+
+/// Writes one record, if the template has a log group. A group that is not there is said once.
+fn write(experiment: &mut Experiment, kind: &str, mut details: Value, world: &mut World<'_>) {
+    let Some(group) = experiment.definition.log_group().map(str::to_owned) else { return };
+    let version = log_version(experiment);
+    if version < 2 && matches!(kind, "action-error" | "target-resolution-detail") {
+        return;
+    }
+    if let Some(details) = details.as_object_mut() {
+        details.retain(|_, value| !value.is_null());
+    }
+    let record = json!({
+        "id": experiment.id,
+        "log_type": kind,
+        "event_timestamp": date_text(world.context.now),
+        "version": version.to_string(),
+        "details": details,
+    });
+    let stream = format!("/aws/fis/{}", experiment.id);
+    if !world.state.logs.put(&group, &stream, world.context.now, record.to_string()) {
+        let text = format!("there is no log group {group}: its records are lost (aws logs create-log-group)");
+        experiment.note(world, None, text);
+    }
+}
+
+fn log_version(experiment: &Experiment) -> u64 {
+    let log = experiment.definition.log_configuration.as_ref();
+    log.and_then(|log| log["logSchemaVersion"].as_u64()).unwrap_or(2)
+}
+
+fn time(when: Option<SystemTime>) -> Value {
+    when.map_or(Value::Null, |when| json!(date_text(when)))
+}
+
+/// `experiment-start`.
+pub(super) fn experiment_start(experiment: &mut Experiment, world: &mut World<'_>) {
+    let details = json!({
+        "experiment_template_id": experiment.template_id,
+        "experiment_start_time": time(experiment.started),
+    });
+    write(experiment, "experiment-start", details, world);
+}
+
+/// `target-resolution-start`.
+pub(super) fn resolution_start(experiment: &mut Experiment, target: &str, world: &mut World<'_>) {
+    let details =
+        json!({ "target_resolution_start_time": date_text(world.context.now), "target_name": target });
+    write(experiment, "target-resolution-start", details, world);
+}
+
+/// `target-resolution-detail` and `target-resolution-end`.
+pub(super) fn resolution_end(
+    experiment: &mut Experiment,
+    target: &str,
+    chosen: &[String],
+    error: Option<&str>,
+    world: &mut World<'_>,
+) {
+    let kind = experiment.definition.targets[target].resource_type.clone();
+    let ended = date_text(world.context.now);
+    let detail = json!({
+        "target_resolution_end_time": ended,
+        "target_name": target,
+        "target_type": kind,
+        "account_id": world.context.account,
+        "resolved_targets_count": chosen.len(),
+        "status": if error.is_some() { "failed" } else { "completed" },
+        "error_information": error,
+    });
+    write(experiment, "target-resolution-detail", detail, world);
+    let new = log_version(experiment) >= 2;
+    let targets: Vec<Value> =
+        chosen.iter().map(|arn| if new { json!({ "arn": arn }) } else { json!(arn) }).collect();
+    let end = json!({
+        "target_resolution_end_time": ended,
+        "target_name": target,
+        "target_type": new.then_some(kind),
+        "resolved_targets": targets,
+        "error_information": error,
+        "page": 1,
+        "total_pages": 1,
+    });
+    write(experiment, "target-resolution-end", end, world);
+}
+
+/// `action-start`.
+pub(super) fn action_start(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+    let action = &experiment.definition.actions[name];
+    let details = json!({
+        "action_name": name,
+        "action_id": action.action_id,
+        "action_start_time": time(experiment.actions[name].started),
+        "action_targets": action.targets,
+        "parameters": (!action.parameters.is_empty()).then_some(&action.parameters),
+    });
+    write(experiment, "action-start", details, world);
+}
+
+/// `action-error`.
+pub(super) fn action_error(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+    let details = json!({
+        "action_name": name,
+        "action_id": experiment.definition.actions[name].action_id,
+        "account_id": world.context.account,
+        "action_state": action_state(experiment, name),
+    });
+    write(experiment, "action-error", details, world);
+}
+
+/// `action-end`.
+pub(super) fn action_end(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+    let details = json!({
+        "action_name": name,
+        "action_id": experiment.definition.actions[name].action_id,
+        "action_end_time": time(experiment.actions[name].ended),
+        "action_state": action_state(experiment, name),
+    });
+    write(experiment, "action-end", details, world);
+}
+
+fn action_state(experiment: &Experiment, name: &str) -> Value {
+    let run = &experiment.actions[name];
+    json!({ "status": run.status.as_str(), "reason": run.reason })
+}
+
+/// `experiment-end`.
+pub(super) fn experiment_end(experiment: &mut Experiment, world: &mut World<'_>) {
+    let details = json!({
+        "experiment_end_time": time(experiment.ended),
+        "experiment_state": { "status": experiment.status.as_str(), "reason": experiment.reason },
+    });
+    write(experiment, "experiment-end", details, world);
+}

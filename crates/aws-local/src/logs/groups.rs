@@ -1,0 +1,141 @@
+//! Log groups.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Answer, GROUP_RULE, Group, LogsState, count, group_arn, group_name, invalid, listing};
+use crate::Context;
+use crate::error::ApiError;
+use crate::ssm::members::{Members, Text};
+use crate::store::Tags;
+use crate::wire::epoch_ms;
+
+const CLASSES: &[&str] = &["STANDARD", "INFREQUENT_ACCESS", "DELIVERY", "ESSENTIALS"];
+
+/// The days that PutRetentionPolicy takes.
+const RETENTIONS: &[i64] = &[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+];
+
+/// CreateLogGroup.
+pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("logGroupName", GROUP_RULE);
+    let class = members.text("logGroupClass", Text::one_of(CLASSES)).unwrap_or("STANDARD");
+    members.text("kmsKeyId", Text::length(0, 256));
+    members.flag("deletionProtectionEnabled");
+    members.finish()?;
+    let tags = tags(body)?;
+    if state.groups.contains_key(name) {
+        let message = "The specified log group already exists";
+        return Err(ApiError::new("ResourceAlreadyExistsException", message));
+    }
+    let group = Group {
+        created: context.now,
+        retention_days: None,
+        class: class.to_owned(),
+        tags,
+        streams: BTreeMap::new(),
+    };
+    state.groups.insert(name.to_owned(), group);
+    Ok(json!({}))
+}
+
+/// The member `tags`: a map of texts.
+fn tags(body: &Map<String, Value>) -> Result<Tags, ApiError> {
+    let Some(tags) = body.get("tags").filter(|tags| !tags.is_null()) else { return Ok(Tags::new()) };
+    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    let read: Option<Tags> = tags.as_object().and_then(|tags| tags.iter().map(pair).collect());
+    let read = read.ok_or_else(|| invalid("tags must be a map of texts"))?;
+    let fits = |(key, value): (&String, &String)| {
+        (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256
+    };
+    match (1..=50).contains(&read.len()) && read.iter().all(fits) {
+        true => Ok(read),
+        false => {
+            Err(invalid("1 to 50 tags are possible, keys of 1 to 128 characters, values of at most 256"))
+        }
+    }
+}
+
+/// DeleteLogGroup, with all its streams.
+pub(super) fn delete(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
+    let name = name(body)?;
+    state.group(name)?;
+    state.groups.remove(name);
+    Ok(json!({}))
+}
+
+fn name(body: &Map<String, Value>) -> Result<&str, ApiError> {
+    let mut members = Members::new(body);
+    let name = members.required_text("logGroupName", GROUP_RULE);
+    members.finish()?;
+    Ok(name)
+}
+
+/// PutRetentionPolicy.
+pub(super) fn put_retention(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("logGroupName", GROUP_RULE);
+    members.require("retentionInDays");
+    let days = members.number("retentionInDays", 1, i64::MAX).unwrap_or_default();
+    members.finish()?;
+    if !RETENTIONS.contains(&days) {
+        let known: Vec<String> = RETENTIONS.iter().map(i64::to_string).collect();
+        return Err(invalid(format!("retentionInDays is {days}: it must be one of {}", known.join(", "))));
+    }
+    state.group(name)?.retention_days = Some(days);
+    Ok(json!({}))
+}
+
+/// DeleteRetentionPolicy.
+pub(super) fn delete_retention(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
+    state.group(name(body)?)?.retention_days = None;
+    Ok(json!({}))
+}
+
+/// DescribeLogGroups.
+pub(super) fn describe(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let prefix = members.text("logGroupNamePrefix", GROUP_RULE);
+    let part = members.text("logGroupNamePattern", Text::length(0, 512));
+    let class = members.text("logGroupClass", Text::one_of(CLASSES));
+    let identifiers = members.texts("logGroupIdentifiers", 1, 50, Text::length(1, 2048));
+    let size = count(&mut members, "limit", 50).unwrap_or(50);
+    let token = members.text("nextToken", Text::ANY);
+    members.finish()?;
+    if prefix.is_some() && part.is_some() {
+        return Err(invalid("logGroupNamePrefix and logGroupNamePattern cannot be given together"));
+    }
+    let part = part.map(str::to_lowercase);
+    let wanted: Vec<&str> = identifiers.into_iter().map(group_name).collect();
+    let shown = |(name, group): &(&String, &Group)| {
+        prefix.is_none_or(|prefix| name.starts_with(prefix))
+            && part.as_ref().is_none_or(|part| name.to_lowercase().contains(part))
+            && class.is_none_or(|class| group.class == class)
+            && (wanted.is_empty() || wanted.contains(&name.as_str()))
+    };
+    let groups: Vec<(&String, &Group)> = state.groups.iter().filter(shown).collect();
+    let item = |(name, group): &(&String, &Group)| item(name, group, context);
+    listing("logGroups", groups, |(name, _)| (*name).clone(), item, (size, token))
+}
+
+fn item(name: &str, group: &Group, context: &Context) -> Value {
+    let arn = group_arn(name, context);
+    let bytes: usize =
+        group.streams.values().flat_map(|stream| &stream.events).map(|event| event.message.len()).sum();
+    let mut item = json!({
+        "logGroupName": name,
+        "creationTime": epoch_ms(group.created),
+        "metricFilterCount": 0,
+        "arn": format!("{arn}:*"),
+        "logGroupArn": arn,
+        "storedBytes": bytes,
+        "logGroupClass": group.class,
+    });
+    if let Some(days) = group.retention_days {
+        item["retentionInDays"] = json!(days);
+    }
+    item
+}

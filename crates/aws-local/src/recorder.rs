@@ -1,0 +1,145 @@
+//! Gathers what the state alone does not keep: traffic, CPU, and whose an instance was.
+
+use std::collections::BTreeMap;
+
+mod collect;
+
+use record::{CpuSample, FORMAT, Load, Note, Record, Second, TaskCpu};
+
+use crate::Context;
+use crate::ecs::TASK_ARN_TAG;
+use crate::store::State;
+use crate::wire::epoch_seconds;
+
+/// Seconds of traffic and of CPU that are kept: half a day, the longest that an experiment may take.
+const MOST_SECONDS: usize = 43_200;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    load: Option<Load>,
+    cpu: BTreeMap<String, Vec<CpuSample>>,
+    notes: Vec<Note>,
+    /// The task of each instance there ever was: an instance goes with its sidecar, its commands stay.
+    owners: BTreeMap<String, String>,
+}
+
+impl Recorder {
+    /// A look at the state, now and then: often enough that no instance comes and goes in between.
+    pub fn look(&mut self, state: &State) {
+        for instance in state.instances.values() {
+            if let Some(task) = instance.tags.get(TASK_ARN_TAG)
+                && self.owners.get(&instance.id) != Some(task)
+            {
+                self.owners.insert(instance.id.clone(), task.clone());
+            }
+        }
+    }
+
+    /// A load has begun; what is told of an earlier one is forgotten.
+    pub fn load_begins(&mut self, what: String, rate: f64) {
+        self.load = Some(Load { what, rate, seconds: Vec::new() });
+    }
+
+    /// One second of the load.
+    pub fn second(&mut self, second: Second) {
+        if let Some(load) = &mut self.load {
+            push(&mut load.seconds, second);
+        }
+    }
+
+    /// The CPU that a task used in the time that ends with the sample.
+    pub fn cpu(&mut self, task: &str, sample: CpuSample) {
+        push(self.cpu.entry(task.to_owned()).or_default(), sample);
+    }
+
+    /// Something worth knowing.
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    /// All of it, with what the state says.
+    pub fn record(&self, state: &State, context: &Context) -> Record {
+        let to = epoch_seconds(context.now);
+        let mut record = Record {
+            format: FORMAT,
+            from: to,
+            to,
+            region: context.region.clone(),
+            account: context.account.clone(),
+            speed: context.speed,
+            load: self.load.clone(),
+            cpu: self.cpu.iter().map(|(task, samples)| cpu(task, samples)).collect(),
+            tasks: collect::tasks(state),
+            notes: self.notes.clone(),
+            commands: collect::commands(state, &self.owners),
+            ..Record::default()
+        };
+        collect::experiments(state, &mut record);
+        collect::alarms(state, &mut record);
+        record.notes.sort_by(|one, other| one.at.total_cmp(&other.at));
+        record.from = began(&record).min(to);
+        record
+    }
+}
+
+/// The first thing that happened.
+fn began(record: &Record) -> f64 {
+    let load = record.load.iter().flat_map(|load| load.seconds.first()).map(|second| second.at);
+    let cpu = record.cpu.iter().flat_map(|cpu| cpu.samples.first()).map(|sample| sample.at);
+    let experiments = record.experiments.iter().filter_map(|experiment| experiment.started);
+    let commands = record.commands.iter().map(|command| command.requested);
+    let tasks = record.tasks.iter().map(|task| task.started);
+    load.chain(cpu).chain(experiments).chain(commands).chain(tasks).fold(f64::INFINITY, f64::min)
+}
+
+fn cpu(task: &str, samples: &[CpuSample]) -> TaskCpu {
+    TaskCpu { task: task.to_owned(), samples: samples.to_vec() }
+}
+
+fn push<T>(kept: &mut Vec<T>, new: T) {
+    // A tenth at once, so that it is rarely done.
+    if kept.len() >= MOST_SECONDS {
+        kept.drain(..MOST_SECONDS / 10);
+    }
+    kept.push(new);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    fn context(seconds: u64) -> Context {
+        Context {
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            region: "us-east-1".into(),
+            account: "000000000000".into(),
+            speed: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_longest_load_is_bounded_and_keeps_its_end() {
+        let mut recorder = Recorder::default();
+        recorder.load_begins("GET /".into(), 1.0);
+        for index in 0..MOST_SECONDS + 5 {
+            recorder.second(Second { at: index as f64, ..Second::default() });
+        }
+        let load = recorder.record(&State::default(), &context(50_000)).load.unwrap();
+        assert!(load.seconds.len() <= MOST_SECONDS);
+        assert_eq!(load.seconds.last().unwrap().at, (MOST_SECONDS + 4) as f64);
+    }
+
+    #[test]
+    fn a_record_begins_with_the_first_thing_that_happened() {
+        let mut recorder = Recorder::default();
+        let empty = recorder.record(&State::default(), &context(100));
+        assert_eq!((empty.from, empty.to), (100.0, 100.0));
+        recorder.cpu("a", CpuSample { at: 40.0, percent: 5.0 });
+        recorder.cpu("b", CpuSample { at: 30.0, percent: 5.0 });
+        let record = recorder.record(&State::default(), &context(100));
+        assert_eq!((record.from, record.cpu.len()), (30.0, 2));
+    }
+}

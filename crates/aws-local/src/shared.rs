@@ -1,0 +1,243 @@
+//! What all connections of the local AWS share: the state behind its lock, the switches, the wake-up call.
+
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use super::Context;
+use super::fault_endpoints::FaultEndpoints;
+use super::gateway::links::Links;
+use super::log::Log;
+use super::recorder::Recorder;
+use super::store::{SnapshotError, State};
+use super::switches::Switches;
+use record::Record;
+
+/// Limits of a task; a task without them has none in its metadata either.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TaskLimits {
+    /// vCPU.
+    pub cpu: Option<f64>,
+    pub memory_mib: Option<u64>,
+}
+
+/// How a server is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Port 0 takes any free port.
+    pub listen: SocketAddr,
+    pub region: String,
+    /// Twelve digits.
+    pub account: String,
+    /// Where the state outlives the process; without it everything is forgotten.
+    pub state_file: Option<PathBuf>,
+    /// What the metadata of every task says about its limits.
+    pub limits: TaskLimits,
+    /// Whether tasks may use the fault endpoints, and say so in their metadata.
+    pub fault_injection: bool,
+    /// [`Context::speed`].
+    pub speed: f64,
+    pub log: Log,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            region: "us-east-1".to_owned(),
+            account: "000000000000".to_owned(),
+            state_file: None,
+            limits: TaskLimits::default(),
+            fault_injection: true,
+            speed: 1.0,
+            log: Log::stderr(),
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Changed since it was last written to the state file.
+    dirty: AtomicBool,
+    switches: Mutex<Switches>,
+    /// Counts up whenever something may wait for an agent.
+    wake: watch::Sender<u64>,
+    stop: watch::Sender<bool>,
+    pub(super) links: Links,
+    pub(super) region: String,
+    pub(super) account: String,
+    pub(super) address: SocketAddr,
+    pub(super) limits: TaskLimits,
+    pub(super) fault_injection: bool,
+    speed: f64,
+    faults: Mutex<FaultEndpoints>,
+    recorder: Mutex<Recorder>,
+    pub(super) started: SystemTime,
+    pub(super) log: Log,
+    state_file: Option<PathBuf>,
+}
+
+impl Shared {
+    /// Reads the state file, if there is one.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub(super) fn new(options: Options, address: SocketAddr) -> Result<Shared, SnapshotError> {
+        let now = SystemTime::now();
+        let state = options.state_file.as_deref().map_or_else(|| Ok(State::default()), State::load)?;
+        Ok(Shared {
+            state: Mutex::new(state),
+            dirty: AtomicBool::new(false),
+            switches: Mutex::default(),
+            wake: watch::Sender::new(0),
+            stop: watch::Sender::new(false),
+            links: Links::default(),
+            region: options.region,
+            account: options.account,
+            address,
+            limits: options.limits,
+            fault_injection: options.fault_injection,
+            speed: options.speed,
+            faults: Mutex::default(),
+            recorder: Mutex::default(),
+            started: now,
+            log: options.log,
+            state_file: options.state_file,
+        })
+    }
+
+    /// Looks at the state, or changes what nobody waits for.
+    pub(super) fn look<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        use_it(&mut self.state.lock())
+    }
+
+    /// Changes the state, and wakes those who wait for a change.
+    pub(super) fn change<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        let result = use_it(&mut self.state.lock());
+        self.dirty.store(true, Ordering::Relaxed);
+        self.wake();
+        result
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.send_modify(|count| *count += 1);
+    }
+
+    /// Resolves at every change after this call.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.wake.subscribe()
+    }
+
+    /// Resolves when the server stops, at once if it has.
+    pub(super) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // It cannot be closed: the sender is here.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    /// Ends what waits for [`Shared::stopped`].
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(super) fn switches(&self) -> Switches {
+        self.switches.lock().clone()
+    }
+
+    pub(super) fn set_switches(&self, switches: Switches) {
+        *self.switches.lock() = switches;
+        self.wake();
+    }
+
+    /// Changes the switches that count down or turn themselves off.
+    pub(super) fn use_switches<T>(&self, use_them: impl FnOnce(&mut Switches) -> T) -> T {
+        use_them(&mut self.switches.lock())
+    }
+
+    /// Looks at what the fault endpoints keep, or changes it.
+    pub(super) fn faults<T>(&self, use_them: impl FnOnce(&mut FaultEndpoints) -> T) -> T {
+        use_them(&mut self.faults.lock())
+    }
+
+    /// Looks at what the record keeps beside the state, or adds to it.
+    pub(super) fn observe<T>(&self, use_it: impl FnOnce(&mut Recorder) -> T) -> T {
+        use_it(&mut self.recorder.lock())
+    }
+
+    /// What happened so far, as data.
+    pub(super) fn record(&self) -> Record {
+        let context = self.context();
+        self.look(|state| self.observe(|recorder| recorder.record(state, &context)))
+    }
+
+    pub(super) fn context(&self) -> Context {
+        Context {
+            now: SystemTime::now(),
+            region: self.region.clone(),
+            account: self.account.clone(),
+            speed: self.speed,
+        }
+    }
+
+    /// Writes the state file if anything changed since it was last written.
+    ///
+    /// # Errors
+    /// The folder is missing, not writable or full.
+    pub(super) fn save(&self) -> Result<(), SnapshotError> {
+        match &self.state_file {
+            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => self.look(|state| state.save(path)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state of a server in the same process.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    pub(super) fn of(shared: Arc<Shared>) -> Handle {
+        Handle(shared)
+    }
+
+    /// Looks at the state or changes it; agents that wait for something are woken.
+    pub fn state<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        self.0.change(use_it)
+    }
+
+    /// Tells the record what this process sees of tasks and load.
+    pub fn observe<T>(&self, use_it: impl FnOnce(&mut Recorder) -> T) -> T {
+        self.0.observe(use_it)
+    }
+
+    /// What happened so far.
+    pub fn record(&self) -> Record {
+        self.0.record()
+    }
+
+    /// Looks at the state without waking anybody.
+    pub fn look<T>(&self, use_it: impl FnOnce(&State) -> T) -> T {
+        self.0.look(|state| use_it(state))
+    }
+
+    /// The moment and the place of a call that is made now.
+    pub fn context(&self) -> Context {
+        self.0.context()
+    }
+
+    /// Resolves once the state satisfies `condition`, which is asked at every change.
+    pub async fn until(&self, condition: impl Fn(&State) -> bool) {
+        let mut changes = self.0.changes();
+        while !self.0.look(|state| condition(state)) {
+            // It cannot be closed: the sender is here.
+            let _ = changes.changed().await;
+        }
+    }
+}

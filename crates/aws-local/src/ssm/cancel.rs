@@ -1,0 +1,87 @@
+//! CancelCommand.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Answer;
+use super::members::{Members, Text};
+use super::targets::{INSTANCE_ID, no_duplicates};
+use crate::Context;
+use crate::error::ApiError;
+use crate::store::State;
+
+/// The length of a command's id.
+pub(super) const COMMAND_ID: Text = Text::length(36, 36);
+
+/// CancelCommand: of a whole command, or on some of its instances. What has finished stays as it is.
+pub(super) fn cancel(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let id = members.required_text("CommandId", COMMAND_ID);
+    let ids = members.texts("InstanceIds", 0, 50, Text::pattern(&INSTANCE_ID));
+    members.finish()?;
+    no_duplicates(&ids)?;
+    let id = command_id(id)?;
+    let command = state.commands.iter().find(|command| command.id == id).ok_or_else(|| unknown(id))?;
+    let foreign = |wanted: &&&str| !command.invocations.iter().any(|known| known.instance_id == **wanted);
+    if let Some(foreign) = ids.iter().find(foreign) {
+        let message = format!("Command {id} was not sent to instance {foreign}.");
+        return Err(ApiError::new("InvalidInstanceId", message));
+    }
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    state.cancel(id, &ids, context.now);
+    Ok(json!({}))
+}
+
+/// A command's id as a number; a text that is none cannot name a command.
+pub(super) fn command_id(text: &str) -> Result<Uuid, ApiError> {
+    Uuid::try_parse(text)
+        .map_err(|_| ApiError::new("InvalidCommandId", format!("{text} is not the id of a command.")))
+}
+
+/// The error for an id that no command has.
+pub(super) fn unknown(id: Uuid) -> ApiError {
+    ApiError::new("InvalidCommandId", format!("There is no command {id}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn an_undelivered_command_is_cancelled_at_once() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let command = scene.ok("SendCommand", json!({
+            "InstanceIds": [id], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
+        }))["Command"]["CommandId"].clone();
+        scene.ok("CancelCommand", json!({ "CommandId": command, "InstanceIds": [id] }));
+        let listed = scene.ok("ListCommands", json!({ "CommandId": command }));
+        assert_eq!(listed["Commands"][0]["Status"], "Cancelled");
+        assert_eq!(listed["Commands"][0]["CompletedCount"], 1);
+        assert!(scene.state.outgoing[&id].is_empty());
+        // A second cancel of a finished command is no error.
+        scene.ok("CancelCommand", json!({ "CommandId": command }));
+    }
+
+    #[test]
+    fn unknown_and_foreign_ones_are_refused() {
+        let mut scene = Scene::new();
+        let one = scene.instance(&[]);
+        let other = scene.instance(&[]);
+        let command = scene.ok("SendCommand", json!({
+            "InstanceIds": [one], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
+        }))["Command"]["CommandId"].clone();
+        for (body, code) in [
+            (json!({ "CommandId": "11111111-1111-4111-8111-111111111111" }), "InvalidCommandId"),
+            (json!({ "CommandId": "x".repeat(36) }), "InvalidCommandId"),
+            (json!({ "CommandId": "short" }), "ValidationException"),
+            (json!({ "CommandId": command, "InstanceIds": [other] }), "InvalidInstanceId"),
+            (json!({ "CommandId": command, "InstanceIds": [one, one] }), "DuplicateInstanceId"),
+            (json!({}), "ValidationException"),
+        ] {
+            assert_eq!(scene.refused("CancelCommand", body.clone()), code, "{body}");
+        }
+        assert_eq!(scene.ok("ListCommands", json!({}))["Commands"][0]["Status"], "Pending");
+    }
+}

@@ -1,0 +1,340 @@
+//! CreateDocument, UpdateDocument, UpdateDocumentDefaultVersion and DeleteDocument.
+
+use serde_json::{Map, Value, json};
+
+use super::Answer;
+use super::documents::{description, missing, no_version};
+use super::members::{Members, Pattern, Text};
+use super::send::DOCUMENT_VERSION;
+use super::tags::read_tags;
+use crate::Context;
+use crate::documents::AMAZON;
+use crate::documents::content::{self, ContentError};
+use crate::error::ApiError;
+use crate::store::{Document, DocumentVersion, State};
+
+static DOCUMENT_NAME: Pattern = Pattern::new(r"^[a-zA-Z0-9_\-.]{3,128}$");
+static VERSION_NUMBER: Pattern = Pattern::new("(^[1-9][0-9]*$)");
+
+/// The most documents of an account, and the most versions of a document (Systems Manager quotas).
+const MOST_DOCUMENTS: usize = 500;
+const MOST_VERSIONS: usize = 1_000;
+
+/// Beginnings that names of an account's own documents must not have (CreateDocument, Name).
+const RESERVED: [&str; 3] = ["aws", "amazon", "amzn"];
+
+const DOCUMENT_TYPES: Text = Text::one_of(&[
+    "Command",
+    "Policy",
+    "Automation",
+    "Session",
+    "Package",
+    "ApplicationConfiguration",
+    "ApplicationConfigurationSchema",
+    "DeploymentStrategy",
+    "ChangeCalendar",
+    "Automation.ChangeTemplate",
+    "ProblemAnalysis",
+    "ProblemAnalysisTemplate",
+    "CloudFormation",
+    "ConformancePackTemplate",
+    "QuickSetup",
+    "ManualApprovalPolicy",
+    "AutoApprovalPolicy",
+]);
+
+/// CreateDocument. Only documents of type Command are kept here.
+pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let text = members.required_text("Content", Text::length(1, usize::MAX));
+    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
+    let kind = members.text("DocumentType", DOCUMENT_TYPES).unwrap_or("Command");
+    let format = format(&mut members);
+    let tags = read_tags(&mut members);
+    let left_out = left_out(&members);
+    members.finish()?;
+    left_out?;
+    if kind != "Command" {
+        let message = format!("This local service keeps documents of type Command only, not {kind}.");
+        return Err(ApiError::validation(message));
+    }
+    if let Some(prefix) = RESERVED.iter().find(|prefix| name.to_ascii_lowercase().starts_with(*prefix)) {
+        return Err(ApiError::validation(format!(
+            "Document name {name}: names that begin with {prefix} are reserved."
+        )));
+    }
+    checked(text, format)?;
+    if state.documents.contains_key(name) {
+        return Err(ApiError::new("DocumentAlreadyExists", format!("Document {name} already exists.")));
+    }
+    if state.documents.values().filter(|document| document.owner != AMAZON).count() >= MOST_DOCUMENTS {
+        let message = format!("The account has {MOST_DOCUMENTS} documents already: delete some.");
+        return Err(ApiError::new("DocumentLimitExceeded", message));
+    }
+    let document = Document {
+        name: name.to_owned(),
+        owner: context.account.clone(),
+        document_type: kind.to_owned(),
+        versions: vec![version(1, text, format, context)],
+        default_version: 1,
+        tags,
+        created: context.now,
+    };
+    let response = json!({ "DocumentDescription": description(&document, &document.versions[0]) });
+    state.documents.insert(name.to_owned(), document);
+    Ok(response)
+}
+
+/// UpdateDocument: adds a version; only the latest one can be updated.
+pub(super) fn update(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let text = members.required_text("Content", Text::length(1, usize::MAX));
+    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
+    let asked = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION)).unwrap_or("$LATEST");
+    let format = format(&mut members);
+    let left_out = left_out(&members);
+    members.finish()?;
+    left_out?;
+    let document = own(state, name)?;
+    let latest = document.version(Some("$LATEST")).ok_or_else(|| no_version(name, asked))?.clone();
+    if asked != "$LATEST" && asked != latest.number.to_string() {
+        let message =
+            format!("Only the latest version of document {name}, {}, can be updated.", latest.number);
+        return Err(ApiError::new("InvalidDocumentVersion", message));
+    }
+    let content = checked(text, format)?;
+    // "With version 1.2, any update required that you save it with a different name" (Schemas, features).
+    let old = content::parse(&latest.text, &latest.format).unwrap_or_default();
+    if [&content, &old].iter().any(|content| content::schema_version(content) == "1.2") {
+        let message = format!(
+            "Document {name}: documents of schema 1.2 cannot be updated; create one under another name."
+        );
+        return Err(ApiError::new("InvalidDocumentSchemaVersion", message));
+    }
+    if document.versions.iter().any(|version| version.text == text) {
+        let message = format!("Document {name} has a version with this content already.");
+        return Err(ApiError::new("DuplicateDocumentContent", message));
+    }
+    if document.versions.len() >= MOST_VERSIONS {
+        let message = format!("Document {name} has {MOST_VERSIONS} versions already: delete some.");
+        return Err(ApiError::new("DocumentVersionLimitExceeded", message));
+    }
+    let added = version(latest.number + 1, text, format, context);
+    document.versions.push(added.clone());
+    Ok(json!({ "DocumentDescription": description(document, &added) }))
+}
+
+/// UpdateDocumentDefaultVersion.
+pub(super) fn set_default(body: &Map<String, Value>, state: &mut State) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
+    let asked = members.required_text("DocumentVersion", Text::pattern(&VERSION_NUMBER));
+    members.finish()?;
+    let document = own(state, name)?;
+    let number = document.version(Some(asked)).ok_or_else(|| no_version(name, asked))?.number;
+    document.default_version = number;
+    Ok(json!({ "Description": { "Name": name, "DefaultVersion": asked } }))
+}
+
+/// DeleteDocument: all of it, or one version that is not the default.
+pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
+    let mut members = Members::new(body);
+    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
+    let asked = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION));
+    let named = members.text("VersionName", Text::ANY);
+    members.flag("Force");
+    members.finish()?;
+    let document = own(state, name)?;
+    if let Some(named) = named {
+        return Err(ApiError::new(
+            "InvalidDocumentOperation",
+            format!("Document {name} has no version named {named}."),
+        ));
+    }
+    let Some(asked) = asked else {
+        state.documents.remove(name);
+        return Ok(json!({}));
+    };
+    let number = document.version(Some(asked)).map(|version| version.number);
+    let refusal = match number {
+        None => Some(format!("Document {name} has no version {asked}.")),
+        Some(number) if number == document.default_version => {
+            Some(format!("Version {number} is the default of document {name}: choose another default first."))
+        }
+        Some(_) => None,
+    };
+    match refusal {
+        Some(message) => Err(ApiError::new("InvalidDocumentOperation", message)),
+        None => {
+            document.versions.retain(|version| Some(version.number) != number);
+            Ok(json!({}))
+        }
+    }
+}
+
+/// A document that the account may change.
+fn own<'s>(state: &'s mut State, name: &str) -> Result<&'s mut Document, ApiError> {
+    let document = state.documents.get_mut(name).ok_or_else(|| missing(name))?;
+    if document.owner == AMAZON {
+        let message = format!("Document {name} belongs to Amazon and cannot be changed.");
+        return Err(ApiError::new("InvalidDocument", message));
+    }
+    Ok(document)
+}
+
+fn format<'a>(members: &mut Members<'a>) -> &'a str {
+    let format = members.text("DocumentFormat", Text::one_of(&["YAML", "JSON", "TEXT"])).unwrap_or("JSON");
+    if format == "TEXT" {
+        members.breaks(
+            "DocumentFormat",
+            format,
+            "Member must be JSON or YAML for a document of type Command",
+        );
+    }
+    format
+}
+
+/// Members that the service would keep and this one does not.
+fn left_out(members: &Members<'_>) -> Result<(), ApiError> {
+    match ["Attachments", "Requires", "VersionName"].into_iter().find(|name| members.has(name)) {
+        Some(name) => {
+            Err(ApiError::validation(format!("This local service does not keep {name}: leave it out.")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn checked(text: &str, format: &str) -> Result<Value, ApiError> {
+    let content = content::parse(text, format).and_then(|content| {
+        content::check(&content)?;
+        Ok(content)
+    });
+    content.map_err(|error| {
+        let code = match error {
+            ContentError::TooLarge { .. } => "MaxDocumentSizeExceeded",
+            ContentError::Schema { .. } => "InvalidDocumentSchemaVersion",
+            ContentError::Unreadable { .. } | ContentError::Rule(_) => "InvalidDocumentContent",
+        };
+        ApiError::new(code, error.to_string())
+    })
+}
+
+fn version(number: u32, text: &str, format: &str, context: &Context) -> DocumentVersion {
+    DocumentVersion { number, text: text.to_owned(), format: format.to_owned(), created: context.now }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::{Value, json};
+
+    const YAML: &str = "schemaVersion: '2.2'\ndescription: says hello\nparameters:\n  Name:\n    type: String\n    default: you\nmainSteps:\n- name: hello\n  action: aws:runShellScript\n  inputs:\n    runCommand:\n    - echo hello {{ Name }}\n";
+
+    fn made(scene: &mut Scene) -> Value {
+        scene.ok("CreateDocument", json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML" }))
+    }
+
+    fn other(line: &str) -> String {
+        YAML.replace("echo hello", line)
+    }
+
+    #[test]
+    fn a_yaml_document_is_created_and_sent_as_json() {
+        let mut scene = Scene::new();
+        let description = made(&mut scene)["DocumentDescription"].clone();
+        assert_eq!(description["Owner"], "000000000000");
+        assert_eq!(description["DocumentFormat"], "YAML");
+        assert_eq!(description["Description"], "says hello");
+        assert_eq!(description["Status"], "Active");
+        let id = scene.instance(&[]);
+        scene.ok("SendCommand", json!({ "InstanceIds": [id], "DocumentName": "hello" }));
+        assert_eq!(scene.state.commands[0].document["mainSteps"][0]["name"], "hello");
+        let text = scene.ok("GetDocument", json!({ "Name": "hello", "DocumentFormat": "YAML" }));
+        assert_eq!(text["Content"], YAML);
+    }
+
+    #[test]
+    fn versions_are_added_chosen_and_deleted() {
+        let mut scene = Scene::new();
+        made(&mut scene);
+        let update = |line: &str, version: &str| json!({ "Name": "hello", "Content": other(line), "DocumentFormat": "YAML", "DocumentVersion": version });
+        let second = scene.ok("UpdateDocument", update("echo again", "$LATEST"));
+        assert_eq!(second["DocumentDescription"]["LatestVersion"], "2");
+        assert_eq!(second["DocumentDescription"]["DefaultVersion"], "1");
+        assert_eq!(scene.refused("UpdateDocument", update("echo again", "2")), "DuplicateDocumentContent");
+        assert_eq!(scene.refused("UpdateDocument", update("echo third", "1")), "InvalidDocumentVersion");
+        let chosen = json!({ "Name": "hello", "DocumentVersion": "2" });
+        assert_eq!(
+            scene.refused("UpdateDocumentDefaultVersion", json!({ "Name": "hello", "DocumentVersion": "3" })),
+            "InvalidDocumentVersion"
+        );
+        scene.ok("UpdateDocumentDefaultVersion", chosen.clone());
+        assert_eq!(scene.ok("GetDocument", json!({ "Name": "hello" }))["DocumentVersion"], "2");
+        assert_eq!(scene.refused("DeleteDocument", chosen), "InvalidDocumentOperation");
+        scene.ok("DeleteDocument", json!({ "Name": "hello", "DocumentVersion": "1" }));
+        assert_eq!(scene.state.documents["hello"].versions.len(), 1);
+        // Numbers are never used twice.
+        let third = scene.ok("UpdateDocument", update("echo third", "$LATEST"));
+        assert_eq!(third["DocumentDescription"]["LatestVersion"], "3");
+        scene.ok("DeleteDocument", json!({ "Name": "hello" }));
+        assert_eq!(scene.refused("DeleteDocument", json!({ "Name": "hello" })), "InvalidDocument");
+    }
+
+    #[test]
+    fn bad_documents_are_refused() {
+        let mut scene = Scene::new();
+        let with = |content: &str| json!({ "Name": "hello", "Content": content });
+        let big = format!("{{\"a\":\"{}\"}}", "x".repeat(70_000));
+        for (body, code) in [
+            (with(""), "ValidationException"),
+            (with("{}"), "InvalidDocumentSchemaVersion"),
+            (with("not json"), "InvalidDocumentContent"),
+            (with(&big), "MaxDocumentSizeExceeded"),
+            (with(r#"{"schemaVersion":"0.3","mainSteps":[]}"#), "InvalidDocumentSchemaVersion"),
+            (with(r#"{"schemaVersion":"2.2","mainSteps":[]}"#), "InvalidDocumentContent"),
+            (json!({ "Name": "AWS-Mine", "Content": YAML, "DocumentFormat": "YAML" }), "ValidationException"),
+            (json!({ "Name": "a b", "Content": YAML, "DocumentFormat": "YAML" }), "ValidationException"),
+            (json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "TEXT" }), "ValidationException"),
+            (
+                json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML", "DocumentType": "Automation" }),
+                "ValidationException",
+            ),
+            (
+                json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML", "VersionName": "v" }),
+                "ValidationException",
+            ),
+        ] {
+            assert_eq!(scene.refused("CreateDocument", body), code);
+        }
+        assert!(!scene.state.documents.contains_key("hello"));
+        made(&mut scene);
+        let again = json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML" });
+        assert_eq!(scene.refused("CreateDocument", again), "DocumentAlreadyExists");
+    }
+
+    #[test]
+    fn the_built_in_documents_cannot_be_changed() {
+        let mut scene = Scene::new();
+        let name = "AWSFIS-Run-CPU-Stress";
+        assert_eq!(scene.refused("DeleteDocument", json!({ "Name": name })), "InvalidDocument");
+        assert_eq!(
+            scene.refused("UpdateDocument", json!({ "Name": name, "Content": "{}" })),
+            "InvalidDocument"
+        );
+        assert!(scene.state.documents.contains_key(name));
+    }
+
+    #[test]
+    fn schema_1_2_cannot_be_updated() {
+        let mut scene = Scene::new();
+        let content = |line: &str| {
+            json!({
+            "schemaVersion": "1.2",
+            "runtimeConfig": { "aws:runShellScript": { "properties": [{ "id": "0", "runCommand": [line] }] } },
+        }).to_string()
+        };
+        scene.ok("CreateDocument", json!({ "Name": "old", "Content": content("true") }));
+        let update = json!({ "Name": "old", "Content": content("false") });
+        assert_eq!(scene.refused("UpdateDocument", update), "InvalidDocumentSchemaVersion");
+    }
+}

@@ -1,0 +1,240 @@
+//! Managed instances: describing, deregistering, changing the role.
+
+use serde_json::{Map, Value, json};
+
+use super::members::{Members, Pattern, Text};
+use super::page::page;
+use super::{Answer, epoch, listing, without_nulls};
+use crate::Context;
+use crate::error::ApiError;
+use crate::store::{Instance, State};
+
+static MANAGED_INSTANCE_ID: Pattern =
+    Pattern::new(r"(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\-_]{0,99}_\w{17}$)");
+
+/// The filter keys of DescribeInstanceInformation, beside `tag:<key>` and `tag-key`.
+const KEYS: [&str; 8] = [
+    "InstanceIds",
+    "AgentVersion",
+    "PingStatus",
+    "PlatformTypes",
+    "ActivationIds",
+    "IamRole",
+    "ResourceType",
+    "AssociationStatus",
+];
+
+/// DescribeInstanceInformation, with either form of its filters.
+pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let old = members.each("InstanceInformationFilterList", 0, usize::MAX, |filter| {
+        let key = filter.required_text("key", Text::one_of(&KEYS));
+        filter.require("valueSet");
+        (key, filter.texts("valueSet", 1, 100, Text::length(1, usize::MAX)))
+    });
+    let new = members.each("Filters", 0, usize::MAX, |filter| {
+        let key = filter.required_text("Key", Text::length(1, usize::MAX));
+        filter.require("Values");
+        (key, filter.texts("Values", 1, 100, Text::length(1, usize::MAX)))
+    });
+    let size = members.number("MaxResults", 5, 50).unwrap_or(50);
+    let token = members.text("NextToken", Text::ANY);
+    members.finish()?;
+    if !old.is_empty() && !new.is_empty() {
+        return Err(ApiError::validation("Use Filters or InstanceInformationFilterList, not both."));
+    }
+    let filters = if new.is_empty() { old } else { new };
+    for (key, values) in &filters {
+        check_filter(key, values)?;
+    }
+    let wanted =
+        |instance: &&Instance| filters.iter().all(|(key, values)| fits(instance, key, values, context));
+    let found: Vec<&Instance> = state.instances.values().filter(wanted).collect();
+    let size = usize::try_from(size).unwrap_or(50);
+    let (found, next) = page(found, |instance| instance.id.clone(), size, token)?;
+    let items = found.into_iter().map(|instance| item(instance, context)).collect();
+    Ok(listing("InstanceInformationList", items, next))
+}
+
+/// DeregisterManagedInstance.
+pub(super) fn deregister(body: &Map<String, Value>, state: &mut State) -> Answer {
+    let mut members = Members::new(body);
+    let id = members.required_text("InstanceId", Text::length(20, 124).and(&MANAGED_INSTANCE_ID));
+    members.finish()?;
+    match state.deregister(id) {
+        true => Ok(json!({})),
+        false => Err(unknown(id)),
+    }
+}
+
+/// UpdateManagedInstanceRole.
+pub(super) fn update_role(body: &Map<String, Value>, state: &mut State) -> Answer {
+    let mut members = Members::new(body);
+    let id = members.required_text("InstanceId", Text::length(20, 124).and(&MANAGED_INSTANCE_ID));
+    let role = members.required_text("IamRole", Text::length(0, 64));
+    members.finish()?;
+    let instance = state.instances.get_mut(id).ok_or_else(|| unknown(id))?;
+    instance.iam_role = role.to_owned();
+    Ok(json!({}))
+}
+
+fn unknown(id: &str) -> ApiError {
+    ApiError::new("InvalidInstanceId", format!("Managed instance {id} is not registered."))
+}
+
+fn check_filter(key: &str, values: &[&str]) -> Result<(), ApiError> {
+    let allowed: &[&str] = match key {
+        "PingStatus" => &["Online", "ConnectionLost", "Inactive"],
+        "PlatformTypes" => &["Windows", "Linux", "MacOS"],
+        "ResourceType" => &["ManagedInstance", "EC2Instance"],
+        _ if KEYS.contains(&key) || key == "tag-key" || key.starts_with("tag:") => return Ok(()),
+        _ => {
+            let message =
+                format!("Filter key {key} is not one of {}, tag-key or tag:<key>.", KEYS.join(", "));
+            return Err(ApiError::new("InvalidFilterKey", message));
+        }
+    };
+    match values.iter().find(|value| !allowed.contains(value)) {
+        Some(value) => {
+            let message = format!("Filter {key}: {value} is not one of {}.", allowed.join(", "));
+            Err(ApiError::new("InvalidInstanceInformationFilterValue", message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn fits(instance: &Instance, key: &str, values: &[&str], context: &Context) -> bool {
+    let said = |member: &str| instance.information.get(member).and_then(Value::as_str).unwrap_or_default();
+    let found = match key {
+        "InstanceIds" => instance.id.as_str(),
+        "AgentVersion" => said("AgentVersion"),
+        "PingStatus" => instance.ping_status(context.now),
+        "PlatformTypes" => platform(instance),
+        "ActivationIds" => instance.activation_id.as_str(),
+        "IamRole" => instance.iam_role.as_str(),
+        "ResourceType" => "ManagedInstance",
+        "tag-key" => return values.iter().any(|value| instance.tags.contains_key(*value)),
+        _ => match key.strip_prefix("tag:").and_then(|tag| instance.tags.get(tag)) {
+            Some(value) => value,
+            // State Manager is not part of this service: no instance has an association status.
+            None => return false,
+        },
+    };
+    values.contains(&found)
+}
+
+/// The platform an instance says it has; Linux until its first heartbeat.
+pub(super) fn platform(instance: &Instance) -> &str {
+    let said = instance.information.get("PlatformType").and_then(Value::as_str).unwrap_or("Linux");
+    ["Windows", "Linux", "MacOS"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(said))
+        .unwrap_or("Linux")
+}
+
+fn item(instance: &Instance, context: &Context) -> Value {
+    let said = |member: &str| {
+        let text = instance.information.get(member).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map_or(Value::Null, Value::from)
+    };
+    without_nulls(json!({
+        "InstanceId": instance.id,
+        "PingStatus": instance.ping_status(context.now),
+        "LastPingDateTime": instance.last_ping.map(epoch),
+        "AgentVersion": said("AgentVersion"),
+        "IsLatestVersion": true,
+        "PlatformType": platform(instance),
+        "PlatformName": said("PlatformName"),
+        "PlatformVersion": said("PlatformVersion"),
+        "ActivationId": instance.activation_id,
+        "IamRole": instance.iam_role,
+        "RegistrationDate": epoch(instance.registered),
+        "ResourceType": "ManagedInstance",
+        "Name": instance.name.clone().unwrap_or_default(),
+        "IPAddress": said("IPAddress"),
+        "ComputerName": said("ComputerName"),
+        "SourceId": instance.id,
+        "SourceType": "AWS::SSM::ManagedInstance",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::{Value, json};
+
+    fn ids(response: &Value) -> Vec<&str> {
+        let list = response["InstanceInformationList"].as_array().unwrap();
+        list.iter().map(|item| item["InstanceId"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn both_filter_forms_find_instances() {
+        let mut scene = Scene::new();
+        let one = scene.instance(&[("ECS_TASK_ARN", "arn:1")]);
+        let two = scene.instance(&[("ECS_TASK_ARN", "arn:2"), ("Extra", "x")]);
+        let found = |scene: &mut Scene, key: &str, values: &[&str]| -> Vec<String> {
+            let body = json!({ "Filters": [{ "Key": key, "Values": values }] });
+            ids(&scene.ok("DescribeInstanceInformation", body)).iter().map(|id| (*id).to_owned()).collect()
+        };
+        assert_eq!(found(&mut scene, "tag:ECS_TASK_ARN", &["arn:2"]), [two.as_str()]);
+        assert_eq!(found(&mut scene, "tag-key", &["Extra"]), [two.as_str()]);
+        assert_eq!(found(&mut scene, "InstanceIds", &[&one]), [one.as_str()]);
+        assert_eq!(found(&mut scene, "PingStatus", &["Online"]).len(), 2);
+        assert_eq!(found(&mut scene, "PlatformTypes", &["Windows"]).len(), 0);
+        assert_eq!(found(&mut scene, "AssociationStatus", &["Success"]).len(), 0);
+        let old = json!({ "InstanceInformationFilterList": [{ "key": "InstanceIds", "valueSet": [two] }] });
+        assert_eq!(ids(&scene.ok("DescribeInstanceInformation", old)), [two.as_str()]);
+    }
+
+    #[test]
+    fn bad_filters_are_named() {
+        let mut scene = Scene::new();
+        for (body, code) in [
+            (json!({ "Filters": [{ "Key": "Nonsense", "Values": ["x"] }] }), "InvalidFilterKey"),
+            (
+                json!({ "Filters": [{ "Key": "PingStatus", "Values": ["x"] }] }),
+                "InvalidInstanceInformationFilterValue",
+            ),
+            (json!({ "Filters": [{ "Key": "PingStatus", "Values": [] }] }), "ValidationException"),
+            (
+                json!({ "InstanceInformationFilterList": [{ "key": "tag:A", "valueSet": ["x"] }] }),
+                "ValidationException",
+            ),
+            (json!({ "MaxResults": 4 }), "ValidationException"),
+            (json!({ "MaxResults": 51 }), "ValidationException"),
+            (json!({ "NextToken": "nonsense" }), "InvalidNextToken"),
+        ] {
+            assert_eq!(scene.refused("DescribeInstanceInformation", body.clone()), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn pages_follow_each_other() {
+        let mut scene = Scene::new();
+        for _ in 0..7 {
+            scene.instance(&[]);
+        }
+        let first = scene.ok("DescribeInstanceInformation", json!({ "MaxResults": 5 }));
+        let rest = scene.ok("DescribeInstanceInformation", json!({ "NextToken": first["NextToken"] }));
+        assert_eq!((ids(&first).len(), ids(&rest).len()), (5, 2));
+        assert!(rest.get("NextToken").is_none());
+    }
+
+    #[test]
+    fn an_instance_is_deregistered_once() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        scene.ok("UpdateManagedInstanceRole", json!({ "InstanceId": id, "IamRole": "other" }));
+        assert_eq!(scene.state.instances[&id].iam_role, "other");
+        scene.ok("DeregisterManagedInstance", json!({ "InstanceId": id }));
+        assert_eq!(
+            scene.refused("DeregisterManagedInstance", json!({ "InstanceId": id })),
+            "InvalidInstanceId"
+        );
+        assert_eq!(
+            scene.refused("DeregisterManagedInstance", json!({ "InstanceId": "i-1" })),
+            "ValidationException"
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! ListCommandInvocations and GetCommandInvocation: one command on one instance.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::cancel::{COMMAND_ID, command_id};
+use super::commands::{Query, iso_duration, logs, no_notification};
+use super::members::{Members, Text};
+use super::page::page;
+use super::targets::INSTANCE_ID;
+use super::{Answer, epoch, listing, without_nulls};
+use crate::Context;
+use crate::documents::content;
+use crate::error::ApiError;
+use crate::store::{Command, Invocation, Plugin, State, Status};
+
+/// The most characters of a plugin's output, and of a trace, in ListCommandInvocations.
+const LISTED_CHARACTERS: usize = 2_500;
+/// The most characters of the contents in GetCommandInvocation.
+const STDOUT_CHARACTERS: usize = 24_000;
+const STDERR_CHARACTERS: usize = 8_000;
+
+/// ListCommandInvocations: the newest command first. An unknown command has no invocations.
+pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let query = Query::read(&mut members);
+    let details = members.flag("Details").unwrap_or_default();
+    members.finish()?;
+    let query = query?;
+    let all = state.commands.iter().rev();
+    let found: Vec<(&Command, &Invocation)> = all
+        .flat_map(|command| command.invocations.iter().map(move |invocation| (command, invocation)))
+        .filter(|(command, invocation)| {
+            query.takes(command, invocation.status.as_str(), invocation.status.is_final())
+                && query.instance_id.is_none_or(|id| invocation.instance_id == id)
+        })
+        .collect();
+    let key = |(command, invocation): &(&Command, &Invocation)| {
+        format!("{}/{}", command.id, invocation.instance_id)
+    };
+    let (found, next) = page(found, key, query.size, query.token)?;
+    let items =
+        found.into_iter().map(|(command, invocation)| item(command, invocation, details, context)).collect();
+    Ok(listing("CommandInvocations", items, next))
+}
+
+/// GetCommandInvocation. Of a document with several steps, one must be named.
+pub(super) fn get(body: &Map<String, Value>, state: &State) -> Answer {
+    let mut members = Members::new(body);
+    let id = members.required_text("CommandId", COMMAND_ID);
+    let instance = members.required_text("InstanceId", Text::pattern(&INSTANCE_ID));
+    let plugin = members.text("PluginName", Text::length(4, usize::MAX));
+    members.finish()?;
+    let id = command_id(id)?;
+    let command = state.commands.iter().find(|command| command.id == id);
+    let found = command.and_then(|command| {
+        let invocations = &command.invocations;
+        Some((command, invocations.iter().find(|invocation| invocation.instance_id == instance)?))
+    });
+    let (command, invocation) = found.ok_or_else(|| {
+        let message = format!("Command {id} was not sent to instance {instance}.");
+        ApiError::new("InvocationDoesNotExist", message)
+    })?;
+    let step = step(command, plugin)?;
+    Ok(one(command, invocation, &step))
+}
+
+/// The step that is meant: the one that is named, or the only one.
+fn step(command: &Command, asked: Option<&str>) -> Result<String, ApiError> {
+    let names: Vec<String> = content::steps(&command.document).into_iter().map(|step| step.name).collect();
+    let fault = match asked {
+        Some(name) if names.iter().any(|known| known == name) => return Ok(name.to_owned()),
+        Some(name) => format!("Document {} has no step {name}", command.document_name),
+        None if names.len() == 1 => return Ok(names[0].clone()),
+        None => format!("Document {} has more than one step: give PluginName", command.document_name),
+    };
+    Err(ApiError::new("InvalidPluginName", format!("{fault}. Its steps: {}.", names.join(", "))))
+}
+
+/// A step that has not reported yet has the status of its invocation, the code -1 and no times.
+fn one(command: &Command, invocation: &Invocation, step: &str) -> Value {
+    let plugin = invocation.plugins.iter().find(|plugin| plugin.name == step);
+    let times = plugin.map(|plugin| (plugin.started, plugin.ended));
+    let (started, ended) = times.unwrap_or_default();
+    let elapsed = started.zip(ended).and_then(|(from, to)| to.duration_since(from).ok());
+    let status = match plugin {
+        Some(plugin) if plugin.status.is_final() || invocation.status == Status::InProgress => plugin.status,
+        // Not reported, or overtaken: cancelled, timed out.
+        _ => invocation.status,
+    };
+    json!({
+        "CommandId": command.id.to_string(),
+        "InstanceId": invocation.instance_id,
+        "Comment": command.comment,
+        "DocumentName": command.document_name,
+        "DocumentVersion": command.document_version,
+        "PluginName": step,
+        "ResponseCode": response_code(plugin),
+        "ExecutionStartDateTime": started.map(date).unwrap_or_default(),
+        "ExecutionElapsedTime": elapsed.map(iso_duration).unwrap_or_default(),
+        "ExecutionEndDateTime": ended.map(date).unwrap_or_default(),
+        "Status": status.as_str(),
+        "StatusDetails": status.details(),
+        "StandardOutputContent": plugin.map(|plugin| cut(&plugin.stdout, STDOUT_CHARACTERS)).unwrap_or_default(),
+        "StandardOutputUrl": "",
+        "StandardErrorContent": plugin.map(|plugin| cut(&plugin.stderr, STDERR_CHARACTERS)).unwrap_or_default(),
+        "StandardErrorUrl": "",
+        "CloudWatchOutputConfig": logs(command),
+    })
+}
+
+fn item(command: &Command, invocation: &Invocation, details: bool, context: &Context) -> Value {
+    let plugins = match details {
+        true => invocation.plugins.iter().map(|plugin| plugin_item(plugin, command, context)).collect(),
+        false => json!([]),
+    };
+    without_nulls(json!({
+        "CommandId": command.id.to_string(),
+        "InstanceId": invocation.instance_id,
+        "InstanceName": invocation.instance_name,
+        "Comment": command.comment,
+        "DocumentName": command.document_name,
+        "DocumentVersion": command.document_version,
+        "RequestedDateTime": epoch(command.requested),
+        "Status": invocation.status.as_str(),
+        "StatusDetails": invocation.status.details(),
+        "TraceOutput": (!invocation.trace.is_empty()).then(|| cut(&invocation.trace, LISTED_CHARACTERS)),
+        "StandardOutputUrl": "",
+        "StandardErrorUrl": "",
+        "CommandPlugins": plugins,
+        "ServiceRole": "",
+        "NotificationConfig": no_notification(),
+        "CloudWatchOutputConfig": logs(command),
+    }))
+}
+
+fn plugin_item(plugin: &Plugin, command: &Command, context: &Context) -> Value {
+    without_nulls(json!({
+        "Name": plugin.name,
+        "Status": plugin.status.as_str(),
+        "StatusDetails": plugin.status.details(),
+        "ResponseCode": response_code(Some(plugin)),
+        "ResponseStartDateTime": plugin.started.map(epoch),
+        "ResponseFinishDateTime": plugin.ended.map(epoch),
+        "Output": cut(&plugin.output, LISTED_CHARACTERS),
+        "StandardOutputUrl": "",
+        "StandardErrorUrl": "",
+        "OutputS3Region": context.region,
+        "OutputS3BucketName": command.output_s3_bucket,
+        "OutputS3KeyPrefix": command.output_s3_prefix,
+    }))
+}
+
+/// -1 until the step has ended.
+fn response_code(plugin: Option<&Plugin>) -> i32 {
+    plugin.filter(|plugin| plugin.status.is_final()).map_or(-1, |plugin| plugin.response_code)
+}
+
+/// UTC to the millisecond: `2020-02-19T18:18:03.419Z`.
+fn date(time: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from(time).format(format).unwrap_or_default()
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scene::Scene;
+    use super::*;
+
+    fn send(scene: &mut Scene, id: &str, document: &str, parameters: Value) -> String {
+        let body = json!({ "InstanceIds": [id], "DocumentName": document, "Parameters": parameters });
+        scene.ok("SendCommand", body)["Command"]["CommandId"].as_str().unwrap().to_owned()
+    }
+
+    fn ran(scene: &mut Scene, name: &str) {
+        let started = scene.context.now;
+        let invocation = &mut scene.state.commands[0].invocations[0];
+        invocation.status = Status::Success;
+        invocation.plugins = vec![Plugin {
+            name: name.into(),
+            action: "aws:runShellScript".into(),
+            status: Status::Success,
+            response_code: 0,
+            started: Some(started),
+            ended: Some(started + Duration::from_millis(64_500)),
+            output: "ö".repeat(3_000),
+            stdout: "ö".repeat(25_000),
+            stderr: "ö".repeat(9_000),
+        }];
+    }
+
+    #[test]
+    fn a_pending_invocation_has_no_times() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let command = send(&mut scene, &id, "AWS-RunShellScript", json!({ "commands": ["true"] }));
+        let got = scene.ok("GetCommandInvocation", json!({ "CommandId": command, "InstanceId": id }));
+        assert_eq!(got["PluginName"], "aws:runShellScript");
+        assert_eq!(got["ResponseCode"], -1);
+        assert_eq!(got["Status"], "Pending");
+        assert_eq!(got["ExecutionStartDateTime"], "");
+        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
+        assert_eq!(listed["CommandInvocations"][0]["CommandPlugins"], json!([]));
+        assert!(listed["CommandInvocations"][0].get("TraceOutput").is_none());
+    }
+
+    #[test]
+    fn outputs_are_cut_at_the_limits_of_the_api() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let command = send(&mut scene, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
+        ran(&mut scene, "FaultInjection");
+        let body = json!({ "CommandId": command, "InstanceId": id, "PluginName": "FaultInjection" });
+        let got = scene.ok("GetCommandInvocation", body);
+        let length = |value: &Value| value.as_str().unwrap().chars().count();
+        assert_eq!(length(&got["StandardOutputContent"]), 24_000);
+        assert_eq!(length(&got["StandardErrorContent"]), 8_000);
+        assert_eq!(got["ExecutionStartDateTime"], "2026-01-01T00:00:00.000Z");
+        assert_eq!(got["ExecutionEndDateTime"], "2026-01-01T00:01:04.500Z");
+        assert_eq!(got["ExecutionElapsedTime"], "PT1M4.5S");
+        assert_eq!(got["ResponseCode"], 0);
+        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
+        let plugin = &listed["CommandInvocations"][0]["CommandPlugins"][0];
+        assert_eq!(length(&plugin["Output"]), 2_500);
+        assert_eq!(plugin["ResponseFinishDateTime"], 1_767_225_664.5);
+        let short = scene.ok("ListCommandInvocations", json!({ "CommandId": command }));
+        assert_eq!(short["CommandInvocations"][0]["CommandPlugins"], json!([]));
+    }
+
+    #[test]
+    fn a_step_must_be_named_where_there_are_several() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let command = send(&mut scene, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
+        let with = |plugin: Value| json!({ "CommandId": command, "InstanceId": id, "PluginName": plugin });
+        assert_eq!(scene.refused("GetCommandInvocation", with(Value::Null)), "InvalidPluginName");
+        assert_eq!(
+            scene.refused("GetCommandInvocation", with(json!("ExecuteStressNg"))),
+            "InvalidPluginName"
+        );
+        assert_eq!(scene.refused("GetCommandInvocation", with(json!("abc"))), "ValidationException");
+        for step in ["InstallDependencies", "FaultInjection"] {
+            assert_eq!(scene.ok("GetCommandInvocation", with(json!(step)))["PluginName"], step);
+        }
+    }
+
+    #[test]
+    fn unknown_invocations_do_not_exist() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let unknown = "11111111-1111-4111-8111-111111111111";
+        let body = json!({ "CommandId": unknown, "InstanceId": id });
+        assert_eq!(scene.refused("GetCommandInvocation", body), "InvocationDoesNotExist");
+        let body = json!({ "CommandId": "x".repeat(36), "InstanceId": id });
+        assert_eq!(scene.refused("GetCommandInvocation", body), "InvalidCommandId");
+        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": unknown }));
+        assert_eq!(listed["CommandInvocations"], json!([]));
+    }
+}

@@ -1,0 +1,270 @@
+//! SendCommand: checks everything about a command, then submits it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Answer;
+use super::commands::item;
+use super::instances::platform;
+use super::members::{Members, Pattern, Text};
+use super::targets::{Asked, INSTANCE_ID, chosen, read_targets};
+use crate::Context;
+use crate::documents::{content, find, parameters};
+use crate::error::ApiError;
+use crate::store::{Command, Document, DocumentVersion, Invocation, State};
+
+/// A document's name or ARN.
+pub(super) static DOCUMENT_ARN: Pattern = Pattern::new(r"^[a-zA-Z0-9_\-.:/]{3,128}$");
+/// `$DEFAULT`, `$LATEST` or a number.
+pub(super) static DOCUMENT_VERSION: Pattern = Pattern::new("([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)");
+static CONCURRENCY: Pattern = Pattern::new("^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$");
+static ERRORS: Pattern = Pattern::new("^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$");
+
+/// TimeoutSeconds where the caller says nothing.
+const DEFAULT_TIMEOUT_SECONDS: i64 = 3_600;
+
+/// A checked request, before anything is looked up.
+struct Request<'a> {
+    document_name: &'a str,
+    document_version: Option<&'a str>,
+    document_hash: Option<&'a str>,
+    parameters: BTreeMap<String, Vec<String>>,
+    asked: Asked<'a>,
+    /// Everything that is only kept and shown again.
+    command: Command,
+}
+
+/// SendCommand.
+pub(super) fn send(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let request = read(body, context)?;
+    let (document, version) = document(state, &request, context)?;
+    let content = content::parse(&version.text, &version.format)
+        .map_err(|error| ApiError::new("InvalidDocument", format!("{}: {error}", document.name)))?;
+    parameters::check(&content, &request.parameters)
+        .map_err(|error| ApiError::new("InvalidParameters", error.to_string()))?;
+    let instances = chosen(state, &request.asked, context)?;
+    let platforms = content::platforms(&content);
+    if let Some(other) = instances.iter().find(|instance| !platforms.contains(&platform(instance))) {
+        let message = format!(
+            "Document {} runs on {}; {} is a {} instance.",
+            document.name,
+            platforms.join(", "),
+            other.id,
+            platform(other)
+        );
+        return Err(ApiError::new("UnsupportedPlatformType", message));
+    }
+    let invocations = instances
+        .iter()
+        .map(|instance| Invocation::pending(&*instance.id, instance.name.as_deref().unwrap_or_default()))
+        .collect();
+    let command = Command {
+        execution_timeout: content::execution_timeout(&content, &request.parameters),
+        document: content,
+        parameters: request.parameters,
+        invocations,
+        ..request.command
+    };
+    let response = json!({ "Command": item(&command, context) });
+    state.submit(command, context.now);
+    Ok(response)
+}
+
+fn read<'a>(body: &'a Map<String, Value>, context: &Context) -> Result<Request<'a>, ApiError> {
+    let mut members = Members::new(body);
+    let instance_ids = members.texts("InstanceIds", 0, 50, Text::pattern(&INSTANCE_ID));
+    let targets = read_targets(&mut members);
+    let document_name = members.required_text("DocumentName", Text::pattern(&DOCUMENT_ARN));
+    let document_version = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION));
+    let document_hash = members.text("DocumentHash", Text::length(0, 256));
+    let hash_type = members.text("DocumentHashType", Text::one_of(&["Sha256", "Sha1"]));
+    let timeout = members.number("TimeoutSeconds", 30, 2_592_000).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+    let comment = members.text("Comment", Text::length(0, 100)).unwrap_or_default();
+    let parameters = members.lists_by_name("Parameters");
+    members.text("OutputS3Region", Text::length(3, 20));
+    let bucket = members.text("OutputS3BucketName", Text::length(3, 63)).unwrap_or_default();
+    let prefix = members.text("OutputS3KeyPrefix", Text::length(0, 500)).unwrap_or_default();
+    let concurrency = members.text("MaxConcurrency", Text::length(1, 7).and(&CONCURRENCY)).unwrap_or("50");
+    let errors = members.text("MaxErrors", Text::length(1, 7).and(&ERRORS)).unwrap_or("0");
+    let logs = members
+        .nested("CloudWatchOutputConfig", |logs| {
+            let group = logs.text("CloudWatchLogGroupName", Text::length(1, 512)).unwrap_or_default();
+            (group.to_owned(), logs.flag("CloudWatchOutputEnabled").unwrap_or_default())
+        })
+        .unwrap_or_default();
+    let notified =
+        members.nested("NotificationConfig", |config| config.has("NotificationArn")).unwrap_or(false);
+    let alarms = members.has("AlarmConfiguration");
+    members.finish()?;
+    refuse_what_is_not_here(notified, alarms, hash_type)?;
+    if serde_json::to_string(&parameters).map_or(0, |text| text.len()) > content::MAX_BYTES {
+        let message = format!("Parameters are larger than {} bytes.", content::MAX_BYTES);
+        return Err(ApiError::new("MaxDocumentSizeExceeded", message));
+    }
+    let command = Command {
+        id: Uuid::new_v4(),
+        document_name: document_name.to_owned(),
+        document_version: document_version.unwrap_or("$DEFAULT").to_owned(),
+        document: Value::Null,
+        parameters: BTreeMap::new(),
+        comment: comment.to_owned(),
+        instance_ids: instance_ids.iter().map(|id| (*id).to_owned()).collect(),
+        targets: body.get("Targets").and_then(Value::as_array).cloned().unwrap_or_default(),
+        timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
+        execution_timeout: Duration::ZERO,
+        max_concurrency: concurrency.to_owned(),
+        max_errors: errors.to_owned(),
+        requested: context.now,
+        output_s3_bucket: bucket.to_owned(),
+        output_s3_prefix: prefix.to_owned(),
+        cloudwatch_log_group: logs.0,
+        cloudwatch_enabled: logs.1,
+        cancel_requested: false,
+        invocations: Vec::new(),
+    };
+    let asked = Asked::new(instance_ids, targets)?;
+    Ok(Request { document_name, document_version, document_hash, parameters, asked, command })
+}
+
+/// What the real service would do and this one cannot must not look as if it had been done.
+fn refuse_what_is_not_here(notified: bool, alarms: bool, hash_type: Option<&str>) -> Result<(), ApiError> {
+    if notified {
+        let message = "This local service sends no notifications: leave NotificationConfig out.";
+        return Err(ApiError::new("InvalidNotificationConfig", message));
+    }
+    if alarms {
+        return Err(ApiError::validation(
+            "This local service watches no alarms of a command: leave AlarmConfiguration out.",
+        ));
+    }
+    match hash_type {
+        Some("Sha1") => Err(ApiError::validation("Sha1 hashes are deprecated: use DocumentHashType Sha256.")),
+        _ => Ok(()),
+    }
+}
+
+fn document<'s>(
+    state: &'s State,
+    request: &Request<'_>,
+    context: &Context,
+) -> Result<(&'s Document, &'s DocumentVersion), ApiError> {
+    let name = request.document_name;
+    let document = find(state, name, context).ok_or_else(|| {
+        ApiError::new("InvalidDocument", format!("Document with name {name} does not exist."))
+    })?;
+    let version = document.version(request.document_version).ok_or_else(|| {
+        let asked = request.document_version.unwrap_or_default();
+        ApiError::new("InvalidDocumentVersion", format!("Document {name} has no version {asked}."))
+    })?;
+    if request.document_hash.is_some_and(|hash| !hash.eq_ignore_ascii_case(&version.hash())) {
+        let message = format!("The hash of document {name} is not the one that DocumentHash gives.");
+        return Err(ApiError::new("InvalidDocument", message));
+    }
+    Ok((document, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::{Value, json};
+
+    fn stress(id: &str, parameters: Value) -> Value {
+        json!({ "InstanceIds": [id], "DocumentName": "AWSFIS-Run-CPU-Stress", "Parameters": parameters })
+    }
+
+    #[test]
+    fn a_command_is_answered_queued_and_kept() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let mut body = stress(&id, json!({ "DurationSeconds": ["20"], "LoadPercent": ["60"] }));
+        body["Comment"] = json!("a comment");
+        let response = scene.ok("SendCommand", body);
+        let command = &response["Command"];
+        assert_eq!(command["CommandId"].as_str().unwrap().len(), 36);
+        assert_eq!(command["DocumentName"], "AWSFIS-Run-CPU-Stress");
+        assert_eq!(command["DocumentVersion"], "$DEFAULT");
+        assert_eq!(command["Comment"], "a comment");
+        assert_eq!(command["Parameters"], json!({ "DurationSeconds": ["20"], "LoadPercent": ["60"] }));
+        assert_eq!(command["InstanceIds"], json!([id]));
+        assert_eq!(command["Status"], "Pending");
+        assert_eq!(command["TargetCount"], 1);
+        assert_eq!(command["MaxConcurrency"], "50");
+        assert_eq!(command["MaxErrors"], "0");
+        assert_eq!(command["TimeoutSeconds"], 3600);
+        // Both time-outs: 3,600 s to deliver, 3,600 s and 43,200 s for the two steps.
+        let expires =
+            command["ExpiresAfter"].as_f64().unwrap() - command["RequestedDateTime"].as_f64().unwrap();
+        assert_eq!(expires, 3600.0 + 3600.0 + 43_200.0);
+        assert_eq!(scene.state.outgoing[&id].len(), 1);
+        assert_eq!(scene.state.commands[0].document["schemaVersion"], "2.2");
+    }
+
+    #[test]
+    fn an_arn_and_a_version_lead_to_the_document() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        for (name, version) in [
+            ("arn:aws:ssm:eu-west-1::document/AWS-RunShellScript", "1"),
+            ("AWS-RunShellScript", "$LATEST"),
+            ("AWS-RunShellScript", "$DEFAULT"),
+        ] {
+            let body = json!({
+                "InstanceIds": [id], "DocumentName": name, "DocumentVersion": version,
+                "Parameters": { "commands": ["true"] },
+            });
+            assert_eq!(scene.ok("SendCommand", body)["Command"]["DocumentVersion"], version);
+        }
+    }
+
+    #[test]
+    fn a_refused_command_changes_nothing() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[]);
+        let windows = scene.instance(&[]);
+        scene.state.instances.get_mut(&windows).unwrap().information["PlatformType"] = json!("Windows");
+        let good = json!({ "DurationSeconds": ["20"] });
+        let with = |name: &str, value: Value| {
+            let mut body = stress(&id, good.clone());
+            body[name] = value;
+            body
+        };
+        let cases = [
+            (stress(&id, json!({ "DurationSeconds": ["20"], "LoadPercent": ["101"] })), "InvalidParameters"),
+            (stress(&id, json!({ "DurationSeconds": ["5m"] })), "InvalidParameters"),
+            (stress(&id, json!({ "DurationSeconds": ["20"], "Unknown": ["1"] })), "InvalidParameters"),
+            (stress(&id, json!({})), "InvalidParameters"),
+            (stress(&id, json!({ "DurationSeconds": "20" })), "SerializationException"),
+            (stress(&id, json!({ "DurationSeconds": ["1".repeat(70_000)] })), "MaxDocumentSizeExceeded"),
+            (stress("mi-11111111111111111", good.clone()), "InvalidInstanceId"),
+            (stress("nonsense", good.clone()), "ValidationException"),
+            (stress(&windows, good.clone()), "UnsupportedPlatformType"),
+            (with("InstanceIds", json!([id, id])), "DuplicateInstanceId"),
+            (with("InstanceIds", json!(vec![id.as_str(); 51])), "ValidationException"),
+            (with("DocumentName", json!("No-Such-Document")), "InvalidDocument"),
+            (with("DocumentName", json!("a b")), "ValidationException"),
+            (with("DocumentVersion", json!("7")), "InvalidDocumentVersion"),
+            (with("DocumentVersion", json!("0")), "ValidationException"),
+            (with("DocumentHash", json!("00")), "InvalidDocument"),
+            (with("TimeoutSeconds", json!(29)), "ValidationException"),
+            (with("TimeoutSeconds", json!(2_592_001)), "ValidationException"),
+            (with("Comment", json!("c".repeat(101))), "ValidationException"),
+            (with("MaxConcurrency", json!("0")), "ValidationException"),
+            (with("MaxErrors", json!("101%")), "ValidationException"),
+            (with("OutputS3BucketName", json!("b")), "ValidationException"),
+            (
+                with("NotificationConfig", json!({ "NotificationArn": "arn:aws:sns:x" })),
+                "InvalidNotificationConfig",
+            ),
+            (with("AlarmConfiguration", json!({ "Alarms": [{ "Name": "a" }] })), "ValidationException"),
+            (json!({ "DocumentName": "AWSFIS-Run-CPU-Stress", "Parameters": good }), "ValidationException"),
+        ];
+        for (body, code) in cases {
+            assert_eq!(scene.refused("SendCommand", body.clone()), code, "{body}");
+        }
+        assert!(scene.state.commands.is_empty());
+        assert!(scene.state.outgoing.is_empty());
+    }
+}

@@ -1,0 +1,157 @@
+//! Tags of managed instances and documents.
+
+use serde_json::{Map, Value, json};
+
+use super::members::{Members, Pattern, Text};
+use super::{Answer, tag_list};
+use crate::Context;
+use crate::error::ApiError;
+use crate::store::{State, Tags};
+
+/// What names and tags are made of.
+pub(super) static TEXT: Pattern = Pattern::new(r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$");
+
+/// The most tags a resource has (AddTagsToResource).
+const MOST_TAGS: usize = 50;
+
+const RESOURCE_TYPES: Text = Text::one_of(&[
+    "Document",
+    "ManagedInstance",
+    "MaintenanceWindow",
+    "Parameter",
+    "PatchBaseline",
+    "OpsItem",
+    "OpsMetadata",
+    "Automation",
+    "Association",
+    "CloudConnector",
+]);
+
+/// Reads the member `Tags`. A key that comes twice is refused.
+pub(super) fn read_tags(members: &mut Members<'_>) -> Tags {
+    let mut tags = Tags::new();
+    let pairs = members.each("Tags", 0, 1000, |tag| {
+        let key = tag.required_text("Key", Text::length(1, 128).and(&TEXT));
+        (key, tag.required_text("Value", Text::length(0, 256).and(&TEXT)))
+    });
+    for (key, value) in pairs {
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            members.breaks("Tags", key, "Member must not contain the same key twice");
+        }
+    }
+    tags
+}
+
+/// AddTagsToResource.
+pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let (kind, id) = resource(&mut members);
+    members.require("Tags");
+    let added = read_tags(&mut members);
+    members.finish()?;
+    if let Some(key) = added.keys().find(|key| key.to_ascii_lowercase().starts_with("aws:")) {
+        return Err(ApiError::validation(format!("Tag key {key}: the prefix aws: is reserved.")));
+    }
+    let tags = tags_of(kind, id, state, context)?;
+    let new = added.keys().filter(|key| !tags.contains_key(*key)).count();
+    if tags.len() + new > MOST_TAGS {
+        let message =
+            format!("{id} would have {} tags; a resource has at most {MOST_TAGS}.", tags.len() + new);
+        return Err(ApiError::new("TooManyTagsError", message));
+    }
+    tags.extend(added);
+    Ok(json!({}))
+}
+
+/// RemoveTagsFromResource. A key that is not there is no error.
+pub(super) fn remove(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let (kind, id) = resource(&mut members);
+    members.require("TagKeys");
+    let keys = members.texts("TagKeys", 0, usize::MAX, Text::length(1, 128).and(&TEXT));
+    members.finish()?;
+    let tags = tags_of(kind, id, state, context)?;
+    tags.retain(|key, _| !keys.contains(&key.as_str()));
+    Ok(json!({}))
+}
+
+/// ListTagsForResource.
+pub(super) fn list(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+    let mut members = Members::new(body);
+    let (kind, id) = resource(&mut members);
+    members.finish()?;
+    Ok(json!({ "TagList": tag_list(tags_of(kind, id, state, context)?) }))
+}
+
+fn resource<'a>(members: &mut Members<'a>) -> (&'a str, &'a str) {
+    let kind = members.required_text("ResourceType", RESOURCE_TYPES);
+    (kind, members.required_text("ResourceId", Text::ANY))
+}
+
+fn tags_of<'s>(
+    kind: &str,
+    id: &str,
+    state: &'s mut State,
+    context: &Context,
+) -> Result<&'s mut Tags, ApiError> {
+    let tags = match kind {
+        "ManagedInstance" => state.instances.get_mut(id).map(|instance| &mut instance.tags),
+        "Document" => {
+            let name = crate::documents::find(state, id, context).map(|document| document.name.clone());
+            name.and_then(|name| state.documents.get_mut(&name)).map(|document| &mut document.tags)
+        }
+        _ => {
+            let message = format!(
+                "This local service keeps no resources of type {kind}: tag a ManagedInstance or a Document."
+            );
+            return Err(ApiError::new("InvalidResourceType", message));
+        }
+    };
+    tags.ok_or_else(|| ApiError::new("InvalidResourceId", format!("There is no {kind} {id}.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use serde_json::json;
+
+    #[test]
+    fn tags_are_added_replaced_listed_and_removed() {
+        let mut scene = Scene::new();
+        let id = scene.instance(&[("A", "1")]);
+        let resource = json!({ "ResourceType": "ManagedInstance", "ResourceId": id });
+        let with = |name: &str, value: serde_json::Value| {
+            let mut body = resource.clone();
+            body[name] = value;
+            body
+        };
+        scene.ok(
+            "AddTagsToResource",
+            with("Tags", json!([{ "Key": "A", "Value": "2" }, { "Key": "B", "Value": "" }])),
+        );
+        let list = scene.ok("ListTagsForResource", resource.clone());
+        assert_eq!(list["TagList"], json!([{ "Key": "A", "Value": "2" }, { "Key": "B", "Value": "" }]));
+        scene.ok("RemoveTagsFromResource", with("TagKeys", json!(["A", "not there"])));
+        assert_eq!(
+            scene.ok("ListTagsForResource", resource.clone())["TagList"],
+            json!([{ "Key": "B", "Value": "" }])
+        );
+        let many: Vec<_> = (0..50).map(|n| json!({ "Key": format!("k{n}"), "Value": "v" })).collect();
+        assert_eq!(scene.refused("AddTagsToResource", with("Tags", json!(many))), "TooManyTagsError");
+        assert_eq!(scene.ok("ListTagsForResource", resource)["TagList"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn unknown_resources_are_refused() {
+        let mut scene = Scene::new();
+        for (kind, code) in [
+            ("ManagedInstance", "InvalidResourceId"),
+            ("Document", "InvalidResourceId"),
+            ("Parameter", "InvalidResourceType"),
+            ("Instance", "ValidationException"),
+        ] {
+            let body = json!({ "ResourceType": kind, "ResourceId": "mi-00000000000000000" });
+            assert_eq!(scene.refused("ListTagsForResource", body), code, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The report: a record as one HTML page that stands alone, and as JSON.
+//!
+//! The page needs nothing from anywhere else: no script, no font, no picture. plotters draws the charts as SVG
+//! in marker colours, and [`paint`] turns those into CSS variables, so that one picture serves light, dark and
+//! paper. Each chart is drawn twice, for wide and for narrow screens; CSS shows the one that fits.
+
+mod axis;
+mod chart;
+mod figure;
+mod figures;
+mod markup;
+mod page;
+mod paint;
+mod tables;
+mod timeline;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+pub use markup::milliseconds;
+
+use record::Record;
+
+/// What [`write`] has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    pub page: PathBuf,
+    pub data: PathBuf,
+}
+
+/// The page.
+pub fn html(record: &Record) -> String {
+    page::page(record)
+}
+
+/// What clients saw of each experiment, a line for each; none without a load.
+pub fn effects_in_words(record: &Record) -> Vec<String> {
+    let time = |value: Option<f64>| value.map_or("unknown".to_owned(), milliseconds);
+    let told = figures::effects(record).into_iter();
+    told.map(|(experiment, effect)| {
+        format!(
+            "clients of {}: P95 {} before, {} during, {} in the worst second, {} after; {} of {} requests failed",
+            experiment.id,
+            time(effect.before),
+            time(effect.during),
+            time(effect.worst),
+            time(effect.after),
+            effect.failed,
+            effect.sent
+        )
+    })
+    .collect()
+}
+
+/// Makes the folder of a report that is yet to come, so that it does not fail at the very end for that.
+///
+/// # Errors
+/// The folder cannot be made or written to; the error names it.
+pub fn prepare(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder).map_err(named(folder))?;
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| named(folder)(errno.into()))
+}
+
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("writing {path}: {error}"))
+}
+
+/// All of a file or nothing: a report that was cut short by a full disk would look like one.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written.map_err(named(path))
+}
+
+/// Writes `report.html` and `report.json` to a folder, which is made if it is not there.
+///
+/// # Errors
+/// The folder cannot be made or written to; the error names the file.
+pub fn write(record: &Record, folder: &Path) -> io::Result<Written> {
+    let written = Written { page: folder.join("report.html"), data: folder.join("report.json") };
+    prepare(folder)?;
+    write_whole(&written.page, &html(record))?;
+    let data = serde_json::to_string_pretty(record).map_err(io::Error::other)?;
+    write_whole(&written.data, &(data + "\n"))?;
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::sample;
+
+    #[test]
+    fn page_and_data_are_written_to_a_new_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = write(&sample::record(), &folder.path().join("a/b")).unwrap();
+        let data = fs::read_to_string(written.data).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&data).unwrap(), sample::record());
+        assert!(fs::read_to_string(written.page).unwrap().starts_with("<!doctype html>"));
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        fs::write(&taken, "").unwrap();
+        let error = write(&sample::record(), &taken).unwrap_err().to_string();
+        assert!(error.contains("taken"), "{error}");
+    }
+}

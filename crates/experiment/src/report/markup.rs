@@ -1,0 +1,107 @@
+//! Text for HTML, and numbers, times and durations for people.
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Text that HTML shows as it is, in elements and in quoted attributes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            // XML has no other control characters.
+            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `2026-11-23 09:31:10 UTC`.
+pub(super) fn date(seconds: f64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    let moment = OffsetDateTime::from_unix_timestamp(seconds as i64);
+    moment.ok().and_then(|moment| moment.format(&format).ok()).unwrap_or_default()
+}
+
+/// A moment as minutes and seconds since the record began: `1:05`, `1:02:05`.
+pub(super) fn clock(seconds: f64) -> String {
+    let sign = if seconds < -0.5 { "\u{2212}" } else { "" };
+    let whole = seconds.abs().round() as u64;
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    match hours {
+        0 => format!("{sign}{minutes}:{seconds:02}"),
+        _ => format!("{sign}{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
+/// `12.4 s`, `3 min 05 s`.
+pub(super) fn lasting(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    let whole = seconds.round() as u64;
+    format!("{} min {:02} s", whole / 60, whole % 60)
+}
+
+/// `850 µs` is `0.85 ms`; from a second on in seconds.
+pub fn milliseconds(ms: f64) -> String {
+    match ms {
+        ms if ms <= 0.0 => "0 ms".to_owned(),
+        ms if ms >= 9_950.0 => format!("{:.0} s", ms / 1000.0),
+        ms if ms >= 995.0 => format!("{:.1} s", ms / 1000.0),
+        ms if ms >= 9.95 => format!("{ms:.0} ms"),
+        ms if ms >= 0.995 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.2} ms"),
+    }
+}
+
+/// `1,234,567`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// At most so many characters, with an ellipsis where some were cut.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_shown_not_obeyed() {
+        assert_eq!(escaped("<b a=\"1\">'&\u{1b}"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp;\u{fffd}");
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!([0.0, 65.4, 3725.0].map(clock), ["0:00", "1:05", "1:02:05"]);
+        assert_eq!(clock(-6.0), "\u{2212}0:06");
+        assert_eq!([3.04, 59.99, 185.0].map(lasting), ["3.0 s", "60.0 s", "3 min 05 s"]);
+        assert_eq!(
+            [0.0, 0.85, 4.25, 26.4, 999.0, 12_000.0].map(milliseconds),
+            ["0 ms", "0.85 ms", "4.2 ms", "26 ms", "1.0 s", "12 s"]
+        );
+        assert_eq!([7, 1234, 1_234_567].map(count), ["7", "1,234", "1,234,567"]);
+        assert_eq!(date(1_795_400_000.0), "2026-11-23 02:13:20 UTC");
+        assert_eq!(cut("a long name", 7), "a long…");
+    }
+}

@@ -1,0 +1,317 @@
+//! The page: what happened in one look, then the pictures, then the tables.
+
+use std::fmt::Write;
+
+use super::chart::{Chart, Format, Scale, Series, Shape, Span, Window};
+use super::figure::{Figure, legend};
+use super::figures::{self, Point};
+use super::markup::{clock, count, date, escaped, lasting, milliseconds};
+use super::paint::Paint;
+use super::{tables, timeline};
+use record::{Record, short};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub(super) fn page(record: &Record) -> String {
+    let span = Span { from: record.from, to: record.to };
+    let windows = figures::windows(record);
+    let mut out = String::with_capacity(128 * 1024);
+    let title = title(record);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n\
+         </head>\n<body>\n<main>\n",
+        escaped(&title)
+    );
+    out.push_str(&head(record, &title));
+    out.push_str(&tables::effects(record));
+    out.push_str(&traffic(record, span, &windows));
+    out.push_str(&cpu(record, span, &windows));
+    out.push_str(&life(record, span));
+    out.push_str(&tables::faults(record));
+    out.push_str(&tables::notes(record));
+    out.push_str(&tables::experiments(record));
+    out.push_str(&tables::seconds(record));
+    let _ = write!(
+        out,
+        "</main>\n<footer>Written by taskfault-local {}. The same as data: report.json. Times are minutes and \
+         seconds since the record began.</footer>\n</body>\n</html>\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    out
+}
+
+fn title(record: &Record) -> String {
+    match record.experiments.as_slice() {
+        [] => "No experiment".to_owned(),
+        [one] if !one.description.is_empty() => one.description.clone(),
+        [one] => format!("Experiment {}", one.id),
+        many => format!("{} experiments", many.len()),
+    }
+}
+
+fn head(record: &Record, title: &str) -> String {
+    let mut out = String::new();
+    let mut facts = vec![
+        date(record.from),
+        lasting(record.to - record.from),
+        format!("local AWS {}, account {}", record.region, record.account),
+    ];
+    if record.speed > 1.0 {
+        facts.push(format!("durations {} times shorter than asked", record.speed));
+    }
+    if let Some(load) = &record.load {
+        facts.push(format!("load: {}, {} requests per second", load.what, load.rate));
+    }
+    let facts: Vec<String> = facts.iter().map(|fact| format!("<li>{}</li>", escaped(fact))).collect();
+    let _ = write!(
+        out,
+        "<header>\n<p class=\"kind\">taskfault report</p>\n<h1>{}</h1>\n<ul class=\"facts\">{}</ul>\n</header>\n",
+        escaped(title),
+        facts.concat()
+    );
+    out
+}
+
+/// A picture that cannot be drawn leaves the rest of the page as it is.
+fn drawn(chart: &Chart, format: Format) -> Option<String> {
+    chart.draw(format).ok()
+}
+
+fn traffic(record: &Record, span: Span, windows: &[Window]) -> String {
+    let Some(load) = &record.load else { return String::new() };
+    let (points, each) = figures::points(&load.seconds);
+    let width = each as f64;
+    requests(record, &points, width, span, windows) + &times(record, &points, width, span, windows)
+}
+
+fn requests(record: &Record, points: &[Point], width: f64, span: Span, windows: &[Window]) -> String {
+    let seconds = record.load.iter().flat_map(|load| &load.seconds);
+    let (mut sent, mut failed) = (0_u64, 0_u64);
+    for second in seconds {
+        sent += u64::from(second.sent);
+        failed += u64::from(second.failed());
+    }
+    let series = [
+        steps(Paint::Answered, width, points.iter().map(|p| (p.at, 0.0, p.ok))),
+        steps(
+            Paint::Failed,
+            width,
+            points.iter().filter(|p| p.failed > 0.0).map(|p| (p.at, p.ok, p.ok + p.failed)),
+        ),
+    ];
+    let most = points.iter().map(|p| p.ok + p.failed).fold(1.0, f64::max);
+    let chart = Chart { span, windows, scale: Scale::Linear(most * 1.08), label: plain, series: &series };
+    let figure = Figure {
+        id: "requests",
+        title: "Requests per second",
+        words: format!("{} requests were sent, {} failed.", count(sent), count(failed)),
+        legend: legend(&[(Paint::Answered, "answered"), (Paint::Failed, "failed")], windows, record)
+            + &kinds(record),
+    };
+    figure.with(|format| drawn(&chart, format))
+}
+
+/// How many requests failed in which way.
+fn kinds(record: &Record) -> String {
+    let mut kinds = std::collections::BTreeMap::<&str, u64>::new();
+    for second in record.load.iter().flat_map(|load| &load.seconds) {
+        for (kind, number) in &second.errors {
+            *kinds.entry(kind).or_default() += u64::from(*number);
+        }
+    }
+    if kinds.is_empty() {
+        return String::new();
+    }
+    let told: Vec<String> = kinds.iter().map(|(kind, number)| format!("{kind} {}", count(*number))).collect();
+    format!("<p class=\"more\">Failed: {}.</p>", escaped(&told.join(", ")))
+}
+
+fn times(record: &Record, points: &[Point], width: f64, span: Span, windows: &[Window]) -> String {
+    let of = |time: fn(&Point) -> Option<f64>| {
+        points.iter().filter_map(move |point| Some((point.at, 0.0, time(point)?)))
+    };
+    let series = [
+        line(Paint::P99, width, of(|point| point.p99)),
+        line(Paint::P95, width, of(|point| point.p95)),
+        line(Paint::P50, width, of(|point| point.p50)),
+    ];
+    let all = points.iter().flat_map(|point| [point.p50, point.p95, point.p99]).flatten();
+    let scale = Scale::for_times(all);
+    let chart = Chart { span, windows, scale, label: milliseconds, series: &series };
+    let worst = points.iter().filter_map(|point| point.p95).fold(0.0, f64::max);
+    let mut more =
+        "Counted from the moment a request was due to its answer, or to the moment its client gave \
+                    up."
+        .to_owned();
+    if matches!(scale, Scale::Logarithmic(..)) {
+        more += " The scale is logarithmic.";
+    }
+    if width > 1.0 {
+        let _ = write!(more, " Each point is the worst of {width:.0} seconds.");
+    }
+    let entries = [(Paint::P50, "P50"), (Paint::P95, "P95"), (Paint::P99, "P99")];
+    let figure = Figure {
+        id: "times",
+        title: "Response times",
+        words: format!("P50, P95 and P99. P95 of the worst second: {}.", milliseconds(worst)),
+        legend: legend(&entries, windows, record) + &format!("<p class=\"more\">{more}</p>"),
+    };
+    figure.with(|format| drawn(&chart, format))
+}
+
+fn cpu(record: &Record, span: Span, windows: &[Window]) -> String {
+    if record.cpu.is_empty() {
+        return String::new();
+    }
+    let series: Vec<Series> = record
+        .cpu
+        .iter()
+        .enumerate()
+        .map(|(index, cpu)| {
+            line(Paint::Line(index), 1.0, cpu.samples.iter().map(|it| (it.at - 1.0, 0.0, it.percent)))
+        })
+        .collect();
+    let most = record.cpu.iter().flat_map(|cpu| &cpu.samples).map(|it| it.percent).fold(10.0, f64::max);
+    let chart = Chart { span, windows, scale: Scale::Linear(most * 1.1), label: percent, series: &series };
+    let names: Vec<String> = record.cpu.iter().map(|cpu| format!("task {}", short(&cpu.task))).collect();
+    let entries: Vec<_> =
+        names.iter().enumerate().map(|(index, name)| (Paint::Line(index), name.as_str())).collect();
+    let figure = Figure {
+        id: "cpu",
+        title: "CPU of each task",
+        words: format!("Percent of one core, application and sidecar together; at most {most:.0} %."),
+        legend: legend(&entries, windows, record)
+            + "<p class=\"more\">Percent of one core, all processes of a task together, measured from outside.</p>",
+    };
+    figure.with(|format| drawn(&chart, format))
+}
+
+fn life(record: &Record, span: Span) -> String {
+    let rows = timeline::rows(record);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut entries = vec![
+        (Paint::Experiment, "experiment"),
+        (Paint::Action, "action"),
+        (Paint::Command, "command"),
+        (Paint::Task, "task running"),
+        (Paint::Stopping, "task stopping"),
+    ];
+    if !record.alarms.is_empty() {
+        entries.extend([(Paint::AlarmOk, "alarm OK"), (Paint::Alarm, "ALARM")]);
+        entries.push((Paint::AlarmUnknown, "insufficient data"));
+    }
+    let mut more = String::new();
+    if timeline::left_out(&rows) > 0 {
+        let _ = write!(more, "<p class=\"more\">{} more rows are left out.</p>", timeline::left_out(&rows));
+    }
+    let words = rows.iter().map(|row| {
+        let when =
+            row.bars.first().map_or(String::new(), |bar| format!(" from {}", clock(span.place(bar.from))));
+        let until = row.bars.last().map_or(String::new(), |bar| format!(" to {}", clock(span.place(bar.to))));
+        format!("{}{when}{until}{}{}", row.name, if row.word.is_empty() { "" } else { ": " }, row.word)
+    });
+    let figure = Figure {
+        id: "timeline",
+        title: "Timeline",
+        words: words.collect::<Vec<_>>().join(". "),
+        legend: legend(&entries, &[], record) + &more,
+    };
+    figure.with(|format| timeline::draw(&rows, span, format).ok().flatten())
+}
+
+fn line(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
+    Series { paint, shape: Shape::Line(2), points: points.collect(), width }
+}
+
+fn steps(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
+    Series { paint, shape: Shape::Steps, points: points.collect(), width }
+}
+
+fn plain(value: f64) -> String {
+    format!("{value}")
+}
+
+fn percent(value: f64) -> String {
+    format!("{value:.0} %")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::sample;
+
+    /// What a browser would fetch, were it there.
+    #[test]
+    fn the_page_stands_alone() {
+        let page = page(&sample::record());
+        for outside in ["http:", "https:", "src=", "href=", "@import", "url(", "<script", "<link"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn words_of_others_are_text() {
+        let mut record = sample::record();
+        record.experiments[0].description = "<script>alert(1)</script>".into();
+        record.commands[0].steps[0].output = "</pre><img>".into();
+        let page = page(&record);
+        assert!(!page.contains("<script") && !page.contains("<img"));
+        assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn every_series_is_drawn_in_both_formats() {
+        let page = page(&sample::record());
+        for series in [
+            "answered",
+            "failed",
+            "p50",
+            "p95",
+            "p99",
+            "line-1",
+            "line-4",
+            "experiment",
+            "action",
+            "command",
+            "task",
+            "stopping",
+            "alarm",
+            "alarm-ok",
+            "window",
+        ] {
+            let found = page.matches(&format!("data-series=\"{series}\"")).count();
+            assert!(found >= 2, "{series}: {found}");
+        }
+        assert!(!page.contains("#0102"), "no marker colour is left");
+    }
+
+    #[test]
+    fn an_empty_record_is_a_page_too() {
+        let record = Record { from: 10.0, to: 10.0, ..Record::default() };
+        let page = page(&record);
+        assert!(page.contains("No experiment") && !page.contains("NaN"));
+        assert_eq!(page.matches("<svg").count(), 0);
+    }
+
+    #[test]
+    fn odd_values_do_not_break_it() {
+        let mut record = sample::record();
+        record.experiments[1].actions[0].ended = Some(f64::INFINITY);
+        record.experiments[0].started = Some(0.0);
+        record.tasks[0].started = -1e18;
+        let load = record.load.as_mut().unwrap();
+        load.seconds[3].p95_ms = Some(1e12);
+        load.seconds.truncate(5);
+        let page = page(&record);
+        assert!(
+            page.matches("<svg").count() == 8 && !page.contains("NaN") && !page.contains("inf,"),
+            "{page}"
+        );
+    }
+}

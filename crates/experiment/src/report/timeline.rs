@@ -1,0 +1,249 @@
+//! The timeline: a row for each experiment, action, command, alarm and task, with bars for what it did when.
+
+use plotters::element::Rectangle;
+use plotters::prelude::{ChartBuilder, Color, IntoDrawingArea, SVGBackend};
+
+use super::axis::{self, Area, Drawn, Lettering, Plane, width_of};
+use super::chart::{Format, Span};
+use super::markup::cut;
+use super::paint::{Paint, painted};
+use record::{AlarmChange, Command, Record, Task, short};
+
+/// More rows would be unreadable; a note says how many are left out.
+const MOST_ROWS: usize = 60;
+
+/// One row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub name: String,
+    /// How deep it belongs under the rows above it.
+    pub level: i32,
+    pub bars: Vec<Bar>,
+    /// Stands behind the last bar.
+    pub word: String,
+}
+
+/// Something that lasted, or at least happened.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Bar {
+    pub paint: Paint,
+    pub from: f64,
+    pub to: f64,
+}
+
+/// All rows of a record; `numbers` gives each action, in order, the number of its window.
+pub(super) fn rows(record: &Record) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut number = 0;
+    for experiment in &record.experiments {
+        let started = experiment.started.unwrap_or(record.to);
+        let bar = bar(Paint::Experiment, started, experiment.ended, record);
+        let name = if experiment.description.is_empty() { &experiment.id } else { &experiment.description };
+        rows.push(Row { name: name.clone(), level: 0, bars: vec![bar], word: experiment.status.clone() });
+        for action in &experiment.actions {
+            number += 1;
+            let bars = action.started.map(|started| self::bar(Paint::Action, started, action.ended, record));
+            rows.push(Row {
+                name: format!("{number}  {}", action.name),
+                level: 1,
+                bars: bars.into_iter().collect(),
+                word: action.status.clone(),
+            });
+        }
+        rows.extend(record.commands.iter().filter(|it| within(it, started, experiment.ended)).map(
+            |command| Row {
+                name: command_name(command),
+                level: 2,
+                bars: vec![self::bar(Paint::Command, command.requested, command.ended, record)],
+                word: command.status.clone(),
+            },
+        ));
+    }
+    rows.extend(alarms(record));
+    rows.extend(record.tasks.iter().map(|task| life(task, record)));
+    rows
+}
+
+fn within(command: &Command, started: f64, ended: Option<f64>) -> bool {
+    command.requested >= started && ended.is_none_or(|ended| command.requested <= ended)
+}
+
+fn command_name(command: &Command) -> String {
+    let document = command.document.trim_start_matches("AWSFIS-Run-");
+    format!("{document} → {}", short(command.task.as_deref().unwrap_or(&command.instance)))
+}
+
+fn bar(paint: Paint, from: f64, to: Option<f64>, record: &Record) -> Bar {
+    Bar { paint, from, to: to.unwrap_or(record.to) }
+}
+
+/// One row for each alarm, with a bar for each state it was in.
+fn alarms(record: &Record) -> Vec<Row> {
+    let mut names: Vec<&str> = Vec::new();
+    for change in &record.alarms {
+        if !names.contains(&change.alarm.as_str()) {
+            names.push(&change.alarm);
+        }
+    }
+    let row = |name: &str| {
+        let changes: Vec<&AlarmChange> = record.alarms.iter().filter(|it| it.alarm == name).collect();
+        let mut bars = Vec::new();
+        let (mut since, mut state) = (record.from, changes.first().map_or("", |first| first.from.as_str()));
+        for change in &changes {
+            bars.push(Bar { paint: alarm_paint(state), from: since, to: change.at });
+            (since, state) = (change.at, change.to.as_str());
+        }
+        bars.push(Bar { paint: alarm_paint(state), from: since, to: record.to });
+        Row { name: format!("alarm {name}"), level: 0, bars, word: String::new() }
+    };
+    names.into_iter().map(row).collect()
+}
+
+fn alarm_paint(state: &str) -> Paint {
+    match state {
+        "OK" => Paint::AlarmOk,
+        "ALARM" => Paint::Alarm,
+        _ => Paint::AlarmUnknown,
+    }
+}
+
+fn life(task: &Task, record: &Record) -> Row {
+    let stopped = task.stopped.unwrap_or(record.to);
+    let stopping = task.stopping.unwrap_or(stopped);
+    let mut bars = vec![Bar { paint: Paint::Task, from: task.started, to: stopping }];
+    if stopping < stopped {
+        bars.push(Bar { paint: Paint::Stopping, from: stopping, to: stopped });
+    }
+    let word = match (&task.replaces, task.stopped.or(task.stopping)) {
+        (_, Some(_)) => "stopped".to_owned(),
+        (Some(gone), None) => format!("replaces {}", short(gone)),
+        (None, None) => String::new(),
+    };
+    Row { name: format!("task {}", short(&task.arn)), level: 0, bars, word }
+}
+
+/// The picture; None if there is nothing to show.
+pub(super) fn draw(rows: &[Row], span: Span, format: Format) -> Drawn<Option<String>> {
+    let shown = &rows[..rows.len().min(MOST_ROWS)];
+    if shown.is_empty() {
+        return Ok(None);
+    }
+    let (row_height, name_width) = match format {
+        Format::Wide => (26, 264),
+        // The name stands above the bar.
+        Format::Narrow => (38, 8),
+    };
+    let count = u32::try_from(shown.len())?;
+    let mut svg = String::new();
+    {
+        let size = (format.width(), count * row_height + 34);
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let mut plane = ChartBuilder::on(&area)
+            .margin_right(16)
+            .margin_top(6)
+            .x_label_area_size(26)
+            .y_label_area_size(name_width)
+            .build_cartesian_2d(0.0..span.length(), f64::from(count)..0.0)?;
+        axis::time(&mut plane, &area, span, format)?;
+        for (index, row) in (0u32..).zip(shown) {
+            draw_row(&mut plane, &area, row, f64::from(index), (span, format))?;
+        }
+        area.present()?;
+    }
+    Ok(Some(painted(&svg)))
+}
+
+fn draw_row(
+    plane: &mut Plane,
+    area: &Area,
+    row: &Row,
+    top: f64,
+    (span, format): (Span, Format),
+) -> Drawn<()> {
+    let (upper, lower, most) = match format {
+        Format::Wide => (top + 0.2, top + 0.8, 40),
+        Format::Narrow => (top + 0.5, top + 0.9, 52),
+    };
+    let (left, name_at) = match format {
+        Format::Wide => (0, plane.backend_coord(&(0.0, top + 0.5)).1),
+        Format::Narrow => (8, plane.backend_coord(&(0.0, top + 0.26)).1),
+    };
+    let left = left + 14 * row.level;
+    Lettering::NAME.write(area, &cut(&row.name, most), (left, name_at))?;
+    let mut end = (0.0, 0.0);
+    for bar in row.bars.iter().filter(|bar| bar.from <= span.to && bar.to >= span.from) {
+        let (from, to) = (span.place(bar.from), span.place(bar.to));
+        let to = to.max(from + span.length() / 200.0).min(span.length());
+        plane.draw_series([Rectangle::new([(from, upper), (to, lower)], bar.paint.marker().filled())])?;
+        end = (from, to);
+    }
+    draw_word(plane, area, &row.word, end, (upper + lower) / 2.0)
+}
+
+/// Behind the bar if there is room, else before it, else in it.
+fn draw_word(plane: &Plane, area: &Area, word: &str, (from, to): (f64, f64), middle: f64) -> Drawn<()> {
+    if word.is_empty() {
+        return Ok(());
+    }
+    let right_edge = plane.backend_coord(&(plane.x_range().end, middle)).0;
+    let left_edge = plane.backend_coord(&(0.0, middle)).0;
+    let (start, y) = plane.backend_coord(&(from, middle));
+    let end = plane.backend_coord(&(to, middle)).0;
+    let wide = width_of(word) + 8;
+    let (letters, x) = if end + wide <= right_edge {
+        (Lettering { paint: Paint::Muted, ..Lettering::NAME }, end + 6)
+    } else if start - wide >= left_edge {
+        (Lettering { ..Lettering::VALUE }, start - 6)
+    } else {
+        (Lettering { paint: Paint::OnBar, ..Lettering::VALUE }, end - 6)
+    };
+    letters.write(area, word, (x, y))
+}
+
+/// How many rows [`draw`] leaves out.
+pub(super) fn left_out(rows: &[Row]) -> usize {
+    rows.len().saturating_sub(MOST_ROWS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::sample;
+
+    #[test]
+    fn everything_has_its_row() {
+        let record = sample::record();
+        let rows = rows(&record);
+        let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "CPU stress on a part of the tasks",
+                "1  StressCpu",
+                "CPU-Stress → aaaaaaaa",
+                "Kill the application's process in one task",
+                "2  KillProcess",
+                "Kill-Process → bbbbbbbb",
+                "alarm ECS Sample service task count alarm",
+                "task aaaaaaaa",
+                "task bbbbbbbb",
+                "task cccccccc",
+                "task dddddddd",
+            ]
+        );
+        let alarm: Vec<_> = rows[6].bars.iter().map(|bar| bar.paint).collect();
+        assert_eq!(alarm, [Paint::AlarmOk, Paint::Alarm, Paint::AlarmOk]);
+        assert_eq!((rows[8].bars.len(), rows[8].word.as_str()), (2, "stopped"));
+        assert_eq!(rows[10].word, "replaces bbbbbbbb");
+    }
+
+    #[test]
+    fn the_longest_timeline_is_bounded() {
+        let row = Row { name: "task".into(), level: 0, bars: Vec::new(), word: String::new() };
+        let rows = vec![row; MOST_ROWS + 7];
+        let span = Span { from: 0.0, to: 60.0 };
+        let svg = draw(&rows, span, Format::Narrow).unwrap().unwrap();
+        assert_eq!((svg.matches(">\ntask\n<").count(), left_out(&rows)), (MOST_ROWS, 7));
+        assert!(draw(&[], span, Format::Wide).unwrap().is_none());
+    }
+}

@@ -1,0 +1,170 @@
+//! The client's side of FIS at a local AWS, over HTTP as any client has it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use http_client::Client as Http;
+use record::Record;
+
+/// How long a call may take. The local AWS answers in milliseconds; a busy machine may not.
+const CALL: Duration = Duration::from_secs(20);
+
+/// Why a call brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The service said no.
+    #[error("{call}: {code}: {message}")]
+    Refused { call: &'static str, code: String, message: String },
+    /// Nobody answered, or somebody who is no local AWS.
+    #[error("{call}: {reason}")]
+    Unreachable { call: &'static str, reason: String },
+}
+
+/// FIS at one endpoint.
+#[derive(Debug, Clone)]
+pub struct Fis {
+    http: Http,
+    endpoint: String,
+}
+
+impl Fis {
+    /// A client for a `taskfault-local` at `endpoint`, `http://127.0.0.1:4566` for instance.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn at(endpoint: &str) -> Result<Fis, CallError> {
+        let http = Http::new(None)
+            .map_err(|error| CallError::Unreachable { call: "the HTTP client", reason: error.to_string() })?;
+        Ok(Fis { http, endpoint: endpoint.trim_end_matches('/').to_owned() })
+    }
+
+    /// Asks whether a local AWS is there. Anything else, the real AWS for instance, is not to be talked to.
+    ///
+    /// # Errors
+    /// [`CallError::Unreachable`].
+    pub async fn is_local(&self) -> Result<(), CallError> {
+        let call = "looking for taskfault-local";
+        if !self.endpoint.contains("://") {
+            let reason = format!("--endpoint {} does not begin with http://", self.endpoint);
+            return Err(CallError::Unreachable { call, reason });
+        }
+        let health = self.send(call, Method::GET, "/_taskfault/health", None).await;
+        let reason = match health {
+            Ok(health) if health["status"] == "ok" => return Ok(()),
+            Ok(_) | Err(CallError::Refused { .. }) => format!("{} is no taskfault-local", self.endpoint),
+            Err(CallError::Unreachable { reason, .. }) => format!(
+                "no answer from {}: {reason}; start taskfault-local, or give --endpoint",
+                self.endpoint
+            ),
+        };
+        Err(CallError::Unreachable { call, reason })
+    }
+
+    /// CreateExperimentTemplate; the id.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn create_template(&self, mut template: Map<String, Value>) -> Result<String, CallError> {
+        let call = "CreateExperimentTemplate";
+        template.entry("clientToken").or_insert_with(|| json!(Uuid::new_v4()));
+        let answer = self.send(call, Method::POST, "/experimentTemplates", Some(&template.into())).await?;
+        id(call, &answer["experimentTemplate"])
+    }
+
+    /// GetExperimentTemplate: whether it is there.
+    ///
+    /// # Errors
+    /// [`CallError`]; it is not there, for instance.
+    pub async fn has_template(&self, id: &str) -> Result<(), CallError> {
+        let path = format!("/experimentTemplates/{id}");
+        self.send("GetExperimentTemplate", Method::GET, &path, None).await.map(drop)
+    }
+
+    /// DeleteExperimentTemplate.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn delete_template(&self, id: &str) -> Result<(), CallError> {
+        let path = format!("/experimentTemplates/{id}");
+        self.send("DeleteExperimentTemplate", Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// StartExperiment; the experiment's id.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn start(&self, template: &str) -> Result<String, CallError> {
+        let call = "StartExperiment";
+        let body = json!({ "clientToken": Uuid::new_v4(), "experimentTemplateId": template });
+        let answer = self.send(call, Method::POST, "/experiments", Some(&body)).await?;
+        id(call, &answer["experiment"])
+    }
+
+    /// GetExperiment: its `experiment`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn experiment(&self, id: &str) -> Result<Value, CallError> {
+        let path = format!("/experiments/{id}");
+        let mut answer = self.send("GetExperiment", Method::GET, &path, None).await?;
+        Ok(answer["experiment"].take())
+    }
+
+    /// StopExperiment.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn stop(&self, id: &str) -> Result<(), CallError> {
+        let path = format!("/experiments/{id}");
+        self.send("StopExperiment", Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// What happened so far.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn record(&self) -> Result<Record, CallError> {
+        let call = "GET /_taskfault/record";
+        let answer = self.send(call, Method::GET, "/_taskfault/record", None).await?;
+        serde_json::from_value(answer).map_err(|error| CallError::Unreachable {
+            call,
+            reason: format!("not a record of this version: {error}"),
+        })
+    }
+
+    async fn send(
+        &self,
+        call: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CallError> {
+        let unreachable = |reason: String| CallError::Unreachable { call, reason };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()))))
+            .map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.http.send(request, CALL).await.map_err(unreachable)?;
+        let status = answer.status();
+        let value = serde_json::from_slice::<Value>(answer.body());
+        if status.is_success() {
+            return value.map_err(|error| unreachable(format!("its answer is not JSON: {error}")));
+        }
+        let code = answer.headers().get("x-amzn-errortype").and_then(|code| code.to_str().ok());
+        let code = code.map_or_else(|| status.to_string(), str::to_owned);
+        let message = value.ok().and_then(|value| value["message"].as_str().map(str::to_owned));
+        Err(CallError::Refused { call, code, message: message.unwrap_or_default() })
+    }
+}
+
+fn id(call: &'static str, object: &Value) -> Result<String, CallError> {
+    let reason = || CallError::Unreachable { call, reason: "its answer has no id".to_owned() };
+    object["id"].as_str().map(str::to_owned).ok_or_else(reason)
+}

@@ -1,0 +1,90 @@
+//! What is new about an experiment since the last look, in lines.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The last known states of an experiment and its actions.
+#[derive(Debug, Default)]
+pub struct Progress {
+    experiment: String,
+    actions: BTreeMap<String, String>,
+}
+
+impl Progress {
+    /// Takes in what GetExperiment says; a line for every state that is new.
+    pub fn news(&mut self, experiment: &Value) -> Vec<String> {
+        let mut lines = Vec::new();
+        let status = text(&experiment["state"]["status"]);
+        let is_final = is_final(status);
+        let changed = self.experiment != status;
+        status.clone_into(&mut self.experiment);
+        let own = told("experiment", status, &experiment["state"]);
+        if changed && !is_final {
+            lines.push(own.clone());
+        }
+        for (name, action) in experiment["actions"].as_object().into_iter().flatten() {
+            let status = text(&action["state"]["status"]);
+            let known = self.actions.entry(name.clone()).or_default();
+            if known != status {
+                status.clone_into(known);
+                // That it waits for its turn is no news.
+                if status != "pending" {
+                    lines.push(told(&format!("action {name}"), status, &action["state"]));
+                }
+            }
+        }
+        // The end of the whole comes after the ends of its parts.
+        if changed && is_final {
+            lines.push(own);
+        }
+        lines
+    }
+}
+
+fn told(what: &str, status: &str, state: &Value) -> String {
+    match text(&state["reason"]) {
+        "" => format!("{what}: {status}"),
+        reason => format!("{what}: {status} ({})", reason.trim_end_matches('.')),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// No later look changes it.
+pub fn is_final(status: &str) -> bool {
+    matches!(status, "completed" | "stopped" | "failed" | "cancelled")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_news_is_told_and_the_end_comes_last() {
+        let look = |status: &str, action: &str| {
+            json!({
+                "state": { "status": status, "reason": format!("It is {status}.") },
+                "actions": { "Stress": { "state": { "status": action } } },
+            })
+        };
+        let mut progress = Progress::default();
+        assert_eq!(
+            progress.news(&look("initiating", "pending")),
+            ["experiment: initiating (It is initiating)"]
+        );
+        assert_eq!(
+            progress.news(&look("running", "running")),
+            ["experiment: running (It is running)", "action Stress: running"]
+        );
+        assert!(progress.news(&look("running", "running")).is_empty());
+        assert_eq!(
+            progress.news(&look("completed", "completed")),
+            ["action Stress: completed", "experiment: completed (It is completed)"]
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! What happened, as data: traffic, CPU, experiments, commands, alarms and tasks on one clock.
+//!
+//! [`Recorder`] gathers it while the local AWS runs, [`Record`] is what it hands out: at
+//! `GET /_taskfault/record`, as `report.json`, and as the source of `report.html`. All times are seconds since
+//! 1970, as the AWS APIs write them.
+
+pub mod clock;
+pub mod outcome;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
+mod second;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use second::Second;
+
+/// The version of [`Record`]'s JSON. A member may be added under the same number; none is taken away.
+pub const FORMAT: u32 = 1;
+
+/// Everything that happened between two moments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub format: u32,
+    pub from: f64,
+    pub to: f64,
+    pub region: String,
+    pub account: String,
+    /// How many times shorter durations were than asked ([`super::Context::speed`]).
+    pub speed: f64,
+    /// None if nothing loaded the service, or something that this program knows nothing of.
+    pub load: Option<Load>,
+    pub cpu: Vec<TaskCpu>,
+    /// In the order of their starts, as are commands and tasks.
+    pub experiments: Vec<Experiment>,
+    pub commands: Vec<Command>,
+    pub alarms: Vec<AlarmChange>,
+    pub tasks: Vec<Task>,
+    pub notes: Vec<Note>,
+}
+
+/// What the load generator asked and got.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// What it asked, in words: the service, the path, the time limits.
+    pub what: String,
+    /// Requests per second that it was to send.
+    pub rate: f64,
+    pub seconds: Vec<Second>,
+}
+
+/// The CPU that one task used.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskCpu {
+    /// The task's ARN.
+    pub task: String,
+    pub samples: Vec<CpuSample>,
+}
+
+/// CPU in the time that ended at `at`, about a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CpuSample {
+    pub at: f64,
+    /// Percent of one core, all processes of the task together: 200 is two whole cores.
+    pub percent: f64,
+}
+
+/// One experiment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// `EXP…`
+    pub id: String,
+    /// `EXT…`
+    pub template: String,
+    /// The template's.
+    pub description: String,
+    /// As FIS says it: `completed`, `stopped`, `failed`, `running` …
+    pub status: String,
+    pub reason: String,
+    pub started: Option<f64>,
+    pub ended: Option<f64>,
+    pub targets: Vec<Resolved>,
+    pub actions: Vec<Action>,
+}
+
+/// What a target came to when the experiment started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    pub name: String,
+    /// `ALL`, `COUNT(1)`, `PERCENT(66)`.
+    pub selection: String,
+    /// ARNs of the resources that were picked.
+    pub chosen: Vec<String>,
+}
+
+/// One action of an experiment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    pub name: String,
+    /// `aws:ecs:task-cpu-stress`
+    pub action_id: String,
+    pub status: String,
+    pub reason: String,
+    pub parameters: BTreeMap<String, String>,
+    /// Names of the targets it acts on.
+    pub targets: Vec<String>,
+    pub started: Option<f64>,
+    pub ended: Option<f64>,
+}
+
+/// One command on one instance.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Of Run Command, the same for all instances of one SendCommand.
+    pub id: String,
+    pub document: String,
+    pub instance: String,
+    /// ARN of the instance's task, if it has one.
+    pub task: Option<String>,
+    /// The long form: `Success`, `Cancelled`, `DeliveryTimedOut` …
+    pub status: String,
+    pub requested: f64,
+    pub ended: Option<f64>,
+    pub parameters: BTreeMap<String, Vec<String>>,
+    pub steps: Vec<Step>,
+}
+
+/// One step of a command, as the agent reported it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub status: String,
+    pub response_code: i32,
+    /// What the fault was asked, where the step's output says it.
+    pub asked: Option<String>,
+    /// What it achieved, measured by the agent.
+    pub achieved: Option<String>,
+    /// That it was undone, and whatever else the output says.
+    pub remarks: Vec<String>,
+    /// The output as it came.
+    pub output: String,
+}
+
+/// An alarm that went from one state to another.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlarmChange {
+    pub alarm: String,
+    pub at: f64,
+    /// `OK`, `ALARM`, `INSUFFICIENT_DATA`.
+    pub from: String,
+    pub to: String,
+    pub reason: String,
+}
+
+/// The life of one task.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub arn: String,
+    /// `service:NAME`, or whatever started it.
+    pub group: String,
+    pub started: f64,
+    /// When it began to stop: something essential had ended, or somebody asked for it.
+    pub stopping: Option<f64>,
+    pub stopped: Option<f64>,
+    pub reason: String,
+    /// ARN of the task that it took the place of.
+    pub replaces: Option<String>,
+}
+
+/// Something worth knowing, in plain words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    pub at: f64,
+    /// The experiment, alarm or task it is about; empty if it is about the whole.
+    pub about: String,
+    pub text: String,
+}
+
+/// A short name for what an ARN or an id stands for: the last part, eight characters at most for a task id.
+pub fn short(arn: &str) -> &str {
+    let last = arn.rsplit(['/', ':']).next().unwrap_or(arn);
+    let hexadecimal = last.len() == 32 && last.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hexadecimal { &last[..8] } else { last }
+}
+
+impl Record {
+    /// The part of it that touches the time between two moments. What had begun before and has not ended
+    /// stays whole.
+    #[must_use]
+    pub fn between(mut self, from: f64, to: f64) -> Record {
+        let inside = |at: f64| (from..=to).contains(&at);
+        let touches = |began: f64, ended: Option<f64>| began <= to && ended.is_none_or(|ended| ended >= from);
+        self.from = from;
+        self.to = to;
+        if let Some(load) = &mut self.load {
+            load.seconds.retain(|second| inside(second.at));
+        }
+        for cpu in &mut self.cpu {
+            cpu.samples.retain(|sample| inside(sample.at));
+        }
+        self.cpu.retain(|cpu| !cpu.samples.is_empty());
+        self.experiments.retain(|it| it.started.is_none_or(|began| touches(began, it.ended)));
+        self.commands.retain(|it| touches(it.requested, it.ended));
+        self.alarms.retain(|it| inside(it.at));
+        self.tasks.retain(|it| touches(it.started, it.stopped));
+        self.notes.retain(|it| inside(it.at));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_the_last_part() {
+        let task = "arn:aws:ecs:us-east-1:000000000000:task/demo/0123456789abcdef0123456789abcdef";
+        assert_eq!(short(task), "01234567");
+        assert_eq!(short("arn:aws:cloudwatch:us-east-1:0:alarm:too few tasks"), "too few tasks");
+        assert_eq!(short("EXP1"), "EXP1");
+    }
+
+    #[test]
+    fn a_record_survives_its_json() {
+        let record = sample::record();
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+
+    #[test]
+    fn a_part_has_what_touches_it() {
+        let record = sample::record();
+        let (first, second) = (record.experiments[0].clone(), record.experiments[1].clone());
+        let part = record.clone().between(second.started.unwrap() - 2.0, record.to);
+        let ids: Vec<_> = part.experiments.iter().map(|experiment| experiment.id.clone()).collect();
+        assert_eq!(ids, [second.id], "without {}", first.id);
+        assert!(part.load.unwrap().seconds.len() < record.load.unwrap().seconds.len());
+        assert_eq!(part.tasks.len(), record.tasks.len(), "all four tasks ran in that time");
+    }
+}

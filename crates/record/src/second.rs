@@ -1,0 +1,44 @@
+//! What became of the requests that were due in one second.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The requests that were due in one second, and what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// When it began, in seconds since 1970.
+    pub at: f64,
+    /// All requests due in it. Each was sent, and is either ok or one of the errors.
+    pub sent: u32,
+    pub ok: u32,
+    /// How many failed, by kind ([`Failure::as_str`]).
+    pub errors: BTreeMap<String, u32>,
+    /// Response times in milliseconds, from the moment a request was due to its answer or to the moment its
+    /// client gave up. None if nothing was due.
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    /// By how much the generator itself was late at worst. It is part of the response times above.
+    pub lag_ms: f64,
+}
+
+impl Second {
+    /// How many failed, all kinds together.
+    pub fn failed(&self) -> u32 {
+        self.errors.values().sum()
+    }
+
+    /// When it ended, in seconds since 1970.
+    pub fn end(&self) -> f64 {
+        self.at + 1.0
+    }
+
+    /// The failed and all requests of some seconds.
+    pub fn failed_of_sent<'a>(seconds: impl IntoIterator<Item = &'a Second>) -> (u64, u64) {
+        let add = |(failed, sent): (u64, u64), second: &Second| {
+            (failed + u64::from(second.failed()), sent + u64::from(second.sent))
+        };
+        seconds.into_iter().fold((0, 0), add)
+    }
+}

@@ -1,0 +1,232 @@
+//! `taskfault-local`: the AWS side of the conversation on one local port.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aws_local::{Options, Server, TaskLimits};
+use clap::{Parser, Subcommand};
+use experiment::run::{EXIT_CODES, RunOptions, run as run_experiment};
+use taskfault_local::application::{self, ApplicationOptions};
+use taskfault_local::demo::{self, DemoOptions};
+use taskfault_local::pause;
+use taskfault_local::stage::{InitOptions, run_init};
+use taskfault_local::up::{self, UpOptions};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.
+///
+/// The first line on standard output is the URL it listens on; what it receives goes to standard error, one
+/// line each.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one value in the life of the program")]
+enum Command {
+    /// Run two experiments on a service of three tasks on this machine, in namespaces of its own
+    Demo(DemoOptions),
+    /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
+    #[command(after_long_help = AFTER_UP)]
+    Up(Box<UpArguments>),
+    /// Run one experiment at a taskfault-local that listens elsewhere, to its end
+    #[command(after_long_help = EXIT_CODES)]
+    Run(RunOptions),
+    /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
+    Pause,
+    /// A small web service to try experiments on: every request costs a few milliseconds of CPU
+    #[command(hide = true)]
+    Application(ApplicationOptions),
+    /// The first process of a task on the stage
+    #[command(hide = true)]
+    TaskInit(InitOptions),
+}
+
+/// What runs, and beside which local AWS.
+#[derive(Debug, clap::Args)]
+struct UpArguments {
+    #[command(flatten)]
+    up: UpOptions,
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+/// What the local AWS plays, and where.
+#[derive(Debug, clap::Args)]
+struct ServeOptions {
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// Region that it plays
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Account that it plays, twelve digits
+    #[arg(long, default_value = "000000000000", value_parser = account)]
+    account: String,
+    /// Keep instances, activations and commands in this file over a restart; without it they are forgotten
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// CPU limit in the metadata of tasks, in vCPU
+    #[arg(long, value_name = "VCPU", value_parser = vcpu)]
+    task_cpu: Option<f64>,
+    /// Memory limit in the metadata of tasks, in MiB
+    #[arg(long, value_name = "MIB")]
+    task_memory: Option<u64>,
+    /// Whether tasks have the ECS agent's fault endpoints, as with enableFaultInjection in a task definition:
+    /// the metadata says so, and the endpoints keep and tell what runs. They touch no packet
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    fault_injection: bool,
+    /// Make durations of experiments and periods of alarms so many times shorter, for tests: at 30, PT5M
+    /// takes ten seconds
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+}
+
+const AFTER_UP: &str = "\
+FILE is what `aws ecs register-task-definition --cli-input-json file://FILE` takes. Each of its containers is a
+process; all of a task share processes and network, as with pidMode task and networkMode awsvpc. Images are
+not run: a container's command must begin with a program of this machine. The image taskfault stands for the
+program `taskfault` beside this one, and taskfault-local for this one, whatever registry and tag they have.
+The docker label taskfault.process-name gives a container's process a name, for experiments that kill by name.
+
+A service of three tasks, with a small web service (4 ms of CPU for each request) called python:
+  {\"family\": \"web\", \"networkMode\": \"awsvpc\", \"pidMode\": \"task\", \"containerDefinitions\": [
+    {\"name\": \"app\", \"image\": \"taskfault-local\", \"memory\": 64, \"command\": [\"application\", \"--port\", \"80\"],
+     \"portMappings\": [{\"containerPort\": 80}], \"dockerLabels\": {\"taskfault.process-name\": \"python\"}},
+    {\"name\": \"taskfault\", \"image\": \"taskfault\", \"memory\": 64,
+     \"environment\": [{\"name\": \"MANAGED_INSTANCE_ROLE_NAME\", \"value\": \"local\"}]}]}
+  taskfault-local up web.json --count 3 --publish 8080
+
+In another terminal, with the variables that `taskfault-local --help` names:
+  aws ecs list-tasks --service-name web
+  curl http://127.0.0.1:8080/
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
+
+const AFTER: &str = "\
+Use it with the AWS CLI (any credentials will do):
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_DEFAULT_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+  aws ssm describe-instance-information
+  aws ssm send-command --document-name AWS-RunShellScript --instance-ids mi-... \\
+      --parameters 'commands=[\"echo hello\"]'
+
+Start a sidecar against it, as a task of a cluster and service that need no set-up:
+  export MANAGED_INSTANCE_ROLE_NAME=local
+  export ECS_CONTAINER_METADATA_URI_V4=http://127.0.0.1:4566/v4/CLUSTER/SERVICE/TASKID
+  export AWS_ENDPOINT_URL=http://127.0.0.1:4566
+  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+  taskfault sidecar
+Container credentials, in place of the last two variables:
+  export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4566/v2/credentials/TASKID
+
+The ECS agent's fault endpoints, for a sidecar without NET_ADMIN. They check, limit, conflict and answer
+as the agent does, and write down what runs; no packet is touched by them:
+  export ECS_AGENT_URI=http://127.0.0.1:4566/api/CLUSTER/SERVICE/TASKID
+
+The stock amazon-ssm-agent, in amazon-ssm-agent.json (its control channel needs a TLS front;
+without one it uses the long poll):
+  {\"Ssm\": {\"Endpoint\": \"http://127.0.0.1:4566\"}, \"Mds\": {\"Endpoint\": \"http://127.0.0.1:4566\"}}
+
+Switches for tests of agents, all off at the start:
+  GET  /_taskfault/health
+  GET  /_taskfault/switches
+  POST /_taskfault/switches      a JSON object with any of:
+         channel                 open | denied (403) | error (500) | hangup
+         withhold_reply_acks     replies are taken in, not acknowledged
+         withhold_delivery_acks  acknowledgements of jobs are overlooked
+         duplicate_jobs          every job is sent twice
+         token_lifetime_seconds  of role tokens, 3600
+         update_key_pair         the next role token asks for a new key pair
+         fingerprint_mismatch    role tokens are refused
+         throttle_next           so many Systems Manager calls are throttled
+         redelivery_seconds      until a job that was not acknowledged is sent again, 15
+         poll_seconds            how long an empty long poll is held, 15
+         fault_rate_seconds      between two requests to one fault endpoint, 5; 0 is no limit
+         fault_trouble_with      start | stop | status: what the next two are about; empty is all
+         fault_error_next        so many requests to fault endpoints answer 500 and do nothing
+         fault_timeout_next      so many do their work and answer 500 after 5 s
+         fis_targets_per_action  quota of targets of one FIS action, 5; 0 is no limit
+  GET  /_taskfault/faults        what runs at the fault endpoints, by task
+  POST /_taskfault/drop-sockets  cuts every control channel
+  POST /_taskfault/send          {\"instance_id\": ..., \"hex\" or \"text\": ...} goes out as it is
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
+
+fn account(text: &str) -> Result<String, String> {
+    match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("an account id has twelve digits".to_owned()),
+    }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: Option<f64> = text.parse().ok().filter(|speed| (1.0..=1000.0).contains(speed));
+    speed.ok_or_else(|| "a speed is a number from 1 to 1000".to_owned())
+}
+
+fn vcpu(text: &str) -> Result<f64, String> {
+    let cpu: Option<f64> = text.parse().ok().filter(|cpu: &f64| cpu.is_finite() && *cpu > 0.0);
+    cpu.ok_or_else(|| "a CPU limit is a number above 0, 0.5 for instance".to_owned())
+}
+
+/// The demo and the stage make namespaces, so nothing may start a thread before them.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Demo(options)) => demo::run(&options),
+        Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
+        Some(Command::Run(options)) => run_experiment(&options),
+        Some(Command::Pause) => pause::run(),
+        Some(Command::Application(options)) => application::run(options),
+        Some(Command::TaskInit(options)) => run_init(options),
+        None => serve(arguments.serve),
+    }
+}
+
+impl From<ServeOptions> for Options {
+    fn from(options: ServeOptions) -> Options {
+        Options {
+            listen: options.listen,
+            region: options.region,
+            account: options.account,
+            state_file: options.state,
+            limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
+            fault_injection: options.fault_injection,
+            speed: options.speed,
+            ..Options::default()
+        }
+    }
+}
+
+fn serve(options: ServeOptions) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(options)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taskfault-local: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::bind(options.into()).await?;
+    println!("http://{}", server.address());
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(server.run(shutdown).await?)
+}

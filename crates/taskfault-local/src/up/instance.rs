@@ -1,0 +1,106 @@
+//! The loop of the container instance: takes orders, starts tasks one after the other, ends those it must.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::life::Life;
+use super::{Change, Inner, RunningTask, plan};
+use crate::stage::Stage;
+use aws_local::ecs::{self, Definition};
+
+/// The pauses of a failing service end without a change of the state: it is looked at this often.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A task that waits for its start.
+struct Waiting {
+    due: Instant,
+    task: ecs::Task,
+    definition: Definition,
+}
+
+/// Runs until it is dropped, and every task with it.
+pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
+    let mut lives = JoinSet::new();
+    let mut ends: BTreeMap<String, oneshot::Sender<()>> = BTreeMap::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    loop {
+        let next = waiting.iter().map(|it| it.due).min().unwrap_or_else(|| Instant::now() + LOOK);
+        tokio::select! {
+            _ = timeout(LOOK, inner.handle.until(|state| ecs::is_behind(&state.ecs, inner.context().now))) => {}
+            () = sleep_until(next), if !waiting.is_empty() => {}
+            Some(_) = lives.join_next() => {}
+        }
+        if inner.handle.look(|state| ecs::is_behind(&state.ecs, inner.context().now)) {
+            let orders = inner.tell(ecs::agent::orders);
+            for arn in orders.stop {
+                if let Some(end) = ends.remove(&arn) {
+                    // A task that has just ended by itself does not listen any more.
+                    let _ = end.send(());
+                } else if let Some(place) = waiting.iter().position(|it| it.task.arn == arn) {
+                    let task = waiting.remove(place).task;
+                    inner.tell(|state, context| ecs::agent::stopped(state, &arn, context));
+                    inner.say(&task, None, Change::Stopped { reason: inner.reason(&arn) });
+                }
+            }
+            let due = Instant::now() + inner.settings.start_delay;
+            waiting.extend(orders.start.into_iter().map(|(task, definition)| Waiting {
+                due,
+                task,
+                definition,
+            }));
+        }
+        if let Some(place) = waiting.iter().position(|it| it.due <= Instant::now()) {
+            let Waiting { task, definition, .. } = waiting.remove(place);
+            let (end, ended) = oneshot::channel();
+            if let Some(life) = start(&mut stage, &inner, task, &definition).await {
+                ends.insert(life.arn().to_owned(), end);
+                lives.spawn(life.live(ended));
+            }
+        }
+        ends.retain(|_, end| !end.is_closed());
+    }
+}
+
+async fn start(
+    stage: &mut Stage,
+    inner: &Arc<Inner>,
+    task: ecs::Task,
+    definition: &Definition,
+) -> Option<Life> {
+    let started = async {
+        let plan = plan::of(&task, definition, &inner.settings, &inner.context())?;
+        let running = stage.start(plan.spec.clone()).await.map_err(|error| error.to_string())?;
+        let address = running.address().ok_or("it has no address")?;
+        Ok::<_, String>((plan, running, address))
+    };
+    let (plan, staged, address) = match started.await {
+        Ok(started) => started,
+        Err(reason) => {
+            let reason = format!("CannotStartContainerError: {reason}");
+            inner.tell(|state, context| ecs::agent::failed_to_start(state, &task.arn, &reason, context));
+            inner.say(&task, None, Change::FailedToStart { reason });
+            return None;
+        }
+    };
+    let pid = |name: &String| Some((name.clone(), staged.pid(name)?));
+    let now = inner.context().now;
+    let running = RunningTask {
+        arn: task.arn.clone(),
+        id: task.id.clone(),
+        cluster: task.cluster.clone(),
+        service: task.service.clone(),
+        address,
+        programs: plan.grace.keys().filter_map(pid).collect(),
+        started: now,
+        folder: plan.folder.clone(),
+    };
+    inner.running.lock().insert(task.arn.clone(), running);
+    inner.tell(|state, context| ecs::agent::started(state, &task.arn, Some(address), context));
+    inner.say(&task, Some(address), Change::Started { replaces: task.replaces.clone() });
+    Some(Life::new(inner.clone(), task, address, staged, plan))
+}

@@ -1,0 +1,131 @@
+//! The life of one task, from its start to its end, told to the control plane.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::plan::Plan;
+use super::{Change, Inner};
+use crate::stage::{Exit, StageError, Task};
+use aws_local::ecs::{self, agent};
+
+/// A running task and everything that its end needs.
+#[derive(Debug)]
+pub(super) struct Life {
+    inner: Arc<Inner>,
+    task: ecs::Task,
+    address: Ipv4Addr,
+    staged: Task,
+    plan: Plan,
+}
+
+/// A container's end as the API has it: 128 and the signal's number for one that was killed.
+fn exit_code(exit: Exit) -> i32 {
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => 128 + signal,
+    }
+}
+
+impl Life {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        task: ecs::Task,
+        address: Ipv4Addr,
+        staged: Task,
+        plan: Plan,
+    ) -> Life {
+        Life { inner, task, address, staged, plan }
+    }
+
+    pub(super) fn arn(&self) -> &str {
+        &self.task.arn
+    }
+
+    /// Until the task has ended: by itself, or because `end` says so.
+    pub(super) async fn live(mut self, mut end: oneshot::Receiver<()>) {
+        let lived = loop {
+            tokio::select! {
+                exit = self.staged.next_exit() => match exit {
+                    Ok(Some((container, exit))) => {
+                        self.container_ended(&container, exit);
+                        if self.plan.essential.contains(&container) {
+                            break self.stop().await;
+                        }
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                },
+                // A sender that is gone means that the whole cluster is; then this future is, too.
+                _ = &mut end => break self.stop().await,
+            }
+        };
+        self.ended(lived);
+    }
+
+    fn container_ended(&self, container: &str, exit: Exit) {
+        let exit_code = exit_code(exit);
+        self.inner.tell(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
+        let container = container.to_owned();
+        self.say(Change::ContainerEnded { container, exit_code });
+    }
+
+    /// SIGTERM to all, SIGKILL to each that is there after its `stopTimeout`.
+    async fn stop(&mut self) -> Result<(), StageError> {
+        self.inner.running.lock().remove(&self.task.arn);
+        self.inner.tell(|state, context| agent::stopping(state, &self.task.arn, context));
+        self.say(Change::Stopping { reason: self.inner.reason(&self.task.arn) });
+        let now = Instant::now();
+        let left: BTreeMap<&String, &Duration> = self
+            .plan
+            .grace
+            .iter()
+            .filter(|(container, _)| !self.staged.exits().contains_key(*container))
+            .collect();
+        let mut kills: Vec<(Instant, String)> =
+            left.into_iter().map(|(container, grace)| (now + *grace, container.clone())).collect();
+        kills.sort();
+        self.staged.terminate().await;
+        loop {
+            let next = kills.first().map(|(at, _)| *at);
+            tokio::select! {
+                exit = self.staged.next_exit() => match exit? {
+                    Some((container, exit)) => {
+                        kills.retain(|(_, name)| *name != container);
+                        self.container_ended(&container, exit);
+                    }
+                    None => return Ok(()),
+                },
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {
+                    let (_, container) = kills.remove(0);
+                    self.staged.kill(&container).await;
+                }
+            }
+        }
+    }
+
+    fn ended(self, lived: Result<(), StageError>) {
+        self.inner.running.lock().remove(&self.task.arn);
+        if let Err(error) = lived {
+            // Its first process failed in the middle: rare enough to be said as the reason.
+            let reason = format!("CannotRunTask: {error}");
+            self.inner.tell(|state, context| {
+                agent::failed_to_start(state, &self.task.arn, &reason, context);
+            });
+        }
+        for (container, exit) in self.staged.exits() {
+            let exit_code = exit_code(*exit);
+            self.inner.tell(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
+        }
+        self.inner.tell(|state, context| agent::stopped(state, &self.task.arn, context));
+        self.say(Change::Stopped { reason: self.inner.reason(&self.task.arn) });
+    }
+
+    fn say(&self, change: Change) {
+        self.inner.say(&self.task, Some(self.address), change);
+    }
+}
