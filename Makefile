@@ -31,6 +31,10 @@ test: ## Run every check and test; PARTS="fmt unit" runs some (scripts/test name
 lint: ## Check form, lints, dependencies and scripts
 	@scripts/test fmt clippy dependencies scripts
 
+.PHONY: docs
+docs: ## Build the documents as a site, in target/docs
+	@scripts/docs
+
 .PHONY: bench
 bench: ## Measure it beside stress-ng, tc, nft and more; WHAT="start cpu" runs parts, "--full" takes hours
 	@echo "measuring: a quarter of an hour; an idle machine gives the best figures"
