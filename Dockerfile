@@ -16,7 +16,7 @@ COPY . .
 # The same tree with every source file empty: what the dependencies are built from, so that their layers are
 # kept until a manifest changes.
 FROM sources AS skeleton
-RUN find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' _ {} +
+RUN find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' _ {} +
 
 FROM rust:1.95-bookworm AS base
 WORKDIR /src
