@@ -10,7 +10,8 @@
 //! are told to the tasks, not enforced.
 //!
 //! ```no_run
-//! # use aws_local::{stage, up, Options, Server};
+//! # use aws_local::{Options, Server};
+//! # use taskfault_local::{stage, up};
 //! # async fn example(namespaces: stage::Namespaces) -> Result<(), Box<dyn std::error::Error>> {
 //! let stage = stage::Stage::build(namespaces).await?;
 //! let server = Server::on(up::agent_listener().await?, Options::default())?;
