@@ -1,7 +1,7 @@
 //! The client side of Systems Manager: what operators, scripts and FIS call.
 //!
 //! Request and response members, their limits and the error codes are those of the service's public API
-//! model (version 2014-11-06). Every operation checks its whole request first; a refused one changes nothing.
+//! model (version 2014-11-06), against which every request is held first; a refused one changes nothing.
 
 use std::time::SystemTime;
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::error::ApiError;
+use super::model::SSM;
 use super::store::{State, Tags};
 
 mod activations;
@@ -33,6 +34,9 @@ pub fn call(
     state: &mut State,
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
+    if let Err(error) = SSM.operation(operation)?.check(body) {
+        return Some(Err(error));
+    }
     Some(match operation {
         "AddTagsToResource" => tags::add(body, state, context),
         "CancelCommand" => cancel::cancel(body, state, context),

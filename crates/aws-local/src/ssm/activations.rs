@@ -6,12 +6,12 @@ use aws_lc_rs::rand;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::members::{Members, Pattern, Text};
-use super::page::page;
-use super::tags::{TEXT, read_tags};
+use super::page::paged;
+use super::tags::read_tags;
 use super::{Answer, epoch, listing, tag_list, without_nulls};
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Activation, State};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,19 +19,15 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest life of an activation (CreateActivation: 30 days).
 const LONGEST_DAYS: u32 = 30;
 
-static ACTIVATION_ID: Pattern =
-    Pattern::new("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$");
-
 /// CreateActivation.
 pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let description = members.text("Description", Text::length(0, 256)).map(str::to_owned);
-    let name = members.text("DefaultInstanceName", Text::length(0, 256).and(&TEXT)).map(str::to_owned);
-    let iam_role = members.required_text("IamRole", Text::length(0, 64)).to_owned();
-    let limit = members.number("RegistrationLimit", 1, 1000).unwrap_or(1);
+    let members = Members::new(body);
+    let description = members.text("Description").map(str::to_owned);
+    let name = members.text("DefaultInstanceName").map(str::to_owned);
+    let iam_role = members.required("IamRole").to_owned();
+    let limit = members.number("RegistrationLimit").unwrap_or(1);
     let expires = members.time("ExpirationDate");
-    let tags = read_tags(&mut members);
-    members.finish()?;
+    let tags = read_tags(members)?;
     if iam_role.is_empty() {
         return Err(ApiError::validation("IamRole must name a role that Systems Manager may assume."));
     }
@@ -59,9 +55,8 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
 
 /// DeleteActivation. Instances that registered with it stay.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
-    let mut members = Members::new(body);
-    let id = members.required_text("ActivationId", Text::pattern(&ACTIVATION_ID));
-    members.finish()?;
+    let members = Members::new(body);
+    let id = members.required("ActivationId");
     match state.activations.remove(id) {
         Some(_) => Ok(json!({})),
         None => Err(ApiError::new("InvalidActivation", format!("Activation {id} does not exist."))),
@@ -70,15 +65,11 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
 
 /// DescribeActivations.
 pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let filters = members.each("Filters", 0, usize::MAX, |filter| {
-        let keys = Text::one_of(&["ActivationIds", "DefaultInstanceName", "IamRole"]);
-        let values = filter.texts("FilterValues", 0, usize::MAX, Text::ANY);
-        (filter.text("FilterKey", keys).unwrap_or_default(), values)
-    });
-    let size = members.number("MaxResults", 1, 50).unwrap_or(50);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let members = Members::new(body);
+    let filters: Vec<(&str, Vec<&str>)> = members
+        .each("Filters")
+        .map(|filter| (filter.text("FilterKey").unwrap_or_default(), filter.texts("FilterValues")))
+        .collect();
     if let Some((key, _)) = filters.iter().find(|(key, values)| key.is_empty() || values.is_empty()) {
         let message = format!("Filter '{key}' needs a FilterKey and at least one of FilterValues.");
         return Err(ApiError::new("InvalidFilter", message));
@@ -91,8 +82,7 @@ pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Conte
         })
     };
     let found: Vec<&Activation> = state.activations.values().filter(wanted).collect();
-    let size = usize::try_from(size).unwrap_or(50);
-    let (found, next) = page(found, |activation| activation.id.clone(), size, token)?;
+    let (found, next) = paged(found, |activation| activation.id.clone(), members)?;
     Ok(listing("ActivationList", found.into_iter().map(|found| item(found, context)).collect(), next))
 }
 

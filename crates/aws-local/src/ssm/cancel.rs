@@ -4,21 +4,17 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Answer;
-use super::members::{Members, Text};
-use super::targets::{INSTANCE_ID, no_duplicates};
+use super::targets::no_duplicates;
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::State;
-
-/// The length of a command's id.
-pub(super) const COMMAND_ID: Text = Text::length(36, 36);
 
 /// CancelCommand: of a whole command, or on some of its instances. What has finished stays as it is.
 pub(super) fn cancel(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let id = members.required_text("CommandId", COMMAND_ID);
-    let ids = members.texts("InstanceIds", 0, 50, Text::pattern(&INSTANCE_ID));
-    members.finish()?;
+    let members = Members::new(body);
+    let id = members.required("CommandId");
+    let ids = members.texts("InstanceIds");
     no_duplicates(&ids)?;
     let id = command_id(id)?;
     let command = state.commands.iter().find(|command| command.id == id).ok_or_else(|| unknown(id))?;

@@ -7,13 +7,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::cancel::{COMMAND_ID, command_id, unknown};
-use super::members::{Members, Text};
-use super::page::page;
-use super::targets::INSTANCE_ID;
+use super::cancel::{command_id, unknown};
+use super::page::paged;
 use super::{Answer, epoch, listing};
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Command, State};
 
 /// What both listings of commands can be narrowed by.
@@ -22,8 +21,6 @@ pub(super) struct Query<'a> {
     pub(super) command_id: Option<Uuid>,
     pub(super) instance_id: Option<&'a str>,
     filters: Vec<Filter<'a>>,
-    pub(super) size: usize,
-    pub(super) token: Option<&'a str>,
 }
 
 #[derive(Debug)]
@@ -38,10 +35,8 @@ enum Filter<'a> {
 
 /// ListCommands: the newest first.
 pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let query = Query::read(&mut members);
-    members.finish()?;
-    let query = query?;
+    let members = Members::new(body);
+    let query = Query::read(members)?;
     if let Some(id) = query.command_id.filter(|id| !state.commands.iter().any(|command| command.id == *id)) {
         return Err(unknown(id));
     }
@@ -53,27 +48,17 @@ pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) 
                 .is_none_or(|id| command.invocations.iter().any(|known| known.instance_id == id))
     };
     let found: Vec<&Command> = state.commands.iter().rev().filter(wanted).collect();
-    let (found, next) = page(found, |command| command.id.to_string(), query.size, query.token)?;
+    let (found, next) = paged(found, |command| command.id.to_string(), members)?;
     Ok(listing("Commands", found.into_iter().map(|command| item(command, context)).collect(), next))
 }
 
 impl<'a> Query<'a> {
-    /// Reads the members that ListCommands and ListCommandInvocations share. What they mean is only looked
-    /// at when they keep the model, so the result counts after [`Members::finish`].
-    pub(super) fn read(members: &mut Members<'a>) -> Result<Query<'a>, ApiError> {
-        let id = members.text("CommandId", COMMAND_ID);
-        let instance_id = members.text("InstanceId", Text::pattern(&INSTANCE_ID));
-        let size = members.number("MaxResults", 1, 50).unwrap_or(50);
-        let token = members.text("NextToken", Text::ANY);
-        let keys =
-            Text::one_of(&["InvokedAfter", "InvokedBefore", "Status", "ExecutionStage", "DocumentName"]);
-        let pairs = members.each("Filters", 1, 5, |filter| {
-            (filter.required_text("key", keys), filter.required_text("value", Text::length(1, 128)))
-        });
-        let filters =
-            pairs.into_iter().map(|(key, value)| Filter::new(key, value)).collect::<Result<_, _>>()?;
-        let command_id = id.map(command_id).transpose()?;
-        Ok(Query { command_id, instance_id, filters, size: usize::try_from(size).unwrap_or(50), token })
+    /// Reads the members that ListCommands and ListCommandInvocations share.
+    pub(super) fn read(members: Members<'a>) -> Result<Query<'a>, ApiError> {
+        let filter = |filter: Members<'a>| Filter::new(filter.required("key"), filter.required("value"));
+        let filters = members.each("Filters").map(filter).collect::<Result<_, _>>()?;
+        let command_id = members.text("CommandId").map(command_id).transpose()?;
+        Ok(Query { command_id, instance_id: members.text("InstanceId"), filters })
     }
 
     /// Whether a command passes, where `status` and `complete` are its own or those of its invocation.

@@ -2,24 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::members::{Members, Pattern, Text};
-use super::page::page;
-use super::send::{DOCUMENT_ARN, DOCUMENT_VERSION};
+use super::page::paged;
 use super::{Answer, epoch, listing, tag_list, without_nulls};
 use crate::Context;
 use crate::documents::{AMAZON, content, find};
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Document, DocumentVersion, State};
-
-static VERSION_NAME: Pattern = Pattern::new(r"^[a-zA-Z0-9_\-.]{1,128}$");
 
 /// GetDocument: the text as it was given, or in the other format if that is asked for. JSON is the default.
 pub(super) fn get(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let (name, asked) = named_version(&mut members);
-    let format = members.text("DocumentFormat", Text::one_of(&["YAML", "JSON", "TEXT"])).unwrap_or("JSON");
-    members.finish()?;
-    let (document, version) = look_up(state, name, asked?, context)?;
+    let members = Members::new(body);
+    let (name, asked) = named_version(members)?;
+    let format = members.text("DocumentFormat").unwrap_or("JSON");
+    let (document, version) = look_up(state, name, asked, context)?;
     // TEXT is for documents that are neither; this store has none.
     let format = if format == "TEXT" { version.format.as_str() } else { format };
     let text = content::convert(&version.text, &version.format, format)
@@ -37,28 +33,20 @@ pub(super) fn get(body: &Map<String, Value>, state: &State, context: &Context) -
 
 /// DescribeDocument.
 pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let (name, asked) = named_version(&mut members);
-    members.finish()?;
-    let (document, version) = look_up(state, name, asked?, context)?;
+    let members = Members::new(body);
+    let (name, asked) = named_version(members)?;
+    let (document, version) = look_up(state, name, asked, context)?;
     Ok(json!({ "Document": description(document, version) }))
 }
 
 /// ListDocuments, with either form of its filters: each document with its default version.
 pub(super) fn list(body: &Map<String, Value>, state: &State) -> Answer {
-    let mut members = Members::new(body);
-    let old = members.each("DocumentFilterList", 1, usize::MAX, |filter| {
-        let keys = Text::one_of(&["Name", "Owner", "PlatformTypes", "DocumentType"]);
-        let key = filter.required_text("key", keys);
-        (key, vec![filter.required_text("value", Text::length(1, usize::MAX))])
-    });
-    let new = members.each("Filters", 0, 6, |filter| {
-        let key = filter.text("Key", Text::length(1, 128)).unwrap_or_default();
-        (key, filter.texts("Values", 0, usize::MAX, Text::length(1, 256)))
-    });
-    let size = members.number("MaxResults", 1, 50).unwrap_or(50);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let members = Members::new(body);
+    let old = members.each("DocumentFilterList");
+    let old: Vec<_> = old.map(|filter| (filter.required("key"), vec![filter.required("value")])).collect();
+    let new = members.each("Filters");
+    let new: Vec<_> =
+        new.map(|filter| (filter.text("Key").unwrap_or_default(), filter.texts("Values"))).collect();
     if !old.is_empty() && !new.is_empty() {
         return Err(ApiError::validation("Use Filters or DocumentFilterList, not both."));
     }
@@ -66,8 +54,7 @@ pub(super) fn list(body: &Map<String, Value>, state: &State) -> Answer {
     filters.iter().try_for_each(|(key, values)| check_filter(key, values))?;
     let wanted = |document: &&Document| filters.iter().all(|(key, values)| fits(document, key, values));
     let found: Vec<&Document> = state.documents.values().filter(wanted).collect();
-    let size = usize::try_from(size).unwrap_or(50);
-    let (found, next) = page(found, |document| document.name.clone(), size, token)?;
+    let (found, next) = paged(found, |document| document.name.clone(), members)?;
     Ok(listing("DocumentIdentifiers", found.into_iter().map(identifier).collect(), next))
 }
 
@@ -129,15 +116,12 @@ pub(super) fn no_version(name: &str, asked: &str) -> ApiError {
 }
 
 /// The members `Name`, `DocumentVersion` and `VersionName`. Versions have no names here, so none can be found.
-fn named_version<'a>(members: &mut Members<'a>) -> (&'a str, Result<Option<&'a str>, ApiError>) {
-    let name = members.required_text("Name", Text::pattern(&DOCUMENT_ARN));
-    let asked = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION));
-    let version_name = members.text("VersionName", Text::pattern(&VERSION_NAME));
-    let asked = match version_name {
+fn named_version(members: Members<'_>) -> Result<(&str, Option<&str>), ApiError> {
+    let name = members.required("Name");
+    match members.text("VersionName") {
         Some(version_name) => Err(no_version(name, version_name)),
-        None => Ok(asked),
-    };
-    (name, asked)
+        None => Ok((name, members.text("DocumentVersion"))),
+    }
 }
 
 /// A default value as the API shows it: a text as it is, everything else as JSON.

@@ -4,17 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::Answer;
 use super::documents::{description, missing, no_version};
-use super::members::{Members, Pattern, Text};
-use super::send::DOCUMENT_VERSION;
 use super::tags::read_tags;
 use crate::Context;
 use crate::documents::AMAZON;
 use crate::documents::content::{self, ContentError};
 use crate::error::ApiError;
+use crate::members::Members;
+use crate::model::check::Violation;
 use crate::store::{Document, DocumentVersion, State};
-
-static DOCUMENT_NAME: Pattern = Pattern::new(r"^[a-zA-Z0-9_\-.]{3,128}$");
-static VERSION_NUMBER: Pattern = Pattern::new("(^[1-9][0-9]*$)");
 
 /// The most documents of an account, and the most versions of a document (Systems Manager quotas).
 const MOST_DOCUMENTS: usize = 500;
@@ -23,37 +20,14 @@ const MOST_VERSIONS: usize = 1_000;
 /// Beginnings that names of an account's own documents must not have (CreateDocument, Name).
 const RESERVED: [&str; 3] = ["aws", "amazon", "amzn"];
 
-const DOCUMENT_TYPES: Text = Text::one_of(&[
-    "Command",
-    "Policy",
-    "Automation",
-    "Session",
-    "Package",
-    "ApplicationConfiguration",
-    "ApplicationConfigurationSchema",
-    "DeploymentStrategy",
-    "ChangeCalendar",
-    "Automation.ChangeTemplate",
-    "ProblemAnalysis",
-    "ProblemAnalysisTemplate",
-    "CloudFormation",
-    "ConformancePackTemplate",
-    "QuickSetup",
-    "ManualApprovalPolicy",
-    "AutoApprovalPolicy",
-]);
-
 /// CreateDocument. Only documents of type Command are kept here.
 pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let text = members.required_text("Content", Text::length(1, usize::MAX));
-    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
-    let kind = members.text("DocumentType", DOCUMENT_TYPES).unwrap_or("Command");
-    let format = format(&mut members);
-    let tags = read_tags(&mut members);
-    let left_out = left_out(&members);
-    members.finish()?;
-    left_out?;
+    let members = Members::new(body);
+    let (text, name) = (members.required("Content"), members.required("Name"));
+    let kind = members.text("DocumentType").unwrap_or("Command");
+    let format = format(members)?;
+    let tags = read_tags(members)?;
+    left_out(members)?;
     if kind != "Command" {
         let message = format!("This local service keeps documents of type Command only, not {kind}.");
         return Err(ApiError::validation(message));
@@ -87,14 +61,11 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
 
 /// UpdateDocument: adds a version; only the latest one can be updated.
 pub(super) fn update(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let text = members.required_text("Content", Text::length(1, usize::MAX));
-    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
-    let asked = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION)).unwrap_or("$LATEST");
-    let format = format(&mut members);
-    let left_out = left_out(&members);
-    members.finish()?;
-    left_out?;
+    let members = Members::new(body);
+    let (text, name) = (members.required("Content"), members.required("Name"));
+    let asked = members.text("DocumentVersion").unwrap_or("$LATEST");
+    let format = format(members)?;
+    left_out(members)?;
     let document = own(state, name)?;
     let latest = document.version(Some("$LATEST")).ok_or_else(|| no_version(name, asked))?.clone();
     if asked != "$LATEST" && asked != latest.number.to_string() {
@@ -126,10 +97,8 @@ pub(super) fn update(body: &Map<String, Value>, state: &mut State, context: &Con
 
 /// UpdateDocumentDefaultVersion.
 pub(super) fn set_default(body: &Map<String, Value>, state: &mut State) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
-    let asked = members.required_text("DocumentVersion", Text::pattern(&VERSION_NUMBER));
-    members.finish()?;
+    let members = Members::new(body);
+    let (name, asked) = (members.required("Name"), members.required("DocumentVersion"));
     let document = own(state, name)?;
     let number = document.version(Some(asked)).ok_or_else(|| no_version(name, asked))?.number;
     document.default_version = number;
@@ -138,12 +107,10 @@ pub(super) fn set_default(body: &Map<String, Value>, state: &mut State) -> Answe
 
 /// DeleteDocument: all of it, or one version that is not the default.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("Name", Text::pattern(&DOCUMENT_NAME));
-    let asked = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION));
-    let named = members.text("VersionName", Text::ANY);
-    members.flag("Force");
-    members.finish()?;
+    let members = Members::new(body);
+    let name = members.required("Name");
+    let asked = members.text("DocumentVersion");
+    let named = members.text("VersionName");
     let document = own(state, name)?;
     if let Some(named) = named {
         return Err(ApiError::new(
@@ -182,20 +149,17 @@ fn own<'s>(state: &'s mut State, name: &str) -> Result<&'s mut Document, ApiErro
     Ok(document)
 }
 
-fn format<'a>(members: &mut Members<'a>) -> &'a str {
-    let format = members.text("DocumentFormat", Text::one_of(&["YAML", "JSON", "TEXT"])).unwrap_or("JSON");
-    if format == "TEXT" {
-        members.breaks(
-            "DocumentFormat",
-            format,
-            "Member must be JSON or YAML for a document of type Command",
-        );
+fn format(members: Members<'_>) -> Result<&str, ApiError> {
+    // The model has TEXT, for documents of other types.
+    let rule = "Member must be JSON or YAML for a document of type Command";
+    match members.text("DocumentFormat").unwrap_or("JSON") {
+        text @ "TEXT" => Err(Violation::other("DocumentFormat", text, rule).into()),
+        format => Ok(format),
     }
-    format
 }
 
 /// Members that the service would keep and this one does not.
-fn left_out(members: &Members<'_>) -> Result<(), ApiError> {
+fn left_out(members: Members<'_>) -> Result<(), ApiError> {
     match ["Attachments", "Requires", "VersionName"].into_iter().find(|name| members.has(name)) {
         Some(name) => {
             Err(ApiError::validation(format!("This local service does not keep {name}: leave it out.")))

@@ -2,15 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::members::{Members, Pattern, Text};
-use super::page::page;
+use super::page::paged;
 use super::{Answer, epoch, listing, without_nulls};
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Instance, State};
-
-static MANAGED_INSTANCE_ID: Pattern =
-    Pattern::new(r"(^mi-[0-9a-f]{17}$)|(^eks_c:[0-9A-Za-z][A-Za-z0-9\-_]{0,99}_\w{17}$)");
 
 /// The filter keys of DescribeInstanceInformation, beside `tag:<key>` and `tag-key`.
 const KEYS: [&str; 8] = [
@@ -26,20 +23,11 @@ const KEYS: [&str; 8] = [
 
 /// DescribeInstanceInformation, with either form of its filters.
 pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let old = members.each("InstanceInformationFilterList", 0, usize::MAX, |filter| {
-        let key = filter.required_text("key", Text::one_of(&KEYS));
-        filter.require("valueSet");
-        (key, filter.texts("valueSet", 1, 100, Text::length(1, usize::MAX)))
-    });
-    let new = members.each("Filters", 0, usize::MAX, |filter| {
-        let key = filter.required_text("Key", Text::length(1, usize::MAX));
-        filter.require("Values");
-        (key, filter.texts("Values", 1, 100, Text::length(1, usize::MAX)))
-    });
-    let size = members.number("MaxResults", 5, 50).unwrap_or(50);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let members = Members::new(body);
+    let old = members.each("InstanceInformationFilterList");
+    let old: Vec<_> = old.map(|filter| (filter.required("key"), filter.texts("valueSet"))).collect();
+    let new = members.each("Filters");
+    let new: Vec<_> = new.map(|filter| (filter.required("Key"), filter.texts("Values"))).collect();
     if !old.is_empty() && !new.is_empty() {
         return Err(ApiError::validation("Use Filters or InstanceInformationFilterList, not both."));
     }
@@ -50,17 +38,15 @@ pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Conte
     let wanted =
         |instance: &&Instance| filters.iter().all(|(key, values)| fits(instance, key, values, context));
     let found: Vec<&Instance> = state.instances.values().filter(wanted).collect();
-    let size = usize::try_from(size).unwrap_or(50);
-    let (found, next) = page(found, |instance| instance.id.clone(), size, token)?;
+    let (found, next) = paged(found, |instance| instance.id.clone(), members)?;
     let items = found.into_iter().map(|instance| item(instance, context)).collect();
     Ok(listing("InstanceInformationList", items, next))
 }
 
 /// DeregisterManagedInstance.
 pub(super) fn deregister(body: &Map<String, Value>, state: &mut State) -> Answer {
-    let mut members = Members::new(body);
-    let id = members.required_text("InstanceId", Text::length(20, 124).and(&MANAGED_INSTANCE_ID));
-    members.finish()?;
+    let members = Members::new(body);
+    let id = members.required("InstanceId");
     match state.deregister(id) {
         true => Ok(json!({})),
         false => Err(unknown(id)),
@@ -69,10 +55,9 @@ pub(super) fn deregister(body: &Map<String, Value>, state: &mut State) -> Answer
 
 /// UpdateManagedInstanceRole.
 pub(super) fn update_role(body: &Map<String, Value>, state: &mut State) -> Answer {
-    let mut members = Members::new(body);
-    let id = members.required_text("InstanceId", Text::length(20, 124).and(&MANAGED_INSTANCE_ID));
-    let role = members.required_text("IamRole", Text::length(0, 64));
-    members.finish()?;
+    let members = Members::new(body);
+    let id = members.required("InstanceId");
+    let role = members.required("IamRole");
     let instance = state.instances.get_mut(id).ok_or_else(|| unknown(id))?;
     instance.iam_role = role.to_owned();
     Ok(json!({}))

@@ -6,15 +6,14 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::cancel::{COMMAND_ID, command_id};
+use super::cancel::command_id;
 use super::commands::{Query, iso_duration, logs, no_notification};
-use super::members::{Members, Text};
-use super::page::page;
-use super::targets::INSTANCE_ID;
+use super::page::paged;
 use super::{Answer, epoch, listing, without_nulls};
 use crate::Context;
 use crate::documents::content;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Command, Invocation, Plugin, State, Status};
 
 /// The most characters of a plugin's output, and of a trace, in ListCommandInvocations.
@@ -25,11 +24,9 @@ const STDERR_CHARACTERS: usize = 8_000;
 
 /// ListCommandInvocations: the newest command first. An unknown command has no invocations.
 pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let query = Query::read(&mut members);
+    let members = Members::new(body);
+    let query = Query::read(members)?;
     let details = members.flag("Details").unwrap_or_default();
-    members.finish()?;
-    let query = query?;
     let all = state.commands.iter().rev();
     let found: Vec<(&Command, &Invocation)> = all
         .flat_map(|command| command.invocations.iter().map(move |invocation| (command, invocation)))
@@ -41,7 +38,7 @@ pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) 
     let key = |(command, invocation): &(&Command, &Invocation)| {
         format!("{}/{}", command.id, invocation.instance_id)
     };
-    let (found, next) = page(found, key, query.size, query.token)?;
+    let (found, next) = paged(found, key, members)?;
     let items =
         found.into_iter().map(|(command, invocation)| item(command, invocation, details, context)).collect();
     Ok(listing("CommandInvocations", items, next))
@@ -49,12 +46,10 @@ pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) 
 
 /// GetCommandInvocation. Of a document with several steps, one must be named.
 pub(super) fn get(body: &Map<String, Value>, state: &State) -> Answer {
-    let mut members = Members::new(body);
-    let id = members.required_text("CommandId", COMMAND_ID);
-    let instance = members.required_text("InstanceId", Text::pattern(&INSTANCE_ID));
-    let plugin = members.text("PluginName", Text::length(4, usize::MAX));
-    members.finish()?;
-    let id = command_id(id)?;
+    let members = Members::new(body);
+    let instance = members.required("InstanceId");
+    let plugin = members.text("PluginName");
+    let id = command_id(members.required("CommandId"))?;
     let command = state.commands.iter().find(|command| command.id == id);
     let found = command.and_then(|command| {
         let invocations = &command.invocations;

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::error::ApiError;
+use crate::members::Members;
 
 /// The items after the one that `token` names, at most `size`, and the token of the next page if there is one.
 /// `key` is an item's identity within the listing.
@@ -27,6 +28,15 @@ pub fn page<T>(
     let shown: Vec<T> = items.into_iter().skip(start).take(size).collect();
     let next = shown.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
     Ok((shown, next))
+}
+
+/// [`page`] with the members `MaxResults`, which is 50 if it is not there, and `NextToken`.
+pub(super) fn paged<T>(
+    items: Vec<T>,
+    key: impl Fn(&T) -> String,
+    members: Members<'_>,
+) -> Result<(Vec<T>, Option<String>), ApiError> {
+    page(items, key, members.count("MaxResults").unwrap_or(50), members.text("NextToken"))
 }
 
 fn after<T>(items: &[T], key: &impl Fn(&T) -> String, token: &str) -> Option<usize> {

@@ -9,19 +9,12 @@ use uuid::Uuid;
 use super::Answer;
 use super::commands::item;
 use super::instances::platform;
-use super::members::{Members, Pattern, Text};
-use super::targets::{Asked, INSTANCE_ID, chosen, read_targets};
+use super::targets::{Asked, chosen, read_targets};
 use crate::Context;
 use crate::documents::{content, find, parameters};
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Command, Document, DocumentVersion, Invocation, State};
-
-/// A document's name or ARN.
-pub(super) static DOCUMENT_ARN: Pattern = Pattern::new(r"^[a-zA-Z0-9_\-.:/]{3,128}$");
-/// `$DEFAULT`, `$LATEST` or a number.
-pub(super) static DOCUMENT_VERSION: Pattern = Pattern::new("([$]LATEST|[$]DEFAULT|^[1-9][0-9]*$)");
-static CONCURRENCY: Pattern = Pattern::new("^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$");
-static ERRORS: Pattern = Pattern::new("^([1-9][0-9]*|[0]|[1-9][0-9]%|[0-9]%|100%)$");
 
 /// TimeoutSeconds where the caller says nothing.
 const DEFAULT_TIMEOUT_SECONDS: i64 = 3_600;
@@ -74,31 +67,29 @@ pub(super) fn send(body: &Map<String, Value>, state: &mut State, context: &Conte
 }
 
 fn read<'a>(body: &'a Map<String, Value>, context: &Context) -> Result<Request<'a>, ApiError> {
-    let mut members = Members::new(body);
-    let instance_ids = members.texts("InstanceIds", 0, 50, Text::pattern(&INSTANCE_ID));
-    let targets = read_targets(&mut members);
-    let document_name = members.required_text("DocumentName", Text::pattern(&DOCUMENT_ARN));
-    let document_version = members.text("DocumentVersion", Text::pattern(&DOCUMENT_VERSION));
-    let document_hash = members.text("DocumentHash", Text::length(0, 256));
-    let hash_type = members.text("DocumentHashType", Text::one_of(&["Sha256", "Sha1"]));
-    let timeout = members.number("TimeoutSeconds", 30, 2_592_000).unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    let comment = members.text("Comment", Text::length(0, 100)).unwrap_or_default();
+    let members = Members::new(body);
+    let instance_ids = members.texts("InstanceIds");
+    let targets = read_targets(members);
+    let document_name = members.required("DocumentName");
+    let document_version = members.text("DocumentVersion");
+    let document_hash = members.text("DocumentHash");
+    let hash_type = members.text("DocumentHashType");
+    let timeout = members.number("TimeoutSeconds").unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+    let comment = members.text("Comment").unwrap_or_default();
     let parameters = members.lists_by_name("Parameters");
-    members.text("OutputS3Region", Text::length(3, 20));
-    let bucket = members.text("OutputS3BucketName", Text::length(3, 63)).unwrap_or_default();
-    let prefix = members.text("OutputS3KeyPrefix", Text::length(0, 500)).unwrap_or_default();
-    let concurrency = members.text("MaxConcurrency", Text::length(1, 7).and(&CONCURRENCY)).unwrap_or("50");
-    let errors = members.text("MaxErrors", Text::length(1, 7).and(&ERRORS)).unwrap_or("0");
+    let bucket = members.text("OutputS3BucketName").unwrap_or_default();
+    let prefix = members.text("OutputS3KeyPrefix").unwrap_or_default();
+    let concurrency = members.text("MaxConcurrency").unwrap_or("50");
+    let errors = members.text("MaxErrors").unwrap_or("0");
     let logs = members
-        .nested("CloudWatchOutputConfig", |logs| {
-            let group = logs.text("CloudWatchLogGroupName", Text::length(1, 512)).unwrap_or_default();
+        .nested("CloudWatchOutputConfig")
+        .map(|logs| {
+            let group = logs.text("CloudWatchLogGroupName").unwrap_or_default();
             (group.to_owned(), logs.flag("CloudWatchOutputEnabled").unwrap_or_default())
         })
         .unwrap_or_default();
-    let notified =
-        members.nested("NotificationConfig", |config| config.has("NotificationArn")).unwrap_or(false);
+    let notified = members.nested("NotificationConfig").is_some_and(|config| config.has("NotificationArn"));
     let alarms = members.has("AlarmConfiguration");
-    members.finish()?;
     refuse_what_is_not_here(notified, alarms, hash_type)?;
     if serde_json::to_string(&parameters).map_or(0, |text| text.len()) > content::MAX_BYTES {
         let message = format!("Parameters are larger than {} bytes.", content::MAX_BYTES);

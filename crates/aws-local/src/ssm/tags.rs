@@ -2,53 +2,34 @@
 
 use serde_json::{Map, Value, json};
 
-use super::members::{Members, Pattern, Text};
 use super::{Answer, tag_list};
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
+use crate::model::check::Violation;
 use crate::store::{State, Tags};
-
-/// What names and tags are made of.
-pub(super) static TEXT: Pattern = Pattern::new(r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$");
 
 /// The most tags a resource has (AddTagsToResource).
 const MOST_TAGS: usize = 50;
 
-const RESOURCE_TYPES: Text = Text::one_of(&[
-    "Document",
-    "ManagedInstance",
-    "MaintenanceWindow",
-    "Parameter",
-    "PatchBaseline",
-    "OpsItem",
-    "OpsMetadata",
-    "Automation",
-    "Association",
-    "CloudConnector",
-]);
-
 /// Reads the member `Tags`. A key that comes twice is refused.
-pub(super) fn read_tags(members: &mut Members<'_>) -> Tags {
+pub(crate) fn read_tags(members: Members<'_>) -> Result<Tags, ApiError> {
     let mut tags = Tags::new();
-    let pairs = members.each("Tags", 0, 1000, |tag| {
-        let key = tag.required_text("Key", Text::length(1, 128).and(&TEXT));
-        (key, tag.required_text("Value", Text::length(0, 256).and(&TEXT)))
-    });
-    for (key, value) in pairs {
-        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-            members.breaks("Tags", key, "Member must not contain the same key twice");
+    for tag in members.each("Tags") {
+        let key = tag.required("Key");
+        if tags.insert(key.to_owned(), tag.required("Value").to_owned()).is_some() {
+            let rule = "Member must not contain the same key twice";
+            return Err(Violation::other("Tags", key, rule).into());
         }
     }
-    tags
+    Ok(tags)
 }
 
 /// AddTagsToResource.
 pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let (kind, id) = resource(&mut members);
-    members.require("Tags");
-    let added = read_tags(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let (kind, id) = resource(members);
+    let added = read_tags(members)?;
     if let Some(key) = added.keys().find(|key| key.to_ascii_lowercase().starts_with("aws:")) {
         return Err(ApiError::validation(format!("Tag key {key}: the prefix aws: is reserved.")));
     }
@@ -65,11 +46,9 @@ pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Contex
 
 /// RemoveTagsFromResource. A key that is not there is no error.
 pub(super) fn remove(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let (kind, id) = resource(&mut members);
-    members.require("TagKeys");
-    let keys = members.texts("TagKeys", 0, usize::MAX, Text::length(1, 128).and(&TEXT));
-    members.finish()?;
+    let members = Members::new(body);
+    let (kind, id) = resource(members);
+    let keys = members.texts("TagKeys");
     let tags = tags_of(kind, id, state, context)?;
     tags.retain(|key, _| !keys.contains(&key.as_str()));
     Ok(json!({}))
@@ -77,15 +56,13 @@ pub(super) fn remove(body: &Map<String, Value>, state: &mut State, context: &Con
 
 /// ListTagsForResource.
 pub(super) fn list(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let (kind, id) = resource(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let (kind, id) = resource(members);
     Ok(json!({ "TagList": tag_list(tags_of(kind, id, state, context)?) }))
 }
 
-fn resource<'a>(members: &mut Members<'a>) -> (&'a str, &'a str) {
-    let kind = members.required_text("ResourceType", RESOURCE_TYPES);
-    (kind, members.required_text("ResourceId", Text::ANY))
+fn resource(members: Members<'_>) -> (&str, &str) {
+    (members.required("ResourceType"), members.required("ResourceId"))
 }
 
 fn tags_of<'s>(

@@ -2,15 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::members::{Members, Pattern, Text};
 use crate::Context;
 use crate::error::ApiError;
+use crate::members::Members;
 use crate::store::{Instance, State};
-
-/// An instance of EC2 or a managed one.
-pub(super) static INSTANCE_ID: Pattern = Pattern::new(r"(^i-(\w{8}|\w{17})$)|(^mi-\w{17}$)");
-static TARGET_KEY: Pattern =
-    Pattern::new(r"^[\p{L}\p{Z}\p{N}_.:/=\-@]*$|resource-groups:ResourceTypeFilters|resource-groups:Name");
 
 /// What the caller asked for.
 #[derive(Debug)]
@@ -27,11 +22,11 @@ pub(super) struct Target<'a> {
 }
 
 /// Reads the member `Targets`.
-pub(super) fn read_targets<'a>(members: &mut Members<'a>) -> Vec<Target<'a>> {
-    members.each("Targets", 0, 5, |target| Target {
-        key: target.text("Key", Text::length(1, 163).and(&TARGET_KEY)).unwrap_or_default(),
-        values: target.texts("Values", 0, 50, Text::ANY),
-    })
+pub(super) fn read_targets(members: Members<'_>) -> Vec<Target<'_>> {
+    let targets = members.each("Targets");
+    targets
+        .map(|target| Target { key: target.text("Key").unwrap_or_default(), values: target.texts("Values") })
+        .collect()
 }
 
 impl<'a> Asked<'a> {
