@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use super::error::ApiError;
-use super::ssm::members::{Members, Pattern, Text};
+use super::members::Members;
+use super::model::{LOGS, check};
 use super::ssm::page;
 use super::store::{State, Tags};
 use super::wire::epoch_ms;
@@ -122,7 +123,15 @@ pub fn call(
         "PutRetentionPolicy" => groups::put_retention,
         _ => return None,
     };
-    Some(perform(body, &mut state.logs, context).map_err(in_logs_words))
+    let broken = LOGS.operation(operation)?.violations(body);
+    let answer = refusal(&broken).map_or_else(|| perform(body, &mut state.logs, context), Err);
+    Some(answer.map_err(in_logs_words))
+}
+
+/// Tags that are no texts break the model here as everything else does; other wrong types cannot be read at all.
+fn refusal(broken: &[check::Violation]) -> Option<ApiError> {
+    let tags = broken.iter().find(|violation| violation.place == "tags");
+    tags.cloned().map(ApiError::from).or_else(|| check::refusal(broken))
 }
 
 /// This service has a name of its own for requests that break its model.
@@ -137,35 +146,16 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidParameterException", message)
 }
 
-static GROUP_NAME: Pattern = Pattern::new(r"[\.\-_/#A-Za-z0-9]+");
-static GROUP_IDENTIFIER: Pattern = Pattern::new(r"[\w#+=/:,.@-]*");
-static STREAM_NAME: Pattern = Pattern::new(r"[^:*]*");
-
-const GROUP_RULE: Text = Text::length(1, 512).and(&GROUP_NAME);
-const STREAM_RULE: Text = Text::length(1, 512).and(&STREAM_NAME);
-
-/// The group of a request, by `logGroupName` or `logGroupIdentifier`; empty if it has neither or both, which is
-/// reported.
-fn group_of<'a>(members: &mut Members<'a>) -> &'a str {
-    let name = members.text("logGroupName", GROUP_RULE);
-    let identifier = members.text("logGroupIdentifier", Text::length(1, 2048).and(&GROUP_IDENTIFIER));
-    match (name, identifier) {
-        (Some(name), None) => name,
-        (None, Some(identifier)) => group_name(identifier),
+/// The group of a request, by `logGroupName` or `logGroupIdentifier`.
+fn group_of(members: Members<'_>) -> Result<&str, ApiError> {
+    match (members.text("logGroupName"), members.text("logGroupIdentifier")) {
+        (Some(name), None) => Ok(name),
+        (None, Some(identifier)) => Ok(group_name(identifier)),
         _ => {
-            members.breaks(
-                "logGroupName",
-                "null",
-                "Exactly one of logGroupName and logGroupIdentifier must be given",
-            );
-            ""
+            let rule = "Exactly one of logGroupName and logGroupIdentifier must be given";
+            Err(check::Violation::other("logGroupName", "null", rule).into())
         }
     }
-}
-
-/// A number that counts things, not below zero.
-fn count(members: &mut Members<'_>, name: &str, max: i64) -> Option<usize> {
-    members.number(name, 1, max).and_then(|number| usize::try_from(number).ok())
 }
 
 /// The ARN of a group, without the `:*` that means its streams.

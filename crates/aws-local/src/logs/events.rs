@@ -5,24 +5,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::pattern::Pattern;
-use super::{Answer, Event, LogsState, STREAM_RULE, count, group_of, invalid, streams};
+use super::{Answer, Event, LogsState, group_of, invalid, streams};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 
-/// The most events of an answer, and the most bytes of their messages.
-const MOST_EVENTS: i64 = 10_000;
+/// The most bytes of an answer's messages.
 const MOST_BYTES: usize = 1_048_576;
 
 /// The member `limit`; all there may be if it is not there.
-fn limit(members: &mut Members<'_>) -> usize {
-    count(members, "limit", MOST_EVENTS).unwrap_or(10_000)
+fn limit(members: Members<'_>) -> usize {
+    members.count("limit").unwrap_or(10_000)
 }
 
 /// The members `startTime` and `endTime`: from, and before.
-fn span(members: &mut Members<'_>) -> (u64, u64) {
-    let start = members.number("startTime", 0, i64::MAX).map_or(0, i64::unsigned_abs);
-    let end = members.number("endTime", 0, i64::MAX).map_or(u64::MAX, i64::unsigned_abs);
+fn span(members: Members<'_>) -> (u64, u64) {
+    let start = members.number("startTime").map_or(0, i64::unsigned_abs);
+    let end = members.number("endTime").map_or(u64::MAX, i64::unsigned_abs);
     (start, end)
 }
 
@@ -56,14 +55,13 @@ impl Token {
 
 /// GetLogEvents. At either end of the stream the answer is empty and has the token that was sent.
 pub(super) fn get(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let group = group_of(&mut members);
-    let stream = members.required_text("logStreamName", STREAM_RULE);
-    let (start, end) = span(&mut members);
-    let limit = limit(&mut members);
+    let members = Members::new(body);
+    let group = group_of(members)?;
+    let stream = members.required("logStreamName");
+    let (start, end) = span(members);
+    let limit = limit(members);
     let from_head = members.flag("startFromHead").unwrap_or(false);
-    let token = members.text("nextToken", Text::ANY).map(Token::parse).transpose()?;
-    members.finish()?;
+    let token = members.text("nextToken").map(Token::parse).transpose()?;
     let stream = state.group(group)?.streams.get(stream).ok_or_else(streams::no_stream)?;
     let events: Vec<&Event> =
         stream.events.iter().filter(|event| event.at >= start && event.at < end).collect();
@@ -101,15 +99,14 @@ fn fitting<'a>(events: impl Iterator<Item = &'a &'a Event>, limit: usize) -> usi
 
 /// FilterLogEvents: the events of all streams of a group, or of some, in the order of their times.
 pub(super) fn filter(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let group = group_of(&mut members);
-    let names = members.texts("logStreamNames", 1, 100, STREAM_RULE);
-    let prefix = members.text("logStreamNamePrefix", STREAM_RULE);
-    let (start, end) = span(&mut members);
-    let pattern = members.text("filterPattern", Text::length(0, 1024)).unwrap_or_default();
-    let limit = limit(&mut members);
-    let token = members.text("nextToken", Text::ANY);
-    members.finish()?;
+    let members = Members::new(body);
+    let group = group_of(members)?;
+    let names = members.texts("logStreamNames");
+    let prefix = members.text("logStreamNamePrefix");
+    let (start, end) = span(members);
+    let pattern = members.text("filterPattern").unwrap_or_default();
+    let limit = limit(members);
+    let token = members.text("nextToken");
     if prefix.is_some() && !names.is_empty() {
         return Err(invalid("logStreamNames and logStreamNamePrefix cannot be given together"));
     }

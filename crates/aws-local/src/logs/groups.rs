@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, GROUP_RULE, Group, LogsState, count, group_arn, group_name, invalid, listing};
+use super::{Answer, Group, LogsState, group_arn, group_name, invalid, listing};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
-use crate::store::Tags;
+use crate::members::Members;
 use crate::wire::epoch_ms;
-
-const CLASSES: &[&str] = &["STANDARD", "INFREQUENT_ACCESS", "DELIVERY", "ESSENTIALS"];
 
 /// The days that PutRetentionPolicy takes.
 const RETENTIONS: &[i64] = &[
@@ -20,13 +17,9 @@ const RETENTIONS: &[i64] = &[
 
 /// CreateLogGroup.
 pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("logGroupName", GROUP_RULE);
-    let class = members.text("logGroupClass", Text::one_of(CLASSES)).unwrap_or("STANDARD");
-    members.text("kmsKeyId", Text::length(0, 256));
-    members.flag("deletionProtectionEnabled");
-    members.finish()?;
-    let tags = tags(body)?;
+    let members = Members::new(body);
+    let name = members.required("logGroupName");
+    let class = members.text("logGroupClass").unwrap_or("STANDARD");
     if state.groups.contains_key(name) {
         let message = "The specified log group already exists";
         return Err(ApiError::new("ResourceAlreadyExistsException", message));
@@ -35,52 +28,30 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: 
         created: context.now,
         retention_days: None,
         class: class.to_owned(),
-        tags,
+        tags: members.texts_by_name("tags"),
         streams: BTreeMap::new(),
     };
     state.groups.insert(name.to_owned(), group);
     Ok(json!({}))
 }
 
-/// The member `tags`: a map of texts.
-fn tags(body: &Map<String, Value>) -> Result<Tags, ApiError> {
-    let Some(tags) = body.get("tags").filter(|tags| !tags.is_null()) else { return Ok(Tags::new()) };
-    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-    let read: Option<Tags> = tags.as_object().and_then(|tags| tags.iter().map(pair).collect());
-    let read = read.ok_or_else(|| invalid("tags must be a map of texts"))?;
-    let fits = |(key, value): (&String, &String)| {
-        (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256
-    };
-    match (1..=50).contains(&read.len()) && read.iter().all(fits) {
-        true => Ok(read),
-        false => {
-            Err(invalid("1 to 50 tags are possible, keys of 1 to 128 characters, values of at most 256"))
-        }
-    }
-}
-
 /// DeleteLogGroup, with all its streams.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    let name = name(body)?;
+    let name = name(body);
     state.group(name)?;
     state.groups.remove(name);
     Ok(json!({}))
 }
 
-fn name(body: &Map<String, Value>) -> Result<&str, ApiError> {
-    let mut members = Members::new(body);
-    let name = members.required_text("logGroupName", GROUP_RULE);
-    members.finish()?;
-    Ok(name)
+fn name(body: &Map<String, Value>) -> &str {
+    Members::new(body).required("logGroupName")
 }
 
 /// PutRetentionPolicy.
 pub(super) fn put_retention(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("logGroupName", GROUP_RULE);
-    members.require("retentionInDays");
-    let days = members.number("retentionInDays", 1, i64::MAX).unwrap_or_default();
-    members.finish()?;
+    let members = Members::new(body);
+    let name = members.required("logGroupName");
+    let days = members.number("retentionInDays").unwrap_or_default();
     if !RETENTIONS.contains(&days) {
         let known: Vec<String> = RETENTIONS.iter().map(i64::to_string).collect();
         return Err(invalid(format!("retentionInDays is {days}: it must be one of {}", known.join(", "))));
@@ -91,20 +62,19 @@ pub(super) fn put_retention(body: &Map<String, Value>, state: &mut LogsState, _:
 
 /// DeleteRetentionPolicy.
 pub(super) fn delete_retention(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    state.group(name(body)?)?.retention_days = None;
+    state.group(name(body))?.retention_days = None;
     Ok(json!({}))
 }
 
 /// DescribeLogGroups.
 pub(super) fn describe(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let prefix = members.text("logGroupNamePrefix", GROUP_RULE);
-    let part = members.text("logGroupNamePattern", Text::length(0, 512));
-    let class = members.text("logGroupClass", Text::one_of(CLASSES));
-    let identifiers = members.texts("logGroupIdentifiers", 1, 50, Text::length(1, 2048));
-    let size = count(&mut members, "limit", 50).unwrap_or(50);
-    let token = members.text("nextToken", Text::ANY);
-    members.finish()?;
+    let members = Members::new(body);
+    let prefix = members.text("logGroupNamePrefix");
+    let part = members.text("logGroupNamePattern");
+    let class = members.text("logGroupClass");
+    let identifiers = members.texts("logGroupIdentifiers");
+    let size = members.count("limit").unwrap_or(50);
+    let token = members.text("nextToken");
     if prefix.is_some() && part.is_some() {
         return Err(invalid("logGroupNamePrefix and logGroupNamePattern cannot be given together"));
     }

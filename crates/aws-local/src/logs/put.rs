@@ -2,32 +2,28 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Event, GROUP_RULE, LogsState, STREAM_RULE, invalid, streams};
+use super::{Answer, Event, LogsState, invalid, streams};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 use crate::wire::epoch_ms;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// What one request may hold: events, bytes with 26 more for each event, and a day between first and last.
-const MOST_EVENTS: usize = 10_000;
+/// What one request may hold beside what the model says: bytes with 26 more for each event, and a day between
+/// first and last.
 const MOST_BYTES: usize = 1_048_576;
 const EVENT_BYTES: usize = 26;
 
 /// PutLogEvents. Sequence tokens are not looked at any more, by the service neither.
 pub(super) fn put(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let group = members.required_text("logGroupName", GROUP_RULE);
-    let stream = members.required_text("logStreamName", STREAM_RULE);
-    members.require("logEvents");
-    let events = members.each("logEvents", 1, MOST_EVENTS, |event| {
-        event.require("timestamp");
-        let at = event.number("timestamp", 0, i64::MAX).unwrap_or_default();
-        (at.unsigned_abs(), event.required_text("message", Text::length(1, usize::MAX)))
-    });
-    members.finish()?;
+    let members = Members::new(body);
+    let group = members.required("logGroupName");
+    let stream = members.required("logStreamName");
+    let at = |event: Members<'_>| event.number("timestamp").unwrap_or_default().unsigned_abs();
+    let events: Vec<(u64, &str)> =
+        members.each("logEvents").map(|event| (at(event), event.required("message"))).collect();
     check(&events)?;
     let group = state.group(group)?;
     let days = group.retention_days.map_or(u64::MAX, i64::unsigned_abs);

@@ -2,17 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Answer, GROUP_RULE, LogsState, STREAM_RULE, Stream, count, group_arn, group_of, invalid, listing,
-};
+use super::{Answer, LogsState, Stream, group_arn, group_of, invalid, listing};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 use crate::wire::epoch_ms;
 
 /// CreateLogStream.
 pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
-    let (group, stream) = names(body)?;
+    let (group, stream) = names(body);
     let group = state.group(group)?;
     if group.streams.contains_key(stream) {
         let message = "The specified log stream already exists";
@@ -24,19 +22,16 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: 
 
 /// DeleteLogStream, with its events.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
-    let (group, stream) = names(body)?;
+    let (group, stream) = names(body);
     match state.group(group)?.streams.remove(stream) {
         Some(_) => Ok(json!({})),
         None => Err(no_stream()),
     }
 }
 
-fn names(body: &Map<String, Value>) -> Result<(&str, &str), ApiError> {
-    let mut members = Members::new(body);
-    let group = members.required_text("logGroupName", GROUP_RULE);
-    let stream = members.required_text("logStreamName", STREAM_RULE);
-    members.finish()?;
-    Ok((group, stream))
+fn names(body: &Map<String, Value>) -> (&str, &str) {
+    let members = Members::new(body);
+    (members.required("logGroupName"), members.required("logStreamName"))
 }
 
 pub(super) fn no_stream() -> ApiError {
@@ -45,14 +40,13 @@ pub(super) fn no_stream() -> ApiError {
 
 /// DescribeLogStreams.
 pub(super) fn describe(body: &Map<String, Value>, state: &mut LogsState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let group = group_of(&mut members);
-    let prefix = members.text("logStreamNamePrefix", STREAM_RULE);
-    let order = members.text("orderBy", Text::one_of(&["LogStreamName", "LastEventTime"]));
+    let members = Members::new(body);
+    let group = group_of(members)?;
+    let prefix = members.text("logStreamNamePrefix");
+    let order = members.text("orderBy");
     let descending = members.flag("descending").unwrap_or(false);
-    let size = count(&mut members, "limit", 50).unwrap_or(50);
-    let token = members.text("nextToken", Text::ANY);
-    members.finish()?;
+    let size = members.count("limit").unwrap_or(50);
+    let token = members.text("nextToken");
     let by_time = order == Some("LastEventTime");
     if by_time && prefix.is_some() {
         return Err(invalid("logStreamNamePrefix cannot be given with an order by LastEventTime"));
