@@ -6,17 +6,15 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::model::{CLOUDWATCH, ECS, LOGS, Model, SSM};
 use super::shared::Shared;
 use super::signature::header;
 use super::store::State;
 use super::wire::{self, Answer};
 use super::{Context, agent, caller, cloudwatch, delivery, ecs, iam, logs, ssm, sts};
 
-const SSM: &str = "AmazonSSM.";
+/// The service that agents poll has no public model.
 const MDS: &str = "EC2WindowsMessageDeliveryService.";
-const ECS: &str = "AmazonEC2ContainerServiceV20141113.";
-const LOGS: &str = "Logs_20140328.";
-const CLOUDWATCH: &str = "GraniteServiceVersion20100801.";
 
 /// Answers one call of the JSON 1.1 or the Query protocol.
 pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
@@ -26,15 +24,15 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
         return query(shared, parts, body);
     }
     let mut who = "?".to_owned();
-    let outcome = if let Some(operation) = target.strip_prefix(SSM) {
+    let outcome = if let Some(operation) = SSM.targeted(target) {
         systems_manager(shared, operation, parts, body, &mut who)
     } else if let Some(operation) = target.strip_prefix(MDS) {
         delivery::call(shared, operation, parts, body, &mut who).await
-    } else if let Some(operation) = target.strip_prefix(ECS) {
+    } else if let Some(operation) = ECS.targeted(target) {
         client_call(shared, operation, parts, body, &mut who, ecs::call)
-    } else if let Some(operation) = target.strip_prefix(LOGS) {
+    } else if let Some(operation) = LOGS.targeted(target) {
         client_call(shared, operation, parts, body, &mut who, logs::call)
-    } else if let Some(operation) = target.strip_prefix(CLOUDWATCH) {
+    } else if let Some(operation) = CLOUDWATCH.targeted(target) {
         client_call(shared, operation, parts, body, &mut who, cloudwatch::call)
     } else {
         Err(unknown(target))
@@ -48,10 +46,15 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
             Err(error) => shared.log.line(&who, target, format!("{} {error}", error.status)),
         }
     }
-    match target.starts_with(CLOUDWATCH) {
-        true => cloudwatch::json_answer(&outcome),
-        false => wire::json_answer(&outcome),
+    match modelled(target) {
+        Some(model) if std::ptr::eq(model, &CLOUDWATCH) => cloudwatch::json_answer(&outcome),
+        model => wire::json_answer(model, &outcome),
     }
+}
+
+/// The model of the service that a target names.
+fn modelled(target: &str) -> Option<&'static Model> {
+    [&SSM, &ECS, &LOGS, &CLOUDWATCH].into_iter().find(|model| model.targeted(target).is_some())
 }
 
 fn unknown(target: &str) -> ApiError {
@@ -148,7 +151,7 @@ fn background(operation: &str, body: &Map<String, Value>) -> Option<Value> {
 fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
     let body = match wire::inflated(parts, body) {
         Ok(body) => body,
-        Err(error) => return wire::json_answer(&Err(error)),
+        Err(error) => return wire::json_answer(None, &Err(error)),
     };
     let form = String::from_utf8_lossy(&body);
     let decoded = wire::pairs(&form).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value)));

@@ -207,14 +207,14 @@ impl Model {
         Some(Operation { table, name, entry })
     }
 
-    /// The name of the operation in a value of `X-Amz-Target` that is this service's.
-    pub(crate) fn targeted<'t>(&'static self, target: &'t str) -> Option<&'t str> {
-        target.strip_prefix(&self.table().target)?.strip_prefix('.')
+    /// What `X-Amz-Target` begins with, and what the service is called in paths of the CBOR protocol.
+    pub(crate) fn target(&'static self) -> &'static str {
+        &self.table().target
     }
 
-    /// The namespace of XML answers.
-    pub(crate) fn namespace(&'static self) -> &'static str {
-        &self.table().namespace
+    /// The name of the operation in a value of `X-Amz-Target` that is this service's.
+    pub(crate) fn targeted<'t>(&'static self, target: &'t str) -> Option<&'t str> {
+        target.strip_prefix(self.target())?.strip_prefix('.')
     }
 
     /// The operation of a REST service that a method and the parts of a path mean, with the variable parts by
@@ -283,6 +283,11 @@ impl Operation {
     /// The structure that it answers; None if it answers none, or if the table has no answers of this service.
     pub(crate) fn output(self) -> Option<Node> {
         self.entry.output.as_deref().map(|name| self.table.node(name))
+    }
+
+    /// The namespace of XML answers.
+    pub(crate) fn namespace(self) -> &'static str {
+        &self.table.namespace
     }
 
     /// The element around the members of an XML answer.

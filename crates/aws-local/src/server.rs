@@ -197,7 +197,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         Ok(body) => body,
         Err(error) => {
             shared.log.line("?", &format!("{method} {path}"), &error);
-            return Ok(wire::json_answer(&Err(error)));
+            return Ok(wire::json_answer(None, &Err(error)));
         }
     };
     Ok(if let Some(call) = path.strip_prefix("/_taskfault/") {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 pub(crate) use record::clock::{date_text, epoch_ms, epoch_seconds};
 
 use super::error::ApiError;
+use super::model::Model;
 
 /// An answer with its whole body.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -107,16 +108,19 @@ pub(super) fn answer(status: u16, content_type: &'static str, body: impl Into<By
     answer
 }
 
-/// An answer of the JSON 1.1 protocol.
-pub(super) fn json_answer(result: &Result<Value, ApiError>) -> Answer {
+/// An answer of the JSON 1.1 protocol, with errors as the service's model has them, if it has one.
+pub(super) fn json_answer(model: Option<&'static Model>, result: &Result<Value, ApiError>) -> Answer {
     const TYPE: &str = "application/x-amz-json-1.1";
     match result {
         Ok(value) => answer(200, TYPE, value.to_string()),
-        Err(error) => {
-            let body = json!({ "__type": error.code, "message": error.message });
-            answer(error.status, TYPE, body.to_string())
-        }
+        Err(error) => answer(error.status, TYPE, error_body(model, error).to_string()),
     }
+}
+
+/// An error of the JSON and CBOR protocols.
+pub(super) fn error_body(model: Option<&'static Model>, error: &ApiError) -> Value {
+    let member = model.map_or("message", |model| model.message_member(error.code));
+    json!({ "__type": error.code, member: error.message })
 }
 
 /// An answer in plain JSON, as the task metadata and the test switches give it.

@@ -47,9 +47,14 @@ pub(crate) enum Rule {
 }
 
 impl Violation {
-    /// A rule that is not in the model, about the member `name` of a request.
+    /// About the member `name` of a request, where the model is silent.
+    pub(crate) fn new(name: &str, value: impl fmt::Display, rule: Rule) -> Violation {
+        Violation { place: lower_first(name), value: value.to_string(), rule }
+    }
+
+    /// As [`Violation::new`], with a rule that no model has.
     pub(crate) fn other(name: &str, value: impl fmt::Display, rule: &'static str) -> Violation {
-        Violation { place: lower_first(name), value: value.to_string(), rule: Rule::Other(rule) }
+        Violation::new(name, value, Rule::Other(rule))
     }
 
     /// The name of the member.
