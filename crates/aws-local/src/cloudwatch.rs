@@ -14,9 +14,11 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::error::ApiError;
+use super::members::Members;
+use super::model::check::{Rule, Violation};
+use super::model::{CLOUDWATCH, Operation};
 use super::query;
 use super::shared::Shared;
-use super::ssm::members::{Members, Pattern, Text};
 use super::ssm::page;
 use super::store::State;
 use super::wire;
@@ -26,7 +28,6 @@ mod alarms;
 mod cbor;
 mod evaluation;
 mod metrics;
-mod model;
 mod put_alarm;
 mod put_data;
 mod read;
@@ -58,8 +59,6 @@ pub enum AlarmState {
 }
 
 impl AlarmState {
-    const NAMES: &'static [&'static str] = &["OK", "ALARM", "INSUFFICIENT_DATA"];
-
     /// As the API writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +122,9 @@ pub fn call(
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
     let state = &mut state.cloudwatch;
+    if let Err(error) = CLOUDWATCH.operation(operation)?.check(body) {
+        return Some(Err(error));
+    }
     Some(match operation {
         "DeleteAlarms" => alarms::delete(body, state),
         "DescribeAlarmHistory" => alarms::history(body, state),
@@ -147,7 +149,7 @@ pub(super) fn json_answer(outcome: &Result<Value, ApiError>) -> wire::Answer {
         Ok(Value::Null) => wire::answer(200, TYPE, "{}"),
         Ok(value) => wire::answer(200, TYPE, without_nulls(value).to_string()),
         Err(error) => {
-            let body = json!({ "__type": error.code, "message": error.message });
+            let body = wire::error_body(Some(&CLOUDWATCH), error);
             with_query_code(wire::answer(error.status, TYPE, body.to_string()), error)
         }
     }
@@ -167,19 +169,18 @@ pub fn query(
     state: &mut State,
     context: &Context,
 ) -> Option<(u16, String)> {
-    let action = parameters.get("Action")?;
-    let outcome = match query::decode(parameters, model::kind) {
-        Ok(body) => call(action, &body, state, context)?,
-        // Whether the action is one of ours is known only by asking it.
-        Err(error) => call(action, &Map::new(), &mut State::default(), context).map(|_| Err(error))?,
-    };
-    let outcome = outcome.map_err(|error| ApiError { code: model::query_code(error.code), ..error });
-    Some(query::answer(action, model::NAMESPACE, &outcome, model::kind))
+    let operation = CLOUDWATCH.operation(parameters.get("Action")?)?;
+    let outcome = query::decode(parameters, operation)
+        .and_then(|body| {
+            call(operation.name, &body, state, context).unwrap_or_else(|| Err(unknown(operation.name)))
+        })
+        .map_err(|error| ApiError { code: query_code(error.code), ..error });
+    Some(query::answer(operation, &outcome))
 }
 
 /// The operation of a request of the Smithy RPC v2 CBOR protocol, if it is one of CloudWatch.
 pub(super) fn cbor_operation(parts: &Parts) -> Option<&str> {
-    parts.uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/")
+    parts.uri.path().strip_prefix("/service/")?.strip_prefix(CLOUDWATCH.target())?.strip_prefix("/operation/")
 }
 
 /// Answers one call of the Smithy RPC v2 CBOR protocol.
@@ -188,22 +189,22 @@ pub(super) fn answer_cbor(shared: &Shared, parts: &Parts, operation: &str, body:
     let members = wire::inflated(parts, body).and_then(|body| cbor::decode(&body));
     let context = shared.context();
     let outcome = members.and_then(|members| {
-        shared.change(|state| call(operation, &members, state, &context)).unwrap_or_else(|| {
-            let message = format!("there is no operation {operation:?} here");
-            Err(ApiError::new("UnknownOperationException", message))
-        })
+        shared
+            .change(|state| call(operation, &members, state, &context))
+            .unwrap_or_else(|| Err(unknown(operation)))
     });
     let line = match &outcome {
         Ok(_) => "200".to_owned(),
         Err(error) => format!("{} {error}", error.status),
     };
     shared.log.line("client", &format!("cbor {operation}"), line);
+    let output = CLOUDWATCH.operation(operation).and_then(Operation::output);
     let mut answer = match &outcome {
-        Ok(Value::Null) => wire::answer(200, TYPE, cbor::encode(&json!({}))),
-        Ok(value) => wire::answer(200, TYPE, cbor::encode(value)),
+        Ok(Value::Null) => wire::answer(200, TYPE, cbor::encode(&json!({}), output)),
+        Ok(value) => wire::answer(200, TYPE, cbor::encode(value, output)),
         Err(error) => {
-            let body = json!({ "__type": error.code, "message": error.message });
-            with_query_code(wire::answer(error.status, TYPE, cbor::encode(&body)), error)
+            let body = wire::error_body(Some(&CLOUDWATCH), error);
+            with_query_code(wire::answer(error.status, TYPE, cbor::encode(&body, None)), error)
         }
     };
     answer.headers_mut().insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
@@ -212,32 +213,47 @@ pub(super) fn answer_cbor(shared: &Shared, parts: &Parts, operation: &str, body:
 
 fn with_query_code(mut answer: wire::Answer, error: &ApiError) -> wire::Answer {
     let side = if error.status < 500 { "Sender" } else { "Receiver" };
-    let both = format!("{};{side}", model::query_code(error.code));
+    let both = format!("{};{side}", query_code(error.code));
     if let Ok(value) = HeaderValue::try_from(both) {
         answer.headers_mut().insert("x-amzn-query-error", value);
     }
     answer
 }
 
-const ALARM_NAME: Text = Text::length(1, 255);
-
-static NAMESPACE_PATTERN: Pattern = Pattern::new("[^:].*");
-const NAMESPACE_RULE: Text = Text::length(1, 255).and(&NAMESPACE_PATTERN);
-
-/// The member `Dimensions`: names and values.
-fn dimensions<'a>(members: &mut Members<'a>, most: usize) -> Vec<(&'a str, &'a str)> {
-    members.each("Dimensions", 0, most, |dimension| {
-        let name = dimension.required_text("Name", Text::length(1, 255));
-        (name, dimension.required_text("Value", Text::length(1, 1024)))
+/// The code of an error in the Query protocol, which clients of the other two are told as well (the model's
+/// trait `awsQueryCompatible`): older scripts look for it.
+fn query_code(code: &'static str) -> &'static str {
+    CLOUDWATCH.query_code(code).unwrap_or(match code {
+        // Of every service, so in no model.
+        "ValidationException" => "ValidationError",
+        "SerializationException" => "MalformedInput",
+        "UnknownOperationException" => "InvalidAction",
+        other => other,
     })
 }
 
-/// [`page::page`] with a size as the members have it.
-fn page<T>(
-    items: Vec<T>,
-    key: impl Fn(&T) -> String,
-    size: i64,
-    token: Option<&str>,
-) -> Result<(Vec<T>, Option<String>), ApiError> {
-    page::page(items, key, usize::try_from(size).unwrap_or(1), token)
+fn unknown(operation: &str) -> ApiError {
+    ApiError::new("UnknownOperationException", format!("there is no operation {operation:?} here"))
+}
+
+/// Refuses a list that is longer than the service's guide allows, where its model says nothing.
+fn at_most(most: usize, member: &str, count: usize) -> Result<(), ApiError> {
+    match count > most {
+        true => Err(Violation::new(member, format!("{count} items"), Rule::MaxLength(most)).into()),
+        false => Ok(()),
+    }
+}
+
+/// A number of seconds or of periods. The model has no upper end for them.
+fn whole(members: Members<'_>, member: &str) -> Result<Option<u32>, ApiError> {
+    let fits = |number: i64| {
+        let rule = Rule::MaxValue(i64::from(u32::MAX));
+        u32::try_from(number).map_err(|_| Violation::new(member, number, rule).into())
+    };
+    members.number(member).map(fits).transpose()
+}
+
+/// The member `Dimensions`: names and values.
+fn dimensions<'a>(members: Members<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    members.each("Dimensions").map(|dimension| (dimension.required("Name"), dimension.required("Value")))
 }

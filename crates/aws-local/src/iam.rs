@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use super::error::ApiError;
-use super::query::{self, Kind};
-use super::ssm::members::{Members, Pattern, Text};
+use super::members::Members;
+use super::model::IAM;
+use super::query;
 use super::ssm::page;
 use super::store::{State, Tags};
 
@@ -48,9 +49,6 @@ struct Role {
     tags: Tags,
 }
 
-/// The namespace of the answers.
-const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
-
 type Operation = fn(&Map<String, Value>, &mut IamState, &Context) -> Answer;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
@@ -60,11 +58,14 @@ pub fn call(
     context: &Context,
 ) -> Option<(u16, String)> {
     let action = parameters.get("Action")?;
-    let operation = operation(action)?;
-    let outcome = query::decode(parameters, kind)
-        .and_then(|body| operation(&body, &mut state.iam, context))
+    let (model, operation) = (IAM.operation(action)?, operation(action)?);
+    let outcome = query::decode(parameters, model)
+        .and_then(|body| {
+            model.check(&body)?;
+            operation(&body, &mut state.iam, context)
+        })
         .map_err(in_iams_words);
-    Some(query::answer(action, NAMESPACE, &outcome, kind))
+    Some(query::answer(model, &outcome))
 }
 
 fn operation(action: &str) -> Option<Operation> {
@@ -91,23 +92,6 @@ fn in_iams_words(error: ApiError) -> ApiError {
         other => other,
     };
     ApiError { code, ..error }
-}
-
-fn kind(_parent: &str, name: &str) -> Kind {
-    match name {
-        "MaxItems" | "MaxSessionDuration" => Kind::Whole,
-        "IsTruncated" => Kind::Flag,
-        "CreateDate" => Kind::Time,
-        "Tags" => Kind::List,
-        _ => Kind::Text,
-    }
-}
-
-static NAME: Pattern = Pattern::new(r"[\w+=,.@-]+");
-
-/// The member `RoleName`.
-fn role_name<'a>(members: &mut Members<'a>) -> &'a str {
-    members.required_text("RoleName", Text::length(1, 64).and(&NAME))
 }
 
 impl IamState {
@@ -145,7 +129,6 @@ fn listing<T>(
 }
 
 /// The members `MaxItems` and `Marker`.
-fn paging<'a>(members: &mut Members<'a>) -> (usize, Option<&'a str>) {
-    let size = members.number("MaxItems", 1, 1000).unwrap_or(100);
-    (usize::try_from(size).unwrap_or(100), members.text("Marker", Text::length(1, 320)))
+fn paging(members: Members<'_>) -> (usize, Option<&str>) {
+    (members.count("MaxItems").unwrap_or(100), members.text("Marker"))
 }

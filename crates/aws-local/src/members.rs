@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
-use super::model::check;
+use super::error::ApiError;
+use super::model::check::{self, Violation};
 
 /// The members of one structure of a request. A JSON null counts as absent, and so does a value of another type
 /// than is asked for: the model has refused it before.
@@ -96,6 +97,22 @@ impl<'a> Members<'a> {
             value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
         entries.map(|(key, value)| (key.clone(), texts(value))).collect()
+    }
+
+    /// The member `Tags`. A key that comes twice is refused, which no model says.
+    ///
+    /// # Errors
+    /// `ValidationException`.
+    pub(crate) fn tags(self) -> Result<BTreeMap<String, String>, ApiError> {
+        let mut tags = BTreeMap::new();
+        for tag in self.each("Tags") {
+            let key = tag.required("Key");
+            if tags.insert(key.to_owned(), tag.required("Value").to_owned()).is_some() {
+                let rule = "Member must not contain the same key twice";
+                return Err(Violation::other("Tags", key, rule).into());
+            }
+        }
+        Ok(tags)
     }
 
     /// Whether the caller sent the member.

@@ -1,7 +1,6 @@
 //! The Query protocol: a form of flat names in (`Dimensions.member.1.Name=…`), XML out.
 //!
-//! A form has only texts, so what a member is (a number, a time, a list) comes from a table of the service,
-//! by names: see [`Kinds`].
+//! A form has only texts, so what a member is (a number, a time, a list) comes from the operation's model.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,37 +11,18 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::error::ApiError;
-
-/// What a member is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    /// A whole number.
-    Whole,
-    /// A number with a fraction.
-    Decimal,
-    Flag,
-    /// Seconds since 1970 in a value, ISO 8601 in a form and in XML.
-    Time,
-    List,
-    /// From any names to values; every other object is a structure.
-    Map,
-}
-
-/// What the member `name` of the structure or list `parent` is. `parent` is empty at the top; the items of a
-/// list are asked for by the list's name.
-pub(super) type Kinds = fn(parent: &str, name: &str) -> Kind;
+use super::model::{Node, Operation, Shape};
 
 /// The deepest member of any request is six names down.
 const DEEPEST: usize = 16;
 
-/// The members of a request, without `Action` and `Version`.
+/// The members of a request, without `Action` and `Version`. What the model does not have is left out.
 ///
 /// # Errors
 /// `MalformedInput`: names that contradict each other, a number or a time that is none.
 pub(super) fn decode(
     parameters: &BTreeMap<String, String>,
-    kinds: Kinds,
+    operation: Operation,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut root = BTreeMap::new();
     for (key, text) in parameters.iter().filter(|(key, _)| !matches!(key.as_str(), "Action" | "Version")) {
@@ -51,69 +31,67 @@ pub(super) fn decode(
             return Err(malformed(format!("the parameter {key} contradicts another, or is too deep")));
         }
     }
-    structure(root, "", kinds)
+    operation.input().map_or_else(|| Ok(Map::new()), |input| structure(root, input))
 }
 
+/// The form as a tree: each dot of a name is a branch.
 #[derive(Debug)]
-enum Node<'a> {
+enum Tree<'a> {
     Leaf(&'a str),
-    Branch(BTreeMap<&'a str, Node<'a>>),
+    Branch(BTreeMap<&'a str, Tree<'a>>),
 }
 
-fn plant<'a>(tree: &mut BTreeMap<&'a str, Node<'a>>, path: &[&'a str], text: &'a str) -> bool {
+fn plant<'a>(tree: &mut BTreeMap<&'a str, Tree<'a>>, path: &[&'a str], text: &'a str) -> bool {
     match path {
         [] => false,
-        [name] => tree.insert(name, Node::Leaf(text)).is_none(),
-        [name, rest @ ..] => match tree.entry(name).or_insert_with(|| Node::Branch(BTreeMap::new())) {
-            Node::Leaf(_) => false,
-            Node::Branch(inner) => plant(inner, rest, text),
+        [name] => tree.insert(name, Tree::Leaf(text)).is_none(),
+        [name, rest @ ..] => match tree.entry(name).or_insert_with(|| Tree::Branch(BTreeMap::new())) {
+            Tree::Leaf(_) => false,
+            Tree::Branch(inner) => plant(inner, rest, text),
         },
     }
 }
 
-fn structure(
-    tree: BTreeMap<&str, Node<'_>>,
-    name: &str,
-    kinds: Kinds,
-) -> Result<Map<String, Value>, ApiError> {
-    let member = |(key, node)| Ok((str::to_owned(key), value(node, name, key, kinds)?));
-    tree.into_iter().map(member).collect()
+fn structure(tree: BTreeMap<&str, Tree<'_>>, node: Node) -> Result<Map<String, Value>, ApiError> {
+    let known = tree.into_iter().filter_map(|(name, tree)| Some((name, tree, node.member(name)?)));
+    known.map(|(name, tree, node)| Ok((name.to_owned(), value(tree, name, node)?))).collect()
 }
 
-fn value(node: Node<'_>, parent: &str, name: &str, kinds: Kinds) -> Result<Value, ApiError> {
-    match node {
-        Node::Leaf(text) => scalar(text, name, kinds(parent, name)),
-        Node::Branch(mut tree) => match tree.remove("member") {
-            Some(Node::Branch(items)) if tree.is_empty() => list(items, parent, name, kinds),
-            Some(_) => Err(malformed(format!("{name}.member must be followed by a number"))),
-            None => structure(tree, name, kinds).map(Value::Object),
+fn value(tree: Tree<'_>, name: &str, node: Node) -> Result<Value, ApiError> {
+    match (tree, node.shape) {
+        (Tree::Branch(tree), Shape::Structure(_)) => structure(tree, node).map(Value::Object),
+        (Tree::Branch(mut tree), Shape::List(_)) => match tree.remove("member") {
+            Some(Tree::Branch(items)) if tree.is_empty() => list(items, name, node),
+            _ => Err(malformed(format!("{name}.member must be followed by a number"))),
         },
+        (Tree::Branch(_), _) => Err(malformed(format!("{name} has no parts"))),
+        // The empty list, as some clients send it.
+        (Tree::Leaf(""), Shape::List(_)) => Ok(Value::Array(Vec::new())),
+        (Tree::Leaf(text), shape) => scalar(text, name, shape),
     }
 }
 
-fn list(items: BTreeMap<&str, Node<'_>>, parent: &str, name: &str, kinds: Kinds) -> Result<Value, ApiError> {
+fn list(items: BTreeMap<&str, Tree<'_>>, name: &str, node: Node) -> Result<Value, ApiError> {
     let mut numbered = BTreeMap::new();
-    for (index, node) in items {
+    for (index, tree) in items {
         let number: u32 =
             index.parse().map_err(|_| malformed(format!("{name}.member.{index}: {index} is no number")))?;
-        let item = match node {
-            Node::Branch(tree) => structure(tree, name, kinds).map(Value::Object)?,
-            Node::Leaf(text) => scalar(text, name, kinds(parent, name))?,
-        };
-        numbered.insert(number, item);
+        if let Some(item) = node.item() {
+            numbered.insert(number, value(tree, name, item)?);
+        }
     }
     Ok(numbered.into_values().collect())
 }
 
-fn scalar(text: &str, name: &str, kind: Kind) -> Result<Value, ApiError> {
+fn scalar(text: &str, name: &str, shape: &Shape) -> Result<Value, ApiError> {
     let wrong = || malformed(format!("the value {text:?} of {name} is not of its type"));
-    match kind {
-        Kind::List if text.is_empty() => Ok(Value::Array(Vec::new())),
-        Kind::Text | Kind::List | Kind::Map => Ok(Value::from(text)),
-        Kind::Whole => text.parse::<i64>().map(Value::from).map_err(|_| wrong()),
-        Kind::Decimal => number(text.parse().map_err(|_| wrong())?).ok_or_else(wrong),
-        Kind::Flag => text.to_ascii_lowercase().parse::<bool>().map(Value::from).map_err(|_| wrong()),
-        Kind::Time => seconds(text).and_then(number).ok_or_else(wrong),
+    match shape {
+        Shape::String(_) | Shape::Document => Ok(Value::from(text)),
+        Shape::Integer(_) | Shape::Long(_) => text.parse::<i64>().map(Value::from).map_err(|_| wrong()),
+        Shape::Float | Shape::Double => number(text.parse().map_err(|_| wrong())?).ok_or_else(wrong),
+        Shape::Boolean => text.to_ascii_lowercase().parse::<bool>().map(Value::from).map_err(|_| wrong()),
+        Shape::Timestamp => seconds(text).and_then(number).ok_or_else(wrong),
+        Shape::Structure(_) | Shape::List(_) | Shape::Map(_) => Err(wrong()),
     }
 }
 
@@ -134,26 +112,22 @@ fn malformed(message: String) -> ApiError {
 }
 
 /// The status and the XML of an answer. Null is the output of an operation that has none.
-pub(super) fn answer(
-    action: &str,
-    namespace: &str,
-    outcome: &Result<Value, ApiError>,
-    kinds: Kinds,
-) -> (u16, String) {
+pub(super) fn answer(operation: Operation, outcome: &Result<Value, ApiError>) -> (u16, String) {
     let request = Uuid::new_v4();
+    let (name, namespace) = (operation.name, operation.namespace());
     let mut xml = String::new();
     let status = match outcome {
         Ok(output) => {
             // Writing to a String cannot fail, here and below.
-            let _ = write!(xml, "<{action}Response xmlns=\"{namespace}\">");
-            if let Value::Object(members) = output {
-                let _ = write!(xml, "<{action}Result>");
-                write_members(&mut xml, members, "", kinds);
-                let _ = write!(xml, "</{action}Result>");
+            let _ = write!(xml, "<{name}Response xmlns=\"{namespace}\">");
+            if let (Value::Object(members), Some(result)) = (output, operation.result()) {
+                let _ = write!(xml, "<{result}>");
+                write_members(&mut xml, members, operation.output());
+                let _ = write!(xml, "</{result}>");
             }
             let _ = write!(
                 xml,
-                "<ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata></{action}Response>"
+                "<ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata></{name}Response>"
             );
             200
         }
@@ -171,38 +145,38 @@ pub(super) fn answer(
     (status, xml)
 }
 
-fn write_members(xml: &mut String, members: &Map<String, Value>, parent: &str, kinds: Kinds) {
+fn write_members(xml: &mut String, members: &Map<String, Value>, node: Option<Node>) {
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         let _ = write!(xml, "<{name}>");
-        write_value(xml, value, parent, name, kinds);
+        write_value(xml, value, node.and_then(|node| node.member(name)));
         let _ = write!(xml, "</{name}>");
     }
 }
 
-fn write_value(xml: &mut String, value: &Value, parent: &str, name: &str, kinds: Kinds) {
-    let kind = kinds(parent, name);
-    match value {
-        Value::Null => {}
-        Value::Array(items) => {
-            for item in items {
+fn write_value(xml: &mut String, value: &Value, node: Option<Node>) {
+    let item = || node.and_then(Node::item);
+    match (value, node.map(|node| node.shape)) {
+        (Value::Null, _) => {}
+        (Value::Array(items), _) => {
+            for value in items {
                 xml.push_str("<member>");
-                write_value(xml, item, parent, name, kinds);
+                write_value(xml, value, item());
                 xml.push_str("</member>");
             }
         }
-        Value::Object(entries) if kind == Kind::Map => {
+        (Value::Object(entries), Some(Shape::Map(_))) => {
             for (key, value) in entries {
                 let _ = write!(xml, "<entry><key>{}</key><value>", escaped(key));
-                write_value(xml, value, name, key, kinds);
+                write_value(xml, value, item());
                 xml.push_str("</value></entry>");
             }
         }
-        Value::Object(members) => write_members(xml, members, name, kinds),
-        Value::Number(seconds) if kind == Kind::Time => {
+        (Value::Object(members), _) => write_members(xml, members, node),
+        (Value::Number(seconds), Some(Shape::Timestamp)) => {
             xml.push_str(&date(seconds.as_f64().unwrap_or_default()));
         }
-        Value::String(text) => xml.push_str(&escaped(text)),
-        scalar => {
+        (Value::String(text), _) => xml.push_str(&escaped(text)),
+        (scalar, _) => {
             let _ = write!(xml, "{scalar}");
         }
     }
@@ -238,24 +212,50 @@ fn escaped(text: &str) -> String {
 mod tests {
     use serde_json::json;
 
+    use super::super::model::Model;
     use super::*;
 
-    fn kinds(parent: &str, name: &str) -> Kind {
-        match name {
-            "Value" if parent == "Dimensions" => Kind::Text,
-            "Value" | "Values" => Kind::Decimal,
-            "Period" => Kind::Whole,
-            "Enabled" => Kind::Flag,
-            "At" | "Times" => Kind::Time,
-            "Dimensions" => Kind::List,
-            "Extended" => Kind::Map,
-            _ => Kind::Text,
-        }
-    }
+    static MODEL: Model = Model::new(
+        r#"{
+        "version": "2026-01-01", "namespace": "urn:x", "errors": {},
+        "operations": {
+            "Put": { "input": "Input" },
+            "Do": { "output": "Output", "result": "DoResult" }
+        },
+        "shapes": {
+            "Input": { "type": "structure", "members": {
+                "Data": "Data", "Dimensions": "Dimensions", "Period": "Whole", "Enabled": "Flag", "At": "Time",
+                "Name": "Text", "A": "Times", "Value": "Number"
+            } },
+            "Data": { "type": "list", "member": "Datum" },
+            "Datum": { "type": "structure", "members": {
+                "Dimensions": "Dimensions", "Value": "Number", "Values": "Numbers"
+            } },
+            "Dimensions": { "type": "list", "member": "Dimension" },
+            "Dimension": { "type": "structure", "members": { "Value": "Text" } },
+            "Output": { "type": "structure", "members": {
+                "List": "Names", "Times": "Times", "None": "Text", "Extended": "Extended", "Value": "Number"
+            } },
+            "Names": { "type": "list", "member": "Named" },
+            "Named": { "type": "structure", "members": { "Name": "Text" } },
+            "Extended": { "type": "map", "key": "Text", "value": "Number" },
+            "Numbers": { "type": "list", "member": "Number" },
+            "Times": { "type": "list", "member": "Time" },
+            "Text": { "type": "string" },
+            "Number": { "type": "double" },
+            "Whole": { "type": "integer" },
+            "Flag": { "type": "boolean" },
+            "Time": { "type": "timestamp" }
+        } }"#,
+    );
 
     fn form(pairs: &[(&str, &str)]) -> Result<Map<String, Value>, ApiError> {
         let pairs = pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
-        decode(&pairs.collect(), kinds)
+        decode(&pairs.collect(), MODEL.operation("Put").unwrap())
+    }
+
+    fn answered(outcome: Result<Value, ApiError>) -> (u16, String) {
+        answer(MODEL.operation("Do").unwrap(), &outcome)
     }
 
     #[test]
@@ -273,6 +273,7 @@ mod tests {
             ("At", "1970-01-01T00:01:00.5Z"),
             ("Dimensions", ""),
             ("Name", ""),
+            ("Unknown.Member", "x"),
         ]);
         assert_eq!(
             Value::from(members.unwrap()),
@@ -305,7 +306,7 @@ mod tests {
             "List": [{ "Name": "a & <b>\u{1}" }], "Times": [60.5], "None": null,
             "Extended": { "p90": 1.5 }, "Value": 1.0,
         });
-        let (status, xml) = answer("Do", "urn:x", &Ok(output), kinds);
+        let (status, xml) = answered(Ok(output));
         assert_eq!(status, 200);
         let document = roxmltree::Document::parse(&xml).unwrap();
         let find = |name: &str| document.descendants().find(|node| node.has_tag_name(("urn:x", name)));
@@ -316,14 +317,14 @@ mod tests {
             "{xml}"
         );
         assert!(find("None").is_none() && find("RequestId").is_some());
-        let (_, nothing) = answer("Do", "urn:x", &Ok(Value::Null), kinds);
+        let (_, nothing) = answered(Ok(Value::Null));
         assert!(!nothing.contains("DoResult"), "{nothing}");
     }
 
     #[test]
     fn an_error_is_xml_with_its_status() {
         let error = ApiError { status: 404, code: "NoSuchEntity", message: "no <role>".into() };
-        let (status, xml) = answer("Do", "urn:x", &Err(error), kinds);
+        let (status, xml) = answered(Err(error));
         assert_eq!(status, 404);
         assert!(xml.contains("<Type>Sender</Type><Code>NoSuchEntity</Code>"), "{xml}");
         assert!(xml.contains("no &lt;role&gt;"), "{xml}");

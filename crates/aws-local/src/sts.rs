@@ -2,27 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
+use serde_json::json;
 
 use super::Context;
-
-/// The namespace of the answers (botocore, sts/2011-06-15).
-const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+use super::model::STS;
+use super::query;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
 /// The local AWS has one account and does not look at who signed: everybody is its root user.
 pub fn call(parameters: &BTreeMap<String, String>, context: &Context) -> Option<(u16, String)> {
-    if parameters.get("Action").map(String::as_str) != Some("GetCallerIdentity") {
-        return None;
-    }
-    let (account, request) = (&context.account, Uuid::new_v4());
-    let text = format!(
-        "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\"><GetCallerIdentityResult>\
-         <Arn>arn:aws:iam::{account}:root</Arn><UserId>{account}</UserId><Account>{account}</Account>\
-         </GetCallerIdentityResult><ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata>\
-         </GetCallerIdentityResponse>"
-    );
-    Some((200, text))
+    let operation = STS.operation(parameters.get("Action")?)?;
+    let account = &context.account;
+    let caller =
+        json!({ "UserId": account, "Account": account, "Arn": format!("arn:aws:iam::{account}:root") });
+    Some(query::answer(operation, &Ok(caller)))
 }
 
 #[cfg(test)]

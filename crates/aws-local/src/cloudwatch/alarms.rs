@@ -5,26 +5,24 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::alarm::{Alarm, StateChange};
-use super::{ALARM_NAME, AlarmState, Answer, CloudWatchState, page};
+use super::page::page;
+use super::{AlarmState, Answer, CloudWatchState};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 use crate::wire::epoch_seconds;
-
-const TYPES: &[&str] = &["CompositeAlarm", "MetricAlarm", "LogAlarm"];
 
 /// DescribeAlarms. There are metric alarms only.
 pub(super) fn describe(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
-    let mut members = Members::new(body);
-    let names = members.texts("AlarmNames", 0, 100, ALARM_NAME);
-    let prefix = members.text("AlarmNamePrefix", ALARM_NAME);
-    let types = members.texts("AlarmTypes", 0, usize::MAX, Text::one_of(TYPES));
-    let wanted = members.text("StateValue", Text::one_of(AlarmState::NAMES));
-    let action = members.text("ActionPrefix", Text::length(1, 1024));
+    let members = Members::new(body);
+    let names = members.texts("AlarmNames");
+    let prefix = members.text("AlarmNamePrefix");
+    let types = members.texts("AlarmTypes");
+    let wanted = members.text("StateValue");
+    let action = members.text("ActionPrefix");
     let family = members.has("ChildrenOfAlarmName") || members.has("ParentsOfAlarmName");
-    let size = members.number("MaxRecords", 1, 100).unwrap_or(50);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let size = members.count("MaxRecords").unwrap_or(50);
+    let token = members.text("NextToken");
     if prefix.is_some() && !names.is_empty() {
         return Err(ApiError::validation("AlarmNamePrefix and AlarmNames cannot be given together"));
     }
@@ -46,7 +44,7 @@ pub(super) fn describe(body: &Map<String, Value>, state: &CloudWatchState) -> An
 /// DeleteAlarms. Names that are not there do not keep the others from being deleted; if none is there, the
 /// answer says so.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut CloudWatchState) -> Answer {
-    let names = names(body)?;
+    let names = names(body);
     let deleted = names.iter().filter(|name| state.alarms.remove(**name).is_some()).count();
     if deleted == 0 && !names.is_empty() {
         return Err(not_found(&names.join(", ")));
@@ -60,7 +58,7 @@ pub(super) fn switch_actions(
     state: &mut CloudWatchState,
     enabled: bool,
 ) -> Answer {
-    for name in names(body)? {
+    for name in names(body) {
         if let Some(alarm) = state.alarms.get_mut(name) {
             alarm.settings.actions_enabled = enabled;
         }
@@ -68,22 +66,17 @@ pub(super) fn switch_actions(
     Ok(Value::Null)
 }
 
-fn names(body: &Map<String, Value>) -> Result<Vec<&str>, ApiError> {
-    let mut members = Members::new(body);
-    members.require("AlarmNames");
-    let names = members.texts("AlarmNames", 0, 100, ALARM_NAME);
-    members.finish()?;
-    Ok(names)
+fn names(body: &Map<String, Value>) -> Vec<&str> {
+    Members::new(body).texts("AlarmNames")
 }
 
 /// SetAlarmState.
 pub(super) fn set_state(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("AlarmName", ALARM_NAME);
-    let value = members.required_text("StateValue", Text::one_of(AlarmState::NAMES));
-    let reason = members.required_text("StateReason", Text::length(0, 1023));
-    let data = members.text("StateReasonData", Text::length(0, 4000));
-    members.finish()?;
+    let members = Members::new(body);
+    let name = members.required("AlarmName");
+    let value = members.required("StateValue");
+    let reason = members.required("StateReason");
+    let data = members.text("StateReasonData");
     if data.is_some_and(|data| serde_json::from_str::<Value>(data).is_err()) {
         return Err(ApiError::new("InvalidFormatFault", "StateReasonData is not JSON"));
     }
@@ -99,9 +92,8 @@ fn not_found(name: &str) -> ApiError {
 
 /// ListTagsForResource.
 pub(super) fn tags(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
-    let mut members = Members::new(body);
-    let arn = members.required_text("ResourceARN", Text::length(1, 1024));
-    members.finish()?;
+    let members = Members::new(body);
+    let arn = members.required("ResourceARN");
     let alarm = state.alarms.values().find(|alarm| alarm.arn == arn).ok_or_else(|| ApiError {
         status: 404,
         code: "ResourceNotFoundException",
@@ -129,23 +121,15 @@ enum What<'a> {
 
 /// DescribeAlarmHistory.
 pub(super) fn history(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
-    const KINDS: &[&str] = &[
-        "ConfigurationUpdate",
-        "StateUpdate",
-        "Action",
-        "AlarmContributorStateUpdate",
-        "AlarmContributorAction",
-    ];
-    let mut members = Members::new(body);
-    let name = members.text("AlarmName", ALARM_NAME);
-    let types = members.texts("AlarmTypes", 0, usize::MAX, Text::one_of(TYPES));
-    let kind = members.text("HistoryItemType", Text::one_of(KINDS));
+    let members = Members::new(body);
+    let name = members.text("AlarmName");
+    let types = members.texts("AlarmTypes");
+    let kind = members.text("HistoryItemType");
     let start = members.time("StartDate");
     let end = members.time("EndDate");
-    let order = members.text("ScanBy", Text::one_of(&["TimestampDescending", "TimestampAscending"]));
-    let size = members.number("MaxRecords", 1, 100).unwrap_or(100);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let order = members.text("ScanBy");
+    let size = members.count("MaxRecords").unwrap_or(100);
+    let token = members.text("NextToken");
     let none = !types.is_empty() && !types.contains(&"MetricAlarm");
     let alarms = state.alarms.values().filter(|alarm| !none && name.is_none_or(|name| alarm.name == name));
     let mut events: Vec<Event<'_>> = alarms

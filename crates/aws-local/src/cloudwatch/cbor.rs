@@ -3,9 +3,8 @@
 use ciborium::Value as Cbor;
 use serde_json::{Map, Number, Value};
 
-use super::model::kind;
 use crate::error::ApiError;
-use crate::query::Kind;
+use crate::model::{Node, Shape};
 
 /// The tag of a time in seconds since 1970 (RFC 8949, 3.4.2).
 const EPOCH_TAG: u64 = 1;
@@ -58,31 +57,33 @@ fn wrong(message: String) -> ApiError {
     ApiError::new("SerializationException", message)
 }
 
-/// The body of an answer.
-pub(super) fn encode(answer: &Value) -> Vec<u8> {
+/// The body of an answer; `node` is what it is.
+pub(super) fn encode(answer: &Value, node: Option<Node>) -> Vec<u8> {
     let mut body = Vec::new();
     // Writing to a Vec cannot fail.
-    let _ = ciborium::into_writer(&cbor(answer, "", ""), &mut body);
+    let _ = ciborium::into_writer(&cbor(answer, node), &mut body);
     body
 }
 
-fn cbor(value: &Value, parent: &str, name: &str) -> Cbor {
+fn cbor(value: &Value, node: Option<Node>) -> Cbor {
+    let item = || node.and_then(Node::item);
     match value {
         Value::Null => Cbor::Null,
         Value::Bool(flag) => Cbor::Bool(*flag),
         Value::String(text) => Cbor::Text(text.clone()),
-        Value::Number(number) if kind(parent, name) == Kind::Time => {
+        Value::Number(number) if node.is_some_and(|node| matches!(node.shape, Shape::Timestamp)) => {
             Cbor::Tag(EPOCH_TAG, Box::new(Cbor::Float(number.as_f64().unwrap_or_default())))
         }
         Value::Number(number) => match number.as_i64() {
             Some(whole) => Cbor::Integer(whole.into()),
             None => Cbor::Float(number.as_f64().unwrap_or_default()),
         },
-        Value::Array(items) => Cbor::Array(items.iter().map(|item| cbor(item, parent, name)).collect()),
+        Value::Array(items) => Cbor::Array(items.iter().map(|value| cbor(value, item())).collect()),
         Value::Object(members) => {
+            let part = |name: &str| node.and_then(|node| node.member(name)).or_else(item);
             let present = members.iter().filter(|(_, member)| !member.is_null());
             Cbor::Map(
-                present.map(|(key, member)| (Cbor::Text(key.clone()), cbor(member, name, key))).collect(),
+                present.map(|(key, member)| (Cbor::Text(key.clone()), cbor(member, part(key)))).collect(),
             )
         }
     }
@@ -93,6 +94,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::Model;
 
     #[test]
     fn a_request_is_read_from_the_bytes_of_another_encoder() {
@@ -117,8 +119,21 @@ mod tests {
 
     #[test]
     fn times_of_an_answer_are_tagged() {
+        static MODEL: Model = Model::new(
+            r#"{
+            "version": "2026-01-01", "errors": {}, "operations": { "Do": { "output": "Output" } },
+            "shapes": {
+                "Output": { "type": "structure", "members": {
+                    "Timestamps": "Times", "Threshold": "Number", "Period": "Whole", "None": "Whole"
+                } },
+                "Times": { "type": "list", "member": "Time" },
+                "Time": { "type": "timestamp" },
+                "Number": { "type": "double" },
+                "Whole": { "type": "integer" }
+            } }"#,
+        );
         let answer = json!({ "Timestamps": [2.5], "Threshold": 1.0, "Period": 60, "None": null });
-        let body = encode(&answer);
+        let body = encode(&answer, MODEL.operation("Do").unwrap().output());
         let read: Cbor = ciborium::from_reader(&body[..]).unwrap();
         let entries = read.into_map().unwrap();
         let get = |name: &str| {

@@ -4,11 +4,11 @@ use serde_json::{Map, Value};
 
 use super::alarm::{Alarm, Settings};
 use super::evaluation::{Comparison, Missing};
-use super::metrics::{MetricId, Statistic, UNITS};
-use super::{Answer, CloudWatchState, NAMESPACE_RULE, dimensions};
+use super::metrics::{MetricId, Statistic};
+use super::{Answer, CloudWatchState, at_most, dimensions, whole};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 use crate::store::Tags;
 
 /// What an alarm may have that is not evaluated here, and what it is.
@@ -25,12 +25,10 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// PutMetricAlarm: makes an alarm, or replaces all that it watches and leaves its state.
 pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let name = members.required_text("AlarmName", super::ALARM_NAME);
-    let tags = tags(&mut members);
-    let settings = read(&mut members);
-    members.finish()?;
-    let settings = settings.check(body)?;
+    let members = Members::new(body);
+    let name = members.required("AlarmName");
+    let tags = tags(members)?;
+    let settings = read(members)?.check(body)?;
     match state.alarms.get_mut(name) {
         // Tags of an alarm that is there are left alone, as the service does.
         Some(alarm) => alarm.configure(settings, context.now),
@@ -41,12 +39,12 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, contex
     Ok(Value::Null)
 }
 
-fn tags(members: &mut Members<'_>) -> Tags {
-    let pairs = members.each("Tags", 0, 50, |tag| {
-        let key = tag.required_text("Key", Text::length(1, 128)).to_owned();
-        (key, tag.required_text("Value", Text::length(0, 256)).to_owned())
-    });
-    pairs.into_iter().collect()
+fn tags(members: Members<'_>) -> Result<Tags, ApiError> {
+    /// As the service's guide has it.
+    const MOST_TAGS: usize = 50;
+    at_most(MOST_TAGS, "Tags", members.each("Tags").count())?;
+    let pair = |tag: Members<'_>| (tag.required("Key").to_owned(), tag.required("Value").to_owned());
+    Ok(members.each("Tags").map(pair).collect())
 }
 
 /// The members by themselves; what they must be together is checked later.
@@ -60,47 +58,34 @@ struct Draft<'a> {
     statistic: Option<&'a str>,
     extended: Option<&'a str>,
     unit: Option<&'a str>,
-    period: Option<i64>,
-    evaluation_periods: Option<i64>,
-    datapoints_to_alarm: Option<i64>,
+    period: Option<u32>,
+    evaluation_periods: Option<u32>,
+    datapoints_to_alarm: Option<u32>,
     threshold: Option<f64>,
     comparison: &'a str,
     treat_missing_data: Option<&'a str>,
     low_sample_count: Option<&'a str>,
 }
 
-fn read<'a>(members: &mut Members<'a>) -> Draft<'a> {
-    // The comparisons of anomaly detection are in the model: they are known, and refused with a reason.
-    const COMPARISONS: &[&str] = &[
-        "GreaterThanOrEqualToThreshold",
-        "GreaterThanThreshold",
-        "LessThanThreshold",
-        "LessThanLowerThreshold",
-        "LessThanOrEqualToThreshold",
-        "LessThanLowerOrGreaterThanUpperThreshold",
-        "GreaterThanUpperThreshold",
-    ];
-    let most = i64::from(u32::MAX);
-    let arn = Text::length(1, 1024);
-    Draft {
-        description: members.text("AlarmDescription", Text::length(0, 1024)),
+fn read(members: Members<'_>) -> Result<Draft<'_>, ApiError> {
+    Ok(Draft {
+        description: members.text("AlarmDescription"),
         actions_enabled: members.flag("ActionsEnabled"),
-        actions: ["OKActions", "AlarmActions", "InsufficientDataActions"]
-            .map(|name| members.texts(name, 0, 5, arn)),
-        namespace: members.text("Namespace", NAMESPACE_RULE),
-        metric: members.text("MetricName", Text::length(1, 255)),
-        dimensions: dimensions(members, 30),
-        statistic: members.text("Statistic", Text::one_of(Statistic::NAMES)),
-        extended: members.text("ExtendedStatistic", Text::ANY),
-        unit: members.text("Unit", Text::one_of(UNITS)),
-        period: members.number("Period", 1, most),
-        evaluation_periods: members.number("EvaluationPeriods", 1, most),
-        datapoints_to_alarm: members.number("DatapointsToAlarm", 1, most),
+        actions: ["OKActions", "AlarmActions", "InsufficientDataActions"].map(|name| members.texts(name)),
+        namespace: members.text("Namespace"),
+        metric: members.text("MetricName"),
+        dimensions: dimensions(members).collect(),
+        statistic: members.text("Statistic"),
+        extended: members.text("ExtendedStatistic"),
+        unit: members.text("Unit"),
+        period: whole(members, "Period")?,
+        evaluation_periods: whole(members, "EvaluationPeriods")?,
+        datapoints_to_alarm: whole(members, "DatapointsToAlarm")?,
         threshold: members.decimal("Threshold"),
-        comparison: members.required_text("ComparisonOperator", Text::one_of(COMPARISONS)),
-        treat_missing_data: members.text("TreatMissingData", Text::length(1, 255)),
-        low_sample_count: members.text("EvaluateLowSampleCountPercentile", Text::length(1, 255)),
-    }
+        comparison: members.required("ComparisonOperator"),
+        treat_missing_data: members.text("TreatMissingData"),
+        low_sample_count: members.text("EvaluateLowSampleCountPercentile"),
+    })
 }
 
 impl Draft<'_> {
@@ -111,11 +96,12 @@ impl Draft<'_> {
         if body.get("EvaluationWindow").is_some_and(|window| !window["WallClockWindow"].is_null()) {
             return Err(not_here("EvaluationWindow", "a wall clock window"));
         }
+        // The comparisons of anomaly detection are in the model: they are known, and refused with a reason.
         let comparison = Comparison::parse(self.comparison)
             .ok_or_else(|| not_here("ComparisonOperator", "anomaly detection"))?;
         let statistic = self.statistic()?;
         let (period, evaluation_periods) = self.periods()?;
-        let datapoints_to_alarm = self.datapoints_to_alarm.and_then(|number| u32::try_from(number).ok());
+        let datapoints_to_alarm = self.datapoints_to_alarm;
         if datapoints_to_alarm.is_some_and(|wanted| wanted > evaluation_periods) {
             return Err(ApiError::validation("DatapointsToAlarm must not be greater than EvaluationPeriods"));
         }
@@ -172,11 +158,8 @@ impl Draft<'_> {
     }
 
     fn periods(&self) -> Result<(u32, u32), ApiError> {
-        let given = |number: Option<i64>, member| {
-            number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| missing(member))
-        };
-        let period = given(self.period, "Period")?;
-        let evaluation_periods = given(self.evaluation_periods, "EvaluationPeriods")?;
+        let period = self.period.ok_or_else(|| missing("Period"))?;
+        let evaluation_periods = self.evaluation_periods.ok_or_else(|| missing("EvaluationPeriods"))?;
         if !matches!(period, 10 | 20 | 30) && period % 60 != 0 {
             let message = format!("Period is {period}: it must be 10, 20, 30 or a multiple of 60 seconds");
             return Err(ApiError::validation(message));

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::alarm::shortened_ms;
-use super::metrics::{MetricId, OLDEST_MS, Sample, UNITS};
-use super::{Answer, CloudWatchState, NAMESPACE_RULE, dimensions};
+use super::metrics::{MetricId, OLDEST_MS, Sample};
+use super::{Answer, CloudWatchState, at_most, dimensions};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
+use crate::members::Members;
 use crate::wire::epoch_ms;
 
-/// The most metrics of a request, and the most values of one of them.
+/// The most metrics of a request, and the most values of one of them, as the service's guide has them.
 const MOST_METRICS: usize = 1000;
 const MOST_VALUES: usize = 150;
 
@@ -24,15 +24,14 @@ const NEWEST: Duration = Duration::from_secs(2 * 60 * 60);
 /// Unlike the service it takes namespaces that begin with `AWS/` too: whoever tries an alarm on such a metric
 /// here has to put its values, because nobody else does.
 pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let namespace = members.required_text("Namespace", NAMESPACE_RULE);
-    let mut data = members.each("MetricData", 0, usize::MAX, read);
-    for more in members
-        .each("EntityMetricData", 0, usize::MAX, |entity| entity.each("MetricData", 0, usize::MAX, read))
-    {
-        data.extend(more);
+    let members = Members::new(body);
+    let namespace = members.required("Namespace");
+    let of_entities = members.each("EntityMetricData").flat_map(|entity| entity.each("MetricData"));
+    let data: Vec<Datum<'_>> = members.each("MetricData").chain(of_entities).map(read).collect();
+    for datum in &data {
+        at_most(MOST_VALUES, "Values", datum.values.len())?;
+        at_most(MOST_VALUES, "Counts", datum.counts.len())?;
     }
-    members.finish()?;
     if data.len() > MOST_METRICS {
         let message = format!("the collection MetricData must not have more than {MOST_METRICS} items");
         return Err(invalid(message));
@@ -63,23 +62,20 @@ struct Datum<'a> {
     resolution: i64,
 }
 
-fn read<'a>(item: &mut Members<'a>) -> Datum<'a> {
+fn read(item: Members<'_>) -> Datum<'_> {
     Datum {
-        metric: item.required_text("MetricName", Text::length(1, 255)),
-        dimensions: dimensions(item, 30),
+        metric: item.required("MetricName"),
+        dimensions: dimensions(item).collect(),
         at: item.time("Timestamp"),
         value: item.decimal("Value"),
-        values: item.decimals("Values", MOST_VALUES),
-        counts: item.decimals("Counts", MOST_VALUES),
+        values: item.decimals("Values"),
+        counts: item.decimals("Counts"),
         has_counts: item.has("Counts"),
-        set: item.nested("StatisticValues", |set| {
-            ["SampleCount", "Sum", "Minimum", "Maximum"].map(|name| {
-                set.require(name);
-                set.decimal(name)
-            })
-        }),
-        unit: item.text("Unit", Text::one_of(UNITS)).unwrap_or("None"),
-        resolution: item.number("StorageResolution", 1, 60).unwrap_or(60),
+        set: item
+            .nested("StatisticValues")
+            .map(|set| ["SampleCount", "Sum", "Minimum", "Maximum"].map(|name| set.decimal(name))),
+        unit: item.text("Unit").unwrap_or("None"),
+        resolution: item.number("StorageResolution").unwrap_or(60),
     }
 }
 

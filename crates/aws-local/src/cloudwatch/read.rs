@@ -6,10 +6,12 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::metrics::{MetricId, Series, Statistic, UNITS};
-use super::{Answer, CloudWatchState, NAMESPACE_RULE, dimensions, page};
+use super::page::page;
+use super::{Answer, CloudWatchState, at_most, dimensions, whole};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Pattern, Text};
+use crate::members::Members;
+use crate::model::check::{Rule, Violation};
 use crate::wire::epoch_ms;
 
 /// The most data points of one answer of GetMetricStatistics, and of one of GetMetricData.
@@ -19,21 +21,15 @@ const MOST_DATA_POINTS: i64 = 100_800;
 /// The most queries of GetMetricData.
 const MOST_QUERIES: usize = 500;
 
-static QUERY_ID: Pattern = Pattern::new("[a-z][a-zA-Z0-9_]*");
-
 /// GetMetricStatistics. Units are told apart.
 pub(super) fn statistics(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
-    let mut members = Members::new(body);
-    let metric = metric(&mut members);
-    for name in ["Namespace", "MetricName", "StartTime", "EndTime", "Period"] {
-        members.require(name);
-    }
+    let members = Members::new(body);
+    let metric = metric(members);
     let times = (members.time("StartTime"), members.time("EndTime"));
-    let period = members.number("Period", 1, i64::from(u32::MAX)).unwrap_or(60);
-    let simple = members.texts("Statistics", 1, 5, Text::one_of(Statistic::NAMES));
-    let extended = members.texts("ExtendedStatistics", 1, 10, Text::ANY);
-    let unit = members.text("Unit", Text::one_of(UNITS));
-    members.finish()?;
+    let period = whole(members, "Period")?.unwrap_or(60);
+    let simple = members.texts("Statistics");
+    let extended = members.texts("ExtendedStatistics");
+    let unit = members.text("Unit");
     if simple.is_empty() && extended.is_empty() {
         let message = "one of Statistics and ExtendedStatistics must be given";
         return Err(ApiError::new("MissingRequiredParameterException", message));
@@ -88,16 +84,17 @@ fn datapoint(
 
 /// GetMetricData: metrics, no expressions.
 pub(super) fn data(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
-    let mut members = Members::new(body);
-    for name in ["MetricDataQueries", "StartTime", "EndTime"] {
-        members.require(name);
-    }
-    let queries = members.each("MetricDataQueries", 0, MOST_QUERIES, Query::read);
+    let members = Members::new(body);
+    at_most(MOST_QUERIES, "MetricDataQueries", members.each("MetricDataQueries").count())?;
+    let queries: Vec<Query<'_>> =
+        members.each("MetricDataQueries").map(Query::read).collect::<Result<_, ApiError>>()?;
     let times = (members.time("StartTime"), members.time("EndTime"));
-    let order = members.text("ScanBy", Text::one_of(&["TimestampDescending", "TimestampAscending"]));
-    let most = members.number("MaxDatapoints", 1, MOST_DATA_POINTS).unwrap_or(MOST_DATA_POINTS);
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    let order = members.text("ScanBy");
+    let most = members.number("MaxDatapoints").unwrap_or(MOST_DATA_POINTS);
+    if !(1..=MOST_DATA_POINTS).contains(&most) {
+        return Err(Violation::new("MaxDatapoints", most, Rule::MaxValue(MOST_DATA_POINTS)).into());
+    }
+    let token = members.text("NextToken");
     if token.is_some() {
         let message = "there is no next page: every answer is whole";
         return Err(ApiError::new("InvalidNextToken", message));
@@ -128,26 +125,24 @@ struct Query<'a> {
     expression: bool,
     metric: MetricId,
     statistic: &'a str,
-    period: i64,
+    period: u32,
     unit: Option<&'a str>,
 }
 
 impl<'a> Query<'a> {
-    fn read(item: &mut Members<'a>) -> Query<'a> {
-        let id = item.required_text("Id", Text::length(1, 255).and(&QUERY_ID));
-        let label = item.text("Label", Text::ANY);
+    fn read(item: Members<'a>) -> Result<Query<'a>, ApiError> {
+        let id = item.required("Id");
+        let label = item.text("Label");
         let returned = item.flag("ReturnData").unwrap_or(true);
         let expression = item.has("Expression");
-        let read = item.nested("MetricStat", |stat| {
-            stat.require("Metric");
-            let metric = stat.nested("Metric", metric).unwrap_or_default();
-            let statistic = stat.required_text("Stat", Text::ANY);
-            stat.require("Period");
-            let period = stat.number("Period", 1, i64::from(u32::MAX)).unwrap_or(60);
-            (metric, statistic, period, stat.text("Unit", Text::one_of(UNITS)))
-        });
-        let (metric, statistic, period, unit) = read.unwrap_or_default();
-        Query { id, label, returned, expression, metric, statistic, period, unit }
+        let (metric, statistic, period, unit) = match item.nested("MetricStat") {
+            Some(stat) => {
+                let metric = stat.nested("Metric").map(metric).unwrap_or_default();
+                (metric, stat.required("Stat"), whole(stat, "Period")?.unwrap_or(60), stat.text("Unit"))
+            }
+            None => Default::default(),
+        };
+        Ok(Query { id, label, returned, expression, metric, statistic, period, unit })
     }
 
     fn points(
@@ -181,17 +176,14 @@ pub(super) fn list(body: &Map<String, Value>, state: &CloudWatchState, context: 
     /// `RecentlyActive` has this one value: three hours.
     const RECENT_MS: u64 = 3 * 60 * 60 * 1000;
     /// Metrics of one answer.
-    const SIZE: i64 = 500;
-    let mut members = Members::new(body);
-    let namespace = members.text("Namespace", NAMESPACE_RULE);
-    let name = members.text("MetricName", Text::length(1, 255));
-    let filters = members.each("Dimensions", 0, 10, |filter| {
-        let name = filter.required_text("Name", Text::length(1, 255));
-        (name, filter.text("Value", Text::length(1, 1024)))
-    });
-    let recent = members.text("RecentlyActive", Text::one_of(&["PT3H"])).is_some();
-    let token = members.text("NextToken", Text::ANY);
-    members.finish()?;
+    const SIZE: usize = 500;
+    let members = Members::new(body);
+    let namespace = members.text("Namespace");
+    let name = members.text("MetricName");
+    let filters = members.each("Dimensions");
+    let filters: Vec<_> = filters.map(|filter| (filter.required("Name"), filter.text("Value"))).collect();
+    let recent = members.has("RecentlyActive");
+    let token = members.text("NextToken");
     let oldest = epoch_ms(context.now).saturating_sub(RECENT_MS);
     let shown = |(metric, series): &(&MetricId, &Series)| {
         namespace.is_none_or(|namespace| metric.namespace == namespace)
@@ -214,14 +206,11 @@ pub(super) fn list(body: &Map<String, Value>, state: &CloudWatchState, context: 
     Ok(json!({ "Metrics": items, "NextToken": next }))
 }
 
-fn metric(members: &mut Members<'_>) -> MetricId {
+fn metric(members: Members<'_>) -> MetricId {
     MetricId {
-        namespace: members.text("Namespace", NAMESPACE_RULE).unwrap_or_default().to_owned(),
-        name: members.text("MetricName", Text::length(1, 255)).unwrap_or_default().to_owned(),
-        dimensions: dimensions(members, 30)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
+        namespace: members.text("Namespace").unwrap_or_default().to_owned(),
+        name: members.text("MetricName").unwrap_or_default().to_owned(),
+        dimensions: dimensions(members).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     }
 }
 
@@ -247,7 +236,7 @@ struct Span {
 
 impl Span {
     /// The start is moved back to a whole period.
-    fn new(times: (Option<SystemTime>, Option<SystemTime>), period: i64) -> Result<Span, ApiError> {
+    fn new(times: (Option<SystemTime>, Option<SystemTime>), period: u32) -> Result<Span, ApiError> {
         let invalid = |message: &str| ApiError::new("InvalidParameterValueException", message);
         let (Some(start), Some(end)) = times else {
             return Err(invalid("StartTime and EndTime must be given"));
@@ -258,7 +247,7 @@ impl Span {
         if !matches!(period, 1 | 5 | 10 | 20 | 30) && period % 60 != 0 {
             return Err(invalid("Period must be 1, 5, 10, 20, 30 or a multiple of 60 seconds"));
         }
-        let period = period.unsigned_abs() * 1000;
+        let period = u64::from(period) * 1000;
         let (start, end) = (epoch_ms(start), epoch_ms(end));
         Ok(Span { start: start - start % period, end, period })
     }

@@ -4,13 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::document::{self, Purpose};
 use super::roles::percent_encoded;
-use super::{Answer, IamState, NAME, conflict, listing, not_found, paging, role_name};
+use super::{Answer, IamState, conflict, listing, not_found, paging};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Pattern, Text};
-
-static POLICY_ARN: Pattern = Pattern::new(r"arn:aws[a-z-]*:iam::(aws|[0-9]{12}):policy/[!-\x7e]+");
-static PATH_PREFIX: Pattern = Pattern::new(r"((/[A-Za-z0-9\.,\+@=_-]+)*)/");
+use crate::members::Members;
 
 /// All inline policies of a role together, in characters that are not white space.
 const LONGEST_INLINE: usize = 10_240;
@@ -18,17 +15,12 @@ const LONGEST_INLINE: usize = 10_240;
 /// The most managed policies of a role.
 const MOST_ATTACHED: usize = 10;
 
-fn policy_name<'a>(members: &mut Members<'a>) -> &'a str {
-    members.required_text("PolicyName", Text::length(1, 128).and(&NAME))
-}
-
 /// PutRolePolicy: adds an inline policy or replaces it.
 pub(super) fn put(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let name = policy_name(&mut members);
-    let document = members.required_text("PolicyDocument", Text::length(1, 131_072));
-    members.finish()?;
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let name = members.required("PolicyName");
+    let document = members.required("PolicyDocument");
     document::check(document, Purpose::Permissions)?;
     let role = state.role(role)?;
     let others = role.inline.iter().filter(|(other, _)| *other != name).map(|(_, document)| size(document));
@@ -47,20 +39,18 @@ fn size(document: &str) -> usize {
 
 /// GetRolePolicy.
 pub(super) fn get(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let name = policy_name(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let name = members.required("PolicyName");
     let document = state.role(role)?.inline.get(name).ok_or_else(|| no_policy(name))?;
     Ok(json!({ "RoleName": role, "PolicyName": name, "PolicyDocument": percent_encoded(document) }))
 }
 
 /// DeleteRolePolicy.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let name = policy_name(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let name = members.required("PolicyName");
     state.role(role)?.inline.remove(name).ok_or_else(|| no_policy(name))?;
     Ok(Value::Null)
 }
@@ -71,10 +61,9 @@ fn no_policy(name: &str) -> ApiError {
 
 /// ListRolePolicies.
 pub(super) fn list(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let paging = paging(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let paging = paging(members);
     let names: Vec<&String> = state.role(role)?.inline.keys().collect();
     listing("PolicyNames", names, |name| (*name).clone(), |name| json!(name), paging)
 }
@@ -103,23 +92,33 @@ pub(super) fn detach(body: &Map<String, Value>, state: &mut IamState, _: &Contex
 }
 
 fn role_and_arn(body: &Map<String, Value>) -> Result<(&str, &str), ApiError> {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let arn = members.required_text("PolicyArn", Text::length(20, 2048));
-    members.finish()?;
-    match POLICY_ARN.matches(arn) {
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let arn = members.required("PolicyArn");
+    match is_policy_arn(arn) {
         true => Ok((role, arn)),
         false => Err(ApiError::new("InvalidInput", format!("ARN {arn} is not valid."))),
     }
 }
 
+/// Whether this is the ARN of a managed policy. The model has its length only; the service looks closer.
+fn is_policy_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", owner, resource] = parts[..] else { return false };
+    let digits = owner.len() == 12 && owner.bytes().all(|letter| letter.is_ascii_digit());
+    let name = resource.strip_prefix("policy/").unwrap_or_default();
+    partition.starts_with("aws")
+        && (owner == "aws" || digits)
+        && !name.is_empty()
+        && name.bytes().all(|letter| letter.is_ascii_graphic())
+}
+
 /// ListAttachedRolePolicies.
 pub(super) fn list_attached(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
-    let mut members = Members::new(body);
-    let role = role_name(&mut members);
-    let prefix = members.text("PathPrefix", Text::length(1, 512).and(&PATH_PREFIX)).unwrap_or("/");
-    let paging = paging(&mut members);
-    members.finish()?;
+    let members = Members::new(body);
+    let role = members.required("RoleName");
+    let prefix = members.text("PathPrefix").unwrap_or("/");
+    let paging = paging(members);
     let role = state.role(role)?;
     let arns: Vec<&String> = role.attached.iter().filter(|arn| path(arn).starts_with(prefix)).collect();
     let item =

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::page::paged;
-use super::tags::read_tags;
 use super::{Answer, epoch, listing, tag_list, without_nulls};
 use crate::Context;
 use crate::error::ApiError;
@@ -27,7 +26,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
     let iam_role = members.required("IamRole").to_owned();
     let limit = members.number("RegistrationLimit").unwrap_or(1);
     let expires = members.time("ExpirationDate");
-    let tags = read_tags(members)?;
+    let tags = members.tags()?;
     if iam_role.is_empty() {
         return Err(ApiError::validation("IamRole must name a role that Systems Manager may assume."));
     }

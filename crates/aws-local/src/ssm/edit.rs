@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use super::Answer;
 use super::documents::{description, missing, no_version};
-use super::tags::read_tags;
 use crate::Context;
 use crate::documents::AMAZON;
 use crate::documents::content::{self, ContentError};
@@ -26,7 +25,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
     let (text, name) = (members.required("Content"), members.required("Name"));
     let kind = members.text("DocumentType").unwrap_or("Command");
     let format = format(members)?;
-    let tags = read_tags(members)?;
+    let tags = members.tags()?;
     left_out(members)?;
     if kind != "Command" {
         let message = format!("This local service keeps documents of type Command only, not {kind}.");

@@ -6,30 +6,16 @@ use super::{Answer, tag_list};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::model::check::Violation;
 use crate::store::{State, Tags};
 
 /// The most tags a resource has (AddTagsToResource).
 const MOST_TAGS: usize = 50;
 
-/// Reads the member `Tags`. A key that comes twice is refused.
-pub(crate) fn read_tags(members: Members<'_>) -> Result<Tags, ApiError> {
-    let mut tags = Tags::new();
-    for tag in members.each("Tags") {
-        let key = tag.required("Key");
-        if tags.insert(key.to_owned(), tag.required("Value").to_owned()).is_some() {
-            let rule = "Member must not contain the same key twice";
-            return Err(Violation::other("Tags", key, rule).into());
-        }
-    }
-    Ok(tags)
-}
-
 /// AddTagsToResource.
 pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
     let members = Members::new(body);
     let (kind, id) = resource(members);
-    let added = read_tags(members)?;
+    let added = members.tags()?;
     if let Some(key) = added.keys().find(|key| key.to_ascii_lowercase().starts_with("aws:")) {
         return Err(ApiError::validation(format!("Tag key {key}: the prefix aws: is reserved.")));
     }
