@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use super::error::ApiError;
+use super::model::ECS;
 use super::store::{State, Tags};
 
 pub mod agent;
@@ -267,6 +268,9 @@ pub fn call(
     state: &mut State,
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
+    if let Err(error) = request::check(ECS.operation(operation)?, body) {
+        return Some(Err(error));
+    }
     schedule::settle(&mut state.ecs, context);
     let request = request::Request::new(body);
     let answer = match operation {

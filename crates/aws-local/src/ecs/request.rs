@@ -1,10 +1,13 @@
-//! Reads the members of a request. What breaks the model is an `InvalidParameterException` that names the
-//! member, as this service says it.
+//! Reads the members of a request. What breaks the service's model is an `InvalidParameterException` that names
+//! the member, as this service says it.
 
 use serde_json::{Map, Value, json};
 
 use super::DEFAULT_CLUSTER;
 use crate::error::ApiError;
+use crate::members::Members;
+use crate::model::Operation;
+use crate::model::check::{Rule, Violation};
 use crate::ssm::page::page;
 use crate::store::Tags;
 
@@ -27,7 +30,29 @@ pub(super) fn client(message: impl Into<String>) -> ApiError {
     ApiError::new("ClientException", message)
 }
 
+/// Refuses a request that breaks the model.
+///
+/// # Errors
+/// `InvalidParameterException`, about the first thing that is wrong.
+pub(super) fn check(operation: Operation, body: &Map<String, Value>) -> Result<(), ApiError> {
+    // An empty text counts as absent, also where the model has an enum.
+    let blank = |broken: &Violation| matches!(broken.rule, Rule::OneOf(_)) && broken.value.is_empty();
+    let first = operation.violations(body).into_iter().find(|broken| !blank(broken));
+    first.map_or(Ok(()), |broken| Err(invalid(in_words(&broken))))
+}
+
+fn in_words(broken: &Violation) -> String {
+    let Violation { place, value, rule } = broken;
+    match rule {
+        Rule::Required => format!("{} can not be blank.", broken.member()),
+        Rule::Type { wanted, .. } => format!("{place} is not a {}.", wanted.to_lowercase()),
+        Rule::OneOf(words) => format!("{place} {value} is not one of {}.", words.join(", ")),
+        rule => format!("{place} {value}: {rule}."),
+    }
+}
+
 impl<'a> Request<'a> {
+    /// A request that has passed [`check`].
     pub(super) fn new(body: &'a Map<String, Value>) -> Request<'a> {
         Request { body }
     }
@@ -37,92 +62,65 @@ impl<'a> Request<'a> {
         self.body
     }
 
+    fn members(&self) -> Members<'a> {
+        Members::new(self.body)
+    }
+
     /// A member that is there; null counts as absent.
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
-        self.body.get(name).filter(|value| !value.is_null())
+        self.members().value(name)
     }
 
     /// A string; an empty one counts as absent.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, ApiError> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-            Some(_) => Err(invalid(format!("{name} is not a string."))),
-        }
+    pub(super) fn text(&self, name: &str) -> Option<&'a str> {
+        self.members().text(name).filter(|text| !text.is_empty())
     }
 
     /// A string that must be there.
     pub(super) fn required(&self, name: &str) -> Result<&'a str, ApiError> {
-        self.text(name)?.ok_or_else(|| invalid(format!("{name} can not be blank.")))
+        self.text(name).ok_or_else(|| invalid(format!("{name} can not be blank.")))
     }
 
     /// A list of strings, empty if it is not there.
-    pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, ApiError> {
-        let wrong = || invalid(format!("{name} is not a list of strings."));
-        let Some(value) = self.value(name) else { return Ok(Vec::new()) };
-        value.as_array().ok_or_else(wrong)?.iter().map(|item| item.as_str().ok_or_else(wrong)).collect()
+    pub(super) fn texts(&self, name: &str) -> Vec<&'a str> {
+        self.members().texts(name)
     }
 
-    /// A whole number in a range, both ends included.
+    /// A whole number in a range, both ends included. The model has none of this service's ranges.
     pub(super) fn number(&self, name: &str, min: i64, max: i64) -> Result<Option<u32>, ApiError> {
-        let Some(value) = self.value(name) else { return Ok(None) };
-        let number = value.as_i64().filter(|number| (min..=max).contains(number));
-        let number = number.and_then(|number| u32::try_from(number).ok());
+        let Some(number) = self.members().number(name) else { return Ok(None) };
+        let number = u32::try_from(number).ok().filter(|_| (min..=max).contains(&number));
         number.map(Some).ok_or_else(|| invalid(format!("{name} must be a number from {min} to {max}.")))
     }
 
     /// A boolean, false if it is not there.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.value(name) {
-            None => Ok(false),
-            Some(value) => value.as_bool().ok_or_else(|| invalid(format!("{name} is not true or false."))),
-        }
-    }
-
-    /// One of some words.
-    pub(super) fn one_of(&self, name: &str, words: &[&str]) -> Result<Option<&'a str>, ApiError> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        match words.contains(&text) {
-            true => Ok(Some(text)),
-            false => Err(invalid(format!("{name} {text} is not one of {}.", words.join(", ")))),
-        }
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.members().flag(name).unwrap_or(false)
     }
 
     /// The cluster's name, of a name or an ARN.
-    pub(super) fn cluster(&self) -> Result<String, ApiError> {
-        Ok(last_segment(self.text("cluster")?.unwrap_or(DEFAULT_CLUSTER)).to_owned())
+    pub(super) fn cluster(&self) -> String {
+        last_segment(self.text("cluster").unwrap_or(DEFAULT_CLUSTER)).to_owned()
     }
 
-    /// `tags`: at most fifty, with keys of at most 128 characters and values of at most 256.
+    /// `tags`. The model lets a tag be without its key, the service does not.
     pub(super) fn tags(&self) -> Result<Tags, ApiError> {
-        let Some(value) = self.value("tags") else { return Ok(Tags::new()) };
-        let wrong = || {
-            invalid(
-                "tags must be at most 50 pairs of a key of 1 to 128 characters and a value of at most 256.",
-            )
+        let pair = |tag: Members<'_>| {
+            let key = tag.text("key").ok_or_else(|| invalid("A tag needs a key."))?;
+            Ok((key.to_owned(), tag.text("value").unwrap_or_default().to_owned()))
         };
-        let items = value.as_array().filter(|items| items.len() <= 50).ok_or_else(wrong)?;
-        let mut tags = Tags::new();
-        for item in items {
-            let key = item["key"].as_str().filter(|key| (1..=128).contains(&key.chars().count()));
-            let value = item["value"].as_str().unwrap_or_default();
-            if value.chars().count() > 256 {
-                return Err(wrong());
-            }
-            tags.insert(key.ok_or_else(wrong)?.to_owned(), value.to_owned());
-        }
-        Ok(tags)
+        self.members().each("tags").map(pair).collect()
     }
 
     /// Whether `include` has a word.
-    pub(super) fn includes(&self, word: &str) -> Result<bool, ApiError> {
-        Ok(self.texts("include")?.contains(&word))
+    pub(super) fn includes(&self, word: &str) -> bool {
+        self.texts("include").contains(&word)
     }
 
     /// A page of ARNs as an answer.
     pub(super) fn page(&self, name: &str, arns: Vec<String>, most: i64) -> Answer {
         let size = self.number("maxResults", 1, most)?.unwrap_or(100);
-        let token = self.text("nextToken")?;
+        let token = self.text("nextToken");
         let (shown, next) = page(arns, String::clone, usize::try_from(size).unwrap_or(100), token)
             .map_err(|_| invalid("Invalid token for the listing; start again without nextToken."))?;
         let mut answer = json!({ name: shown });

@@ -18,7 +18,7 @@ pub(super) const NO_INSTANCE: &str = "there is nothing here to run tasks on: sta
 
 /// CreateService.
 pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     let name = request.required("serviceName")?;
     if !is_name(name) {
         return Err(invalid(
@@ -27,12 +27,12 @@ pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context
     }
     clusters::check(&state.ecs, &cluster)?;
     let definition = definitions::usable(&state.ecs, request.required("taskDefinition")?)?.name();
-    let replica = request.one_of("schedulingStrategy", &["REPLICA", "DAEMON"])?.unwrap_or("REPLICA");
+    let replica = request.text("schedulingStrategy").unwrap_or("REPLICA");
     if replica != "REPLICA" {
         return Err(invalid("Only the scheduling strategy REPLICA is played here."));
     }
     let desired = request.number("desiredCount", 0, MOST_TASKS)?.unwrap_or(0);
-    let propagate = request.one_of("propagateTags", &["TASK_DEFINITION", "SERVICE", "NONE"])?;
+    let propagate = request.text("propagateTags");
     let tags = request.tags()?;
     need_instance(&state.ecs)?;
     let key = (cluster.clone(), name.to_owned());
@@ -76,11 +76,11 @@ fn deployment_id() -> String {
 pub(super) fn update(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
     let key = key(request, state)?;
     let desired = request.number("desiredCount", 0, MOST_TASKS)?;
-    let definition = match request.text("taskDefinition")? {
+    let definition = match request.text("taskDefinition") {
         Some(wanted) => Some(definitions::usable(&state.ecs, wanted)?.name()),
         None => None,
     };
-    let force = request.flag("forceNewDeployment")?;
+    let force = request.flag("forceNewDeployment");
     let service = state.ecs.services.get_mut(&key).ok_or_else(not_found)?;
     if service.status != ServiceStatus::Active {
         return Err(ApiError::new("ServiceNotActiveException", "Service was not ACTIVE."));
@@ -106,13 +106,13 @@ pub(super) fn update(request: &Request<'_>, state: &mut State, context: &Context
 
 /// DescribeServices, at most ten.
 pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
-    let names = request.texts("services")?;
+    let names = request.texts("services");
     if names.is_empty() || names.len() > 10 {
         return Err(invalid("services must have 1 to 10 names."));
     }
-    let with_tags = request.includes("TAGS")?;
+    let with_tags = request.includes("TAGS");
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names.into_iter().map(last_segment) {
         match state.ecs.services.get(&(cluster.clone(), name.to_owned())) {
@@ -125,7 +125,7 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
 
 /// ListServices.
 pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
     let services = state.ecs.services.values();
     let there = services.filter(|it| it.cluster == cluster && it.status != ServiceStatus::Inactive);
@@ -135,7 +135,7 @@ pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) 
 /// DeleteService: one that is scaled to 0, or any with `force`.
 pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
     let key = key(request, state)?;
-    let force = request.flag("force")?;
+    let force = request.flag("force");
     let service = state.ecs.services.get_mut(&key).ok_or_else(not_found)?;
     if service.status != ServiceStatus::Active {
         return Err(ApiError::new("ServiceNotActiveException", "Service was not ACTIVE."));
@@ -150,7 +150,7 @@ pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context
 }
 
 fn key(request: &Request<'_>, state: &State) -> Result<(String, String), ApiError> {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
     let name = last_segment(request.required("service")?).to_owned();
     match state.ecs.services.contains_key(&(cluster.clone(), name.clone())) {

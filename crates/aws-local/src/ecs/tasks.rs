@@ -14,13 +14,13 @@ use crate::wire::{epoch_seconds, sha256_hex};
 
 /// RunTask: up to ten tasks without a service.
 pub(super) fn run(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
     let definition = definitions::usable(&state.ecs, request.required("taskDefinition")?)?;
     let (name, family) = (definition.name(), definition.family.clone());
     let count = request.number("count", 1, 10)?.unwrap_or(1);
-    let group = request.text("group")?.map_or_else(|| format!("family:{family}"), str::to_owned);
-    let started_by = request.text("startedBy")?.map(str::to_owned);
+    let group = request.text("group").map_or_else(|| format!("family:{family}"), str::to_owned);
+    let started_by = request.text("startedBy").map(str::to_owned);
     let tags = request.tags()?;
     services::need_instance(&state.ecs)?;
     if request.value("overrides").is_some_and(|overrides| overrides != &json!({})) {
@@ -48,9 +48,9 @@ pub(super) fn run(request: &Request<'_>, state: &mut State, context: &Context) -
 
 /// StopTask.
 pub(super) fn stop(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
-    let reason = request.text("reason")?.unwrap_or("Task stopped by user");
+    let reason = request.text("reason").unwrap_or("Task stopped by user");
     let arn = full_arn(request.required("task")?, &cluster, context);
     Ok(json!({ "task": stop_by_arn(state, &arn, reason, context)? }))
 }
@@ -71,13 +71,13 @@ pub(super) fn stop_by_arn(state: &mut State, arn: &str, reason: &str, context: &
 
 /// ListTasks.
 pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
-    let family = request.text("family")?.map(|family| format!("task-definition/{family}:"));
-    let service = request.text("serviceName")?.map(last_segment);
-    let started_by = request.text("startedBy")?;
-    let desired = request.one_of("desiredStatus", &["RUNNING", "PENDING", "STOPPED"])?.unwrap_or("RUNNING");
-    let launch = request.one_of("launchType", &["EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES"])?;
+    let family = request.text("family").map(|family| format!("task-definition/{family}:"));
+    let service = request.text("serviceName").map(last_segment);
+    let started_by = request.text("startedBy");
+    let desired = request.text("desiredStatus").unwrap_or("RUNNING");
+    let launch = request.text("launchType");
     if [service.is_some(), family.is_some(), started_by.is_some()].iter().filter(|it| **it).count() > 1 {
         return Err(invalid("Give one of serviceName, family and startedBy only."));
     }
@@ -108,13 +108,13 @@ pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) 
 
 /// DescribeTasks, at most a hundred.
 pub(super) fn describe_all(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let cluster = request.cluster()?;
+    let cluster = request.cluster();
     clusters::check(&state.ecs, &cluster)?;
-    let names = request.texts("tasks")?;
+    let names = request.texts("tasks");
     if names.is_empty() || names.len() > 100 {
         return Err(invalid("tasks must have 1 to 100 task IDs or ARNs."));
     }
-    let with_tags = request.includes("TAGS")?;
+    let with_tags = request.includes("TAGS");
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let arn = full_arn(name, &cluster, context);
