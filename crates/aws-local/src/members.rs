@@ -1,7 +1,5 @@
 //! The members of a request that its model has passed: see [`crate::model::check`].
 
-#![expect(dead_code, reason = "the other services read the rest next")]
-
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 

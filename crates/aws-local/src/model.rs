@@ -4,7 +4,7 @@
 //! `tests/static` holds them against the botocore that is installed. [`check`] holds a request against them, the
 //! codecs ask them what a member is. Knows no operation.
 
-#![expect(dead_code, reason = "the codecs read the rest of it next")]
+#![expect(dead_code, reason = "the HTTP codes of errors are read next")]
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -205,6 +205,12 @@ impl Model {
         let table = self.table();
         let (name, entry) = table.operations.get_key_value(name)?;
         Some(Operation { table, name, entry })
+    }
+
+    /// The names of all operations.
+    #[cfg(test)]
+    pub(crate) fn operations(&'static self) -> impl Iterator<Item = &'static str> {
+        self.table().operations.keys().map(String::as_str)
     }
 
     /// What `X-Amz-Target` begins with, and what the service is called in paths of the CBOR protocol.

@@ -19,7 +19,6 @@ mod documents;
 mod edit;
 mod instances;
 mod invocations;
-pub(crate) mod members;
 pub(crate) mod page;
 mod send;
 mod tags;

@@ -3,32 +3,27 @@
 use serde_json::{Value, json};
 
 use super::definition::{Account, AccountTargeting, Accounts, Template};
-use super::read::{ARN, TOKEN};
 use super::request::Call;
 use super::{conflict, experiments, listing, not_found, over_quota, templates};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Pattern, Text};
 use crate::store::State;
 
 /// The most accounts of a template.
 const MOST_ACCOUNTS: usize = 40;
 
-static ACCOUNT_ID: Pattern = Pattern::new("[0-9]{12}");
-
 type Answer = Result<Value, ApiError>;
 
 /// CreateTargetAccountConfiguration.
 pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    let token = members.text("clientToken", TOKEN);
-    let role_arn = members.required_text("roleArn", ARN).to_owned();
-    let description = members.text("description", Text::length(0, 512)).map(str::to_owned);
-    members.finish()?;
+    let members = call.members();
+    let token = members.text("clientToken");
+    let role_arn = members.required("roleArn").to_owned();
+    let description = members.text("description").map(str::to_owned);
     let (id, account) = (call.id(), account_id(call)?);
     let operation = format!("CreateTargetAccountConfiguration {id} {account}");
     let made = match token {
-        Some(token) => state.fis.tokens.made(&operation, token, &call.body)?.is_some(),
+        Some(token) => state.fis.tokens.made(&operation, token, call.all())?.is_some(),
         None => false,
     };
     let template = templates::find_mut(state, id)?;
@@ -53,7 +48,7 @@ pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answ
     let response = shown(account, &new);
     template.accounts.insert(account.to_owned(), new);
     if let Some(token) = token {
-        state.fis.tokens.remember(&operation, token, &call.body, account);
+        state.fis.tokens.remember(&operation, token, call.all(), account);
     }
     Ok(response)
 }
@@ -70,24 +65,23 @@ pub(super) fn list(call: &Call, state: &mut State, _context: &Context) -> Answer
 
 /// UpdateTargetAccountConfiguration.
 pub(super) fn update(call: &Call, state: &mut State, _context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    let role_arn = members.text("roleArn", ARN).map(str::to_owned);
-    let description = members.text("description", Text::length(0, 512)).map(str::to_owned);
-    members.finish()?;
+    let members = call.members();
+    let role_arn = members.text("roleArn").map(str::to_owned);
+    let description = members.text("description").map(str::to_owned);
     let Template { accounts, .. } = templates::find_mut(state, call.id())?;
-    let account = accounts.get_mut(call.second_id()).ok_or_else(|| unknown(call))?;
+    let account = accounts.get_mut(call.members().required("accountId")).ok_or_else(|| unknown(call))?;
     if let Some(role_arn) = role_arn {
         account.role_arn = role_arn;
     }
     account.description = description.or(account.description.take());
-    Ok(shown(call.second_id(), account))
+    Ok(shown(call.members().required("accountId"), account))
 }
 
 /// DeleteTargetAccountConfiguration.
 pub(super) fn delete(call: &Call, state: &mut State, _context: &Context) -> Answer {
     let Template { accounts, .. } = templates::find_mut(state, call.id())?;
-    let gone = accounts.remove(call.second_id()).ok_or_else(|| unknown(call))?;
-    Ok(shown(call.second_id(), &gone))
+    let gone = accounts.remove(call.members().required("accountId")).ok_or_else(|| unknown(call))?;
+    Ok(shown(call.members().required("accountId"), &gone))
 }
 
 /// GetExperimentTargetAccountConfiguration.
@@ -101,22 +95,22 @@ pub(super) fn list_of_experiment(call: &Call, state: &mut State, _context: &Cont
 }
 
 fn account_id(call: &Call) -> Result<&str, ApiError> {
-    let id = call.second_id();
-    if ACCOUNT_ID.matches(id) {
+    let id = call.members().required("accountId");
+    // The model takes anything up to 48 characters.
+    if id.len() == 12 && id.bytes().all(|letter| letter.is_ascii_digit()) {
         return Ok(id);
     }
     Err(ApiError::validation(format!("accountId {id} is not an account: twelve digits.")))
 }
 
 fn one(accounts: &Accounts, call: &Call) -> Answer {
-    let account = accounts.get(call.second_id()).ok_or_else(|| unknown(call))?;
-    Ok(shown(call.second_id(), account))
+    let account = accounts.get(call.members().required("accountId")).ok_or_else(|| unknown(call))?;
+    Ok(shown(call.members().required("accountId"), account))
 }
 
 fn all(accounts: &Accounts, call: &Call) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
     let items = accounts.iter().map(|(id, account)| item(id, account)).collect();
     listing::answer("targetAccountConfigurations", items, |item| item["accountId"].to_string(), page)
 }
@@ -134,5 +128,9 @@ fn shown(id: &str, account: &Account) -> Value {
 }
 
 fn unknown(call: &Call) -> ApiError {
-    not_found(format!("{} has no target account configuration of account {}.", call.id(), call.second_id()))
+    not_found(format!(
+        "{} has no target account configuration of account {}.",
+        call.id(),
+        call.members().required("accountId")
+    ))
 }

@@ -7,16 +7,14 @@ use super::request::Call;
 use super::{arn, listing, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::Members;
 use crate::store::State;
 
 type Answer = Result<Value, ApiError>;
 
 /// ListActions.
 pub(super) fn list(call: &Call, _state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
     let items = ACTIONS.iter().map(|kind| summary(kind, context)).collect();
     listing::answer("actions", items, |item| item["id"].to_string(), page)
 }
@@ -56,9 +54,8 @@ fn summary(kind: &Kind, context: &Context) -> Value {
 
 /// ListTargetResourceTypes.
 pub(super) fn list_types(call: &Call, _state: &mut State, _context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
     let about =
         |kind: &catalog::ResourceType| json!({ "resourceType": kind.id, "description": kind.description });
     let items = RESOURCE_TYPES.iter().map(about).collect();
@@ -67,9 +64,10 @@ pub(super) fn list_types(call: &Call, _state: &mut State, _context: &Context) ->
 
 /// GetTargetResourceType.
 pub(super) fn get_type(call: &Call, _state: &mut State, _context: &Context) -> Answer {
-    let kind = catalog::resource_type(call.id()).ok_or_else(|| {
+    let id = call.members().required("resourceType");
+    let kind = catalog::resource_type(id).ok_or_else(|| {
         let hint = "list-target-resource-types shows those there are";
-        not_found(format!("There is no target resource type {} here; {hint}.", call.id()))
+        not_found(format!("There is no target resource type {id} here; {hint}."))
     })?;
     let about =
         |(name, text): &(&str, &str)| ((*name).to_owned(), json!({ "description": text, "required": false }));

@@ -6,12 +6,11 @@ use serde_json::{Value, json};
 
 use super::definition::AccountTargeting;
 use super::experiment::{ActionRun, Ending, Experiment, ExperimentStatus};
-use super::read::{self, ID, NAME, TOKEN};
+use super::read;
 use super::request::Call;
 use super::{alarms, arn, conflict, document, listing, not_found, over_quota, templates, view};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
 use crate::store::State;
 
 /// The most experiments that run at once.
@@ -21,15 +20,13 @@ type Answer = Result<Value, ApiError>;
 
 /// StartExperiment.
 pub(super) fn start(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    let token = members.required_text("clientToken", TOKEN);
-    let template = members.required_text("experimentTemplateId", ID);
-    let mode = members.nested("experimentOptions", |options| {
-        options.text("actionsMode", Text::one_of(&["skip-all", "run-all"])) == Some("skip-all")
-    });
-    let tags = read::tags(&mut members);
-    members.finish()?;
-    if let Some(id) = state.fis.tokens.made("StartExperiment", token, &call.body)?
+    let members = call.members();
+    let token = members.required("clientToken");
+    let template = members.required("experimentTemplateId");
+    let options = members.nested("experimentOptions");
+    let rehearsal = options.is_some_and(|options| options.text("actionsMode") == Some("skip-all"));
+    let tags = read::tags(members)?;
+    if let Some(id) = state.fis.tokens.made("StartExperiment", token, call.all())?
         && let Ok(experiment) = find(state, id)
     {
         return Ok(shown(experiment, context));
@@ -52,7 +49,7 @@ pub(super) fn start(call: &Call, state: &mut State, context: &Context) -> Answer
         definition: template.definition,
         tags,
         accounts: template.accounts,
-        rehearsal: mode.unwrap_or(false),
+        rehearsal,
         created: context.now,
         started: None,
         ended: None,
@@ -65,7 +62,7 @@ pub(super) fn start(call: &Call, state: &mut State, context: &Context) -> Answer
         speed: context.speed,
         ending: None,
     };
-    state.fis.tokens.remember("StartExperiment", token, &call.body, &experiment.id);
+    state.fis.tokens.remember("StartExperiment", token, call.all(), &experiment.id);
     let response = shown(&experiment, context);
     state.fis.experiments.push(experiment);
     Ok(response)
@@ -108,10 +105,9 @@ pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Answer {
 
 /// ListExperiments: the newest first.
 pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    let template = members.text("experimentTemplateId", ID);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
+    let template = members.text("experimentTemplateId");
     let wanted = |experiment: &&Experiment| template.is_none_or(|id| experiment.template_id == id);
     let found = state.fis.experiments.iter().rev().filter(wanted);
     let items = found.map(|experiment| view::experiment_summary(experiment, context)).collect();
@@ -140,10 +136,9 @@ pub(super) fn stop(call: &Call, state: &mut State, context: &Context) -> Answer 
 
 /// ListExperimentResolvedTargets.
 pub(super) fn resolved_targets(call: &Call, state: &mut State, _context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    let wanted = members.text("targetName", NAME);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
+    let wanted = members.text("targetName");
     let experiment = find(state, call.id())?;
     if let Some(unknown) = wanted.filter(|name| !experiment.definition.targets.contains_key(*name)) {
         return Err(not_found(format!("Experiment {} has no target {unknown}.", experiment.id)));

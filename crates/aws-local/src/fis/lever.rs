@@ -7,7 +7,6 @@ use super::request::Call;
 use super::{arn, conflict, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
 use crate::store::State;
 
 /// The id of the only lever of an account and region.
@@ -30,13 +29,10 @@ pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Result<V
 
 /// UpdateSafetyLeverState.
 pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Result<Value, ApiError> {
-    let mut members = Members::new(&call.body);
-    members.require("state");
-    let sent = members.nested("state", |state| {
-        let status = state.required_text("status", Text::one_of(&["disengaged", "engaged"]));
-        (status == "engaged", state.required_text("reason", Text::ANY).to_owned())
-    });
-    members.finish()?;
+    let members = call.members();
+    let sent = members
+        .nested("state")
+        .map(|state| (state.required("status") == "engaged", state.required("reason").to_owned()));
     known(call, context)?;
     if status(state) == "engaging" {
         return Err(conflict(

@@ -6,19 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::conflict;
-use super::read::TOKEN;
 use crate::error::ApiError;
-use crate::ssm::members::Members;
+use crate::members::Members;
 use crate::ssm::page;
 use crate::wire::sha256_hex;
 
 /// The most items of a page, also where the caller says nothing. The service's own default is not documented.
-const PAGE: i64 = 100;
+const PAGE: usize = 100;
 
 /// Reads `maxResults` and `nextToken`.
-pub(super) fn asked<'a>(members: &mut Members<'a>) -> (usize, Option<&'a str>) {
-    let size = members.number("maxResults", 1, PAGE).unwrap_or(PAGE);
-    (usize::try_from(size).unwrap_or(1), members.text("nextToken", TOKEN))
+pub(super) fn asked(members: Members<'_>) -> (usize, Option<&str>) {
+    (members.count("maxResults").unwrap_or(PAGE), members.text("nextToken"))
 }
 
 /// A page of the items as a response, under `name`. `key` is an item's identity within the listing.

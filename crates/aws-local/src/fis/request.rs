@@ -1,61 +1,68 @@
-//! The service's rest-json protocol: from method and path to an operation, and back.
+//! The service's rest-json protocol: from method, path, query and body to an operation and its members, and back.
 
 use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::{accounts, actions, experiments, lever, restart, tags, templates};
 use crate::error::ApiError;
+use crate::members::Members;
+use crate::model::{FIS, Operation, Place, Shape};
 use crate::shared::Shared;
 use crate::store::State;
 use crate::wire::{self, Answer};
 use crate::{Context, caller};
 
-/// One call, taken apart.
+/// One call: its members, wherever in the request they stood.
 #[derive(Debug)]
-pub(super) struct Call {
-    /// The variable parts of the path, decoded.
-    ids: Vec<String>,
-    /// The query as members; `maxResults` as a number.
-    pub(super) query: Map<String, Value>,
-    pub(super) body: Map<String, Value>,
-}
+pub(super) struct Call(Map<String, Value>);
 
 impl Call {
-    #[cfg(test)]
-    pub(super) fn new(ids: &[&str], query: Map<String, Value>, body: Map<String, Value>) -> Call {
-        Call { ids: ids.iter().map(|id| (*id).to_owned()).collect(), query, body }
+    /// Holds the members against the operation's model.
+    ///
+    /// # Errors
+    /// `ValidationException`, or `SerializationException` for a member of a wrong type.
+    pub(super) fn new(operation: Operation, members: Map<String, Value>) -> Result<Call, ApiError> {
+        operation.check(&members)?;
+        Ok(Call(members))
     }
 
-    /// The first variable part of the path.
+    pub(super) fn members(&self) -> Members<'_> {
+        Members::new(&self.0)
+    }
+
+    /// All members as they were sent.
+    pub(super) fn all(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// The id of what the path names.
     pub(super) fn id(&self) -> &str {
-        self.ids.first().map_or("", String::as_str)
-    }
-
-    /// The second one.
-    pub(super) fn second_id(&self) -> &str {
-        self.ids.get(1).map_or("", String::as_str)
+        self.members().required("id")
     }
 }
 
-type Operation = fn(&Call, &mut State, &Context) -> Result<Value, ApiError>;
+/// What performs an operation.
+pub(super) type Perform = fn(&Call, &mut State, &Context) -> Result<Value, ApiError>;
 
 /// Answers a request, if its path is one of the service's.
 pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer> {
-    let (name, operation, ids) = route(parts.method.as_str(), parts.uri.path())?;
+    let (operation, labels) = route(parts.method.as_str(), parts.uri.path())?;
+    let perform = perform(operation.name)?;
     let mut who = "?".to_owned();
     let outcome = (|| {
         who = caller::client(shared, parts, body)?;
-        let call =
-            Call { ids, query: query(parts.uri.query().unwrap_or_default()), body: wire::object(body)? };
+        let sent = members(operation, &labels, parts.uri.query().unwrap_or_default(), wire::object(body)?);
+        let call = Call::new(operation, sent)?;
         let context = shared.context();
         shared.change(|state| {
             restart::end_what_was_running(state, &context);
-            operation(&call, state, &context)
+            perform(&call, state, &context)
         })
     })();
+    let name = format!("FIS.{}", operation.name);
     match &outcome {
-        Ok(_) => shared.log.line(&who, &format!("FIS.{name}"), "200"),
-        Err(error) => shared.log.line(&who, &format!("FIS.{name}"), format!("{} {error}", error.status)),
+        Ok(_) => shared.log.line(&who, &name, "200"),
+        Err(error) => shared.log.line(&who, &name, format!("{} {error}", error.status)),
     }
     shared.look(|state| state.fis.tell(&shared.log));
     Some(match outcome {
@@ -67,94 +74,95 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answ
 fn refusal(error: &ApiError) -> Answer {
     // Messages have 1,024 characters at most.
     let message: String = error.message.chars().take(1024).collect();
-    let mut answer = wire::plain_json(error.status, &json!({ "message": message }));
+    let body = json!({ FIS.message_member(error.code): message });
+    let mut answer = wire::plain_json(error.status, &body);
     answer.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static(error.code));
     answer
 }
 
-/// The operation of a method and a path, and the variable parts of the path.
-fn route(method: &str, path: &str) -> Option<(&'static str, Operation, Vec<String>)> {
-    let raw: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
-    if raw.first() == Some(&"tags") && raw.len() > 1 {
+/// The operation of a method and a path, and the variable parts of the path, decoded, by the names of their
+/// members.
+fn route(method: &str, path: &str) -> Option<(Operation, Vec<(&'static str, String)>)> {
+    let path = path.strip_prefix('/')?;
+    let parts: Vec<&str> = match path.split_once('/') {
         // Some clients leave the slash of an ARN as it is.
-        let (name, operation): (_, Operation) = match method {
-            "GET" => ("ListTagsForResource", tags::list),
-            "POST" => ("TagResource", tags::add),
-            "DELETE" => ("UntagResource", tags::remove),
-            _ => return None,
-        };
-        return Some((name, operation, vec![decoded(&raw[1..].join("/"))]));
-    }
-    let (name, operation): (_, Operation) = match (method, raw.as_slice()) {
-        ("POST", ["experimentTemplates"]) => ("CreateExperimentTemplate", templates::create),
-        ("GET", ["experimentTemplates"]) => ("ListExperimentTemplates", templates::list),
-        ("GET", ["experimentTemplates", _]) => ("GetExperimentTemplate", templates::get),
-        ("PATCH", ["experimentTemplates", _]) => ("UpdateExperimentTemplate", templates::update),
-        ("DELETE", ["experimentTemplates", _]) => ("DeleteExperimentTemplate", templates::delete),
-        ("GET", ["experimentTemplates", _, "targetAccountConfigurations"]) => {
-            ("ListTargetAccountConfigurations", accounts::list)
-        }
-        ("POST", ["experimentTemplates", _, "targetAccountConfigurations", _]) => {
-            ("CreateTargetAccountConfiguration", accounts::create)
-        }
-        ("GET", ["experimentTemplates", _, "targetAccountConfigurations", _]) => {
-            ("GetTargetAccountConfiguration", accounts::get)
-        }
-        ("PATCH", ["experimentTemplates", _, "targetAccountConfigurations", _]) => {
-            ("UpdateTargetAccountConfiguration", accounts::update)
-        }
-        ("DELETE", ["experimentTemplates", _, "targetAccountConfigurations", _]) => {
-            ("DeleteTargetAccountConfiguration", accounts::delete)
-        }
-        ("POST", ["experiments"]) => ("StartExperiment", experiments::start),
-        ("GET", ["experiments"]) => ("ListExperiments", experiments::list),
-        ("GET", ["experiments", _]) => ("GetExperiment", experiments::get),
-        ("DELETE", ["experiments", _]) => ("StopExperiment", experiments::stop),
-        ("GET", ["experiments", _, "resolvedTargets"]) => {
-            ("ListExperimentResolvedTargets", experiments::resolved_targets)
-        }
-        ("GET", ["experiments", _, "targetAccountConfigurations"]) => {
-            ("ListExperimentTargetAccountConfigurations", accounts::list_of_experiment)
-        }
-        ("GET", ["experiments", _, "targetAccountConfigurations", _]) => {
-            ("GetExperimentTargetAccountConfiguration", accounts::get_of_experiment)
-        }
-        ("GET", ["actions"]) => ("ListActions", actions::list),
-        ("GET", ["actions", _]) => ("GetAction", actions::get),
-        ("GET", ["targetResourceTypes"]) => ("ListTargetResourceTypes", actions::list_types),
-        ("GET", ["targetResourceTypes", _]) => ("GetTargetResourceType", actions::get_type),
-        ("GET", ["safetyLevers", _]) => ("GetSafetyLever", lever::get),
-        ("PATCH", ["safetyLevers", _, "state"]) => ("UpdateSafetyLeverState", lever::update),
-        _ => return None,
+        Some(("tags", arn)) => vec!["tags", arn],
+        _ => path.split('/').collect(),
     };
-    let ids = raw.iter().skip(1).step_by(2).map(|part| decoded(part)).collect();
-    Some((name, operation, ids))
+    let (operation, labels) = FIS.routed(method, &parts)?;
+    Some((operation, labels.into_iter().map(|(name, part)| (name, decoded(part))).collect()))
+}
+
+/// What performs the operation with this name.
+pub(super) fn perform(operation: &str) -> Option<Perform> {
+    Some(match operation {
+        "CreateExperimentTemplate" => templates::create,
+        "CreateTargetAccountConfiguration" => accounts::create,
+        "DeleteExperimentTemplate" => templates::delete,
+        "DeleteTargetAccountConfiguration" => accounts::delete,
+        "GetAction" => actions::get,
+        "GetExperiment" => experiments::get,
+        "GetExperimentTargetAccountConfiguration" => accounts::get_of_experiment,
+        "GetExperimentTemplate" => templates::get,
+        "GetSafetyLever" => lever::get,
+        "GetTargetAccountConfiguration" => accounts::get,
+        "GetTargetResourceType" => actions::get_type,
+        "ListActions" => actions::list,
+        "ListExperimentResolvedTargets" => experiments::resolved_targets,
+        "ListExperimentTargetAccountConfigurations" => accounts::list_of_experiment,
+        "ListExperimentTemplates" => templates::list,
+        "ListExperiments" => experiments::list,
+        "ListTagsForResource" => tags::list,
+        "ListTargetAccountConfigurations" => accounts::list,
+        "ListTargetResourceTypes" => actions::list_types,
+        "StartExperiment" => experiments::start,
+        "StopExperiment" => experiments::stop,
+        "TagResource" => tags::add,
+        "UntagResource" => tags::remove,
+        "UpdateExperimentTemplate" => templates::update,
+        "UpdateSafetyLeverState" => lever::update,
+        "UpdateTargetAccountConfiguration" => accounts::update,
+        _ => return None,
+    })
 }
 
 fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&wire::percent_decoded(text)).into_owned()
 }
 
-/// The query's members. A key that comes more than once is a list, and `tagKeys` always is one.
-fn query(text: &str) -> Map<String, Value> {
-    let mut members = Map::new();
-    for (key, value) in wire::pairs(text) {
-        let (key, value) = (wire::form_decoded(key), wire::form_decoded(value));
-        match key.as_str() {
-            "tagKeys" => {
-                let list = members.entry(key).or_insert_with(|| json!([]));
-                list.as_array_mut().into_iter().for_each(|list| list.push(json!(value)));
-            }
-            "maxResults" => {
-                members
-                    .insert(key, value.parse::<i64>().map_or_else(|_| json!(value), |number| json!(number)));
-            }
-            _ => {
-                members.insert(key, json!(value));
-            }
+/// The members of a request: from path and query those that the model puts there, from the body all others.
+fn members(
+    operation: Operation,
+    labels: &[(&'static str, String)],
+    query: &str,
+    mut members: Map<String, Value>,
+) -> Map<String, Value> {
+    let pairs: Vec<(String, String)> =
+        wire::pairs(query).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value))).collect();
+    for (name, place, there) in operation.elsewhere() {
+        members.remove(name);
+        let sent: Vec<&str> = match place {
+            Place::Uri => labels.iter().filter(|(label, _)| *label == there).map(|(_, it)| &**it).collect(),
+            Place::QueryString => pairs.iter().filter(|(key, _)| key == there).map(|(_, it)| &**it).collect(),
+        };
+        let shape = operation.input().and_then(|input| input.member(name)).map(|node| node.shape);
+        if let Some(value) = value(shape, &sent) {
+            members.insert(name.to_owned(), value);
         }
     }
     members
+}
+
+/// A member of path or query. What is not of its type stays a text, which the model refuses.
+fn value(shape: Option<&Shape>, sent: &[&str]) -> Option<Value> {
+    let last = *sent.last()?;
+    Some(match shape {
+        Some(Shape::List(_)) => json!(sent),
+        Some(Shape::Integer(_) | Shape::Long(_)) => {
+            last.parse::<i64>().map_or_else(|_| json!(last), |number| json!(number))
+        }
+        _ => json!(last),
+    })
 }
 
 #[cfg(test)]
@@ -163,7 +171,11 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_path() {
-        let of = |method: &str, path: &str| route(method, path).map(|(name, _, ids)| (name, ids.join(" ")));
+        let of = |method: &str, path: &str| {
+            let (operation, labels) = route(method, path)?;
+            let ids: Vec<String> = labels.into_iter().map(|(_, part)| part).collect();
+            Some((operation.name, ids.join(" ")))
+        };
         let is = |name, ids: &str| Some((name, ids.to_owned()));
         assert_eq!(of("POST", "/experimentTemplates"), is("CreateExperimentTemplate", ""));
         assert_eq!(of("PATCH", "/experimentTemplates/EXT1"), is("UpdateExperimentTemplate", "EXT1"));
@@ -187,12 +199,33 @@ mod tests {
 
     #[test]
     fn a_query_has_numbers_and_lists() {
-        let members = query("maxResults=5&nextToken=a%2Bb&tagKeys=one&tagKeys=two+words");
+        let sent = |operation: &str, query: &str| {
+            let operation = FIS.operation(operation).unwrap();
+            Value::Object(members(operation, &[], query, Map::new()))
+        };
         assert_eq!(
-            Value::Object(members),
-            json!({ "maxResults": 5, "nextToken": "a+b", "tagKeys": ["one", "two words"] })
+            sent("ListActions", "maxResults=5&nextToken=a%2Bb&other=1"),
+            json!({ "maxResults": 5, "nextToken": "a+b" })
         );
-        assert_eq!(query("maxResults=x")["maxResults"], "x");
-        assert_eq!(query("tagKeys=one")["tagKeys"], json!(["one"]));
+        assert_eq!(sent("ListActions", "maxResults=x")["maxResults"], "x");
+        let keys = sent("UntagResource", "tagKeys=one&tagKeys=two+words");
+        assert_eq!(keys["tagKeys"], json!(["one", "two words"]));
+        assert_eq!(sent("UntagResource", "tagKeys=one")["tagKeys"], json!(["one"]));
+    }
+
+    #[test]
+    fn every_operation_of_the_table_is_performed() {
+        for name in FIS.operations() {
+            assert!(perform(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn members_of_the_path_are_not_taken_from_the_body() {
+        let stop = FIS.operation("StopExperiment").unwrap();
+        let body = json!({ "id": "EXP2" }).as_object().unwrap().clone();
+        let sent = members(stop, &[("id", "EXP1".to_owned())], "", body);
+        assert_eq!(Call::new(stop, sent).unwrap().id(), "EXP1");
+        assert_eq!(Call::new(stop, Map::new()).unwrap_err().code, "ValidationException");
     }
 }

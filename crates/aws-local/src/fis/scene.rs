@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::request::Call;
+use super::request::{Call, perform};
 use super::{Experiment, advance};
 use crate::ecs::TASK_ARN_TAG;
 use crate::error::ApiError;
+use crate::model::FIS;
 use crate::store::{Instance, State, Status};
 use crate::{Context, documents};
 
@@ -19,9 +20,6 @@ pub(super) struct Scene {
     pub(super) context: Context,
     calls: u32,
 }
-
-/// An operation of the API.
-pub(super) type Operation = fn(&Call, &mut State, &Context) -> Result<Value, ApiError>;
 
 impl Scene {
     /// So many tasks of the cluster `demo`; 2026-01-01 00:00:00 UTC.
@@ -62,17 +60,12 @@ impl Scene {
         self.state.instances.insert(id, instance);
     }
 
-    /// One call of the API.
-    pub(super) fn call(
-        &mut self,
-        operation: Operation,
-        ids: &[&str],
-        query: Value,
-        body: Value,
-    ) -> Result<Value, ApiError> {
-        let call = Call::new(ids, object(query), object(body));
+    /// One call of the API, with the members of its path, query and body.
+    pub(super) fn call(&mut self, operation: &str, members: Value) -> Result<Value, ApiError> {
+        let model = FIS.operation(operation).expect("a known operation");
+        let call = Call::new(model, object(members))?;
         super::restart::end_what_was_running(&mut self.state, &self.context);
-        operation(&call, &mut self.state, &self.context)
+        perform(operation).expect("an operation")(&call, &mut self.state, &self.context)
     }
 
     /// Creates a template with these members over a CPU stress on everything; returns its id.
@@ -100,7 +93,7 @@ impl Scene {
         for (name, value) in object(changes) {
             body[name] = value;
         }
-        self.call(super::templates::create, &[], json!({}), body)
+        self.call("CreateExperimentTemplate", body)
     }
 
     /// Starts an experiment and lets it take its first step.
@@ -116,7 +109,7 @@ impl Scene {
         for (name, value) in object(more) {
             body[name] = value;
         }
-        let made = self.call(super::experiments::start, &[], json!({}), body).expect("it starts");
+        let made = self.call("StartExperiment", body).expect("it starts");
         assert_eq!(made["experiment"]["state"]["status"], "initiating");
         self.pass(0);
         made["experiment"]["id"].as_str().expect("an id").to_owned()

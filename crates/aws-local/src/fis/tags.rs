@@ -7,23 +7,20 @@ use super::request::Call;
 use super::{arn, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::{Members, Text};
 use crate::store::{State, Tags};
 
 type Answer = Result<Value, ApiError>;
 
 /// TagResource.
 pub(super) fn add(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    members.require("tags");
-    let added = read::tags(&mut members);
-    members.finish()?;
-    let tags = of(call.id(), state, context)?;
+    let members = call.members();
+    let added = read::tags(members)?;
+    let tags = of(resource(call), state, context)?;
     let count = tags.keys().chain(added.keys().filter(|key| !tags.contains_key(*key))).count();
     if count > MOST_TAGS {
         return Err(ApiError::validation(format!(
             "{} would have {count} tags; a resource has at most {MOST_TAGS}.",
-            call.id()
+            resource(call)
         )));
     }
     tags.extend(added);
@@ -32,17 +29,20 @@ pub(super) fn add(call: &Call, state: &mut State, context: &Context) -> Answer {
 
 /// UntagResource. A key that is not there is no error; without keys all go, as nothing else is said.
 pub(super) fn remove(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let keys = members.texts("tagKeys", 0, usize::MAX, Text::length(0, 128));
-    members.finish()?;
-    let tags = of(call.id(), state, context)?;
+    let members = call.members();
+    let keys = members.texts("tagKeys");
+    let tags = of(resource(call), state, context)?;
     tags.retain(|key, _| !keys.is_empty() && !keys.contains(&key.as_str()));
     Ok(json!({}))
 }
 
 /// ListTagsForResource.
 pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
-    Ok(json!({ "tags": of(call.id(), state, context)? }))
+    Ok(json!({ "tags": of(resource(call), state, context)? }))
+}
+
+fn resource(call: &Call) -> &str {
+    call.members().required("resourceArn")
 }
 
 /// The tags of the resource with this ARN.

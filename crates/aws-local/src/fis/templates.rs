@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 
 use super::definition::{AccountTargeting, Accounts, Definition, EmptyTargets, Template};
-use super::read::{self, Sent, TOKEN};
+use super::read::{self, Sent};
 use super::request::Call;
 use super::{advice, arn, check, listing, not_found, over_quota, view};
 use crate::Context;
 use crate::error::ApiError;
-use crate::ssm::members::Members;
 use crate::store::State;
 
 /// The most templates of an account and region.
@@ -18,12 +17,11 @@ type Answer = Result<Value, ApiError>;
 
 /// CreateExperimentTemplate.
 pub(super) fn create(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    let token = members.required_text("clientToken", TOKEN);
-    let sent = read::template(&mut members, &call.body, true);
-    let tags = read::tags(&mut members);
-    members.finish()?;
-    if let Some(id) = state.fis.tokens.made("CreateExperimentTemplate", token, &call.body)?
+    let members = call.members();
+    let token = members.required("clientToken");
+    let sent = read::template(members);
+    let tags = read::tags(members)?;
+    if let Some(id) = state.fis.tokens.made("CreateExperimentTemplate", token, call.all())?
         && let Ok(template) = find(state, id)
     {
         return Ok(shown(template, context));
@@ -43,7 +41,7 @@ pub(super) fn create(call: &Call, state: &mut State, context: &Context) -> Answe
         updated: context.now,
         accounts: Accounts::new(),
     };
-    state.fis.tokens.remember("CreateExperimentTemplate", token, &call.body, &template.id);
+    state.fis.tokens.remember("CreateExperimentTemplate", token, call.all(), &template.id);
     for note in advice::of_template(&template.definition, context.speed) {
         state.fis.say(&template.id, "note", note);
     }
@@ -59,18 +57,16 @@ pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Answer {
 
 /// ListExperimentTemplates.
 pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.query);
-    let page = listing::asked(&mut members);
-    members.finish()?;
+    let members = call.members();
+    let page = listing::asked(members);
     let items = state.fis.templates.iter().map(|template| view::summary(template, context)).collect();
     listing::answer("experimentTemplates", items, |item| item["id"].to_string(), page)
 }
 
 /// UpdateExperimentTemplate: replaces the members that were sent, if the whole is still in order.
 pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Answer {
-    let mut members = Members::new(&call.body);
-    let sent = read::template(&mut members, &call.body, false);
-    members.finish()?;
+    // The model of an update has no accountTargeting.
+    let sent = Sent { account_targeting: None, ..read::template(call.members()) };
     let template = find_mut(state, call.id())?;
     let changed = merged(&template.definition, sent);
     check::definition(&changed)?;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::super::CommandRole;
 use super::super::scene::Scene;
-use super::super::{CommandRole, experiments, lever};
 use crate::store::{State, Status};
 
 const UNSEEN: &[Status] = &[Status::Pending];
@@ -26,7 +26,7 @@ fn selecting(mode: &str) -> Value {
 }
 
 fn stop(scene: &mut Scene, id: &str) -> Result<Value, crate::error::ApiError> {
-    scene.call(experiments::stop, &[id], json!({}), json!({}))
+    scene.call("StopExperiment", json!({ "id": id }))
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_stop_before_the_first_step_starts_nothing() {
     let mut scene = Scene::new(1);
     let template = scene.template(json!({}));
     let body = json!({ "clientToken": "t", "experimentTemplateId": template });
-    let made = scene.call(experiments::start, &[], json!({}), body).unwrap();
+    let made = scene.call("StartExperiment", body).unwrap();
     let id = made["experiment"]["id"].as_str().unwrap().to_owned();
     stop(&mut scene, &id).unwrap();
     scene.pass(0);
@@ -320,15 +320,13 @@ fn the_safety_lever_stops_what_runs_and_lets_nothing_start() {
     let template = scene.template(json!({}));
     let id = scene.start(&template);
     scene.agents(UNSEEN, Status::InProgress);
-    let state = json!({ "state": { "status": "engaged", "reason": "an incident" } });
+    let state = json!({ "id": "default", "state": { "status": "engaged", "reason": "an incident" } });
     let lever = |scene: &mut Scene, state: &Value| {
-        scene
-            .call(lever::update, &["default"], json!({}), state.clone())
-            .map(|answer| answer["safetyLever"].clone())
+        scene.call("UpdateSafetyLeverState", state.clone()).map(|answer| answer["safetyLever"].clone())
     };
     assert_eq!(lever(&mut scene, &state).unwrap()["state"]["status"], "engaging");
     let body = json!({ "clientToken": "x", "experimentTemplateId": template });
-    let refused = scene.call(experiments::start, &[], json!({}), body.clone()).unwrap_err();
+    let refused = scene.call("StartExperiment", body.clone()).unwrap_err();
     assert_eq!((refused.status, refused.code), (409, "ConflictException"));
     assert!(refused.message.contains("an incident"));
     scene.pass(1);
@@ -336,9 +334,9 @@ fn the_safety_lever_stops_what_runs_and_lets_nothing_start() {
     scene.agents(CANCELLED, Status::Cancelled);
     scene.pass(1);
     assert_eq!(scene.status(&id).0, "stopped");
-    let off = json!({ "state": { "status": "disengaged", "reason": "over" } });
+    let off = json!({ "id": "default", "state": { "status": "disengaged", "reason": "over" } });
     assert_eq!(lever(&mut scene, &off).unwrap()["state"]["status"], "disengaged");
-    assert!(scene.call(experiments::start, &[], json!({}), body).is_ok());
+    assert!(scene.call("StartExperiment", body).is_ok());
 }
 
 #[test]
