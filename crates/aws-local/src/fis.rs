@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::error::ApiError;
 use super::log::Log;
+use super::model::FIS;
 use super::shared::Shared;
 use super::store::State;
 use super::wire::Answer;
@@ -133,17 +134,17 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answ
 
 /// What is not there (HTTP 404).
 fn not_found(message: String) -> ApiError {
-    ApiError { status: 404, code: "ResourceNotFoundException", message }
+    FIS.refuse("ResourceNotFoundException", message)
 }
 
 /// What the state of things does not allow (HTTP 409).
 fn conflict(message: String) -> ApiError {
-    ApiError { status: 409, code: "ConflictException", message }
+    FIS.refuse("ConflictException", message)
 }
 
 /// More than the service's quotas allow (HTTP 402, as the model has it).
 fn over_quota(message: String) -> ApiError {
-    ApiError { status: 402, code: "ServiceQuotaExceededException", message }
+    FIS.refuse("ServiceQuotaExceededException", message)
 }
 
 #[cfg(test)]

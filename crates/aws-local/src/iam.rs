@@ -103,11 +103,7 @@ impl IamState {
 }
 
 fn not_found(message: String) -> ApiError {
-    ApiError { status: 404, code: "NoSuchEntity", message }
-}
-
-fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {
-    ApiError { status: 409, code, message: message.into() }
+    IAM.refuse("NoSuchEntity", message)
 }
 
 /// A page of a listing under `name`, as this service tells where it ends. The page's size and start are the

@@ -4,13 +4,13 @@
 //! `tests/static` holds them against the botocore that is installed. [`check`] holds a request against them, the
 //! codecs ask them what a member is. Knows no operation.
 
-#![expect(dead_code, reason = "the HTTP codes of errors are read next")]
-
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::error::ApiError;
 
 pub(crate) mod check;
 mod pattern;
@@ -237,10 +237,10 @@ impl Model {
         })
     }
 
-    /// HTTP status of an error, by its name or by its code in the Query protocol; None if the model does not
-    /// know it.
-    pub(crate) fn status(&'static self, code: &str) -> Option<u16> {
-        self.error(code).map(|entry| entry.status.unwrap_or(400))
+    /// An error of the model, by its name or by its code in the Query protocol, with its HTTP status.
+    pub(crate) fn refuse(&'static self, code: &'static str, message: impl Into<String>) -> ApiError {
+        let status = self.error(code).and_then(|entry| entry.status).unwrap_or(400);
+        ApiError { status, code, message: message.into() }
     }
 
     /// The code of an error in the Query protocol, where the model has another for it than its name.
@@ -422,10 +422,16 @@ mod tests {
         assert_eq!(SSM.message_member("ThrottlingException"), "message");
         assert_eq!(CLOUDWATCH.query_code("InvalidParameterValueException"), Some("InvalidParameterValue"));
         assert_eq!(CLOUDWATCH.query_code("ResourceNotFound"), None);
-        assert_eq!(FIS.status("ServiceQuotaExceededException"), Some(402));
-        assert_eq!(FIS.status("ConflictException"), Some(409));
-        assert_eq!(IAM.status("NoSuchEntity"), Some(404));
-        assert_eq!(IAM.status("Nonsense"), None);
+        for (model, code, status) in [
+            (&FIS, "ServiceQuotaExceededException", 402),
+            (&FIS, "ConflictException", 409),
+            (&FIS, "ValidationException", 400),
+            (&SSM, "InternalServerError", 500),
+            (&IAM, "NoSuchEntity", 404),
+            (&CLOUDWATCH, "ResourceNotFoundException", 404),
+        ] {
+            assert_eq!(model.refuse(code, "").status, status, "{code}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{AlarmState, Answer, CloudWatchState};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
+use crate::model::CLOUDWATCH;
 use crate::wire::epoch_seconds;
 
 /// DescribeAlarms. There are metric alarms only.
@@ -87,18 +88,17 @@ pub(super) fn set_state(body: &Map<String, Value>, state: &mut CloudWatchState, 
 }
 
 fn not_found(name: &str) -> ApiError {
-    ApiError { status: 404, code: "ResourceNotFound", message: format!("there is no alarm {name}") }
+    CLOUDWATCH.refuse("ResourceNotFound", format!("there is no alarm {name}"))
 }
 
 /// ListTagsForResource.
 pub(super) fn tags(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
     let members = Members::new(body);
     let arn = members.required("ResourceARN");
-    let alarm = state.alarms.values().find(|alarm| alarm.arn == arn).ok_or_else(|| ApiError {
-        status: 404,
-        code: "ResourceNotFoundException",
-        message: format!("there is no alarm {arn}"),
-    })?;
+    let alarm =
+        state.alarms.values().find(|alarm| alarm.arn == arn).ok_or_else(|| {
+            CLOUDWATCH.refuse("ResourceNotFoundException", format!("there is no alarm {arn}"))
+        })?;
     let pairs: Vec<Value> =
         alarm.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
     Ok(json!({ "Tags": pairs }))

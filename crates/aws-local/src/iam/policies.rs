@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::document::{self, Purpose};
 use super::roles::percent_encoded;
-use super::{Answer, IamState, conflict, listing, not_found, paging};
+use super::{Answer, IamState, listing, not_found, paging};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
+use crate::model::IAM;
 
 /// All inline policies of a role together, in characters that are not white space.
 const LONGEST_INLINE: usize = 10_240;
@@ -27,7 +28,7 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut IamState, _: &Context) 
     if others.sum::<usize>() + size(document) > LONGEST_INLINE {
         let message =
             format!("Maximum policy size of {LONGEST_INLINE} bytes exceeded for role {}", role.name);
-        return Err(conflict("LimitExceeded", message));
+        return Err(IAM.refuse("LimitExceeded", message));
     }
     role.inline.insert(name.to_owned(), document.to_owned());
     Ok(Value::Null)
@@ -73,10 +74,9 @@ pub(super) fn attach(body: &Map<String, Value>, state: &mut IamState, _: &Contex
     let (role, arn) = role_and_arn(body)?;
     let role = state.role(role)?;
     if role.attached.len() >= MOST_ATTACHED && !role.attached.contains(arn) {
-        return Err(conflict(
-            "LimitExceeded",
-            format!("Cannot exceed quota for PoliciesPerRole: {MOST_ATTACHED}"),
-        ));
+        return Err(
+            IAM.refuse("LimitExceeded", format!("Cannot exceed quota for PoliciesPerRole: {MOST_ATTACHED}"))
+        );
     }
     role.attached.insert(arn.to_owned());
     Ok(Value::Null)

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::document::{self, Purpose};
-use super::{Answer, IamState, Role, conflict, listing, paging};
+use super::{Answer, IamState, Role, listing, paging};
 use crate::Context;
 use crate::members::Members;
+use crate::model::IAM;
 use crate::random;
 use crate::wire::epoch_seconds;
 
@@ -30,11 +31,11 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut IamState, context: &
     document::check(trust, Purpose::Trust)?;
     if trust.chars().filter(|letter| !letter.is_whitespace()).count() > LONGEST_TRUST {
         let message = format!("Cannot exceed quota for ACLSizePerRole: {LONGEST_TRUST}");
-        return Err(conflict("LimitExceeded", message));
+        return Err(IAM.refuse("LimitExceeded", message));
     }
     // Names differ by more than their case.
     if state.roles.keys().any(|taken| taken.eq_ignore_ascii_case(name)) {
-        return Err(conflict("EntityAlreadyExists", format!("Role with name {name} already exists.")));
+        return Err(IAM.refuse("EntityAlreadyExists", format!("Role with name {name} already exists.")));
     }
     let role = Role {
         name: name.to_owned(),
@@ -82,10 +83,10 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut IamState, _: &Contex
     let name = members.required("RoleName");
     let role = state.role(name)?;
     if !role.inline.is_empty() {
-        return Err(conflict("DeleteConflict", "Cannot delete entity, must delete policies first."));
+        return Err(IAM.refuse("DeleteConflict", "Cannot delete entity, must delete policies first."));
     }
     if !role.attached.is_empty() {
-        return Err(conflict("DeleteConflict", "Cannot delete entity, must detach all policies first."));
+        return Err(IAM.refuse("DeleteConflict", "Cannot delete entity, must detach all policies first."));
     }
     state.roles.remove(name);
     Ok(Value::Null)

@@ -11,6 +11,7 @@ use super::{Answer, epoch, listing, tag_list, without_nulls};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
+use crate::model::SSM;
 use crate::store::{Activation, State};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -105,10 +106,8 @@ fn item(activation: &Activation, context: &Context) -> Value {
 fn code() -> Result<String, ApiError> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = [0_u8; 20];
-    rand::fill(&mut bytes).map_err(|_| ApiError {
-        status: 500,
-        code: "InternalServerError",
-        message: "The system gave no random bytes for an activation code.".to_owned(),
+    rand::fill(&mut bytes).map_err(|_| {
+        SSM.refuse("InternalServerError", "The system gave no random bytes for an activation code.")
     })?;
     Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 64)])).collect())
 }
