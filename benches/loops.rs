@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use effects::load::pace::{Pace, Turn};
-use effects::net::classify::{self, Act, Filter};
-use effects::net::{shape, target};
+use effects::net::classify::{self, Action, Filter};
+use effects::net::link::Link;
+use effects::net::target;
 use faults::network_source::{Direction, Net, Source, parse_sources};
 use serde_json::{Value, json};
 use ssm_wire::frame::Frame;
@@ -89,8 +90,8 @@ fn targets(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(count)));
         group.bench_with_input(BenchmarkId::new("to messages", count), &sources, |bencher, sources| {
             bencher.iter(|| {
-                let reach = target::resolve(black_box(sources), &[]).expect("addresses only");
-                classify::create(&filter(reach))
+                let targets = target::resolve(black_box(sources), &[]).expect("addresses only");
+                classify::create(&filter(targets))
             });
         });
     }
@@ -100,25 +101,26 @@ fn targets(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn filter(reach: target::Reach) -> Filter {
+fn filter(targets: target::TargetSet) -> Filter {
     Filter {
         name: "bench".to_owned(),
         direction: Direction::Egress,
         priority: classify::FIRST_PRIORITY,
-        links: Some(vec![shape::Link {
+        links: Some(vec![Link {
             index: 2,
             name: "eth0".to_owned(),
             up: true,
             loopback: false,
-            ours: false,
+            kind: None,
+            address: Vec::new(),
         }]),
-        reach,
+        targets,
         added: BTreeSet::new(),
         port: None,
         flows_percent: 100,
-        act: Act::Class(4),
-        spared: Vec::new(),
-        spared_group: 29_798,
+        action: Action::Classify(4.into()),
+        exempt: Vec::new(),
+        exempt_group: 29_798,
         own_flows: Vec::new(),
     }
 }

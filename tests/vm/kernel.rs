@@ -3,84 +3,193 @@
 
 use std::fmt::Write as _;
 
-use effects::net::shape;
-use effects::net::socket::{Family, Netlink};
-use effects::net::wire::{self, Message};
-
-const GET_LINK: u16 = 18;
-const GET_ADDRESS: u16 = 22;
-const GET_ROUTE: u16 = 26;
-const TABLES: u16 = 10 << 8;
-const GET_TABLE: u16 = TABLES | 1;
-const GET_CHAIN: u16 = TABLES | 4;
-const GET_SET: u16 = TABLES | 10;
-const GET_ELEMENTS: u16 = TABLES | 13;
+use effects::net::netlink::{Request, Route, Tables};
+use effects::net::tc;
+use effects::net::uapi::nf_tables::NFTA_SET_ELEM_LIST_ELEMENTS;
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, Hook, ListAttribute, NfTablesMessage, SetAttribute, SetElementAttribute,
+    SetElementFlags, SetElementList, SetElementMessage, SetMessage, TableAttribute, TableMessage,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+use rtnetlink::packet_core::{
+    DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NlasIterator, Parseable,
+};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
 /// Links, disciplines, addresses, routes, tables, chains and sets: `kind words; kind words; …`. Counters are
 /// left out, and what the kernel numbers anew each time.
 pub fn state() -> String {
-    let mut route = Netlink::open(Family::Route).unwrap();
+    let mut route = Route::open().unwrap();
     let mut all = Vec::new();
-    let links = shape::links(&mut route).unwrap();
-    for answer in route.dump(Message::new("list links", GET_LINK, 0, &[0; 16])).unwrap() {
-        let of = |kind| wire::find(&answer.body[16..], kind).map(hex).unwrap_or_default();
-        let name = wire::words(wire::find(&answer.body[16..], 3).unwrap());
-        // Header, address, MTU, discipline, queue length, operational state, kind.
-        let kept: Vec<_> = [1, 4, 6, 13, 16, 18].into_iter().map(of).collect();
-        all.push(format!("link {name} {} {}", hex(&answer.body[..12]), kept.join(",")));
-    }
-    for qdisc in shape::qdiscs(&mut route).unwrap() {
-        let link = links.iter().find(|link| link.index == qdisc.index).unwrap();
-        let (handle, parent) = (qdisc.handle, qdisc.parent);
+    let links: Vec<LinkMessage> = ask(&mut route, RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .into_iter()
+        .filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(link),
+            _ => None,
+        })
+        .collect();
+    all.extend(links.iter().map(link));
+    for qdisc in tc::list(&mut route).unwrap() {
+        let link = links.iter().find(|link| link.header.index == qdisc.index).unwrap();
+        let (handle, parent) = (u32::from(qdisc.handle), u32::from(qdisc.parent));
         let options = hex(&qdisc.options);
-        all.push(format!("qdisc {} {} {handle:x} {parent:x} {options}", link.name, qdisc.kind));
+        all.push(format!("qdisc {} {} {handle:x} {parent:x} {options}", name(link), qdisc.kind));
     }
-    for answer in route.dump(Message::new("list addresses", GET_ADDRESS, 0, &[0; 8])).unwrap() {
-        all.push(format!("address {}", hex(&answer.body)));
+    for answer in ask(&mut route, RouteNetlinkMessage::GetAddress(AddressMessage::default())) {
+        all.push(format!("address {answer:?}"));
     }
-    for answer in route.dump(Message::new("list routes", GET_ROUTE, 0, &[0; 12])).unwrap() {
-        let of = |kind| wire::find(&answer.body[12..], kind).map(hex).unwrap_or_default();
-        // Header, destination, interface, gateway, table.
-        all.push(format!("route {} {},{},{},{}", hex(&answer.body[..12]), of(1), of(4), of(5), of(15)));
+    for answer in ask(&mut route, RouteNetlinkMessage::GetRoute(RouteMessage::default())) {
+        let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+        let is_kept = |attribute: &&RouteAttribute| {
+            matches!(
+                attribute,
+                RouteAttribute::Destination(_)
+                    | RouteAttribute::Oif(_)
+                    | RouteAttribute::Gateway(_)
+                    | RouteAttribute::Table(_)
+            )
+        };
+        let kept: Vec<_> = route.attributes.iter().filter(is_kept).collect();
+        all.push(format!("route {:?} {kept:?}", route.header));
     }
     tables(&mut all);
     all.sort();
     all.join("; ")
 }
 
+fn ask(route: &mut Route, question: RouteNetlinkMessage) -> Vec<RouteNetlinkMessage> {
+    route.dump(Request::new("list what there is", 0, question)).unwrap()
+}
+
+fn link(link: &LinkMessage) -> String {
+    let is_kept = |attribute: &&LinkAttribute| {
+        matches!(
+            attribute,
+            LinkAttribute::Address(_)
+                | LinkAttribute::Mtu(_)
+                | LinkAttribute::Qdisc(_)
+                | LinkAttribute::TxQueueLen(_)
+                | LinkAttribute::OperState(_)
+                | LinkAttribute::LinkInfo(_)
+        )
+    };
+    let kept: Vec<_> = link.attributes.iter().filter(is_kept).collect();
+    format!("link {} {:?} {kept:?}", name(link), link.header)
+}
+
+fn name(link: &LinkMessage) -> &str {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    });
+    name.unwrap()
+}
+
 fn tables(all: &mut Vec<String>) {
-    let mut tables = Netlink::open(Family::Netfilter).unwrap();
-    let text = |body: &[u8], kind| wire::words(wire::find(&body[4..], kind).unwrap_or_default());
-    for answer in tables.dump(Message::new("list tables", GET_TABLE, 0, &[0; 4])).unwrap() {
-        all.push(format!("table {} {}", answer.body[0], text(&answer.body, 1)));
+    let any = NetfilterProtoFamily::Unspec;
+    let mut tables = Tables::open().unwrap();
+    let question = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+    for (family, answer) in ask_tables(&mut tables, any, question) {
+        let NfTablesMessage::NewTable(table) = answer else { continue };
+        let name = table.attributes.iter().find_map(|attribute| match attribute {
+            TableAttribute::Name(name) => Some(name),
+            _ => None,
+        });
+        all.push(format!("table {family} {}", name.unwrap()));
     }
-    for answer in tables.dump(Message::new("list chains", GET_CHAIN, 0, &[0; 4])).unwrap() {
-        let place = wire::find(&answer.body[4..], 4).unwrap_or_default();
-        let number = |kind| {
-            let bytes = wire::find(place, kind).unwrap_or(&[0; 4]);
-            i32::from_be_bytes(bytes.try_into().unwrap())
-        };
-        let (family, table, name) = (answer.body[0], text(&answer.body, 1), text(&answer.body, 3));
-        all.push(format!("chain {family} {table} {name} {} {}", number(1), number(2)));
+    let question = NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() });
+    for (family, answer) in ask_tables(&mut tables, any, question) {
+        let NfTablesMessage::NewChain(chain) = answer else { continue };
+        all.push(format!("chain {family} {}", words(&chain)));
     }
-    for answer in tables.dump(Message::new("list sets", GET_SET, 0, &[0; 4])).unwrap() {
-        let (family, table) = (answer.body[0], text(&answer.body, 1));
-        all.push(format!("set {family} {table} {}", text(&answer.body, 2)));
+    let question = NfTablesMessage::GetSet(SetMessage { attributes: Vec::new() });
+    for (family, answer) in ask_tables(&mut tables, any, question) {
+        let NfTablesMessage::NewSet(set) = answer else { continue };
+        let names = set.attributes.iter().filter_map(|attribute| match attribute {
+            SetAttribute::Table(name) | SetAttribute::Name(name) => Some(name.as_str()),
+            _ => None,
+        });
+        all.push(format!("set {family} {}", names.collect::<Vec<_>>().join(" ")));
     }
+}
+
+/// The chain's table and name, the number of its hook and its priority.
+fn words(chain: &ChainMessage) -> String {
+    let (mut names, mut hook, mut priority) = (Vec::new(), 0, 0);
+    for attribute in &chain.attributes {
+        match attribute {
+            ChainAttribute::Table(name) | ChainAttribute::Name(name) => names.push(name.as_str()),
+            ChainAttribute::Hook(place) => {
+                for part in place {
+                    match part {
+                        Hook::Number(number) => hook = u32::from(*number),
+                        Hook::Priority(number) => priority = *number as i32,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    format!("{} {hook} {priority}", names.join(" "))
+}
+
+fn ask_tables(
+    tables: &mut Tables,
+    family: NetfilterProtoFamily,
+    question: NfTablesMessage,
+) -> Vec<(u8, NfTablesMessage)> {
+    let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), question);
+    let answers: Vec<NetfilterMessage> = tables.dump(Request::new("list what there is", 0, message)).unwrap();
+    let told = answers.into_iter().filter_map(|answer| match answer.inner {
+        NetfilterMessageInner::NfTables(told) => Some((answer.header.family.into(), told)),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// How many ranges a set has.
 pub fn ranges(family: u8, table: &str, set: &str) -> usize {
-    let question = Message::new("list elements", GET_ELEMENTS, 0, &[family, 0, 0, 0])
-        .with(1, &wire::text(table))
-        .with(2, &wire::text(set));
-    let answers = Netlink::open(Family::Netfilter).unwrap().dump(question).unwrap();
-    let lists = answers.iter().filter_map(|answer| wire::find(&answer.body[4..], 3));
-    // Those with the flag of an end only end one.
-    let begins = |element: &[u8]| {
-        wire::find(element, 3).is_none_or(|flags| flags.last().is_none_or(|last| last & 1 == 0))
-    };
-    lists.map(|list| wire::attributes(list).filter(|(_, element)| begins(element)).count()).sum()
+    let question = NfTablesMessage::GetSetElement(SetElementMessage {
+        attributes: vec![SetElementList::Table(table.into()), SetElementList::Set(set.into())],
+    });
+    let message = NetfilterMessage::new(NetfilterHeader::new(family.into(), 0, 0), question);
+    let request = Request::new("list elements", 0, message);
+    let answers: Vec<Elements> = Tables::open().unwrap().dump(request).unwrap();
+    answers.iter().flat_map(|answer| &answer.0).filter(|element| begins(element)).count()
+}
+
+/// The elements of one message. Read one by one: the crate formats all of them for each, in case it cannot be
+/// read.
+struct Elements(Vec<ListAttribute<SetElementAttribute>>);
+
+impl NetlinkDeserializable for Elements {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Elements, DecodeError> {
+        let header = NetfilterHeader::parse(payload)?;
+        let attributes = NlasIterator::new(&payload[header.buffer_len()..]).map(Result::unwrap);
+        let mut elements = Vec::new();
+        for list in attributes.filter(|attribute| attribute.kind() == NFTA_SET_ELEM_LIST_ELEMENTS) {
+            for element in NlasIterator::new(list.value()) {
+                elements.push(ListAttribute::parse(&element?)?);
+            }
+        }
+        Ok(Elements(elements))
+    }
+}
+
+/// Whether an element begins a range, rather than only ending one.
+fn begins(element: &ListAttribute<SetElementAttribute>) -> bool {
+    let ListAttribute::Element(attributes) = element else { return false };
+    !attributes.iter().any(|attribute| {
+        matches!(attribute, SetElementAttribute::Flags(flags) if flags.contains(SetElementFlags::IntervalEnd))
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,10 +11,10 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use effects::net::classify::{self, Act, Filter};
-use effects::net::socket::{Family, Netlink};
-use effects::net::target::{self, Reach};
-use effects::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, shape};
+use effects::net::classify::{self, Action, Filter};
+use effects::net::netlink::{Route, Tables};
+use effects::net::target::{self, TargetSet};
+use effects::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, link, shape};
 use faults::network_source::{Direction, Net, Source};
 
 use crate::Options;
@@ -73,7 +73,7 @@ fn install(count: u32, folder: &std::path::Path) {
         port: None,
         flows_percent: 100,
     };
-    let environment = Environment { state_dir: folder.into(), spared: Vec::new() };
+    let environment = Environment { state_dir: folder.into(), exempt: Vec::new() };
     for _ in 0..INSTALLS {
         let began = Instant::now();
         match NetworkEffect::start(&plan, &environment) {
@@ -213,29 +213,29 @@ fn packets(count: u32, rounds: usize, folder: &std::path::Path) {
 
 /// The filter of an egress latency for so many targets.
 fn egress(count: u32) -> Filter {
-    let mut route = Netlink::open(Family::Route).unwrap();
-    let links = shape::links(&mut route).unwrap();
+    let mut route = Route::open().unwrap();
+    let links = link::list(&mut route).unwrap();
     let link = links.into_iter().find(|link| link.name == "eth0").unwrap();
-    let reach: Reach = target::resolve(&sources(count), &[]).unwrap();
+    let targets: TargetSet = target::resolve(&sources(count), &[]).unwrap();
     Filter {
         name: "bench_1".to_owned(),
         direction: Direction::Egress,
         priority: classify::FIRST_PRIORITY,
         links: Some(vec![link]),
-        reach,
+        targets,
         added: BTreeSet::new(),
         port: None,
         flows_percent: 100,
-        act: Act::Class(shape::class(shape::FIRST_SPARE)),
-        spared: lifeline::ALWAYS.to_vec(),
-        spared_group: lifeline::GROUP,
+        action: Action::Classify(shape::class(shape::FIRST_SPARE)),
+        exempt: lifeline::ALWAYS.to_vec(),
+        exempt_group: lifeline::GROUP,
         own_flows: Vec::new(),
     }
 }
 
 /// The table with the filter; gone when dropped.
-fn installed(filter: &Filter) -> Result<Netlink, String> {
-    let mut tables = Netlink::open(Family::Netfilter).map_err(|error| error.to_string())?;
+fn installed(filter: &Filter) -> Result<Tables, String> {
+    let mut tables = Tables::open().map_err(|error| error.to_string())?;
     tables.change(classify::create_table()).map_err(|error| error.to_string())?;
     tables.change(classify::create(filter)).map_err(|error| error.to_string())?;
     Ok(tables)

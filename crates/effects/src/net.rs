@@ -3,36 +3,47 @@
 //! Which packets is said by [`classify`] (nf_tables), what becomes of them by [`shape`] (prio and netem); the
 //! tables are tied to a socket of ours, so that the kernel ends the effect even after kill -9. Packets that
 //! come in are delayed behind an [`ifb`]. What was there before is kept by [`baseline`]; [`target`] turns names
-//! into addresses; [`lifeline`] is never cut, nor are [`own_flows`]; [`live`] is what all effects of this
-//! process share; [`namespace`] is what all processes share. Must not know what a document or a report is.
+//! into addresses; [`lifeline`] is never cut, nor are [`own_flows`]; what all effects of this process have in
+//! common is in `shared`, what all processes have in `namespace`.
+//!
+//! What the kernel is told, and says, is in [`link`], [`tc`] and [`nft`]: the messages of rtnetlink's family
+//! over the blocking sockets of [`netlink`], with what that family lacks from the headers in [`uapi`]. Must not
+//! know what a document or a report is.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::task::capabilities::Capabilities;
 use faults::network_source::{Direction, Interfaces, Protocol, Source};
 
 pub mod baseline;
 pub mod classify;
+mod error;
 pub mod ifb;
 pub mod interface;
+pub mod kernel_part;
 pub mod lifeline;
-mod live;
+pub mod link;
 mod namespace;
+pub mod netlink;
+pub mod nft;
 pub mod own_flows;
 pub mod shape;
-pub mod socket;
+mod shared;
 pub mod target;
-pub mod wire;
+pub mod tc;
+pub mod uapi;
 
-use classify::{Act, Filter};
-use live::{Live, Placed, Shaped, Wanted};
-use shape::{Link, Netem};
-use target::Reach;
+pub use error::NetError;
+pub use shared::Counters;
+
+use classify::{Action, Filter};
+use link::Link;
+use shared::{Installed, Shaping, Shared, Spec};
+use target::TargetSet;
+use tc::netem::Netem;
 
 /// What is to become of the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,98 +77,13 @@ pub struct Environment {
     /// Where the roots that somebody made are noted.
     pub state_dir: PathBuf,
     /// Addresses to let through beside [`lifeline::ALWAYS`].
-    pub spared: Vec<IpAddr>,
-}
-
-/// What was counted for an effect. None where it could not be read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets that the rules matched. A large send counts as the one packet that it is before segmentation.
-    pub matched: Option<u64>,
-    /// Packets that netem dropped: the lost ones, and those that its queue had no room for.
-    pub dropped: Option<u64>,
-}
-
-/// Why an effect could not be started, or not be undone.
-#[derive(Debug, Error)]
-pub enum NetError {
-    #[error(
-        "this process has no CAP_NET_ADMIN: add it to the sidecar's container (linuxParameters.capabilities.add: \
-         NET_ADMIN; EC2 only, Fargate does not grant it)"
-    )]
-    NotPermitted,
-    #[error("{holder} has a network fault in this network namespace; wait for its end, or end it")]
-    Claimed { holder: String },
-    #[error("could not claim the network namespace: {0}")]
-    Claim(std::io::Error),
-    #[error("{error}{}", hint(.error))]
-    Kernel {
-        #[from]
-        error: socket::WireError,
-    },
-    #[error(transparent)]
-    Target(#[from] target::TargetError),
-    #[error(transparent)]
-    NotExact(#[from] baseline::NotExact),
-    #[error(transparent)]
-    Interface(#[from] interface::InterfaceError),
-    #[error(
-        "13 shaped network faults live already, and prio has no band for another (16, of which 3 are for everybody else); \
-         wait for the end of one"
-    )]
-    NoBand,
-    #[error(
-        "the root queueing discipline of an interface was made by somebody, and could not be noted in {} before \
-         taking it away: {source}; make the folder writable",
-        folder.display()
-    )]
-    Note { folder: PathBuf, source: std::io::Error },
-    #[error("{first}; undoing what had been done failed too: {undoing}")]
-    Twice { first: Box<NetError>, undoing: String },
-    #[error("could not undo it all: {0}")]
-    Undo(String),
-}
-
-impl NetError {
-    /// Whether only what shapes packets is missing: rules that drop what comes in do without it.
-    pub fn concerns_shaping_only(&self) -> bool {
-        matches!(self, NetError::Kernel { error }
-            if error.errno() == Some(nix::errno::Errno::ENOENT) && error.to_string().contains("queueing discipline"))
-    }
-}
-
-/// What to do about it, where a part of the kernel is missing.
-fn hint(error: &socket::WireError) -> &'static str {
-    use nix::errno::Errno;
-    let said = error.to_string();
-    match error.errno() {
-        Some(Errno::ENOENT) if said.contains("netem") => {
-            "; the kernel has no netem: load sch_netem on the instance (modprobe sch_netem)"
-        }
-        Some(Errno::ENOENT) if said.contains("prio") => {
-            "; the kernel has no prio: load sch_prio on the instance (modprobe sch_prio)"
-        }
-        Some(Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL)
-            if said.contains("create the nf_tables table") =>
-        {
-            "; the kernel needs nf_tables with the inet family and owned tables (Linux 5.12 or later)"
-        }
-        Some(Errno::EOPNOTSUPP) if said.contains("the ifb") || said.contains("an ifb") => {
-            "; to delay packets that come in the kernel needs an ifb: load it on the instance (modprobe ifb)"
-        }
-        Some(Errno::EOPNOTSUPP | Errno::ENOENT) if said.contains("egress hook") => {
-            "; to delay packets that come in the kernel needs the egress hook of nf_tables (Linux 5.16 or later, \
-             CONFIG_NETFILTER_EGRESS)"
-        }
-        Some(Errno::EPERM) => "; CAP_NET_ADMIN is not effective in this network namespace",
-        _ => "",
-    }
+    pub exempt: Vec<IpAddr>,
 }
 
 /// A running effect. Dropping it undoes it.
 #[derive(Debug)]
 pub struct NetworkEffect {
-    placed: Option<Placed>,
+    installed: Option<Installed>,
     /// The interfaces it is shaped on or watches, by name.
     interfaces: Vec<String>,
     /// Packets that wait in netem at once.
@@ -174,20 +100,20 @@ impl NetworkEffect {
         if !Capabilities::read().net_admin {
             return Err(NetError::NotPermitted);
         }
-        let spared: Vec<IpAddr> = lifeline::ALWAYS.into_iter().chain(environment.spared.clone()).collect();
-        let reach = target::resolve(&plan.sources, &spared)?;
+        let exempt: Vec<IpAddr> = lifeline::ALWAYS.into_iter().chain(environment.exempt.clone()).collect();
+        let targets = target::resolve(&plan.sources, &exempt)?;
         let links = interface::choose(plan.interfaces.as_ref())?;
-        let wanted = wanted(plan, &links, reach, spared);
-        let queue_limit = wanted.shaped.queue_limit();
-        let mut live = live::lock();
-        let mut here = match live.take() {
+        let spec = spec(plan, &links, targets, exempt);
+        let queue_limit = spec.shaping.queue_limit();
+        let mut shared = shared::lock();
+        let mut here = match shared.take() {
             Some(here) => here,
-            None => Live::open(&environment.state_dir)?,
+            None => Shared::open(&environment.state_dir)?,
         };
-        let placed = here.place(wanted);
-        settle(&mut live, here);
+        let installed = here.install(spec);
+        settle(&mut shared, here);
         let interfaces = links.into_iter().map(|link| link.name).collect();
-        Ok(NetworkEffect { placed: Some(placed?), interfaces, queue_limit })
+        Ok(NetworkEffect { installed: Some(installed?), interfaces, queue_limit })
     }
 
     /// The interfaces it is on.
@@ -205,8 +131,8 @@ impl NetworkEffect {
     /// # Errors
     /// The kernel refused; the targets are those of before.
     pub fn extend(&mut self, addresses: &[IpAddr]) -> Result<usize, NetError> {
-        match (&mut self.placed, &mut *live::lock()) {
-            (Some(placed), Some(live)) => live.extend(placed, addresses),
+        match (&mut self.installed, &mut *shared::lock()) {
+            (Some(installed), Some(shared)) => shared.extend(installed, addresses),
             _ => Ok(0),
         }
     }
@@ -220,15 +146,15 @@ impl NetworkEffect {
     }
 
     fn end(&mut self) -> (Counters, Result<(), NetError>) {
-        let Some(placed) = self.placed.take() else { return (Counters::default(), Ok(())) };
-        let mut live = live::lock();
+        let Some(installed) = self.installed.take() else { return (Counters::default(), Ok(())) };
+        let mut shared = shared::lock();
         // Taken only now: whoever has nothing to end must not end what the others share.
-        let Some(mut here) = live.take() else { return (Counters::default(), Ok(())) };
-        let (counters, errors) = here.remove(placed);
-        settle(&mut live, here);
+        let Some(mut here) = shared.take() else { return (Counters::default(), Ok(())) };
+        let (counters, errors) = here.remove(installed);
+        settle(&mut shared, here);
         let outcome = match errors.is_empty() {
             true => Ok(()),
-            false => Err(NetError::Undo(live::sentence(&errors))),
+            false => Err(NetError::Undo(shared::sentence(&errors))),
         };
         (counters, outcome)
     }
@@ -243,31 +169,31 @@ impl Drop for NetworkEffect {
 }
 
 /// Keeps what is shared if something lives, else closes it.
-fn settle(live: &mut Option<Live>, here: Live) {
+fn settle(shared: &mut Option<Shared>, here: Shared) {
     if here.is_idle() {
         here.close();
     } else {
-        *live = Some(here);
+        *shared = Some(here);
     }
 }
 
 /// What the plan means on these interfaces.
-fn wanted(plan: &NetworkPlan, links: &[Link], reach: Reach, spared: Vec<IpAddr>) -> Wanted {
-    let speeds = links.iter().map(shape::speed);
-    let shaped = match (plan.direction, plan.work) {
+fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Vec<IpAddr>) -> Spec {
+    let speeds = links.iter().map(link::speed);
+    let shaping = match (plan.direction, plan.work) {
         (Direction::Egress, work) => {
-            Shaped::Leaving(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
+            Shaping::Outgoing(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
         }
         // All of them wait behind the one ifb.
-        (Direction::Ingress, Work::Delay { .. }) => Shaped::Arriving(netem(plan.work, speeds.sum())),
-        (Direction::Ingress, Work::Lose { .. }) => Shaped::Nowhere,
+        (Direction::Ingress, Work::Delay { .. }) => Shaping::Incoming(netem(plan.work, speeds.sum())),
+        (Direction::Ingress, Work::Lose { .. }) => Shaping::None,
     };
-    let act = match plan.work {
-        Work::Lose { percent } if percent < 100 => Act::DropShare(percent),
-        _ => Act::Drop,
+    let action = match plan.work {
+        Work::Lose { percent } if percent < 100 => Action::DropShare(percent),
+        _ => Action::Drop,
     };
-    let own_flows = match shaped {
-        Shaped::Arriving(_) => own_flows::open(),
+    let own_flows = match shaping {
+        Shaping::Incoming(_) => own_flows::open(),
         _ => Vec::new(),
     };
     let filter = Filter {
@@ -276,16 +202,16 @@ fn wanted(plan: &NetworkPlan, links: &[Link], reach: Reach, spared: Vec<IpAddr>)
         priority: classify::FIRST_PRIORITY,
         // Every interface needs no rule for each.
         links: plan.interfaces.as_ref().map(|_| links.to_vec()),
-        reach,
+        targets,
         added: BTreeSet::new(),
         port: plan.port,
         flows_percent: plan.flows_percent,
-        act,
-        spared,
-        spared_group: lifeline::GROUP,
+        action,
+        exempt,
+        exempt_group: lifeline::GROUP,
         own_flows,
     };
-    Wanted { filter, shaped }
+    Spec { filter, shaping }
 }
 
 /// The netem for the work, where so many Mbit/s come along.

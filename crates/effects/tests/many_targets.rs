@@ -6,17 +6,21 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use effects::net::socket::{Family, Netlink};
-use effects::net::wire::{self, Message};
+use effects::net::netlink::{Request, Tables};
+use effects::net::uapi::nf_tables::NFTA_SET_ELEM_LIST_ELEMENTS;
 use effects::net::{Environment, NetworkEffect, NetworkPlan, Work};
 use faults::network_source::{Direction, parse_sources};
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementFlags, SetElementList,
+    SetElementMessage, TableMessage,
+};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use nix::sched::{CloneFlags, unshare};
+use rtnetlink::packet_core::{
+    DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NlasIterator, Parseable,
+};
 
 const COUNT: u32 = 65_536;
-/// Message types of nf_tables.
-const GET_TABLE: u16 = 10 << 8 | 1;
-const GET_ELEMENTS: u16 = 10 << 8 | 13;
-const NFPROTO_INET: u8 = 1;
 
 fn v4(n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0b00_0000 + 2 * n)
@@ -54,7 +58,7 @@ fn play() {
         port: None,
         flows_percent: 100,
     };
-    let environment = Environment { state_dir: folder.path().to_owned(), spared: Vec::new() };
+    let environment = Environment { state_dir: folder.path().to_owned(), exempt: Vec::new() };
     let effect = match NetworkEffect::start(&plan, &environment) {
         Ok(effect) => effect,
         Err(error) if error.to_string().contains("CAP_NET_ADMIN") => return println!("SKIP: {error}"),
@@ -65,27 +69,54 @@ fn play() {
     assert!(beginnings("many_1_v4") == expected_v4, "the set of IPv4 is another");
     assert!(beginnings("many_1_v6") == expected_v6, "the set of IPv6 is another");
     effect.undo().1.unwrap();
-    let tables = Netlink::open(Family::Netfilter).unwrap();
-    assert_eq!(dump(tables, Message::new("list tables", GET_TABLE, 0, &[0; 4])).len(), 0);
+    let question = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+    let tables: Vec<NetfilterMessage> = dump(NetfilterProtoFamily::Unspec, question);
+    assert_eq!(tables, []);
 }
 
 /// Where the ranges of a set begin.
 fn beginnings(set: &str) -> BTreeSet<Vec<u8>> {
-    let question = Message::new("list the elements", GET_ELEMENTS, 0, &[NFPROTO_INET, 0, 0, 0])
-        .with(1, &wire::text("taskfault"))
-        .with(2, &wire::text(set));
-    let answers = dump(Netlink::open(Family::Netfilter).unwrap(), question);
-    let elements = answers
-        .iter()
-        .filter_map(|body| wire::find(&body[4..], 3))
-        .flat_map(|list| wire::attributes(list).map(|(_, element)| element));
-    // Those with the flag of an end only end a range.
-    let begins = elements.filter(|element| {
-        wire::find(element, 3).is_none_or(|flags| flags.last().is_none_or(|last| last & 1 == 0))
+    let question = NfTablesMessage::GetSetElement(SetElementMessage {
+        attributes: vec![SetElementList::Table("taskfault".into()), SetElementList::Set(set.into())],
     });
-    begins.map(|element| wire::find(wire::find(element, 1).unwrap(), 1).unwrap().to_vec()).collect()
+    let answers: Vec<Elements> = dump(NetfilterProtoFamily::Inet, question);
+    answers.iter().flat_map(|answer| &answer.0).filter_map(beginning).collect()
 }
 
-fn dump(mut socket: Netlink, question: Message) -> Vec<Vec<u8>> {
-    socket.dump(question).unwrap().into_iter().map(|answer| answer.body).collect()
+/// The elements of one message. Read one by one: the crate formats all of them for each, in case it cannot be
+/// read.
+struct Elements(Vec<ListAttribute<SetElementAttribute>>);
+
+impl NetlinkDeserializable for Elements {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Elements, DecodeError> {
+        let header = NetfilterHeader::parse(payload)?;
+        let attributes = NlasIterator::new(&payload[header.buffer_len()..]).map(Result::unwrap);
+        let mut elements = Vec::new();
+        for list in attributes.filter(|attribute| attribute.kind() == NFTA_SET_ELEM_LIST_ELEMENTS) {
+            for element in NlasIterator::new(list.value()) {
+                elements.push(ListAttribute::parse(&element?)?);
+            }
+        }
+        Ok(Elements(elements))
+    }
+}
+
+/// The key of an element, unless it only ends a range.
+fn beginning(element: &ListAttribute<SetElementAttribute>) -> Option<Vec<u8>> {
+    let ListAttribute::Element(attributes) = element else { return None };
+    let ends = attributes.iter().any(|attribute| {
+        matches!(attribute, SetElementAttribute::Flags(flags) if flags.contains(SetElementFlags::IntervalEnd))
+    });
+    let key = attributes.iter().find_map(|attribute| match attribute {
+        SetElementAttribute::Key(DataAttribute::Value(key)) => Some(key.clone()),
+        _ => None,
+    });
+    (!ends).then_some(key?)
+}
+
+fn dump<A: NetlinkDeserializable>(family: NetfilterProtoFamily, question: NfTablesMessage) -> Vec<A> {
+    let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), question);
+    Tables::open().unwrap().dump(Request::new("list what there is", 0, message)).unwrap()
 }

@@ -23,7 +23,7 @@ const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 /// Where the fault takes place, as far as the task is known.
 fn environment(task: &Task) -> Environment {
     let state_dir = task.state_dir.clone().unwrap_or_else(|| crate::config::DEFAULT_STATE_DIR.into());
-    Environment { state_dir, spared: task.lifelines.clone() }
+    Environment { state_dir, exempt: task.lifelines.clone() }
 }
 
 /// A network fault as the effect wants it, and in words.

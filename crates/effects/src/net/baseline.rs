@@ -10,11 +10,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rtnetlink::packet_route::tc::TcHandle;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::shape::{self, Link, Qdisc};
-use super::socket::{Netlink, WireError};
+use super::link::Link;
+use super::netlink::{NetlinkError, Route};
+use super::shape;
+use super::tc::Qdisc;
 
 /// The note's name in the state folder.
 const FILE: &str = "qdisc-baseline.json";
@@ -41,7 +44,7 @@ pub enum Baseline {
 pub struct NotExact {
     link: String,
     kind: String,
-    major: u32,
+    major: u16,
 }
 
 impl Baseline {
@@ -52,14 +55,14 @@ impl Baseline {
     pub fn of(link: &Link, root: Option<&Qdisc>) -> Result<Baseline, NotExact> {
         match root {
             None => Ok(Baseline::Default),
-            Some(root) if root.handle == 0 => Ok(Baseline::Default),
+            Some(root) if root.handle == TcHandle::UNSPEC => Ok(Baseline::Default),
             Some(root) if EXACT.contains(&root.kind.as_str()) => Ok(Baseline::Made {
                 kind: root.kind.clone(),
-                handle: root.handle,
+                handle: root.handle.into(),
                 options: root.options.clone(),
             }),
             Some(root) => {
-                Err(NotExact { link: link.name.clone(), kind: root.kind.clone(), major: root.handle >> 16 })
+                Err(NotExact { link: link.name.clone(), kind: root.kind.clone(), major: root.handle.major })
             }
         }
     }
@@ -68,11 +71,11 @@ impl Baseline {
     ///
     /// # Errors
     /// The kernel refused; our root is still there, inert.
-    pub fn restore(&self, route: &mut Netlink, link: &Link) -> Result<(), WireError> {
+    pub fn restore(&self, route: &mut Route, link: &Link) -> Result<(), NetlinkError> {
         match self {
             Baseline::Default => route.request(shape::remove_root(link)),
             Baseline::Made { kind, handle, options } => {
-                route.request(shape::put_root(link, kind, *handle, options))
+                route.request(shape::put_root(link, kind, (*handle).into(), options))
             }
         }
     }
@@ -148,11 +151,11 @@ mod tests {
     use super::*;
 
     fn link() -> Link {
-        Link { index: 2, name: "eth0".into(), up: true, loopback: false, ours: false }
+        Link { index: 2, name: "eth0".into(), up: true, loopback: false, kind: None, address: Vec::new() }
     }
 
     fn root(kind: &str, handle: u32) -> Qdisc {
-        let (options, parent) = (vec![1, 2, 3], u32::MAX);
+        let (options, handle, parent) = (vec![1, 2, 3], handle.into(), TcHandle::ROOT);
         Qdisc { index: 2, handle, parent, kind: kind.into(), options, packets: 0, drops: 0 }
     }
 

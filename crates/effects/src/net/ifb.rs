@@ -1,6 +1,6 @@
 //! The interface behind which packets that come in wait: an ifb of ours.
 //!
-//! A link delays only what leaves by it. So packets that are meant are sent out by an ifb, shaped there as on
+//! A link delays only what leaves by it. So packets that match are sent out by an ifb, shaped there as on
 //! any link, and the ifb gives them back as if they had just come in by the link they came by. Without the
 //! rules that send them there it is inert. It is known by name, kind and address, all of which it has from its
 //! first instant, so that one which an earlier life left is found whenever that life ended. Its number is ours
@@ -8,44 +8,43 @@
 //! what they would be without it.
 
 use nix::errno::Errno;
+use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 
-use super::shape::{LINK_HEADER, Link, NEW_LINK, UP};
-use super::socket::{Netlink, WireError};
-use super::wire::{self, CREATE, EXCLUSIVE, Message};
+use super::kernel_part::KernelPart;
+use super::link::Link;
+use super::netlink::{NetlinkError, Purpose, Request, Route};
 
 const NAME: &str = "taskfault-in";
 const INDEX: u32 = 0x7f17;
-const KIND: &str = "ifb";
+const KIND: InfoKind = InfoKind::Ifb;
 /// Locally administered; the rest spells "taskf".
 const ADDRESS: [u8; 6] = [0x02, 0x74, 0x61, 0x73, 0x6b, 0x66];
 /// No interface can have the address of a group.
 const NO_ADDRESS: [u8; 6] = [0x01, 0, 0, 0, 0, 0];
 
-const DELETE_LINK: u16 = 17;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
-/// `IN6_ADDR_GEN_MODE_NONE`.
-const NO_ADDRESSES: u8 = 1;
-
-/// Whether a link with these attributes is ours.
-pub fn is_ours(attributes: &[u8]) -> bool {
-    let kind = wire::find(attributes, IFLA_LINKINFO).and_then(|info| wire::find(info, IFLA_INFO_KIND));
-    wire::find(attributes, IFLA_IFNAME).is_some_and(|name| wire::words(name) == NAME)
-        && kind.is_some_and(|kind| wire::words(kind) == KIND)
-        && wire::find(attributes, IFLA_ADDRESS) == Some(&ADDRESS)
+/// Whether a link is our ifb, of this life or an earlier one.
+pub fn is_ours(link: &Link) -> bool {
+    link.name == NAME && link.kind == Some(KIND) && link.address == ADDRESS
 }
 
 /// It, once it has been made.
 pub fn link() -> Link {
-    Link { index: INDEX, name: NAME.into(), up: true, loopback: false, ours: true }
+    Link {
+        index: INDEX,
+        name: NAME.into(),
+        up: true,
+        loopback: false,
+        kind: Some(KIND),
+        address: ADDRESS.into(),
+    }
 }
 
-/// The message that makes it, if the kernel has ifb and no interface of that name.
-pub fn create() -> Message {
+/// The request that makes it, if the kernel has ifb and no interface of that name.
+pub fn create() -> Request<RouteNetlinkMessage> {
     new(format!("make the ifb {NAME}"), ADDRESS)
 }
 
@@ -53,27 +52,27 @@ pub fn create() -> Message {
 ///
 /// # Errors
 /// The kernel refused.
-pub fn start(route: &mut Netlink) -> Result<(), WireError> {
+pub fn start(route: &mut Route) -> Result<(), NetlinkError> {
     // It must not get addresses of IPv6, and with them routes.
     match route.request(without_addresses()) {
         // A kernel without IPv6 gives it none anyway.
         Err(error) if error.errno() == Some(Errno::EAFNOSUPPORT) => {}
         outcome => outcome?,
     }
-    let what = format!("bring up {NAME}");
-    route.request(Message::new(what, NEW_LINK, 0, &header(INDEX, UP)))
+    route.request(bring_up())
 }
 
 /// Removes it with all that is on it.
-pub fn remove(ifb: &Link) -> Message {
-    Message::new(format!("remove the ifb {}", ifb.name), DELETE_LINK, 0, &header(ifb.index, 0))
+pub fn remove(ifb: &Link) -> Request<RouteNetlinkMessage> {
+    let purpose = Purpose::needing(KernelPart::Ifb, format!("remove the ifb {}", ifb.name));
+    Request::new(purpose, 0, RouteNetlinkMessage::DelLink(message(ifb.index)))
 }
 
 /// Whether the kernel can make one. Nothing changes.
 ///
 /// # Errors
 /// It has none.
-pub fn ask_for(route: &mut Netlink) -> Result<(), WireError> {
+pub fn ask_for(route: &mut Route) -> Result<(), NetlinkError> {
     // It looks at the kind first, and then refuses the address.
     match route.request(new("make an ifb".into(), NO_ADDRESS)) {
         Err(error) if error.errno() == Some(Errno::EADDRNOTAVAIL) => Ok(()),
@@ -83,62 +82,68 @@ pub fn ask_for(route: &mut Netlink) -> Result<(), WireError> {
     }
 }
 
-fn new(what: String, address: [u8; 6]) -> Message {
-    let mut info = Vec::new();
-    wire::attribute(&mut info, IFLA_INFO_KIND, KIND.as_bytes());
-    Message::new(what, NEW_LINK, CREATE | EXCLUSIVE, &header(INDEX, 0))
-        .with(IFLA_ADDRESS, &address)
-        .with(IFLA_IFNAME, &wire::text(NAME))
-        .with(IFLA_LINKINFO, &info)
+fn new(words: String, address: [u8; 6]) -> Request<RouteNetlinkMessage> {
+    let mut message = message(INDEX);
+    message.attributes = vec![
+        LinkAttribute::Address(address.into()),
+        LinkAttribute::IfName(NAME.into()),
+        LinkAttribute::LinkInfo(vec![kind()]),
+    ];
+    let purpose = Purpose::needing(KernelPart::Ifb, words);
+    Request::new(purpose, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(message))
 }
 
-fn without_addresses() -> Message {
-    let (mut mode, mut families) = (Vec::new(), Vec::new());
-    wire::attribute(&mut mode, IFLA_INET6_ADDR_GEN_MODE, &[NO_ADDRESSES]);
-    wire::attribute(&mut families, libc::AF_INET6 as u16, &mode);
-    let what = format!("keep {NAME} without addresses");
-    Message::new(what, NEW_LINK, 0, &header(INDEX, 0)).with(IFLA_AF_SPEC, &families)
+/// Its kind as ip sends it: without the zero byte that the crate's own attribute has.
+fn kind() -> LinkInfo {
+    LinkInfo::Other(DefaultNla::new(libc::IFLA_INFO_KIND, KIND.to_string().into_bytes()))
 }
 
-/// `struct ifinfomsg`: `flags` are set, no others are touched.
-fn header(index: u32, flags: u32) -> [u8; LINK_HEADER] {
-    let mut header = [0; LINK_HEADER];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&flags.to_ne_bytes());
-    header
+fn without_addresses() -> Request<RouteNetlinkMessage> {
+    let mut message = message(INDEX);
+    let inet6 = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+    message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(inet6)])];
+    let purpose = format!("keep {NAME} without addresses");
+    Request::new(purpose, 0, RouteNetlinkMessage::NewLink(message))
+}
+
+fn bring_up() -> Request<RouteNetlinkMessage> {
+    let mut message = message(INDEX);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    Request::new(format!("bring up {NAME}"), 0, RouteNetlinkMessage::NewLink(message))
+}
+
+fn message(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::shape;
+    use super::super::link;
     use super::*;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn sent(message: Message) -> String {
-        hex(&message.finish(0)[16..])
+    /// What stands after the header of the message.
+    fn sent(request: Request<RouteNetlinkMessage>) -> String {
+        let mut bytes = Vec::new();
+        request.encode(0, 0, &mut bytes);
+        bytes[16..].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]
     fn only_one_with_all_three_marks_is_ours() {
-        let message = |address| new("try".into(), address).finish(0)[16 + LINK_HEADER..].to_vec();
-        assert!(is_ours(&message(ADDRESS)));
-        assert!(!is_ours(&message(NO_ADDRESS)));
-        let other = Message::new("try", NEW_LINK, 0, &[])
-            .with(IFLA_ADDRESS, &ADDRESS)
-            .with(IFLA_IFNAME, &wire::text(NAME));
-        assert!(!is_ours(&other.finish(0)[16..]), "a veth of that name");
-        assert!(!is_ours(&[]));
+        assert!(is_ours(&super::link()));
+        assert!(!is_ours(&Link { address: NO_ADDRESS.into(), ..super::link() }));
+        assert!(!is_ours(&Link { kind: Some(InfoKind::Veth), ..super::link() }), "a veth of that name");
+        assert!(!is_ours(&Link { name: "ifb0".into(), ..super::link() }));
     }
 
     #[test]
     fn whether_the_kernel_has_ifb_can_be_asked_without_making_one() {
-        let mut route = Netlink::open(super::super::socket::Family::Route).unwrap();
-        let names = |route: &mut Netlink| -> Vec<_> {
-            shape::links(route).unwrap().into_iter().map(|link| link.name).collect()
+        let mut route = Route::open().unwrap();
+        let names = |route: &mut Route| -> Vec<_> {
+            link::list(route).unwrap().into_iter().map(|link| link.name).collect()
         };
         let before = names(&mut route);
         match ask_for(&mut route) {
@@ -169,7 +174,7 @@ mod tests {
         );
         let mode = "10001a000c000a000500080001000000";
         assert_eq!(sent(without_addresses()), set(nothing) + mode);
-        assert_eq!(hex(&header(INDEX, UP)), set("01000000"));
-        assert_eq!(sent(remove(&link())), set(nothing));
+        assert_eq!(sent(bring_up()), set("01000000"));
+        assert_eq!(sent(remove(&super::link())), set(nothing));
     }
 }

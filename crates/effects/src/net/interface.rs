@@ -4,8 +4,9 @@ use std::fs;
 
 use thiserror::Error;
 
-use super::shape::{self, Link};
-use super::socket::{Family, Netlink, WireError};
+use super::ifb;
+use super::link::{self, Link};
+use super::netlink::{NetlinkError, Route};
 use faults::network_source::Interfaces;
 
 /// What FIS leaves out of ALL.
@@ -23,7 +24,7 @@ pub enum InterfaceError {
     #[error("ALL leaves no interface here; name one of {0}")]
     None(String),
     #[error(transparent)]
-    Kernel(#[from] WireError),
+    Kernel(#[from] NetlinkError),
 }
 
 /// The interfaces that are meant; with None every one that is up, loopback too.
@@ -31,7 +32,7 @@ pub enum InterfaceError {
 /// # Errors
 /// One that is not there, or is down; none at all.
 pub fn choose(wanted: Option<&Interfaces>) -> Result<Vec<Link>, InterfaceError> {
-    let links = shape::links(&mut Netlink::open(Family::Route)?)?;
+    let links = link::list(&mut Route::open()?)?;
     pick(wanted, links, default_name().as_deref())
 }
 
@@ -41,7 +42,7 @@ fn pick(
     default: Option<&str>,
 ) -> Result<Vec<Link>, InterfaceError> {
     // What a fault of ours made is nobody's interface.
-    let links: Vec<Link> = links.into_iter().filter(|link| !link.ours).collect();
+    let links: Vec<Link> = links.into_iter().filter(|link| !ifb::is_ours(link)).collect();
     let known = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
     let named = |name: &str| {
         let found = links.iter().find(|link| link.name == name).cloned();
@@ -100,12 +101,16 @@ mod tests {
     use super::*;
 
     fn links(names: &[&str]) -> Vec<Link> {
-        let link = |(index, name): (u32, &&str)| Link {
-            index,
-            name: name.trim_start_matches('!').to_owned(),
-            up: !name.starts_with('!'),
-            loopback: *name == "lo",
-            ours: *name == "taskfault-in",
+        let link = |(index, name): (u32, &&str)| match *name {
+            "taskfault-in" => ifb::link(),
+            name => Link {
+                index,
+                name: name.trim_start_matches('!').to_owned(),
+                up: !name.starts_with('!'),
+                loopback: name == "lo",
+                kind: None,
+                address: Vec::new(),
+            },
         };
         (1..).zip(names).map(link).collect()
     }

@@ -12,9 +12,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::baseline::{Baseline, Note};
-use super::shape::{self, Link, Qdisc};
-use super::socket::{Family, Netlink, WireError};
-use super::{NetError, classify, ifb};
+use super::error::NetError;
+use super::link::{self, Link};
+use super::netlink::{NetlinkError, Route, Tables};
+use super::{classify, ifb, shape, tc};
 
 /// The name of the claim, in the abstract name space.
 const CLAIM: &[u8] = b"taskfault-network";
@@ -48,14 +49,15 @@ fn holder(name: &SocketAddr) -> String {
 /// Removes what earlier lives left, which is inert without a table: our ifb, and our roots, in whose place comes
 /// what was there before. Gives the names of the interfaces. The claim must be held: then no living process
 /// uses any of it.
-pub(super) fn tidy(route: &mut Netlink, state_dir: &Path) -> Result<Vec<String>, NetError> {
-    let qdiscs = shape::qdiscs(route)?;
-    let links = shape::links(route)?;
-    let is_left = |link: &&Link| link.ours || shape::root_of(&qdiscs, link.index).is_some_and(Qdisc::is_ours);
+pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, NetError> {
+    let qdiscs = tc::list(route)?;
+    let links = link::list(route)?;
+    let is_left =
+        |link: &&Link| ifb::is_ours(link) || shape::root_of(&qdiscs, link.index).is_some_and(shape::is_ours);
     let left: Vec<_> = links.iter().filter(is_left).collect();
     let note = Note::load(state_dir);
     for link in &left {
-        if link.ours {
+        if ifb::is_ours(link) {
             route.request(ifb::remove(link))?;
             continue;
         }
@@ -71,19 +73,19 @@ pub(super) fn tidy(route: &mut Netlink, state_dir: &Path) -> Result<Vec<String>,
 /// [`tidy`], unless a living process has a claim here.
 pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
     let _claim = claim()?;
-    tidy(&mut Netlink::open(Family::Route)?, state_dir)
+    tidy(&mut Route::open()?, state_dir)
 }
 
 /// Makes the table and lets it go, and asks for the disciplines, on loopback: where that is shaped by
 /// somebody it cannot be told.
 pub(super) fn try_parts() -> Result<(), NetError> {
     let _claim = claim()?;
-    let mut tables = Netlink::open(Family::Netfilter)?;
+    let mut tables = Tables::open()?;
     tables.change(classify::create_table())?;
-    let mut route = Netlink::open(Family::Route)?;
+    let mut route = Route::open()?;
     for link in loopback(&mut route)? {
-        for kind in ["prio", "netem"] {
-            match route.request(shape::ask_for(&link, kind)) {
+        for question in shape::ask_for_all(&link) {
+            match route.request(question) {
                 Err(error) if error.errno() == Some(Errno::ENOENT) => return Err(error.into()),
                 _ => {}
             }
@@ -96,15 +98,15 @@ pub(super) fn try_parts() -> Result<(), NetError> {
 /// go.
 pub(super) fn try_redirection() -> Result<(), NetError> {
     let _claim = claim()?;
-    let mut route = Netlink::open(Family::Route)?;
+    let mut route = Route::open()?;
     ifb::ask_for(&mut route)?;
-    let mut tables = Netlink::open(Family::Netfilter)?;
+    let mut tables = Tables::open()?;
     for link in loopback(&mut route)? {
         tables.change(classify::try_redirection(&link))?;
     }
     Ok(())
 }
 
-fn loopback(route: &mut Netlink) -> Result<Vec<Link>, WireError> {
-    Ok(shape::links(route)?.into_iter().filter(|link| link.loopback).collect())
+fn loopback(route: &mut Route) -> Result<Vec<Link>, NetlinkError> {
+    Ok(link::list(route)?.into_iter().filter(|link| link.loopback).collect())
 }

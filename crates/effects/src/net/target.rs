@@ -59,19 +59,19 @@ impl Ranges {
 
 /// Which addresses an effect is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct TargetSet {
     pub v4: Ranges,
     pub v6: Ranges,
 }
 
-impl Reach {
+impl TargetSet {
     /// All addresses there are.
-    pub fn everything() -> Reach {
-        Reach { v4: Ranges::everything(), v6: Ranges::everything() }
+    pub fn everything() -> TargetSet {
+        TargetSet { v4: Ranges::everything(), v6: Ranges::everything() }
     }
 
     /// The addresses of all `nets` together.
-    pub fn of(nets: &[Net]) -> Reach {
+    pub fn of(nets: &[Net]) -> TargetSet {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match net.range() {
@@ -82,7 +82,7 @@ impl Reach {
             }
         }
         let last_v4 = number_v4(Ipv4Addr::BROADCAST);
-        Reach { v4: Ranges::merged(v4, last_v4), v6: Ranges::merged(v6, u128::MAX) }
+        TargetSet { v4: Ranges::merged(v4, last_v4), v6: Ranges::merged(v6, u128::MAX) }
     }
 
     /// Whether the address is in it.
@@ -119,18 +119,18 @@ pub enum TargetError {
     #[error(
         "the source {0} is always let through: without it this task has no metadata and no credentials; name other sources"
     )]
-    Spared(IpAddr),
+    Exempt(IpAddr),
 }
 
 /// The addresses of `sources` now. Looks names up, which takes as long as DNS takes.
 ///
 /// # Errors
-/// Every name that has no address; a source that is one of `spared`; a service without a list.
-pub fn resolve(sources: &[Source], spared: &[IpAddr]) -> Result<Reach, TargetError> {
+/// Every name that has no address; a source that is one of `exempt`; a service without a list.
+pub fn resolve(sources: &[Source], exempt: &[IpAddr]) -> Result<TargetSet, TargetError> {
     let (mut nets, mut missing) = (Vec::new(), Vec::new());
     for source in sources {
         match source {
-            Source::All => return Ok(Reach::everything()),
+            Source::All => return Ok(TargetSet::everything()),
             Source::Service(service) => return Err(TargetError::NoPrefixes(service.to_string())),
             Source::Prefixes(prefixes) => nets.extend(&prefixes.nets),
             Source::Net(net) => nets.push(*net),
@@ -144,10 +144,10 @@ pub fn resolve(sources: &[Source], spared: &[IpAddr]) -> Result<Reach, TargetErr
         return Err(TargetError::NoAddress(missing.join(", ")));
     }
     let alone = nets.iter().filter(|net| net.is_single());
-    if let Some(net) = alone.into_iter().find(|net| spared.contains(&net.range().0)) {
-        return Err(TargetError::Spared(net.range().0));
+    if let Some(net) = alone.into_iter().find(|net| exempt.contains(&net.range().0)) {
+        return Err(TargetError::Exempt(net.range().0));
     }
-    Ok(Reach::of(&nets))
+    Ok(TargetSet::of(&nets))
 }
 
 /// The addresses that the names among `sources` have now; names that have none now are passed over.
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn ranges(words: &[&str]) -> Vec<(u128, u128)> {
-        Reach::of(&nets(words)).v4.ranges
+        TargetSet::of(&nets(words)).v4.ranges
     }
 
     #[test]
@@ -191,19 +191,19 @@ mod tests {
 
     #[test]
     fn all_of_a_family_is_everything_of_that_family_only() {
-        let reach = Reach::of(&nets(&["0.0.0.0/1", "128.0.0.0/1"]));
-        assert!(reach.v4.is_everything() && !reach.v6.is_everything());
-        assert!(reach.covers("9.9.9.9".parse().unwrap()) && !reach.covers("::1".parse().unwrap()));
-        assert!(Reach::of(&nets(&["::/0"])).v6.is_everything());
+        let targets = TargetSet::of(&nets(&["0.0.0.0/1", "128.0.0.0/1"]));
+        assert!(targets.v4.is_everything() && !targets.v6.is_everything());
+        assert!(targets.covers("9.9.9.9".parse().unwrap()) && !targets.covers("::1".parse().unwrap()));
+        assert!(TargetSet::of(&nets(&["::/0"])).v6.is_everything());
     }
 
     #[test]
     fn single_addresses_are_told_from_ranges() {
-        let reach = Reach::of(&nets(&["10.0.0.0/30", "10.0.0.9", "10.0.1.1", "10.0.1.2"]));
+        let targets = TargetSet::of(&nets(&["10.0.0.0/30", "10.0.0.9", "10.0.1.1", "10.0.1.2"]));
         let a = 0x0a00_0000;
-        assert_eq!(reach.v4.singles().collect::<Vec<_>>(), [a + 9]);
-        assert_eq!(reach.v4.wide().collect::<Vec<_>>(), [(a, a + 3), (a + 257, a + 258)]);
-        assert!(reach.covers("10.0.1.2".parse().unwrap()) && !reach.covers("10.0.1.3".parse().unwrap()));
+        assert_eq!(targets.v4.singles().collect::<Vec<_>>(), [a + 9]);
+        assert_eq!(targets.v4.wide().collect::<Vec<_>>(), [(a, a + 3), (a + 257, a + 258)]);
+        assert!(targets.covers("10.0.1.2".parse().unwrap()) && !targets.covers("10.0.1.3".parse().unwrap()));
     }
 
     #[test]
@@ -221,11 +221,11 @@ mod tests {
 
     #[test]
     fn the_address_of_the_credentials_is_no_target() {
-        let spared = ["169.254.170.2".parse().unwrap()];
+        let exempt = ["169.254.170.2".parse().unwrap()];
         let alone = [Source::Net(Net::parse("169.254.170.2").unwrap())];
-        assert!(matches!(resolve(&alone, &spared), Err(TargetError::Spared(_))));
+        assert!(matches!(resolve(&alone, &exempt), Err(TargetError::Exempt(_))));
         // Within a range it is let through, and the range stays.
         let within = [Source::Net(Net::parse("169.254.0.0/16").unwrap())];
-        assert!(resolve(&within, &spared).is_ok());
+        assert!(resolve(&within, &exempt).is_ok());
     }
 }

@@ -1,10 +1,29 @@
 //! Our messages beside those that `nft` sends for the same rules.
 
+use rtnetlink::packet_core::{NetlinkSerializable, NlasIterator};
+
 use super::*;
-use faults::network_source::Net;
+use crate::net::own_flows::Flow;
+use crate::net::uapi::nf_tables::{NFTA_RULE_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS};
+use faults::network_source::{Net, Protocol};
 
 const GOLDEN: &str = include_str!("../../../../../tests/data/nft-ruleset.hex");
+/// The subsystem of message types.
+const TABLES: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 const GOLDEN_NETDEV: &str = include_str!("../../../../../tests/data/nft-netdev.hex");
+
+/// Message types, as `linux/netfilter/nf_tables.h` has them.
+mod kind {
+    pub(super) const NEWTABLE: u16 = libc::NFT_MSG_NEWTABLE as u16;
+    pub(super) const DELTABLE: u16 = libc::NFT_MSG_DELTABLE as u16;
+    pub(super) const NEWCHAIN: u16 = libc::NFT_MSG_NEWCHAIN as u16;
+    pub(super) const DELCHAIN: u16 = libc::NFT_MSG_DELCHAIN as u16;
+    pub(super) const NEWRULE: u16 = libc::NFT_MSG_NEWRULE as u16;
+    pub(super) const DELRULE: u16 = libc::NFT_MSG_DELRULE as u16;
+    pub(super) const NEWSET: u16 = libc::NFT_MSG_NEWSET as u16;
+    pub(super) const DELSET: u16 = libc::NFT_MSG_DELSET as u16;
+    pub(super) const NEWSETELEM: u16 = libc::NFT_MSG_NEWSETELEM as u16;
+}
 
 /// The bodies of nft's messages of one type, in order.
 fn golden(kind: u16) -> Vec<Vec<u8>> {
@@ -16,19 +35,43 @@ fn golden_of(capture: &str, kind: u16) -> Vec<Vec<u8>> {
     let messages =
         capture.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '));
     messages
-        .filter(|(found, _)| *found == (kind & 0xff).to_string())
+        .filter(|(found, _)| *found == kind.to_string())
         .map(|(_, hex)| (0..hex.len()).step_by(2).map(|at| byte(hex, at)).collect())
         .collect()
 }
 
 /// The bodies of ours.
-fn ours(messages: Vec<Message>, kind: u16) -> Vec<Vec<u8>> {
-    let sent = messages.into_iter().flat_map(|message| wire::answers(&message.finish(0)));
-    sent.filter(|message| message.kind == kind).map(|message| message.body).collect()
+fn ours(requests: Vec<TablesRequest>, kind: u16) -> Vec<Vec<u8>> {
+    let of_kind = |request: &TablesRequest| request.message.message_type() == TABLES | kind;
+    requests.into_iter().filter(of_kind).map(body).collect()
 }
 
-fn reach(nets: &[&str]) -> Reach {
-    Reach::of(&nets.iter().map(|net| Net::parse(net).unwrap()).collect::<Vec<_>>())
+/// What stands after the header.
+fn body(request: TablesRequest) -> Vec<u8> {
+    let mut body = Vec::new();
+    request.encode(0, 0, &mut body);
+    body.split_off(16)
+}
+
+/// The value of the first attribute of that kind.
+fn find(attributes: &[u8], kind: u16) -> Option<Vec<u8>> {
+    let mut attributes = NlasIterator::new(attributes).map(Result::unwrap);
+    attributes.find(|attribute| attribute.kind() == kind).map(|found| found.value().to_vec())
+}
+
+/// The value of an attribute of a body, which begins with `struct nfgenmsg`.
+fn value(body: &[u8], kind: u16) -> Option<Vec<u8>> {
+    find(&body[4..], kind)
+}
+
+/// The elements that a body lists.
+fn elements(body: &[u8]) -> Vec<Vec<u8>> {
+    let list = value(body, NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
+    NlasIterator::new(&list).map(|element| element.unwrap().value().to_vec()).collect()
+}
+
+fn targets(nets: &[&str]) -> TargetSet {
+    TargetSet::of(&nets.iter().map(|net| Net::parse(net).unwrap()).collect::<Vec<_>>())
 }
 
 fn sorted(mut bodies: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
@@ -38,7 +81,7 @@ fn sorted(mut bodies: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
 
 /// The expressions of each rule.
 fn expressions(rules: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    rules.iter().map(|body| wire::find(&body[4..], 4).unwrap().to_vec()).collect()
+    rules.iter().map(|body| value(body, NFTA_RULE_EXPRESSIONS).unwrap()).collect()
 }
 
 fn filter() -> Filter {
@@ -47,19 +90,23 @@ fn filter() -> Filter {
         direction: Direction::Egress,
         priority: -149,
         links: Some(vec![link(2, "eth0")]),
-        reach: reach(&["10.0.0.0/22", "10.1.0.7", "fd00::7", "fd00:1::/57"]),
+        targets: targets(&["10.0.0.0/22", "10.1.0.7", "fd00::7", "fd00:1::/57"]),
         added: BTreeSet::new(),
         port: None,
         flows_percent: 100,
-        act: Act::Class(0x7f17_0004),
-        spared: vec!["169.254.170.2".parse().unwrap()],
-        spared_group: 29_798,
+        action: Action::Classify(class(4)),
+        exempt: vec!["169.254.170.2".parse().unwrap()],
+        exempt_group: 29_798,
         own_flows: Vec::new(),
     }
 }
 
 fn link(index: u32, name: &str) -> Link {
-    Link { index, name: name.into(), up: true, loopback: false, ours: false }
+    Link { index, name: name.into(), up: true, loopback: false, kind: None, address: Vec::new() }
+}
+
+fn class(band: u16) -> TcHandle {
+    TcHandle { major: 0x7f17, minor: band }
 }
 
 fn redirection() -> Filter {
@@ -69,7 +116,7 @@ fn redirection() -> Filter {
         direction: Direction::Ingress,
         priority: -3,
         links: Some(vec![link(2, "eth1"), link(3, "eth0")]),
-        act: Act::Redirect { class: 0x7f17_0004, link: 4 },
+        action: Action::Redirect { class: class(4), link: 4 },
         own_flows: vec![flow],
         ..filter()
     }
@@ -77,7 +124,7 @@ fn redirection() -> Filter {
 
 #[test]
 fn the_table_is_what_nft_makes() {
-    assert_eq!(ours(create_table(), kind::NEW_TABLE), golden(kind::NEW_TABLE));
+    assert_eq!(ours(create_table(), kind::NEWTABLE), golden(kind::NEWTABLE));
 }
 
 fn dropping() -> Filter {
@@ -85,7 +132,7 @@ fn dropping() -> Filter {
         name: "y_2".into(),
         direction: Direction::Ingress,
         priority: -148,
-        act: Act::DropShare(7),
+        action: Action::DropShare(7),
         ..filter()
     }
 }
@@ -95,32 +142,32 @@ fn hole() -> Filter {
         name: "z_3".into(),
         priority: -147,
         links: None,
-        reach: Reach::everything(),
+        targets: TargetSet::everything(),
         port: Some((Protocol::Tcp, 443)),
-        act: Act::Class(0x7f17_0006),
+        action: Action::Classify(class(6)),
         ..filter()
     }
 }
 
 #[test]
 fn sets_and_chains_are_what_nft_makes() {
-    assert_eq!(sorted(ours(create(&filter()), kind::NEW_SET)), sorted(golden(kind::NEW_SET)));
+    assert_eq!(sorted(ours(create(&filter()), kind::NEWSET)), sorted(golden(kind::NEWSET)));
     let chains = [create(&filter()), create(&dropping()), create(&hole())].concat();
-    assert_eq!(sorted(ours(chains, kind::NEW_CHAIN)), sorted(golden(kind::NEW_CHAIN)));
+    assert_eq!(sorted(ours(chains, kind::NEWCHAIN)), sorted(golden(kind::NEWCHAIN)));
 }
 
 #[test]
 fn rules_are_what_nft_makes() {
     // In the capture: the chains x_1_meant and x_1, of y_2 what is meant, of z_3 both.
-    let golden = golden(kind::NEW_RULE);
-    let mut rules = ours(create(&filter()), kind::NEW_RULE);
+    let golden = golden(kind::NEWRULE);
+    let mut rules = ours(create(&filter()), kind::NEWRULE);
     assert_eq!(rules.len(), 4 + 4);
     // The second of ours is neighbour discovery, which the capture has not.
     rules.remove(1);
     assert_eq!(rules[..], golden[..7]);
-    let loss = ours(create(&dropping()), kind::NEW_RULE);
+    let loss = ours(create(&dropping()), kind::NEWRULE);
     assert_eq!(loss[3], golden[9]);
-    let hole = ours(create(&hole()), kind::NEW_RULE);
+    let hole = ours(create(&hole()), kind::NEWRULE);
     assert_eq!(hole.len(), 3 + 2);
     assert_eq!(hole[3..], golden[10..]);
 }
@@ -128,40 +175,39 @@ fn rules_are_what_nft_makes() {
 #[test]
 fn targets_that_are_many_are_looked_up_as_nft_does() {
     // Nothing in common, so that nothing is asked for before.
-    let many = Filter { reach: reach(&["9.0.0.1", "200.0.0.1", "9.1.0.0/16", "200.1.0.0/16"]), ..filter() };
-    let rules = ours(create(&many), kind::NEW_RULE);
-    assert_eq!(rules[4..], golden(kind::NEW_RULE)[7..9]);
+    let many =
+        Filter { targets: targets(&["9.0.0.1", "200.0.0.1", "9.1.0.0/16", "200.1.0.0/16"]), ..filter() };
+    let rules = ours(create(&many), kind::NEWRULE);
+    assert_eq!(rules[4..], golden(kind::NEWRULE)[7..9]);
 }
 
 #[test]
 fn what_is_added_widens_the_gate_in_the_same_change() {
-    let one = Filter { reach: reach(&["10.1.0.7"]), ..filter() };
+    let one = Filter { targets: targets(&["10.1.0.7"]), ..filter() };
     let more = one.lacking(&["10.1.0.7", "10.1.0.8", "fd00::1"].map(|address| address.parse().unwrap()));
     assert_eq!(more.len(), 2);
     let (extended, messages) = extend(&one, &more);
     assert_eq!(extended.lacking(&more.iter().copied().collect::<Vec<_>>()), BTreeSet::new());
-    assert_eq!(ours(messages.clone(), kind::NEW_ELEMENT).len(), 2);
-    assert_eq!(ours(messages.clone(), kind::DELETE_RULE).len(), 1);
+    assert_eq!(ours(messages.clone(), kind::NEWSETELEM).len(), 2);
+    assert_eq!(ours(messages.clone(), kind::DELRULE).len(), 1);
     // The rules are those that a filter has which had all of them from the start.
     let whole = Filter {
-        reach: reach(&["10.1.0.7", "fd00::1"]),
+        targets: targets(&["10.1.0.7", "fd00::1"]),
         added: ["10.1.0.8".parse().unwrap()].into(),
         ..filter()
     };
-    let of_whole = ours(create(&whole), kind::NEW_RULE);
-    assert_eq!(expressions(&ours(messages, kind::NEW_RULE)), expressions(&of_whole[4..]));
-    assert_eq!(ours(remove(&extended), kind::DELETE_SET).len(), 4);
+    let of_whole = ours(create(&whole), kind::NEWRULE);
+    assert_eq!(expressions(&ours(messages, kind::NEWRULE)), expressions(&of_whole[4..]));
+    assert_eq!(ours(remove(&extended), kind::DELSET).len(), 4);
 }
 
 /// Each element of ours is one of nft's; nft sends one more, the end of nothing at address 0.
 #[test]
 fn elements_are_those_of_nft() {
-    let elements = |bodies: Vec<Vec<u8>>| -> Vec<Vec<Vec<u8>>> {
-        let list = |body: &Vec<u8>| wire::find(&body[4..], 3).map(<[u8]>::to_vec).unwrap_or_default();
-        bodies.iter().map(|body| wire::attributes(&list(body)).map(|(_, e)| e.to_vec()).collect()).collect()
-    };
-    let ours = elements(ours(create(&filter()), kind::NEW_ELEMENT));
-    let theirs = elements(golden(kind::NEW_ELEMENT));
+    let elements =
+        |bodies: Vec<Vec<u8>>| -> Vec<Vec<Vec<u8>>> { bodies.iter().map(|body| elements(body)).collect() };
+    let ours = elements(ours(create(&filter()), kind::NEWSETELEM));
+    let theirs = elements(golden(kind::NEWSETELEM));
     assert_eq!((ours.len(), theirs.len()), (4, 4));
     // In the capture both sets of single addresses come first.
     for (ours, theirs) in [0, 2, 1, 3].into_iter().zip(theirs).map(|(place, theirs)| (&ours[place], theirs)) {
@@ -173,20 +219,20 @@ fn elements_are_those_of_nft() {
 #[test]
 fn what_is_made_is_removed_by_name() {
     let removed = remove(&filter());
-    assert_eq!(ours(removed.clone(), kind::DELETE_RULE).len(), 2);
-    assert_eq!(ours(removed.clone(), kind::DELETE_CHAIN).len(), 2);
-    assert_eq!(ours(removed, kind::DELETE_SET).len(), 4);
-    let everything = Filter { reach: Reach::everything(), ..filter() };
-    assert_eq!(ours(remove(&everything), kind::DELETE_SET).len(), 0);
+    assert_eq!(ours(removed.clone(), kind::DELRULE).len(), 2);
+    assert_eq!(ours(removed.clone(), kind::DELCHAIN).len(), 2);
+    assert_eq!(ours(removed, kind::DELSET).len(), 4);
+    let everything = Filter { targets: TargetSet::everything(), ..filter() };
+    assert_eq!(ours(remove(&everything), kind::DELSET).len(), 0);
 }
 
 #[test]
 fn a_share_of_flows_hashes_ports_only_where_there_are_some() {
     let share = Filter { flows_percent: 30, ..filter() };
     // Per family: tcp, udp, the rest.
-    assert_eq!(meant::rules(&share).len(), 3 + 2 * 3);
+    assert_eq!(match_chain::rules(&share).len(), 3 + 2 * 3);
     let hole = Filter { port: Some((Protocol::Udp, 53)), ..share };
-    assert_eq!(meant::rules(&hole).len(), 3 + 2);
+    assert_eq!(match_chain::rules(&hole).len(), 3 + 2);
 }
 
 #[test]
@@ -196,13 +242,10 @@ fn every_message_stays_within_an_attribute() {
         let net = |n: u32| std::net::Ipv6Addr::from_bits((0xfd << 120) | (u128::from(n) * 4));
         let nets: Vec<Net> =
             (0..65_536).map(|n| Net::parse(&format!("{}/{length}", net(n))).unwrap()).collect();
-        let large = Filter { reach: Reach::of(&nets), ..filter() };
-        let messages = ours(create(&large), kind::NEW_ELEMENT);
+        let large = Filter { targets: TargetSet::of(&nets), ..filter() };
+        let messages = ours(create(&large), kind::NEWSETELEM);
         assert!(messages.iter().all(|body| body.len() < 65_536), "the length of an attribute has 16 bits");
-        let elements: usize = messages
-            .iter()
-            .map(|body| wire::attributes(wire::find(&body[4..], 3).unwrap_or_default()).count())
-            .sum();
+        let elements: usize = messages.iter().map(|body| elements(body).len()).sum();
         assert_eq!(elements, ends * 65_536);
     }
 }
@@ -211,19 +254,19 @@ fn every_message_stays_within_an_attribute() {
 fn a_redirection_is_what_nft_makes() {
     let golden = |kind| golden_of(GOLDEN_NETDEV, kind);
     let made = create(&redirection());
-    for kind in [kind::NEW_TABLE, kind::NEW_CHAIN] {
+    for kind in [kind::NEWTABLE, kind::NEWCHAIN] {
         assert_eq!(sorted(ours(made.clone(), kind)), sorted(golden(kind)));
     }
-    assert_eq!(sorted(ours(made.clone(), kind::NEW_SET)), sorted(golden(kind::NEW_SET)));
-    let mut rules = ours(made.clone(), kind::NEW_RULE);
+    assert_eq!(sorted(ours(made.clone(), kind::NEWSET)), sorted(golden(kind::NEWSET)));
+    let mut rules = ours(made.clone(), kind::NEWRULE);
     // Two that note our flows, two that let them through, then neighbour discovery, which the capture has not.
     rules.remove(4);
-    assert_eq!(rules, golden(kind::NEW_RULE));
+    assert_eq!(rules, golden(kind::NEWRULE));
     let own: Vec<_> =
-        golden(kind::NEW_ELEMENT).into_iter().filter(|body| body.windows(3).any(|w| w == b"own")).collect();
+        golden(kind::NEWSETELEM).into_iter().filter(|body| body.windows(3).any(|w| w == b"own")).collect();
     assert_eq!(own.len(), 1);
-    let list = |body: &[u8]| wire::find(&body[4..], 3).map(<[u8]>::to_vec);
+    let list = |body: &[u8]| value(body, NFTA_SET_ELEM_LIST_ELEMENTS);
     assert!(list(&own[0]).is_some());
-    assert_eq!(list(&ours(made, kind::NEW_ELEMENT)[0]), list(&own[0]));
-    assert_eq!(ours(remove(&redirection()), kind::DELETE_TABLE).len(), 1);
+    assert_eq!(list(&ours(made, kind::NEWSETELEM)[0]), list(&own[0]));
+    assert_eq!(ours(remove(&redirection()), kind::DELTABLE).len(), 1);
 }

@@ -1,28 +1,30 @@
 //! The rules at the hook itself: which packets the filter may be for. Every packet of the task goes through
-//! them, so they say no as early as they can; those that get through go on in the chain of [`meant`](super::meant).
+//! them, so they say no as early as they can; those that get through go on in the [match chain](super::match_chain).
 //!
 //! Measured on 6.18, of a packet of 3 µs: being called at all is 2.5 %, comparing the beginning of an address
 //! 2 %, looking up an address 3 %, a range 7 %. So a prefix that all targets have in common is asked for before
 //! a set is, and nothing else if that says it all; single addresses are kept apart from ranges.
 
-use super::Filter;
-use super::expression::Expressions;
-use super::place::{Family, Hook, Set};
+use super::family::Family;
+use super::filter::Filter;
+use super::rule::Rule;
+use crate::net::nft::chain::Hook;
+use crate::net::nft::set::Set;
 
 /// All rules of the filter's chain, in order.
-pub(super) fn rules(filter: &Filter) -> Vec<Expressions> {
-    conditions(filter).into_iter().map(|rule| rule.goto(&filter.meant_chain())).collect()
+pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
+    conditions(filter).into_iter().map(|rule| rule.goto(&filter.match_chain())).collect()
 }
 
-fn conditions(filter: &Filter) -> Vec<Expressions> {
+fn conditions(filter: &Filter) -> Vec<Rule> {
     let hook = filter.hook();
     let base = match filter.port {
-        Some((protocol, port)) => Expressions::default().port(protocol, port),
-        None => Expressions::default(),
+        Some((protocol, port)) => Rule::default().port(protocol, port),
+        None => Rule::default(),
     };
-    let everything = Family::ALL.into_iter().all(|family| family.of(&filter.reach).is_everything());
+    let everything = Family::ALL.into_iter().all(|family| family.of(&filter.targets).is_everything());
     // Links carry more than IP, and losing that is no fault that anybody asked for.
-    if everything && !hook.is_on_links() {
+    if everything && !hook.is_on_devices() {
         return match &filter.links {
             Some(links) => links.iter().map(|link| base.clone().link(hook, link.index)).collect(),
             None => vec![base],
@@ -31,33 +33,32 @@ fn conditions(filter: &Filter) -> Vec<Expressions> {
     Family::ALL.into_iter().flat_map(|family| of_family(filter, &base, family)).collect()
 }
 
-fn of_family(filter: &Filter, base: &Expressions, family: Family) -> Vec<Expressions> {
-    let (hook, reach) = (filter.hook(), family.of(&filter.reach));
-    if reach.is_everything() {
+fn of_family(filter: &Filter, base: &Rule, family: Family) -> Vec<Rule> {
+    let (hook, targets) = (filter.hook(), family.of(&filter.targets));
+    if targets.is_everything() {
         return vec![base.clone().family(hook, family)];
     }
-    let singles = Targets::of(filter.singles(family).map(|address| (address, address)));
-    let ranges = Targets::of(reach.wide());
+    let singles = Span::of(filter.singles(family).map(|address| (address, address)));
+    let ranges = Span::of(targets.wide());
     let sets = [(singles, family.singles(&filter.name)), (ranges, family.ranges(&filter.name))];
-    let among =
-        |(targets, set): (Option<Targets>, Set)| Some(targets?.among(base.clone(), hook, family, set));
+    let among = |(span, set): (Option<Span>, Set)| Some(span?.rule(base.clone(), hook, family, &set));
     sets.into_iter().filter_map(among).collect()
 }
 
 /// What is to be known of the targets in one set, to pass over packets to others.
 #[derive(Debug, PartialEq)]
-struct Targets {
+struct Span {
     first: u128,
     last: u128,
     count: usize,
 }
 
-impl Targets {
+impl Span {
     /// None if there are none.
-    fn of(ranges: impl Iterator<Item = (u128, u128)>) -> Option<Targets> {
+    fn of(ranges: impl Iterator<Item = (u128, u128)>) -> Option<Span> {
         ranges.fold(None, |so_far, (first, last)| {
-            let more = Targets { first, last, count: 1 };
-            Some(so_far.map_or(more, |all: Targets| Targets {
+            let more = Span { first, last, count: 1 };
+            Some(so_far.map_or(more, |all: Span| Span {
                 first: all.first.min(first),
                 last: all.last.max(last),
                 count: all.count + 1,
@@ -65,7 +66,7 @@ impl Targets {
         })
     }
 
-    fn among(&self, base: Expressions, hook: Hook, family: Family, set: Set) -> Expressions {
+    fn rule(&self, base: Rule, hook: Hook, family: Family, set: &Set) -> Rule {
         let bits = 8 * family.address_length();
         let differing = u128::BITS - (self.first ^ self.last).leading_zeros();
         let beneath = 1_u128.checked_shl(differing).map_or(u128::MAX, |size| size - 1);
@@ -74,38 +75,61 @@ impl Targets {
         let is_the_net = self.count == 1 && (self.first, self.last) == (net, net | beneath);
         match bits - differing {
             0 => rule.find(set),
-            length if is_the_net => rule.within(&family.bytes(net), length),
-            length => rule.within(&family.bytes(net), length).peer_address_of(hook, family).find(set),
+            length if is_the_net => rule.within(family.bytes(net).as_ref(), length),
+            length => rule.within(family.bytes(net).as_ref(), length).peer_address_of(hook, family).find(set),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::expression::Expression;
+    use netlink_packet_netfilter::nftables::{Bitwise, Cmp, DataAttribute, Expressions};
+
     use super::*;
-    use crate::net::target::{Reach, number};
+    use crate::net::target::{TargetSet, number};
     use faults::network_source::Net;
+
+    fn value(data: &DataAttribute) -> Vec<u8> {
+        match data {
+            DataAttribute::Value(value) => value.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The values that the rule compares with.
+    fn compared(rule: &Rule) -> impl Iterator<Item = Vec<u8>> {
+        let comparisons = rule.0.iter().filter_map(|step| match step {
+            Expressions::Cmp(attributes) => Some(attributes),
+            _ => None,
+        });
+        comparisons.flatten().filter_map(|attribute| match attribute {
+            Cmp::Data(data) => Some(value(data)),
+            _ => None,
+        })
+    }
+
+    fn mask(rule: &Rule) -> Option<Vec<u8>> {
+        let attributes = rule.0.iter().find_map(|step| match step {
+            Expressions::Bitwise(attributes) => Some(attributes),
+            _ => None,
+        })?;
+        attributes.iter().find_map(|attribute| match attribute {
+            Bitwise::Mask(data) => Some(value(data)),
+            _ => None,
+        })
+    }
 
     /// What the rule for these targets compares addresses with, and whether it looks into the set.
     fn rule(nets: &[&str]) -> (Option<Vec<u8>>, Option<Vec<u8>>, bool) {
-        let reach = Reach::of(&nets.iter().map(|net| Net::parse(net).unwrap()).collect::<Vec<_>>());
+        let targets = TargetSet::of(&nets.iter().map(|net| Net::parse(net).unwrap()).collect::<Vec<_>>());
         let family = if nets[0].contains(':') { Family::V6 } else { Family::V4 };
-        let ranges = family.of(&reach);
+        let ranges = family.of(&targets);
         let all = ranges.singles().map(|a| (a, a)).chain(ranges.wide());
-        let targets = Targets::of(all).unwrap();
-        let rule = targets.among(Expressions::default(), Hook::Output, family, family.singles("x"));
-        let compared = rule.0.iter().filter_map(|step| match step {
-            Expression::Compare { value, .. } => Some(value.clone()),
-            _ => None,
-        });
-        let mask = rule.0.iter().find_map(|step| match step {
-            Expression::Mask { mask, .. } => Some(mask.clone()),
-            _ => None,
-        });
-        let looks_up = rule.0.iter().any(|step| matches!(step, Expression::Lookup { .. }));
+        let span = Span::of(all).unwrap();
+        let rule = span.rule(Rule::default(), Hook::Output, family, &family.singles("x"));
+        let looks_up = rule.0.iter().any(|step| matches!(step, Expressions::Lookup(_)));
         // The first comparison is that of the family.
-        (compared.skip(1).last(), mask, looks_up)
+        (compared(&rule).skip(1).last(), mask(&rule), looks_up)
     }
 
     #[test]
@@ -133,23 +157,11 @@ mod tests {
     fn the_prefix_holds_all_targets_and_is_the_shortest_that_does() {
         for (one, other, length) in [("10.0.0.1", "10.0.0.2", 30), ("0.0.0.0", "255.255.255.255", 0)] {
             let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
-            let targets =
-                Targets::of([(number(one), number(one)), (number(other), number(other))].into_iter());
-            let rule = targets.unwrap().among(
-                Expressions::default(),
-                Hook::Output,
-                Family::V4,
-                Family::V4.singles("x"),
-            );
-            let mask: u32 = rule
-                .0
-                .iter()
-                .find_map(|step| match step {
-                    Expression::Mask { mask, .. } => Some(mask.iter().map(|byte| byte.count_ones()).sum()),
-                    _ => None,
-                })
-                .unwrap_or(0);
-            assert_eq!(mask, length);
+            let span = Span::of([(number(one), number(one)), (number(other), number(other))].into_iter());
+            let set = Family::V4.singles("x");
+            let rule = span.unwrap().rule(Rule::default(), Hook::Output, Family::V4, &set);
+            let bits: u32 = mask(&rule).iter().flatten().map(|byte| byte.count_ones()).sum();
+            assert_eq!(bits, length);
         }
     }
 }

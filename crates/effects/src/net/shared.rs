@@ -1,4 +1,4 @@
-//! The network effects that live in this process: they share one table, one root per interface and the bands.
+//! What the network effects of this process share: one table, one root per interface, and the bands.
 //!
 //! Made with the first effect, gone with the last.
 
@@ -10,26 +10,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::baseline::{Baseline, Note};
-use super::classify::{self, Act, Filter};
+use super::classify::{self, Action, Filter};
+use super::error::NetError;
+use super::link::Link;
 use super::namespace::{self, Claim};
-use super::shape::{self, Link, Netem, Qdisc};
-use super::socket::{Family, Netlink, WireError};
-use super::{Counters, NetError, ifb};
+use super::netlink::{NetlinkError, Route, Tables};
+use super::tc::netem::Netem;
+use super::{ifb, shape, tc};
 
-static LIVE: Mutex<Option<Live>> = Mutex::new(None);
+static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
 
-/// What is live, for as long as the guard is held.
-pub(super) fn lock() -> MutexGuard<'static, Option<Live>> {
+/// What is shared, for as long as the guard is held. None where no effect lives.
+pub(super) fn lock() -> MutexGuard<'static, Option<Shared>> {
     // Whoever panicked in here left at worst something inert, which the next change finds as it is.
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shared part of all effects.
+/// The shared part of all effects. Made with the first effect, gone with the last.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct Shared {
     /// Owns the table: closing it is the undo that needs nobody.
-    tables: Netlink,
-    route: Netlink,
+    tables: Tables,
+    route: Route,
     /// Interfaces whose root is ours, by index.
     roots: BTreeMap<u32, Root>,
     /// Whether there is the interface behind which packets that come in wait.
@@ -48,39 +50,48 @@ struct Root {
     users: u32,
 }
 
-/// What one effect wants of the kernel.
+/// What was counted for an effect. None where it could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that the rules matched. A large send counts as the one packet that it is before segmentation.
+    pub matched: Option<u64>,
+    /// Packets that netem dropped: the lost ones, and those that its queue had no room for.
+    pub dropped: Option<u64>,
+}
+
+/// What one effect is to have in the kernel.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    /// Its chain, but for its name, its priority and its class, which are given here.
+pub(super) struct Spec {
+    /// Its filter, but for its name, its priority and its class, which are given here.
     pub filter: Filter,
-    pub shaped: Shaped,
+    pub shaping: Shaping,
 }
 
 /// Where an effect has its netem.
 #[derive(Debug, Clone)]
-pub(super) enum Shaped {
+pub(super) enum Shaping {
     /// Nowhere: it only drops.
-    Nowhere,
+    None,
     /// Where packets leave, on each of these interfaces.
-    Leaving(Vec<(Link, Netem)>),
+    Outgoing(Vec<(Link, Netem)>),
     /// Behind the ifb.
-    Arriving(Netem),
+    Incoming(Netem),
 }
 
-impl Shaped {
+impl Shaping {
     /// How many packets may wait at once, of all its netems the most.
     pub(super) fn queue_limit(&self) -> Option<u32> {
         match self {
-            Shaped::Nowhere => None,
-            Shaped::Leaving(leaves) => leaves.iter().map(|(_, netem)| netem.limit).max(),
-            Shaped::Arriving(netem) => Some(netem.limit),
+            Shaping::None => None,
+            Shaping::Outgoing(leaves) => leaves.iter().map(|(_, netem)| netem.limit).max(),
+            Shaping::Incoming(netem) => Some(netem.limit),
         }
     }
 }
 
 /// What one effect has in the kernel, as far as it came.
 #[derive(Debug, Default)]
-pub(super) struct Placed {
+pub(super) struct Installed {
     number: u32,
     filter: Option<Filter>,
     band: Option<u16>,
@@ -88,15 +99,15 @@ pub(super) struct Placed {
     roots: Vec<u32>,
 }
 
-impl Live {
+impl Shared {
     /// Claims the network namespace, tidies up after earlier lives and makes the table.
-    pub(super) fn open(state_dir: &Path) -> Result<Live, NetError> {
+    pub(super) fn open(state_dir: &Path) -> Result<Shared, NetError> {
         let claim = namespace::claim()?;
-        let mut route = Netlink::open(Family::Route)?;
+        let mut route = Route::open()?;
         namespace::tidy(&mut route, state_dir)?;
-        let mut tables = Netlink::open(Family::Netfilter)?;
+        let mut tables = Tables::open()?;
         tables.change(classify::create_table())?;
-        Ok(Live {
+        Ok(Shared {
             tables,
             route,
             roots: BTreeMap::new(),
@@ -109,32 +120,32 @@ impl Live {
     }
 
     /// Puts an effect into the kernel; it works from the last step on, the rules.
-    pub(super) fn place(&mut self, wanted: Wanted) -> Result<Placed, NetError> {
-        let mut placed =
-            Placed { number: self.effects.last().map_or(1, |last| last + 1), ..Placed::default() };
-        self.effects.insert(placed.number);
-        match self.try_place(wanted, &mut placed) {
-            Ok(()) => Ok(placed),
-            Err(error) => Err(match self.remove(placed).1 {
+    pub(super) fn install(&mut self, spec: Spec) -> Result<Installed, NetError> {
+        let mut installed =
+            Installed { number: self.effects.last().map_or(1, |last| last + 1), ..Installed::default() };
+        self.effects.insert(installed.number);
+        match self.try_install(spec, &mut installed) {
+            Ok(()) => Ok(installed),
+            Err(error) => Err(match self.remove(installed).1 {
                 undoing if undoing.is_empty() => error,
                 undoing => NetError::Twice { first: Box::new(error), undoing: sentence(&undoing) },
             }),
         }
     }
 
-    fn try_place(&mut self, wanted: Wanted, placed: &mut Placed) -> Result<(), NetError> {
-        let mut filter = wanted.filter;
-        filter.name = format!("{}_{}", filter.name, placed.number);
+    fn try_install(&mut self, spec: Spec, installed: &mut Installed) -> Result<(), NetError> {
+        let mut filter = spec.filter;
+        filter.name = format!("{}_{}", filter.name, installed.number);
         // The newest has the last word on a packet: the last to set its class, or the first to send it away.
-        filter.priority = match wanted.shaped {
-            Shaped::Arriving(_) => -(placed.number as i32),
-            _ => classify::FIRST_PRIORITY + placed.number as i32,
+        filter.priority = match spec.shaping {
+            Shaping::Incoming(_) => -(installed.number as i32),
+            _ => classify::FIRST_PRIORITY + installed.number as i32,
         };
-        let arriving = matches!(wanted.shaped, Shaped::Arriving(_));
-        let leaves = match wanted.shaped {
-            Shaped::Nowhere => Vec::new(),
-            Shaped::Leaving(leaves) => leaves,
-            Shaped::Arriving(netem) => {
+        let incoming = matches!(spec.shaping, Shaping::Incoming(_));
+        let leaves = match spec.shaping {
+            Shaping::None => Vec::new(),
+            Shaping::Outgoing(leaves) => leaves,
+            Shaping::Incoming(netem) => {
                 self.free_band()?;
                 vec![(self.take_ifb()?, netem)]
             }
@@ -142,18 +153,18 @@ impl Live {
         if let Some((first, _)) = leaves.first() {
             let link = first.index;
             let band = self.free_band()?;
-            self.take_roots(&leaves, placed)?;
+            self.take_roots(&leaves, installed)?;
             self.bands.insert(band);
-            placed.band = Some(band);
+            installed.band = Some(band);
             let class = shape::class(band);
-            filter.act = if arriving { Act::Redirect { class, link } } else { Act::Class(class) };
+            filter.action = if incoming { Action::Redirect { class, link } } else { Action::Classify(class) };
             for (link, netem) in &leaves {
                 self.route.request(shape::add_leaf(link, band, *netem))?;
-                placed.leaves.push(link.clone());
+                installed.leaves.push(link.clone());
             }
         }
         self.tables.change(classify::create(&filter))?;
-        placed.filter = Some(filter);
+        installed.filter = Some(filter);
         Ok(())
     }
 
@@ -174,8 +185,8 @@ impl Live {
 
     /// Makes our root the root of all `leaves`' links. Everything is looked at, and noted, before anything
     /// is touched.
-    fn take_roots(&mut self, leaves: &[(Link, Netem)], placed: &mut Placed) -> Result<(), NetError> {
-        let qdiscs = shape::qdiscs(&mut self.route)?;
+    fn take_roots(&mut self, leaves: &[(Link, Netem)], installed: &mut Installed) -> Result<(), NetError> {
+        let qdiscs = tc::list(&mut self.route)?;
         let mut new = Vec::new();
         for (link, _) in leaves.iter().filter(|(link, _)| !self.roots.contains_key(&link.index)) {
             let root = shape::root_of(&qdiscs, link.index);
@@ -189,7 +200,7 @@ impl Live {
         for (link, _) in leaves {
             if let Some(root) = self.roots.get_mut(&link.index) {
                 root.users += 1;
-                placed.roots.push(link.index);
+                installed.roots.push(link.index);
             }
         }
         Ok(())
@@ -199,11 +210,11 @@ impl Live {
     /// alone would not bring it back.
     fn note(&self, new: &[(Link, Baseline)]) -> Result<(), NetError> {
         // What we made ourselves needs no putting back.
-        let new: Vec<_> = new.iter().filter(|(link, _)| !link.ours).collect();
+        let new: Vec<_> = new.iter().filter(|(link, _)| !ifb::is_ours(link)).collect();
         if new.is_empty() {
             return Ok(());
         }
-        let others = self.roots.values().filter(|root| !root.link.ours);
+        let others = self.roots.values().filter(|root| !ifb::is_ours(&root.link));
         let old = others.map(|root| (root.link.name.clone(), root.before.clone()));
         let new = new.iter().map(|(link, before)| (link.name.clone(), before.clone()));
         let note = Note::new(old.chain(new).collect());
@@ -215,21 +226,21 @@ impl Live {
 
     /// Takes an effect out of the kernel, goes on after errors, and gives all of them. When it returns
     /// without one, what the effect had is as it was before.
-    pub(super) fn remove(&mut self, placed: Placed) -> (Counters, Vec<NetError>) {
+    pub(super) fn remove(&mut self, installed: Installed) -> (Counters, Vec<NetError>) {
         let mut errors = Vec::new();
-        let counters = self.counters(&placed);
-        if let Some(filter) = &placed.filter {
+        let counters = self.counters(&installed);
+        if let Some(filter) = &installed.filter {
             keep(&mut errors, self.tables.change(classify::remove(filter)));
         }
-        if let Some(band) = placed.band {
-            for link in &placed.leaves {
+        if let Some(band) = installed.band {
+            for link in &installed.leaves {
                 keep(&mut errors, self.route.request(shape::remove_leaf(link, band)));
             }
             self.bands.remove(&band);
         }
-        self.give_roots_back(&placed.roots, &mut errors);
+        self.give_roots_back(&installed.roots, &mut errors);
         self.give_ifb_back(&mut errors);
-        self.effects.remove(&placed.number);
+        self.effects.remove(&installed.number);
         (counters, errors)
     }
 
@@ -245,14 +256,14 @@ impl Live {
         if idle.is_empty() {
             return;
         }
-        let qdiscs = match shape::qdiscs(&mut self.route) {
+        let qdiscs = match tc::list(&mut self.route) {
             Ok(qdiscs) => qdiscs,
             Err(error) => return errors.push(error.into()),
         };
         for index in idle {
             let Some(root) = self.roots.remove(&index) else { continue };
-            // Somebody may have replaced our root; theirs stays.
-            if !root.link.ours && shape::root_of(&qdiscs, index).is_some_and(Qdisc::is_ours) {
+            // Somebody may have reinstalled our root; theirs stays.
+            if !ifb::is_ours(&root.link) && shape::root_of(&qdiscs, index).is_some_and(shape::is_ours) {
                 keep(errors, root.before.restore(&mut self.route, &root.link));
             }
         }
@@ -282,8 +293,12 @@ impl Live {
     }
 
     /// Adds addresses to an effect's targets; gives how many were new.
-    pub(super) fn extend(&mut self, placed: &mut Placed, addresses: &[IpAddr]) -> Result<usize, NetError> {
-        let Some(filter) = &mut placed.filter else { return Ok(0) };
+    pub(super) fn extend(
+        &mut self,
+        installed: &mut Installed,
+        addresses: &[IpAddr],
+    ) -> Result<usize, NetError> {
+        let Some(filter) = &mut installed.filter else { return Ok(0) };
         let new = filter.lacking(addresses);
         if new.is_empty() {
             return Ok(0);
@@ -295,12 +310,12 @@ impl Live {
     }
 
     /// What was counted for an effect so far. Numbers that cannot be read are left out.
-    pub(super) fn counters(&mut self, placed: &Placed) -> Counters {
-        let filter = placed.filter.as_ref();
+    pub(super) fn counters(&mut self, installed: &Installed) -> Counters {
+        let filter = installed.filter.as_ref();
         let matched = filter.and_then(|filter| classify::matched(&mut self.tables, filter).ok());
         let mut counters = Counters { matched, dropped: None };
-        if let (Some(band), Ok(qdiscs)) = (placed.band, shape::qdiscs(&mut self.route)) {
-            let leaves = placed.leaves.iter().filter_map(|link| shape::leaf_of(&qdiscs, link.index, band));
+        if let (Some(band), Ok(qdiscs)) = (installed.band, tc::list(&mut self.route)) {
+            let leaves = installed.leaves.iter().filter_map(|link| shape::leaf_of(&qdiscs, link.index, band));
             counters.dropped = Some(leaves.map(|leaf| u64::from(leaf.drops)).sum());
         }
         counters
@@ -308,7 +323,7 @@ impl Live {
 }
 
 /// Keeps an error, but not one that says that what was to be removed is gone already.
-fn keep(errors: &mut Vec<NetError>, outcome: Result<(), WireError>) {
+fn keep(errors: &mut Vec<NetError>, outcome: Result<(), NetlinkError>) {
     match outcome {
         Err(error) if !matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => {
             errors.push(error.into())

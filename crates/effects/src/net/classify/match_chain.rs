@@ -1,0 +1,62 @@
+//! The rules for packets that have come through the [prefilter](super::prefilter): first what is let through all the
+//! same, then what becomes of the rest.
+
+use super::exempt_flows;
+use super::family::Family;
+use super::filter::{Action, Filter};
+use super::rule::Rule;
+use crate::net::nft::chain::Hook;
+use faults::network_source::Protocol;
+
+/// All rules of the filter's match chain, in order.
+pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
+    let hook = filter.hook();
+    let mut all = match hook {
+        // Nothing is known of sockets there.
+        Hook::Ingress => Family::ALL.map(|family| exempt_flows::let_through(filter, family)).to_vec(),
+        _ => vec![Rule::default().group(filter.exempt_group).accept()],
+    };
+    // Without neighbour discovery no address of IPv6 is reached, the exempt ones neither.
+    all.push(Rule::default().neighbour_discovery(hook).accept());
+    all.extend(filter.exempt.iter().map(|address| Rule::default().peer(hook, *address).accept()));
+    let on_links: Vec<Rule> = match &filter.links {
+        // Where the chain itself is on them they need not be asked for.
+        Some(links) if !hook.is_on_devices() => {
+            links.iter().map(|link| Rule::default().link(hook, link.index)).collect()
+        }
+        _ => vec![Rule::default()],
+    };
+    let affected = on_links.iter().flat_map(|base| share(filter, base));
+    all.extend(affected.map(|rule| act(rule, filter.action)));
+    all
+}
+
+/// The rules for the share of flows on one interface: one for each kind of packet, because only TCP and UDP
+/// have ports that tell flows apart.
+fn share(filter: &Filter, base: &Rule) -> Vec<Rule> {
+    let (hook, percent) = (filter.hook(), filter.flows_percent);
+    if percent == 100 {
+        return vec![base.clone()];
+    }
+    let of_family = |family| {
+        let base = base.clone().family(hook, family);
+        match filter.port {
+            Some(_) => vec![base.flows(family, true, percent)],
+            None => vec![
+                base.clone().protocol(Protocol::Tcp).flows(family, true, percent),
+                base.clone().protocol(Protocol::Udp).flows(family, true, percent),
+                base.neither_tcp_nor_udp().flows(family, false, percent),
+            ],
+        }
+    };
+    Family::ALL.into_iter().flat_map(of_family).collect()
+}
+
+fn act(rule: Rule, action: Action) -> Rule {
+    match action {
+        Action::Classify(class) => rule.count().set_priority(class),
+        Action::Redirect { class, link } => rule.count().set_priority(class).forward(link),
+        Action::Drop => rule.count().drop(),
+        Action::DropShare(percent) => rule.by_chance(percent).count().drop(),
+    }
+}

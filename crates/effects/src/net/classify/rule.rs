@@ -1,0 +1,221 @@
+//! A rule in words of a filter: which packets go on, and what becomes of them.
+
+use std::net::IpAddr;
+
+use netlink_packet_netfilter::nftables::{Expressions, MetaKey, Operator, Register};
+use rtnetlink::packet_route::tc::TcHandle;
+
+use super::family::Family;
+use crate::net::nft::chain::Hook;
+use crate::net::nft::expression::{self, Counter, Forward, Hash, Header, HostToNetwork, Random, Update};
+use crate::net::nft::set::Set;
+use faults::network_source::{Direction, Protocol};
+
+/// The register of values that are used at once.
+const FIRST: Register = Register::Reg1;
+/// Where the ports begin in a transport header, and how long one is, in bytes.
+const SOURCE_PORT: u32 = 0;
+const DESTINATION_PORT: u32 = 2;
+const PORT: u32 = 2;
+/// The types of ICMPv6 from router solicitation to redirect (RFC 4861).
+const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
+/// What shares are of.
+const HUNDRED: u32 = 100;
+/// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
+const SEED: u32 = 0x7466;
+
+/// The expressions of one rule, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rule(pub(super) Vec<Expressions>);
+
+impl Rule {
+    fn then(mut self, step: impl Into<Expressions>) -> Self {
+        self.0.push(step.into());
+        self
+    }
+
+    fn meta_is(self, key: MetaKey, value: &[u8]) -> Self {
+        self.then(expression::load_meta(key, FIRST)).compare(Operator::Equal, value)
+    }
+
+    fn compare(self, operator: Operator, value: &[u8]) -> Self {
+        self.then(expression::compare(FIRST, operator, value))
+    }
+
+    /// Packets of sockets that were made with this file-system group.
+    pub(super) fn group(self, group: u32) -> Self {
+        self.meta_is(MetaKey::SocketGroupId, &group.to_ne_bytes())
+    }
+
+    pub(super) fn neighbour_discovery(self, hook: Hook) -> Self {
+        let (first, last) = NEIGHBOUR_DISCOVERY;
+        let kind = (0, 1);
+        self.family(hook, Family::V6)
+            .meta_is(MetaKey::L4Proto, &[libc::IPPROTO_ICMPV6 as u8])
+            .then(expression::load_payload(Header::Transport, kind.0, kind.1, FIRST))
+            .compare(Operator::GreatherThanEqual, &[first])
+            .compare(Operator::LessThanEqual, &[last])
+    }
+
+    pub(super) fn family(self, hook: Hook, family: Family) -> Self {
+        match hook.is_on_devices() {
+            true => self.meta_is(MetaKey::EtherTypeProtocol, &family.ether_type()),
+            false => self.meta_is(MetaKey::Nfproto, &[family.protocol()]),
+        }
+    }
+
+    /// Loads the address of the other side. Only packets of this family.
+    pub(super) fn peer_address(self, hook: Hook, family: Family) -> Self {
+        self.family(hook, family).peer_address_of(hook, family)
+    }
+
+    /// Loads the address of the other side of a packet that is known to be of this family.
+    pub(super) fn peer_address_of(self, hook: Hook, family: Family) -> Self {
+        let (offset, length) = (family.peer_offset(direction(hook)), family.address_length());
+        self.then(expression::load_payload(Header::Network, offset, length, FIRST))
+    }
+
+    /// Packets to that address, or from it.
+    pub(super) fn peer(self, hook: Hook, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => self.peer_address(hook, Family::V4).compare(Operator::Equal, &v4.octets()),
+            IpAddr::V6(v6) => self.peer_address(hook, Family::V6).compare(Operator::Equal, &v6.octets()),
+        }
+    }
+
+    pub(super) fn link(self, hook: Hook, index: u32) -> Self {
+        let key = match direction(hook) {
+            Direction::Egress => MetaKey::Oif,
+            Direction::Ingress => MetaKey::Iif,
+        };
+        self.meta_is(key, &index.to_ne_bytes())
+    }
+
+    /// Goes on only if the first `length` bits of the address that was loaded are those of `first`. The rest of
+    /// the address is lost.
+    pub(super) fn within(self, first: &[u8], length: u32) -> Self {
+        let kept = |byte: u32| {
+            let bits = length.saturating_sub(8 * byte).min(8);
+            u8::MAX.checked_shl(8 - bits).unwrap_or(0)
+        };
+        let mask: Vec<u8> = (0..first.len() as u32).map(kept).collect();
+        let all = mask.iter().all(|byte| *byte == u8::MAX);
+        let rule = if all { self } else { self.then(expression::mask(FIRST, &mask)) };
+        rule.compare(Operator::Equal, first)
+    }
+
+    /// Goes on only if what was loaded is in the set.
+    pub(super) fn find(self, set: &Set) -> Self {
+        self.then(expression::lookup(FIRST, set))
+    }
+
+    /// Loads the flow that the packet is of: address of the peer, protocol, port of the peer, our port. Only
+    /// packets of this family.
+    pub(super) fn flow(self, hook: Hook, family: Family) -> Self {
+        let [protocol, peer_port, own_port] = family.words_after_address();
+        let (peer_offset, own_offset) = match direction(hook) {
+            Direction::Egress => (DESTINATION_PORT, SOURCE_PORT),
+            Direction::Ingress => (SOURCE_PORT, DESTINATION_PORT),
+        };
+        let port = |offset, register| expression::load_payload(Header::Transport, offset, PORT, register);
+        self.peer_address(hook, family)
+            .then(expression::load_meta(MetaKey::L4Proto, protocol))
+            .then(port(peer_offset, peer_port))
+            .then(port(own_offset, own_port))
+    }
+
+    /// Notes in the set what was loaded.
+    pub(super) fn note(self, set: &Set) -> Self {
+        self.then(Update { set, key: FIRST })
+    }
+
+    pub(super) fn protocol(self, protocol: Protocol) -> Self {
+        self.meta_is(MetaKey::L4Proto, &[protocol.number()])
+    }
+
+    pub(super) fn neither_tcp_nor_udp(self) -> Self {
+        self.then(expression::load_meta(MetaKey::L4Proto, FIRST))
+            .compare(Operator::NotEqual, &[Protocol::Tcp.number()])
+            .compare(Operator::NotEqual, &[Protocol::Udp.number()])
+    }
+
+    /// Packets to that port.
+    pub(super) fn port(self, protocol: Protocol, port: u16) -> Self {
+        self.protocol(protocol)
+            .then(expression::load_payload(Header::Transport, DESTINATION_PORT, PORT, FIRST))
+            .compare(Operator::Equal, &port.to_be_bytes())
+    }
+
+    /// A share of the flows: by a hash of addresses and protocol, and of the ports where there are some.
+    pub(super) fn flows(self, family: Family, ports: bool, percent: u8) -> Self {
+        const WORD: u32 = size_of::<u32>() as u32;
+        let addresses = 2 * family.address_length();
+        let mut words = addresses / WORD;
+        let load = expression::load_payload(Header::Network, family.sender_offset(), addresses, word(0));
+        let mut rule = self.then(load);
+        if ports {
+            rule = rule.then(expression::load_payload(Header::Transport, SOURCE_PORT, 2 * PORT, word(words)));
+            words += 1;
+        }
+        rule.then(expression::load_meta(MetaKey::L4Proto, word(words)))
+            .then(Hash {
+                source: word(0),
+                destination: FIRST,
+                length: WORD * (words + 1),
+                modulus: HUNDRED,
+                seed: SEED,
+            })
+            .below(percent)
+    }
+
+    /// A share of the packets, by chance.
+    pub(super) fn by_chance(self, percent: u8) -> Self {
+        if percent == 100 {
+            return self;
+        }
+        self.then(Random { destination: FIRST, modulus: HUNDRED }).below(percent)
+    }
+
+    fn below(self, percent: u8) -> Self {
+        self.then(HostToNetwork { register: FIRST })
+            .compare(Operator::LessThan, &u32::from(percent).to_be_bytes())
+    }
+
+    pub(super) fn count(self) -> Self {
+        self.then(Counter::start())
+    }
+
+    pub(super) fn set_priority(self, class: TcHandle) -> Self {
+        self.then(expression::put(FIRST, &u32::from(class).to_ne_bytes()))
+            .then(expression::set_meta(MetaKey::Priority, FIRST))
+    }
+
+    pub(super) fn forward(self, link: u32) -> Self {
+        self.then(expression::put(FIRST, &link.to_ne_bytes())).then(Forward { device: FIRST })
+    }
+
+    pub(super) fn goto(self, chain: &str) -> Self {
+        self.then(expression::goto(chain))
+    }
+
+    pub(super) fn accept(self) -> Self {
+        self.then(expression::accept())
+    }
+
+    pub(super) fn drop(self) -> Self {
+        self.then(expression::drop())
+    }
+}
+
+/// The direction of the packets that a hook sees.
+fn direction(hook: Hook) -> Direction {
+    match hook {
+        Hook::Output | Hook::Egress => Direction::Egress,
+        Hook::Input | Hook::Ingress => Direction::Ingress,
+    }
+}
+
+/// One of the registers of 32 bits, counted from 0.
+fn word(number: u32) -> Register {
+    Register::from(u32::from(Register::Reg32_00) + number)
+}

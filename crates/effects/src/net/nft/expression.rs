@@ -1,0 +1,247 @@
+//! The expressions that rules are made of: those that the netlink crate has, as functions that fill their
+//! attributes in the order in which `nft` does, and those that it lacks, as types.
+//!
+//! A register holds 16 bytes; the registers of 32 bits lie over the same room in the same order, so that what is
+//! loaded into neighbours can be hashed at once.
+
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload, Register,
+    Verdict, VerdictAttribute,
+};
+use rtnetlink::packet_core::{DefaultNla, Nla, parse_u64_be};
+
+use super::set::Set;
+use crate::net::uapi::nf_tables::{
+    NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_OP,
+    NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID,
+    NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN,
+    NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS,
+    NFTA_NG_OFFSET, NFTA_NG_TYPE,
+};
+
+/// `meta`: loads a fact about the packet.
+pub fn load_meta(key: MetaKey, destination: Register) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(destination)])
+}
+
+/// `meta`: sets something of the packet.
+pub fn set_meta(key: MetaKey, source: Register) -> Expressions {
+    Expressions::Meta(vec![Meta::Key(key), Meta::SourceRegister(source)])
+}
+
+/// The header from whose beginning bytes are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    Network = libc::NFT_PAYLOAD_NETWORK_HEADER as isize,
+    Transport = libc::NFT_PAYLOAD_TRANSPORT_HEADER as isize,
+}
+
+/// `payload`: loads bytes of a header.
+pub fn load_payload(header: Header, offset: u32, length: u32, destination: Register) -> Expressions {
+    Expressions::Payload(vec![
+        Payload::DestinationRegister(destination),
+        Payload::Base(header as u32),
+        Payload::Offset(offset),
+        Payload::Len(length),
+    ])
+}
+
+/// `cmp`: compares a register with a value. One that does not hold ends the rule.
+pub fn compare(source: Register, operator: Operator, value: &[u8]) -> Expressions {
+    Expressions::Cmp(vec![Cmp::SourceRegister(source), Cmp::Op(operator), Cmp::Data(data(value))])
+}
+
+/// `bitwise`: keeps the bits of a register that are set in the mask.
+pub fn mask(register: Register, mask: &[u8]) -> Expressions {
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(register),
+        Bitwise::DestinationRegister(register),
+        Bitwise::Op(NFT_BITWISE_MASK_XOR),
+        Bitwise::Length(mask.len() as u32),
+        Bitwise::Mask(data(mask)),
+        Bitwise::Xor(data(&vec![0; mask.len()])),
+    ])
+}
+
+/// `lookup`: goes on only if what a register holds is in the set.
+pub fn lookup(source: Register, set: &Set) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::SourceRegister(source),
+        Lookup::Set(set.name.clone()),
+        Lookup::SetId(set.id),
+    ])
+}
+
+/// `immediate`: puts a value into a register.
+pub fn put(destination: Register, value: &[u8]) -> Expressions {
+    Expressions::Immediate(vec![Immediate::DestinationRegister(destination), Immediate::Data(data(value))])
+}
+
+/// `immediate`: the packet goes on.
+pub fn accept() -> Expressions {
+    verdict(vec![VerdictAttribute::Code(Verdict::Other(libc::NF_ACCEPT as u32))])
+}
+
+/// `immediate`: the packet is dropped.
+pub fn drop() -> Expressions {
+    verdict(vec![VerdictAttribute::Code(Verdict::Other(libc::NF_DROP as u32))])
+}
+
+/// `immediate`: goes on in another chain, and ends with it.
+pub fn goto(chain: &str) -> Expressions {
+    verdict(vec![VerdictAttribute::Code(Verdict::Goto), VerdictAttribute::Chain(chain.to_owned())])
+}
+
+fn verdict(verdict: Vec<VerdictAttribute>) -> Expressions {
+    Expressions::Immediate(vec![
+        Immediate::DestinationRegister(Register::Verdict),
+        Immediate::Data(DataAttribute::Verdict(verdict)),
+    ])
+}
+
+fn data(value: &[u8]) -> DataAttribute {
+    DataAttribute::Value(value.to_vec())
+}
+
+/// `hash`: hashes bytes from a register on, modulo a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hash {
+    pub source: Register,
+    pub destination: Register,
+    /// In bytes.
+    pub length: u32,
+    pub modulus: u32,
+    pub seed: u32,
+}
+
+impl From<Hash> for Expressions {
+    fn from(hash: Hash) -> Expressions {
+        other(
+            "hash",
+            vec![
+                number(NFTA_HASH_SREG, hash.source),
+                number(NFTA_HASH_DREG, hash.destination),
+                number(NFTA_HASH_LEN, hash.length),
+                number(NFTA_HASH_MODULUS, hash.modulus),
+                number(NFTA_HASH_SEED, hash.seed),
+                number(NFTA_HASH_TYPE, NFT_HASH_JENKINS),
+            ],
+        )
+    }
+}
+
+/// `numgen`: a random number below another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Random {
+    pub destination: Register,
+    pub modulus: u32,
+}
+
+impl From<Random> for Expressions {
+    fn from(random: Random) -> Expressions {
+        let no_offset = 0_u32;
+        other(
+            "numgen",
+            vec![
+                number(NFTA_NG_DREG, random.destination),
+                number(NFTA_NG_MODULUS, random.modulus),
+                number(NFTA_NG_TYPE, libc::NFT_NG_RANDOM as u32),
+                number(NFTA_NG_OFFSET, no_offset),
+            ],
+        )
+    }
+}
+
+/// `byteorder`: turns a number in a register from the machine's order into the network's, in which comparisons
+/// are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostToNetwork {
+    pub register: Register,
+}
+
+impl From<HostToNetwork> for Expressions {
+    fn from(HostToNetwork { register }: HostToNetwork) -> Expressions {
+        let bytes = size_of::<u32>() as u32;
+        other(
+            "byteorder",
+            vec![
+                number(NFTA_BYTEORDER_SREG, register),
+                number(NFTA_BYTEORDER_DREG, register),
+                number(NFTA_BYTEORDER_OP, libc::NFT_BYTEORDER_HTON as u32),
+                number(NFTA_BYTEORDER_LEN, bytes),
+                number(NFTA_BYTEORDER_SIZE, bytes),
+            ],
+        )
+    }
+}
+
+/// `dynset`: puts the key that begins in a register into a set, or makes it young again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update<'a> {
+    pub set: &'a Set,
+    pub key: Register,
+}
+
+impl From<Update<'_>> for Expressions {
+    fn from(Update { set, key }: Update<'_>) -> Expressions {
+        other(
+            "dynset",
+            vec![
+                number(NFTA_DYNSET_SREG_KEY, key),
+                number(NFTA_DYNSET_OP, libc::NFT_DYNSET_OP_UPDATE as u32),
+                DefaultNla::new(NFTA_DYNSET_SET_NAME, format!("{}\0", set.name).into_bytes()),
+                number(NFTA_DYNSET_SET_ID, set.id),
+            ],
+        )
+    }
+}
+
+/// `fwd`: sends the packet out by the device whose index is in a register. Ends the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    pub device: Register,
+}
+
+impl From<Forward> for Expressions {
+    fn from(Forward { device }: Forward) -> Expressions {
+        other("fwd", vec![number(NFTA_FWD_SREG_DEV, device)])
+    }
+}
+
+/// `counter`: counts packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+}
+
+impl Counter {
+    pub(super) const NAME: &str = "counter";
+
+    /// A counter that begins at nothing.
+    pub fn start() -> Expressions {
+        other(Counter::NAME, Vec::new())
+    }
+
+    /// What a counter has counted, if that is what the expression is.
+    pub fn read(expression: &Expressions) -> Option<Counter> {
+        let attributes = match expression {
+            Expressions::Other { expression_type, attributes } if expression_type == Counter::NAME => {
+                attributes
+            }
+            _ => return None,
+        };
+        let packets = attributes.iter().find(|attribute| attribute.kind() == NFTA_COUNTER_PACKETS)?;
+        let mut value = vec![0; packets.value_len()];
+        packets.emit_value(&mut value);
+        Some(Counter { packets: parse_u64_be(&value).ok()? })
+    }
+}
+
+fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
+    Expressions::Other { expression_type: name.to_owned(), attributes }
+}
+
+/// An attribute that is a number, in the network's order as all of nf_tables'.
+fn number(kind: u16, value: impl Into<u32>) -> DefaultNla {
+    DefaultNla::new(kind, value.into().to_be_bytes().to_vec())
+}

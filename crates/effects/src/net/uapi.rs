@@ -1,0 +1,6 @@
+//! Numbers of the kernel's headers that neither libc nor the netlink crates have: one file for each header,
+//! each name as it stands there.
+
+pub mod netlink;
+pub mod nf_tables;
+pub mod pkt_sched;

@@ -1,0 +1,58 @@
+//! `linux/netfilter/nf_tables.h`.
+
+/// The devices of a chain, in `enum nft_devices_attributes`.
+pub const NFTA_DEVICE_NAME: u16 = 1;
+
+/// An element of a list, in `enum nft_list_attributes`.
+pub const NFTA_LIST_ELEM: u16 = 1;
+/// The elements of a message about them, in `enum nft_set_elem_list_attributes`.
+pub const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+/// `enum nft_set_elem_attributes`.
+pub const NFTA_SET_ELEM_KEY: u16 = 1;
+pub const NFTA_SET_ELEM_FLAGS: u16 = 3;
+/// `enum nft_set_elem_flags`.
+pub const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
+/// A value, in `enum nft_data_attributes`.
+pub const NFTA_DATA_VALUE: u16 = 1;
+
+/// `enum nft_rule_attributes`.
+pub const NFTA_RULE_CHAIN: u16 = 2;
+pub const NFTA_RULE_EXPRESSIONS: u16 = 4;
+
+/// The operation of `bitwise` that is a mask and then an exclusive or, in `enum nft_bitwise_ops`.
+pub const NFT_BITWISE_MASK_XOR: u32 = 0;
+
+/// `enum nft_byteorder_attributes`.
+pub const NFTA_BYTEORDER_SREG: u16 = 1;
+pub const NFTA_BYTEORDER_DREG: u16 = 2;
+pub const NFTA_BYTEORDER_OP: u16 = 3;
+pub const NFTA_BYTEORDER_LEN: u16 = 4;
+pub const NFTA_BYTEORDER_SIZE: u16 = 5;
+
+/// `enum nft_counter_attributes`.
+pub const NFTA_COUNTER_PACKETS: u16 = 2;
+
+/// `enum nft_dynset_attributes`.
+pub const NFTA_DYNSET_SET_NAME: u16 = 1;
+pub const NFTA_DYNSET_SET_ID: u16 = 2;
+pub const NFTA_DYNSET_OP: u16 = 3;
+pub const NFTA_DYNSET_SREG_KEY: u16 = 4;
+
+/// `enum nft_fwd_attributes`.
+pub const NFTA_FWD_SREG_DEV: u16 = 1;
+
+/// `enum nft_hash_attributes`.
+pub const NFTA_HASH_SREG: u16 = 1;
+pub const NFTA_HASH_DREG: u16 = 2;
+pub const NFTA_HASH_LEN: u16 = 3;
+pub const NFTA_HASH_MODULUS: u16 = 4;
+pub const NFTA_HASH_SEED: u16 = 5;
+pub const NFTA_HASH_TYPE: u16 = 7;
+/// `enum nft_hash_types`.
+pub const NFT_HASH_JENKINS: u32 = 0;
+
+/// `enum nft_ng_attributes`.
+pub const NFTA_NG_DREG: u16 = 1;
+pub const NFTA_NG_MODULUS: u16 = 2;
+pub const NFTA_NG_TYPE: u16 = 3;
+pub const NFTA_NG_OFFSET: u16 = 4;
