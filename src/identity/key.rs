@@ -9,6 +9,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::sync::oneshot;
 
 use crate::aws::sign::RsaSigner;
 
@@ -72,6 +73,38 @@ impl InstanceKey {
     }
 }
 
+/// A key that is being made on a thread of its own. Who drops this does not wait for the thread.
+#[derive(Debug)]
+pub struct PendingKey(oneshot::Receiver<Result<InstanceKey, String>>);
+
+impl PendingKey {
+    /// Begins to make a key, at once.
+    pub fn begin() -> PendingKey {
+        PendingKey::begin_with(|| InstanceKey::generate().map_err(|error| error.to_string()))
+    }
+
+    /// As [`Self::begin`], by other means.
+    pub(crate) fn begin_with(
+        make: impl FnOnce() -> Result<InstanceKey, String> + Send + 'static,
+    ) -> PendingKey {
+        let (sender, receiver) = oneshot::channel();
+        // A thread that cannot be had drops the sender, and the key is found missing.
+        let thread = std::thread::Builder::new().name("instance-key".to_owned());
+        if let Err(error) = thread.spawn(move || sender.send(make())) {
+            tracing::warn!(%error, "no thread can be had to make the instance's key on");
+        }
+        PendingKey(receiver)
+    }
+
+    /// The key, as soon as it is made.
+    ///
+    /// # Errors
+    /// The library could not make it, or its thread could not be had or died.
+    pub async fn ready(self) -> Result<InstanceKey, String> {
+        self.0.await.unwrap_or_else(|_| Err("its thread ended without one".to_owned()))
+    }
+}
+
 impl RsaSigner for InstanceKey {
     /// 344 characters.
     fn sign(&self, message: &[u8]) -> Result<String, String> {
@@ -103,6 +136,16 @@ mod tests {
         let bytes = STANDARD.decode(signed).unwrap();
         assert!(verifier.verify(b"string to sign", &bytes).is_ok());
         assert!(verifier.verify(b"another string", &bytes).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_made_is_an_error() {
+        assert!(PendingKey::begin().ready().await.is_ok());
+        let refused = PendingKey::begin_with(|| Err("no randomness".to_owned()));
+        assert_eq!(refused.ready().await.unwrap_err(), "no randomness");
+        let (sender, receiver) = oneshot::channel();
+        drop(sender);
+        assert!(PendingKey(receiver).ready().await.unwrap_err().contains("thread"));
     }
 
     #[test]

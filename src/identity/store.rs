@@ -71,6 +71,11 @@ impl Store {
         &self.dir
     }
 
+    /// Whether an earlier life of this container left an identity, of whatever worth.
+    pub fn holds_identity(&self) -> bool {
+        self.dir.join(IDENTITY).exists()
+    }
+
     /// The identity of an earlier life of this container for the same task, if there is one. A damaged or
     /// foreign file is reported in the log and counts as none.
     pub fn load(&self, task_arn: &str) -> Option<Stored> {

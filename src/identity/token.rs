@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::key::{InstanceKey, KEY_TYPE};
+use super::key::{InstanceKey, KEY_TYPE, PendingKey};
 use super::store::{Store, Stored};
 use crate::aws::AwsError;
 use crate::aws::backoff::{Backoff, jitter};
@@ -168,7 +168,7 @@ impl Identity {
     /// fails the service gets the old key back, so that a restart still fits. If the service's answer is
     /// lost, a token call finds out which key it holds.
     async fn replace_key(&self, old: &Rc<InstanceKey>) -> Result<(), String> {
-        let new = generate_key().await?;
+        let new = PendingKey::begin().ready().await?;
         let private = new.private_base64().map_err(|error| error.to_string())?;
         let new = Rc::new(new);
         match self.update_public_key(old, &new).await {
@@ -267,18 +267,6 @@ fn expiry(epoch_seconds: f64) -> Option<SystemTime> {
 /// Half of a token's life, counted from when it was fetched.
 fn half_life(fetched: SystemTime, expires: SystemTime) -> Duration {
     expires.duration_since(fetched).unwrap_or_default() / 2
-}
-
-/// A new key, made off the control thread because it takes up to some hundred milliseconds.
-///
-/// # Errors
-/// The crypto library could not, or the thread died.
-pub async fn generate_key() -> Result<InstanceKey, String> {
-    match tokio::task::spawn_blocking(InstanceKey::generate).await {
-        Ok(Ok(key)) => Ok(key),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The start of a sidecar: from an environment to a registered instance with fresh credentials.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use crate::channel::heartbeat::{self, Machine};
 use crate::config::Config;
 use crate::identity::activation::Activation;
 use crate::identity::enrolment::enrol;
-use crate::identity::key::{InstanceKey, KeyError};
+use crate::identity::key::{InstanceKey, KeyError, PendingKey};
 use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
-use crate::identity::token::{Identity, generate_key};
+use crate::identity::token::Identity;
 use effects::ecs_agent;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::metadata::{MetadataError, TaskMetadata};
@@ -76,7 +77,18 @@ pub(super) enum StartError {
 /// Registers the task, or goes on as the instance that an earlier life of this container registered. When
 /// `stop` comes in the middle, a step that is under way may still end; then what was made is removed.
 pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Result<Registered, StartError> {
+    register_with(config, stop, &PendingKey::begin).await
+}
+
+/// As [`register`], with keys that come from `begin_key`.
+async fn register_with(
+    config: &Config,
+    stop: &CancellationToken,
+    begin_key: &dyn Fn() -> PendingKey,
+) -> Result<Registered, StartError> {
     let store = Store::open(&config.state_dir)?;
+    // The key takes more CPU than everything else takes time, so it is begun before anything is asked for.
+    let key = Cell::new((!store.holds_identity()).then(begin_key));
     let client = Client::new(config.ca_bundle.as_deref())?;
     let task = tokio::select! {
         task = TaskMetadata::read(&client, &config.metadata_uri) => task?,
@@ -93,7 +105,8 @@ pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Resul
     let footprint = Footprint::new(client, endpoints, region, task_role);
     let role_name = &config.role_name;
     let retry = Retry::new(stop, PATIENCE);
-    let enrolment = Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop, retry };
+    let enrolment =
+        Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop, retry, key, begin_key };
     let outcome = {
         let online = enrolment.online_or_waiting();
         tokio::pin!(online);
@@ -149,6 +162,9 @@ struct Enrolment<'a> {
     task: &'a TaskMetadata,
     stop: &'a CancellationToken,
     retry: Retry<'a>,
+    /// The key that was begun with the start; None once it is taken.
+    key: Cell<Option<PendingKey>>,
+    begin_key: &'a dyn Fn() -> PendingKey,
 }
 
 impl Enrolment<'_> {
@@ -227,7 +243,7 @@ impl Enrolment<'_> {
         let api = self.footprint.api(SharedCredentialsProvider::new(self.footprint.task_role.clone()));
         let fingerprint = uuid::Uuid::new_v4().to_string();
         let made = OnceCell::new();
-        let key = || made.get_or_try_init(generate_key);
+        let key = || self.key_unless_stopped(&made);
         let mint = async || {
             let activation = api.create(self.role_name, &arn, &self.task.availability_zone).await?;
             self.footprint.activated(&activation.id);
@@ -246,6 +262,9 @@ impl Enrolment<'_> {
         };
         // The key takes CPU, the activation takes the network: side by side.
         let (generated, enrolled) = tokio::join!(key(), enrol(&self.retry, mint, register));
+        if self.stop.is_cancelled() && enrolled.is_err() {
+            return Err(StartError::Stopped);
+        }
         generated.map_err(StartError::Generate)?;
         let (activation, instance_id) = enrolled.map_err(|error| self.ended(error))?;
         let key = made.into_inner().ok_or_else(|| StartError::Generate("it is gone".to_owned()))?;
@@ -263,6 +282,19 @@ impl Enrolment<'_> {
         let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
         self.call(|| identity.fetch()).await?;
         Ok(identity)
+    }
+
+    /// The key that was begun with the start, or else one that is begun now. A start that is broken off does not
+    /// wait for it.
+    async fn key_unless_stopped<'k>(
+        &self,
+        made: &'k OnceCell<InstanceKey>,
+    ) -> Result<&'k InstanceKey, String> {
+        let make = || self.key.take().unwrap_or_else(self.begin_key).ready();
+        tokio::select! {
+            key = made.get_or_try_init(make) => key,
+            () = self.stop.cancelled() => Err("stopped".to_owned()),
+        }
     }
 }
 
@@ -332,7 +364,65 @@ fn os_release(text: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// What a start does whose metadata are asked for and not there: its end, and how many keys had been begun
+    /// when they were asked for.
+    async fn start_without_metadata(state_dir: &std::path::Path) -> (StartError, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}/v4/x", listener.local_addr().unwrap());
+        let environment = [
+            ("MANAGED_INSTANCE_ROLE_NAME", "role"),
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "B"),
+            ("ECS_CONTAINER_METADATA_URI_V4", &uri),
+        ]
+        .map(|(name, value)| (name.into(), value.into()));
+        let config = Config::read(state_dir.to_owned(), BTreeMap::from(environment)).unwrap();
+        let (begun, stop) = (AtomicUsize::new(0), CancellationToken::new());
+        let begin_key = || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            // Longer than any test: who waits for it hangs.
+            PendingKey::begin_with(|| {
+                std::thread::park_timeout(Duration::from_secs(600));
+                Err("too late".to_owned())
+            })
+        };
+        let asked = async {
+            let _connection = tokio::task::spawn_blocking(move || listener.accept()).await;
+            stop.cancel();
+            begun.load(Ordering::Relaxed)
+        };
+        let (outcome, begun) = tokio::join!(register_with(&config, &stop, &begin_key), asked);
+        (outcome.unwrap_err(), begun)
+    }
+
+    #[tokio::test]
+    async fn the_key_is_begun_before_the_metadata_answer_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (error, begun) = start_without_metadata(folder.path()).await;
+        assert!(matches!(error, StartError::Stopped), "{error}");
+        assert_eq!(begun, 1);
+    }
+
+    #[tokio::test]
+    async fn where_an_identity_is_stored_no_key_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let stored = Stored {
+            instance_id: "mi-0123456789abcdef0".into(),
+            region: "eu-west-1".into(),
+            task_arn: "arn".into(),
+            activation_id: String::new(),
+            fingerprint: String::new(),
+            private_key: String::new(),
+        };
+        Store::open(folder.path()).unwrap().save(&stored).unwrap();
+        assert_eq!(start_without_metadata(folder.path()).await.1, 0);
+    }
 
     #[test]
     fn os_release_values_lose_their_quotes() {
