@@ -1,12 +1,12 @@
 //! `taskfault doctor`: what will work in this task and what will not, and why.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::status::DEFAULT_STATE_DIR;
@@ -18,10 +18,8 @@ use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 mod network;
 
-/// How long the metadata endpoint may take for each step.
+/// How long the metadata endpoint may take.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest answer of it that is read, in bytes.
-const ANSWER_LIMIT: u64 = 1024 * 1024;
 
 /// Options of `taskfault doctor`.
 #[derive(Debug, clap::Args)]
@@ -109,8 +107,8 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 fn network_way(args: &DoctorArgs) -> Way {
     let capabilities = Capabilities::read();
     let known = args.metadata_uri.as_deref().and_then(|uri| {
-        let (_, body) = answer(uri).ok()?;
-        effects::task::metadata::parse(uri, body.as_bytes()).ok()
+        let answer = answer(uri).ok()?;
+        effects::task::metadata::parse(uri, answer.body()).ok()
     });
     let access = known.map(|task| {
         AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()).allowing(args.host_network.as_deref())
@@ -263,34 +261,17 @@ fn metadata(uri: Option<&str>) -> Finding {
         return Finding::new(name, false, words);
     };
     match answer(uri) {
-        Ok((line, _)) if line.contains(" 200 ") => Finding::new(name, true, format!("{uri}/task answers")),
-        Ok((line, _)) => Finding::new(name, false, format!("{uri}/task answers {:?}", line.trim_end())),
+        Ok(answer) if answer.status() == StatusCode::OK => {
+            Finding::new(name, true, format!("{uri}/task answers"))
+        }
+        Ok(answer) => Finding::new(name, false, format!("{uri}/task answers {}", answer.status())),
         Err(error) => Finding::new(name, false, format!("{uri}/task could not be reached: {error}")),
     }
 }
 
-/// The status line and the body of `GET {uri}/task`. By hand, because one answer is all that is wanted of a
-/// link-local plain-http address.
-fn answer(uri: &str) -> std::io::Result<(String, String)> {
-    let other = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, why.to_string());
-    let parsed: http::Uri =
-        format!("{}/task", uri.trim_end_matches('/')).parse().map_err(|_| other("not an address"))?;
-    if parsed.scheme_str() != Some("http") {
-        return Err(other("not an http:// address"));
-    }
-    let host = parsed.host().ok_or_else(|| other("no host in it"))?;
-    let port = parsed.port_u16().unwrap_or(80);
-    let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| other("the host has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, METADATA_TIMEOUT)?;
-    stream.set_read_timeout(Some(METADATA_TIMEOUT))?;
-    write!(stream, "GET {} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n", parsed.path())?;
-    let mut whole = Vec::new();
-    stream.take(ANSWER_LIMIT).read_to_end(&mut whole)?;
-    let text = String::from_utf8_lossy(&whole);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    // From brace to brace, so that it does not matter whether the answer came in chunks.
-    let object = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
-    Ok((head.lines().next().unwrap_or_default().to_string(), object.unwrap_or_default().to_string()))
+/// What `GET {uri}/task` gives.
+fn answer(uri: &str) -> Result<Response<Bytes>, String> {
+    http_client::blocking::get(&format!("{}/task", uri.trim_end_matches('/')), METADATA_TIMEOUT)
 }
 
 /// Whether a file can be made in the state folder, or the folder itself: by doing it and taking it back.

@@ -170,7 +170,7 @@ impl AgentFault {
         }
     }
 
-    /// Stops it on this thread. At most a dozen seconds, which is better than a fault that stays.
+    /// Stops it on this thread. At most 20 s, which is better than a fault that stays.
     fn stop_now(&mut self) {
         for last in [false, true] {
             match self.call.post(Operation::Stop).and_then(|answer| self.call.judge(Operation::Stop, &answer))
@@ -260,7 +260,7 @@ impl Call {
         *sent = Sent::Start;
         let answer = self.post(Operation::Start);
         // Refused before anything was done, or because another one runs, which is not ours to stop.
-        if matches!(&answer, Ok(Answer { status: 400..=499, .. })) {
+        if answer.as_ref().is_ok_and(|answer| answer.status.is_client_error()) {
             *sent = Sent::Nothing;
         }
         answer
@@ -273,7 +273,7 @@ impl Call {
 
     fn judge(&self, operation: Operation, answer: &Answer) -> Result<String, AgentError> {
         let what = self.what(operation);
-        let (status, text) = (answer.status, answer.text());
+        let (status, text) = (answer.status.as_u16(), answer.text());
         match status {
             200 => answer.member("Status").ok_or(AgentError::Senseless { what, text }),
             429 => Err(AgentError::TooOften { what }),

@@ -1,5 +1,6 @@
 //! The one HTTP client: hyper and rustls, roots compiled in, plus those of `AWS_CA_BUNDLE`.
 
+pub mod blocking;
 #[cfg(feature = "sdk")]
 pub mod sdk;
 

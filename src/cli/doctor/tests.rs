@@ -3,7 +3,7 @@
 use super::network::without_parts;
 use super::*;
 use effects::net::NetError;
-use std::io::BufRead;
+use std::io::{BufRead, Write as _};
 use std::net::TcpListener;
 
 /// A metadata endpoint that answers one request with `status` and gives its request line.
