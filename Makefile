@@ -11,7 +11,7 @@ WHAT ?=
 
 .PHONY: help
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
@@ -35,6 +35,10 @@ lint: ## Check form, lints, dependencies and scripts
 docs: ## Build the documents as a site, in target/docs
 	@scripts/docs
 
+.PHONY: advisories
+advisories: ## Check the dependencies against known vulnerabilities (needs the network)
+	@scripts/deny advisories
+
 .PHONY: bench
 bench: ## Measure it beside stress-ng, tc, nft and more; WHAT="start cpu" runs parts, "--full" takes hours
 	@echo "measuring: a quarter of an hour; an idle machine gives the best figures"
@@ -53,8 +57,9 @@ image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a she
 	docker build -t $(IMAGE):local --target local .
 
 .PHONY: deps
-deps: ## Install the Debian packages that the tests need (root or sudo)
+deps: ## Install the Debian packages (root or sudo) and cargo-deny, which the tests need
 	@scripts/install-deps
+	@scripts/deny install
 
 .PHONY: clean
 clean: ## Remove everything that was built here (images stay)
