@@ -25,7 +25,7 @@ impl Backoff {
 
     /// The next delay; the one after it may be twice as long.
     pub fn next_delay(&mut self) -> Duration {
-        let delay = self.ceiling().mul_f64(fastrand());
+        let delay = self.ceiling().mul_f64(fastrand::f64());
         self.attempt = self.attempt.saturating_add(1);
         delay
     }
@@ -36,16 +36,9 @@ impl Backoff {
     }
 }
 
-/// A uniform draw from `[0, 1)`.
-fn fastrand() -> f64 {
-    // The random bits of a version-4 UUID; no second generator is needed for jitter.
-    let bits = uuid::Uuid::new_v4().as_u128() as u64 & 0x000f_ffff_ffff_ffff;
-    bits as f64 / (1u64 << 52) as f64
-}
-
 /// A duration drawn uniformly from zero to `ceiling`.
 pub fn jitter(ceiling: Duration) -> Duration {
-    ceiling.mul_f64(fastrand())
+    ceiling.mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

@@ -106,12 +106,7 @@ impl RsaSignable<'_> {
 
 /// Lower-case hexadecimal SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    digest::digest(&digest::SHA256, bytes).as_ref().iter().fold(String::new(), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
 /// `now` as SigV4 dates are written: `20261123T025945Z`.

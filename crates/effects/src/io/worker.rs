@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::buffer::{ALIGNMENT, Buffer, Dice};
+use super::buffer::{ALIGNMENT, Buffer};
 use super::{Counters, IoPlan};
 use crate::crew::Call;
 use crate::disk::space::Space;
@@ -87,7 +87,7 @@ pub(super) struct Worker {
     dirty: u64,
     turn: u64,
     buffer: Buffer,
-    dice: Dice,
+    random: fastrand::Rng,
     counters: Arc<Counters>,
 }
 
@@ -117,7 +117,7 @@ impl Worker {
             dirty: 0,
             turn: 0,
             buffer,
-            dice: Dice::new(number),
+            random: fastrand::Rng::with_seed(number),
             counters,
         })
     }
@@ -262,7 +262,7 @@ impl Worker {
     /// A random aligned place from which `length` bytes can be had.
     fn somewhere(&mut self, length: usize) -> Option<u64> {
         let last = self.size.checked_sub(length as u64)? / ALIGNMENT as u64;
-        Some(self.dice.below(last + 1) * ALIGNMENT as u64)
+        Some(self.random.u64(..=last) * ALIGNMENT as u64)
     }
 
     /// What may still be taken without touching the reserve.
