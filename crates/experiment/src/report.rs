@@ -1,8 +1,7 @@
 //! The report: a record as one HTML page that stands alone, and as JSON.
 //!
-//! The page needs nothing from anywhere else: no script, no font, no picture. plotters draws the charts as SVG
-//! in marker colours, and [`paint`] turns those into CSS variables, so that one picture serves light, dark and
-//! paper. Each chart is drawn twice, for wide and for narrow screens; CSS shows the one that fits.
+//! The page needs nothing from anywhere else: no script, no font, no picture. Charts are elements of SVG with
+//! classes, and the style sheet has their colours, so that one picture serves light, dark and paper. Each chart is drawn twice, for wide and for narrow screens; CSS shows the one that fits.
 
 mod axis;
 mod chart;

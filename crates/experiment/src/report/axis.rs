@@ -1,50 +1,95 @@
-//! What the pictures have in common: the axis of time, shaded windows, lettering.
+//! What the pictures have in common: the plane, the axis of time, shaded windows, lettering. Elements of SVG with
+//! classes; the style sheet says how they look.
 
-use std::error::Error;
+use std::fmt::Write;
+use std::ops::RangeInclusive;
 
-use plotters::chart::ChartContext;
-use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
-use plotters::element::{PathElement, Rectangle};
-use plotters::prelude::{Cartesian2d, Color, DrawingArea, SVGBackend};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontDesc, FontFamily, FontStyle, TextStyle};
+use maud::{Markup, html};
 
 use super::chart::{Format, Span, Window};
 use super::markup::clock;
 use super::paint::Paint;
 
-/// What plotters may say. It draws into a text in memory, which gives it no cause.
-pub(super) type Drawn<T> = Result<T, Box<dyn Error>>;
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-pub(super) type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
 /// The height of one row of window numbers.
-pub(super) const BADGE_ROW: i32 = 17;
+const BADGE_ROW: i32 = 17;
+/// The space to the right of the plane, and below it for clock times.
+const RIGHT: i32 = 16;
+pub(super) const BELOW: i32 = 26;
 
-/// Shades the windows and writes their numbers above them.
-pub(super) fn shade(
-    plane: &mut Plane,
-    area: &Area,
-    windows: &[Window],
-    rows: &[usize],
-    span: Span,
-) -> Drawn<()> {
-    let (bottom, top) = (plane.y_range().start, plane.y_range().end);
-    for (window, row) in windows.iter().zip(rows) {
-        let (from, to) = (span.place(window.from), span.place(window.to));
-        // A kill takes no time, but must be seen.
-        let to = to.max(from + span.length() / 250.0).min(span.length());
-        let corners = [(from, top), (to, bottom)];
-        plane.draw_series([Rectangle::new(corners, Paint::Window.marker().mix(0.22).filled())])?;
-        // Windows that touch are told apart by their first moments.
-        let edge = PathElement::new(vec![(from, top), (from, bottom)], Paint::Window.marker().mix(0.7));
-        plane.draw_series([edge])?;
-        let (x, y) = plane.backend_coord(&(from, top));
-        let above = 3 + BADGE_ROW * i32::try_from(*row)?;
-        Lettering::BADGE.write(area, &window.number.to_string(), (x, y - above))?;
+/// Where values become places in a picture. All places are in units of the picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Plane {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+    /// Seconds from the left to the right edge.
+    seconds: f64,
+    /// The values at the lower and at the upper edge.
+    values: (f64, f64),
+}
+
+impl Plane {
+    /// The part of a picture of this size that axes and margins leave.
+    pub(super) fn new(size: (i32, i32), left: i32, top: i32, span: Span, values: (f64, f64)) -> Plane {
+        Plane { left, right: size.0 - RIGHT, top, bottom: size.1 - BELOW, seconds: span.length(), values }
     }
-    Ok(())
+
+    /// Where seconds since the beginning are.
+    pub(super) fn x(&self, seconds: f64) -> i32 {
+        place(seconds / self.seconds, self.left, self.right)
+    }
+
+    /// Where a value is.
+    pub(super) fn y(&self, value: f64) -> i32 {
+        let (low, high) = self.values;
+        place((value - low) / (high - low), self.bottom, self.top)
+    }
+
+    pub(super) fn across(&self) -> RangeInclusive<i32> {
+        self.left..=self.right
+    }
+
+    /// A grid line across the plane.
+    pub(super) fn across_at(&self, y: i32) -> Markup {
+        html! { line class="grid" x1=(self.left) y1=(y) x2=(self.right) y2=(y) {} }
+    }
+}
+
+/// So much of the way between two places.
+fn place(share: f64, from: i32, to: i32) -> i32 {
+    (f64::from(from) + share.clamp(0.0, 1.0) * f64::from(to - from)).round() as i32
+}
+
+/// Corners as SVG writes them.
+pub(super) fn points(corners: impl Iterator<Item = (i32, i32)>) -> String {
+    corners.fold(String::new(), |mut out, (x, y)| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{}{x},{y}", if out.is_empty() { "" } else { " " });
+        out
+    })
+}
+
+/// Shaded windows with their numbers above them.
+pub(super) fn shade(plane: &Plane, windows: &[Window], rows: &[usize], span: Span) -> Markup {
+    let least = span.length() / 250.0;
+    html! {
+        @for (window, row) in windows.iter().zip(rows) {
+            @let from = plane.x(span.place(window.from));
+            // A kill takes no time, but must be seen.
+            @let to = plane.x(span.place(window.to).max(span.place(window.from) + least));
+            rect class="shade" data-series="window" x=(from) y=(plane.top) width=(to - from)
+                height=(plane.bottom - plane.top) {}
+            // Windows that touch are told apart by their first moments.
+            line class="edge" data-series="window" x1=(from) y1=(plane.top) x2=(from) y2=(plane.bottom) {}
+            text class="number" x=(from) y=(plane.top - 4 - above(*row)) { (window.number) }
+        }
+    }
+}
+
+/// How high so many rows of window numbers are.
+pub(super) fn above(rows: usize) -> i32 {
+    i32::try_from(rows).unwrap_or(0) * BADGE_ROW
 }
 
 /// The row above the plane for each window's number: a number never covers another.
@@ -63,60 +108,44 @@ pub(super) fn badge_rows(windows: &[Window], span: Span, format: Format) -> Vec<
 }
 
 /// Grid lines and clock times below the plane.
-pub(super) fn time(plane: &mut Plane, area: &Area, span: Span, format: Format) -> Drawn<()> {
+pub(super) fn time(plane: &Plane, span: Span, format: Format) -> Markup {
     const STEPS: [f64; 12] =
         [5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0];
     let most = f64::from(format.width()) / 64.0;
     let fits = |step: &f64| span.length() / step <= most;
     let step = STEPS.into_iter().find(fits).unwrap_or(span.length() / 6.0);
-    let (bottom, top) = (plane.y_range().start, plane.y_range().end);
-    let mut at = 0.0;
-    while at <= span.length() {
-        let line = vec![(at, bottom), (at, top)];
-        plane.draw_series([PathElement::new(line, Paint::Grid.marker().stroke_width(1))])?;
-        let (x, y) = plane.backend_coord(&(at, bottom));
-        let (words, half) = (clock(at), width_of(&clock(at)) / 2);
-        // At the edges of the picture it moves inside.
-        let x = x.clamp(half, i32::try_from(format.width())? - half);
-        Lettering::TIME.write(area, &words, (x, y + 7))?;
-        at += step;
-    }
-    Ok(())
-}
-
-/// How a text stands.
-#[derive(Clone, Copy)]
-pub(super) struct Lettering {
-    pub bold: bool,
-    pub paint: Paint,
-    pub h: HPos,
-    pub v: VPos,
-}
-
-impl Lettering {
-    pub(super) const VALUE: Lettering =
-        Lettering { bold: false, paint: Paint::Muted, h: HPos::Right, v: VPos::Center };
-    const TIME: Lettering = Lettering { bold: false, paint: Paint::Muted, h: HPos::Center, v: VPos::Top };
-    const BADGE: Lettering = Lettering { bold: true, paint: Paint::Ink, h: HPos::Left, v: VPos::Bottom };
-    /// The name of a row.
-    pub(super) const NAME: Lettering =
-        Lettering { bold: false, paint: Paint::Ink, h: HPos::Left, v: VPos::Center };
-
-    /// Writes a text at a place in pixels.
-    pub(super) fn write(self, area: &Area, text: &str, at: (i32, i32)) -> Drawn<()> {
-        let style = if self.bold { FontStyle::Bold } else { FontStyle::Normal };
-        // The backend divides by 1.24.
-        let font = FontDesc::new(FontFamily::SansSerif, f64::from(PIXELS) * 1.24, style);
-        let color = self.paint.marker().to_backend_color();
-        area.draw_text(text, &TextStyle { font, color, pos: Pos::new(self.h, self.v) }, at)?;
-        Ok(())
+    let ticks = (0..).map(|tick| f64::from(tick) * step).take_while(|at| *at <= span.length());
+    html! {
+        @for at in ticks {
+            @let (x, words) = (plane.x(at), clock(at));
+            @let half = width_of(&words) / 2;
+            line class="grid" x1=(x) y1=(plane.top) x2=(x) y2=(plane.bottom) {}
+            // At the edges of the picture it moves inside.
+            text class="time" x=(x.clamp(half, format.width() - half)) y=(plane.bottom + 7) { (words) }
+        }
     }
 }
 
-/// The size of all lettering, in units of the picture. Both formats are shown at about their own size.
-const PIXELS: u32 = 12;
+/// A text in a picture. `class` says which part of it is at the place.
+pub(super) fn text(class: &str, paint: Paint, (x, y): (i32, i32), words: &str) -> Markup {
+    html! { text class=(class) style=(paint.style()) x=(x) y=(y) { (words) } }
+}
 
 /// About how wide a text is, in units of the picture: browsers choose the font.
 pub(super) fn width_of(text: &str) -> i32 {
     i32::try_from(text.chars().count()).unwrap_or(i32::MAX / 8) * 13 / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_their_places_and_stay_inside() {
+        let span = Span { from: 100.0, to: 200.0 };
+        let plane = Plane::new((116, 76), 0, 10, span, (0.0, 10.0));
+        assert_eq!([0.0, 50.0, 100.0, 1e18].map(|at| plane.x(at)), [0, 50, 100, 100]);
+        assert_eq!([0.0, 2.5, 10.0, -1.0].map(|value| plane.y(value)), [50, 40, 10, 50]);
+        assert_eq!(points([(1, 2), (3, -4)].into_iter()), "1,2 3,-4");
+    }
 }

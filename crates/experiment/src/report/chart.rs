@@ -1,10 +1,10 @@
-//! A chart over the time of the record: grid, shaded windows, lines and areas. Drawn by plotters.
+//! A chart over the time of the record: grid, shaded windows, lines and areas.
 
-use plotters::element::{PathElement, Polygon};
-use plotters::prelude::{ChartBuilder, Color, IntoDrawingArea, SVGBackend};
+use maud::{Markup, html};
 
-use super::axis::{self, Area, BADGE_ROW, Drawn, Lettering, Plane};
-use super::paint::{Paint, painted};
+use super::axis::{self, Plane};
+use super::figure::Picture;
+use super::paint::Paint;
 
 /// A picture's width in its own units, and what fits into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    pub(super) fn width(self) -> u32 {
+    pub(super) fn width(self) -> i32 {
         match self {
             Format::Wide => 960,
             Format::Narrow => 380,
@@ -119,8 +119,7 @@ fn round_step(top: f64, parts: f64) -> f64 {
 /// How a series is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// The width of the stroke.
-    Line(u32),
+    Line,
     /// Steps filled down to the lower edge of each.
     Steps,
 }
@@ -146,68 +145,54 @@ pub(super) struct Chart<'a> {
 }
 
 impl Chart<'_> {
-    /// The SVG element, with CSS variables for colours.
-    pub(super) fn draw(&self, format: Format) -> Drawn<String> {
-        let mut svg = String::new();
-        {
-            let height = if format == Format::Wide { 280 } else { 240 };
-            let area = SVGBackend::with_string(&mut svg, (format.width(), height)).into_drawing_area();
-            let rows = axis::badge_rows(self.windows, self.span, format);
-            let top = BADGE_ROW * i32::try_from(rows.iter().max().map_or(0, |row| row + 1))? + 6;
-            let (low, high) = self.scale.range();
-            let mut plane = ChartBuilder::on(&area)
-                .margin_right(16)
-                .margin_top(top)
-                .x_label_area_size(26)
-                .y_label_area_size(54)
-                .build_cartesian_2d(0.0..self.span.length(), low..high)?;
-            axis::shade(&mut plane, &area, self.windows, &rows, self.span)?;
-            axis::time(&mut plane, &area, self.span, format)?;
-            self.value_axis(&mut plane, &area)?;
-            for series in self.series {
-                self.draw_series(&mut plane, series)?;
+    pub(super) fn draw(&self, format: Format) -> Picture {
+        let size = (format.width(), if format == Format::Wide { 280 } else { 240 });
+        let rows = axis::badge_rows(self.windows, self.span, format);
+        let top = axis::above(rows.iter().max().map_or(0, |row| row + 1)) + 6;
+        let plane = Plane::new(size, 54, top, self.span, self.scale.range());
+        let content = html! {
+            (axis::shade(&plane, self.windows, &rows, self.span))
+            (axis::time(&plane, self.span, format))
+            (self.value_axis(&plane))
+            @for series in self.series { (self.drawn(&plane, series)) }
+        };
+        Picture { size, content }
+    }
+
+    fn value_axis(&self, plane: &Plane) -> Markup {
+        html! {
+            @for tick in self.scale.ticks() {
+                @let y = plane.y(self.scale.place(tick));
+                (plane.across_at(y))
+                (axis::text("before", Paint::Muted, (plane.x(0.0) - 7, y), &(self.label)(tick)))
             }
-            area.present()?;
         }
-        Ok(painted(&svg))
     }
 
-    fn value_axis(&self, plane: &mut Plane, area: &Area) -> Drawn<()> {
-        for tick in self.scale.ticks() {
-            let at = self.scale.place(tick);
-            let line = vec![(0.0, at), (self.span.length(), at)];
-            plane.draw_series([PathElement::new(line, Paint::Grid.marker().stroke_width(1))])?;
-            let (x, y) = plane.backend_coord(&(0.0, at));
-            Lettering::VALUE.write(area, &(self.label)(tick), (x - 7, y))?;
-        }
-        Ok(())
-    }
-
-    fn draw_series(&self, plane: &mut Plane, series: &Series) -> Drawn<()> {
-        for run in runs(&series.points, series.width) {
-            let colour = series.paint.marker();
-            let place = |at: f64, value: f64| (self.span.place(at), self.scale.place(value));
-            match series.shape {
-                Shape::Line(width) => {
-                    let middle = series.width / 2.0;
-                    let points: Vec<_> =
-                        run.iter().map(|(at, _, value)| place(at + middle, *value)).collect();
-                    plane.draw_series([PathElement::new(points, colour.stroke_width(width))])?;
-                }
-                Shape::Steps => {
-                    let upper = run
-                        .iter()
-                        .flat_map(|(at, _, value)| [place(*at, *value), place(at + series.width, *value)]);
-                    let lower = run
-                        .iter()
-                        .rev()
-                        .flat_map(|(at, low, _)| [place(at + series.width, *low), place(*at, *low)]);
-                    let outline: Vec<_> = upper.chain(lower).collect();
-                    plane.draw_series([Polygon::new(outline, colour.filled())])?;
+    fn drawn(&self, plane: &Plane, series: &Series) -> Markup {
+        let place = |at: f64, value: f64| (plane.x(self.span.place(at)), plane.y(self.scale.place(value)));
+        let (width, name, style) = (series.width, series.paint.name(), series.paint.style());
+        html! {
+            @for run in runs(&series.points, width) {
+                @match series.shape {
+                    Shape::Line => {
+                        @let line = run.iter().map(|(at, _, value)| place(at + width / 2.0, *value));
+                        polyline class="line" data-series=(name) style=(style) points=(axis::points(line)) {}
+                    }
+                    Shape::Steps => {
+                        @let upper = run
+                            .iter()
+                            .flat_map(|(at, _, value)| [place(*at, *value), place(at + width, *value)]);
+                        @let lower = run
+                            .iter()
+                            .rev()
+                            .flat_map(|(at, low, _)| [place(at + width, *low), place(*at, *low)]);
+                        polygon class="area" data-series=(name) style=(style)
+                            points=(axis::points(upper.chain(lower))) {}
+                    }
                 }
             }
         }
-        Ok(())
     }
 }
 

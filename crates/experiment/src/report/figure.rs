@@ -1,11 +1,17 @@
 //! A picture on the page: its title, both of its formats, what it says in words, and its legend.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use super::chart::{Format, Window};
-use super::markup::escaped;
 use super::paint::Paint;
 use record::Record;
+
+/// What an SVG element holds, and the size that it is drawn for.
+#[derive(Debug, Clone)]
+pub(super) struct Picture {
+    pub size: (i32, i32),
+    pub content: Markup,
+}
 
 /// One picture in both formats, with its title, its legend and what it says in words.
 pub(super) struct Figure<'a> {
@@ -13,62 +19,51 @@ pub(super) struct Figure<'a> {
     pub title: &'a str,
     /// What the picture shows, for those who do not see it.
     pub words: String,
-    /// HTML.
-    pub legend: String,
+    pub legend: Markup,
 }
 
 impl Figure<'_> {
     /// `draw` makes the picture in one format.
-    pub(super) fn with(&self, draw: impl Fn(Format) -> Option<String>) -> String {
-        let mut out = format!(
-            "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{}</h2>\n<figure>\n",
-            escaped(self.title),
-            id = self.id
-        );
-        for (format, class) in Format::ALL {
-            let Some(svg) = draw(format) else { continue };
-            let id = format!("{}-{class}", self.id);
-            let opening = format!(
-                "<svg class=\"{class}\" role=\"img\" aria-labelledby=\"{id}-title {id}-words\"><title \
-                 id=\"{id}-title\">{}</title><desc id=\"{id}-words\">{}</desc>",
-                escaped(self.title),
-                escaped(&self.words)
-            );
-            out.push_str(&reopened(&svg, &opening));
+    pub(super) fn with(&self, draw: impl Fn(Format) -> Option<Picture>) -> Markup {
+        html! {
+            section aria-labelledby=(self.id) {
+                h2 id=(self.id) { (self.title) }
+                figure {
+                    @for (format, class) in Format::ALL {
+                        @if let Some(picture) = draw(format) { (self.picture(&picture, class)) }
+                    }
+                    figcaption { (self.legend) }
+                }
+            }
         }
-        let _ = write!(out, "<figcaption>{}</figcaption>\n</figure>\n</section>\n", self.legend);
-        out
     }
-}
 
-/// An SVG element with another opening tag; it keeps the size of its picture as its viewBox.
-fn reopened(svg: &str, opening: &str) -> String {
-    let Some((old, content)) = svg.split_once('>') else { return String::new() };
-    let view = old.split_once("viewBox=\"").and_then(|(_, rest)| rest.split_once('"'));
-    let view = view.map_or("0 0 1 1", |(view, _)| view);
-    opening.replacen("<svg ", &format!("<svg viewBox=\"{view}\" "), 1) + content
+    fn picture(&self, picture: &Picture, class: &str) -> Markup {
+        let (width, height) = picture.size;
+        let (title, words) = (format!("{}-{class}-title", self.id), format!("{}-{class}-words", self.id));
+        html! {
+            svg viewBox={ "0 0 " (width) " " (height) } class=(class) role="img"
+                aria-labelledby={ (title) " " (words) } {
+                title id=(title) { (self.title) }
+                desc id=(words) { (self.words) }
+                (picture.content)
+            }
+        }
+    }
 }
 
 /// What the colours are, and what the numbers above the shaded windows stand for.
-pub(super) fn legend(entries: &[(Paint, &str)], windows: &[Window], record: &Record) -> String {
-    let mut out = String::from("<ul class=\"legend\">");
-    for (paint, words) in entries {
-        let _ = write!(
-            out,
-            "<li><span class=\"swatch\" style=\"background:var(--{})\"></span>{}</li>",
-            paint.name(),
-            escaped(words)
-        );
-    }
+pub(super) fn legend(entries: &[(Paint, &str)], windows: &[Window], record: &Record) -> Markup {
     let actions: Vec<_> = record.experiments.iter().flat_map(|experiment| &experiment.actions).collect();
-    for window in windows {
-        let action = actions.get(window.number - 1).map_or("", |action| action.name.as_str());
-        let _ = write!(
-            out,
-            "<li><span class=\"swatch window\"></span><b>{}</b>&nbsp;{}</li>",
-            window.number,
-            escaped(action)
-        );
+    html! {
+        ul class="legend" {
+            @for (paint, words) in entries {
+                li { span class="swatch" style=(paint.style()) {} (words) }
+            }
+            @for window in windows {
+                @let action = actions.get(window.number - 1).map_or("", |action| action.name.as_str());
+                li { span class="swatch window" {} b { (window.number) } "\u{a0}" (action) }
+            }
+        }
     }
-    out + "</ul>"
 }

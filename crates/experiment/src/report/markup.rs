@@ -1,24 +1,12 @@
-//! Text for HTML, and numbers, times and durations for people.
+//! Finished HTML, and numbers, times and durations for people.
 
+use maud::Markup;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Text that HTML shows as it is, in elements and in quoted attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // XML has no other control characters.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
+/// Markup as a text of HTML, in which no control character is left that somebody's words brought along.
+pub(super) fn finished(markup: Markup) -> String {
+    markup.into_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 
 /// `2026-11-23 09:31:10 UTC`.
@@ -88,7 +76,9 @@ mod tests {
 
     #[test]
     fn markup_is_shown_not_obeyed() {
-        assert_eq!(escaped("<b a=\"1\">'&\u{1b}"), "&lt;b a=&quot;1&quot;&gt;&#39;&amp;\u{fffd}");
+        let words = "<b a=\"1\">&\u{1b}";
+        assert_eq!(finished(maud::html! { (words) }), "&lt;b a=&quot;1&quot;&gt;&amp;\u{fffd}");
+        assert_eq!(finished(maud::html! { p title=(words) {} }).matches('"').count(), 2);
     }
 
     #[test]

@@ -1,62 +1,73 @@
 //! The tables of the page: effects, faults asked against achieved, notes, experiments, figures by second.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use super::figures;
-use super::markup::{clock, count, date, escaped, lasting, milliseconds};
+use super::markup::{clock, count, date, lasting, milliseconds};
 use record::Second;
-use record::{Command, Experiment, Note, Record, Step, short};
+use record::{Action, Command, Experiment, Note, Record, Resolved, Step, short};
 
-/// A table that a phone can scroll sideways. Cells are HTML.
-fn table(id: &str, title: &str, columns: &[&str], rows: &[Vec<String>]) -> String {
-    let mut out = format!(
-        "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{}</h2>\n{}</section>\n",
-        escaped(title),
-        bare(columns, rows)
-    );
-    if rows.is_empty() {
-        out.clear();
-    }
-    out
+/// Words where there is nothing to tell.
+const NONE: &str = "–";
+
+/// A section of the page with its heading.
+fn section(id: &str, title: &str, content: Markup) -> Markup {
+    html! { section aria-labelledby=(id) { h2 id=(id) { (title) } (content) } }
 }
 
-fn bare(columns: &[&str], rows: &[Vec<String>]) -> String {
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
-    for column in columns {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(column));
-    }
-    out.push_str("</tr></thead>\n<tbody>\n");
-    for row in rows {
-        out.push_str("<tr>");
-        for (column, cell) in columns.iter().zip(row) {
-            // Phones show a row as a card, with the column's name before each cell.
-            let _ = write!(out, "<td data-label=\"{}\"><div>{cell}</div></td>", escaped(column));
+/// A table with its heading; nothing if it has no rows.
+fn table(id: &str, title: &str, columns: &[&str], rows: &[Vec<Markup>]) -> Markup {
+    if rows.is_empty() { Markup::default() } else { section(id, title, bare(columns, rows)) }
+}
+
+/// A table that a phone can scroll sideways.
+fn bare(columns: &[&str], rows: &[Vec<Markup>]) -> Markup {
+    html! {
+        div class="scroll" tabindex="0" {
+            table {
+                thead { tr { @for column in columns { th scope="col" { (column) } } } }
+                tbody {
+                    @for row in rows {
+                        tr {
+                            @for (column, cell) in columns.iter().zip(row) {
+                                // Phones show a row as a card, with the column's name before each cell.
+                                td data-label=(column) { div { (cell) } }
+                            }
+                        }
+                    }
+                }
+            }
         }
-        out.push_str("</tr>\n");
     }
-    out + "</tbody>\n</table></div>\n"
+}
+
+/// A cell of text.
+fn text(words: impl AsRef<str>) -> Markup {
+    html! { (words.as_ref()) }
 }
 
 /// A status, coloured by whether it is good.
-fn badge(status: &str) -> String {
+fn badge(status: &str) -> Markup {
     let kind = match status {
         "completed" | "Success" => "good",
         "failed" | "Failed" | "TimedOut" | "ExecutionTimedOut" | "DeliveryTimedOut" => "bad",
         _ => "neutral",
     };
-    format!("<span class=\"badge {kind}\">{}</span>", escaped(status))
+    html! { span class={ "badge " (kind) } { (status) } }
 }
 
-fn name(experiment: &Experiment) -> String {
-    let words = if experiment.description.is_empty() { &experiment.id } else { &experiment.description };
-    escaped(words)
+fn name(experiment: &Experiment) -> Markup {
+    text(if experiment.description.is_empty() { &experiment.id } else { &experiment.description })
+}
+
+fn time(value: Option<f64>) -> Markup {
+    text(value.map_or(NONE.to_owned(), milliseconds))
 }
 
 /// What clients saw of each experiment.
-pub(super) fn effects(record: &Record) -> String {
-    let time = |value: Option<f64>| value.map_or("–".to_owned(), milliseconds);
+pub(super) fn effects(record: &Record) -> Markup {
     let told = figures::effects(record);
-    let rows: Vec<Vec<String>> = told
+    let rows: Vec<Vec<Markup>> = told
         .iter()
         .map(|(experiment, effect)| {
             vec![
@@ -66,7 +77,7 @@ pub(super) fn effects(record: &Record) -> String {
                 time(effect.during),
                 time(effect.worst),
                 time(effect.after),
-                format!("{} of {}", count(effect.failed), count(effect.sent)),
+                text(format!("{} of {}", count(effect.failed), count(effect.sent))),
             ]
         })
         .collect();
@@ -83,17 +94,17 @@ pub(super) fn effects(record: &Record) -> String {
 }
 
 /// Without a load there is only the outcome.
-fn outcomes(record: &Record) -> String {
+fn outcomes(record: &Record) -> Markup {
     let row = |experiment: &Experiment| {
         let lasted = experiment.started.zip(experiment.ended).map(|(from, to)| lasting(to - from));
-        vec![name(experiment), badge(&experiment.status), lasted.unwrap_or_default()]
+        vec![name(experiment), badge(&experiment.status), text(lasted.unwrap_or_default())]
     };
     let rows: Vec<_> = record.experiments.iter().map(row).collect();
     table("effects", "Outcome", &["Experiment", "Outcome", "Lasted"], &rows)
 }
 
 /// What every fault was asked, and what it achieved.
-pub(super) fn faults(record: &Record) -> String {
+pub(super) fn faults(record: &Record) -> Markup {
     let mut rows = Vec::new();
     for command in &record.commands {
         // Steps that prepare something have nothing to say; one that failed has.
@@ -108,133 +119,119 @@ pub(super) fn faults(record: &Record) -> String {
     table("faults", "Asked and achieved", &columns, &rows)
 }
 
-fn fault(command: &Command, step: &Step, record: &Record) -> Vec<String> {
-    let task = command.task.as_deref().map_or("–".to_owned(), |task| escaped(short(task)));
-    let none = "–".to_owned();
-    let mut remarks = String::new();
-    for remark in &step.remarks {
-        let _ = write!(remarks, "<div>{}</div>", escaped(remark));
-    }
-    if !step.output.is_empty() {
-        let _ = write!(
-            remarks,
-            "<details><summary>output</summary><pre>{}</pre></details>",
-            escaped(step.output.trim_end())
-        );
-    }
+fn fault(command: &Command, step: &Step, record: &Record) -> Vec<Markup> {
+    let remarks = html! {
+        @for remark in &step.remarks { div { (remark) } }
+        @if !step.output.is_empty() {
+            details { summary { "output" } pre { (step.output.trim_end()) } }
+        }
+    };
     vec![
-        clock(command.requested - record.from),
-        escaped(command.document.trim_start_matches("AWSFIS-Run-")),
-        format!("<code class=\"short\">{task}</code>"),
+        text(clock(command.requested - record.from)),
+        text(command.document.trim_start_matches("AWSFIS-Run-")),
+        html! { code class="short" { (command.task.as_deref().map_or(NONE, short)) } },
         badge(&command.status),
-        step.asked.as_deref().map_or(none.clone(), escaped),
-        step.achieved.as_deref().map_or(none, escaped),
+        text(step.asked.as_deref().unwrap_or(NONE)),
+        text(step.achieved.as_deref().unwrap_or(NONE)),
         remarks,
     ]
 }
 
 /// Notes in plain words.
-pub(super) fn notes(record: &Record) -> String {
+pub(super) fn notes(record: &Record) -> Markup {
     if record.notes.is_empty() {
-        return String::new();
+        return Markup::default();
     }
-    let mut out = String::from(
-        "<section aria-labelledby=\"notes\">\n<h2 id=\"notes\">Worth knowing</h2>\n<ul class=\"notes\">\n",
-    );
-    for Note { at, about, text } in &record.notes {
-        let about =
-            if about.is_empty() { String::new() } else { format!("<code>{}</code> ", escaped(about)) };
-        let when = clock(at - record.from);
-        let _ = writeln!(out, "<li><span class=\"when\">{when}</span> {about}{}</li>", escaped(text));
-    }
-    out + "</ul>\n</section>\n"
+    let list = html! {
+        ul class="notes" {
+            @for Note { at, about, text } in &record.notes {
+                li {
+                    span class="when" { (clock(at - record.from)) } " "
+                    @if !about.is_empty() { code { (about) } " " }
+                    (text)
+                }
+            }
+        }
+    };
+    section("notes", "Worth knowing", list)
 }
 
 /// Each experiment with its targets and actions.
-pub(super) fn experiments(record: &Record) -> String {
-    let mut out = String::new();
-    for experiment in &record.experiments {
-        let _ = write!(
-            out,
-            "<details class=\"block\"><summary>{} <code>{}</code> {}</summary>\n<p>Template <code>{}</code>{}. {}</p>\n",
-            name(experiment),
-            escaped(&experiment.id),
-            badge(&experiment.status),
-            escaped(&experiment.template),
-            experiment.started.map_or(String::new(), |at| format!(", started {}", date(at))),
-            escaped(&experiment.reason)
-        );
-        let targets: Vec<Vec<String>> = experiment
-            .targets
-            .iter()
-            .map(|target| {
-                let chosen: Vec<String> = target
-                    .chosen
-                    .iter()
-                    .map(|arn| format!("<div><code>{}</code></div>", escaped(arn)))
-                    .collect();
-                vec![escaped(&target.name), escaped(&target.selection), chosen.concat()]
-            })
-            .collect();
-        out.push_str(&bare(&["Target", "Selection", "Picked"], &targets));
-        let actions: Vec<Vec<String>> = experiment
-            .actions
-            .iter()
-            .map(|action| {
-                let parameters: Vec<String> =
-                    action.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let when = |at: Option<f64>| at.map_or("–".to_owned(), |at| clock(at - record.from));
-                vec![
-                    escaped(&action.name),
-                    escaped(&action.action_id),
-                    badge(&action.status),
-                    format!("{} to {}", when(action.started), when(action.ended)),
-                    escaped(&parameters.join(", ")),
-                    escaped(&action.reason),
-                ]
-            })
-            .collect();
-        let columns = ["Action", "Kind", "Status", "When", "Parameters", "Reason"];
-        out.push_str(&bare(&columns, &actions));
-        out.push_str("</details>\n");
+pub(super) fn experiments(record: &Record) -> Markup {
+    if record.experiments.is_empty() {
+        return Markup::default();
     }
-    if out.is_empty() {
-        return out;
+    let all = html! { @for one in &record.experiments { (experiment(one, record)) } };
+    section("experiments", "Experiments", all)
+}
+
+fn experiment(experiment: &Experiment, record: &Record) -> Markup {
+    let targets: Vec<_> = experiment.targets.iter().map(target).collect();
+    let actions: Vec<_> = experiment.actions.iter().map(|it| action(it, record)).collect();
+    html! {
+        details class="block" {
+            summary {
+                (name(experiment)) " " code { (experiment.id) } " " (badge(&experiment.status))
+            }
+            p {
+                "Template " code { (experiment.template) }
+                @if let Some(at) = experiment.started { ", started " (date(at)) }
+                ". " (experiment.reason)
+            }
+            (bare(&["Target", "Selection", "Picked"], &targets))
+            (bare(&["Action", "Kind", "Status", "When", "Parameters", "Reason"], &actions))
+        }
     }
-    format!(
-        "<section aria-labelledby=\"experiments\">\n<h2 id=\"experiments\">Experiments</h2>\n{out}</section>\n"
-    )
+}
+
+fn target(target: &Resolved) -> Vec<Markup> {
+    let chosen = html! { @for arn in &target.chosen { div { code { (arn) } } } };
+    vec![text(&target.name), text(&target.selection), chosen]
+}
+
+fn action(action: &Action, record: &Record) -> Vec<Markup> {
+    let parameters: Vec<String> =
+        action.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let when = |at: Option<f64>| at.map_or(NONE.to_owned(), |at| clock(at - record.from));
+    vec![
+        text(&action.name),
+        text(&action.action_id),
+        badge(&action.status),
+        text(format!("{} to {}", when(action.started), when(action.ended))),
+        text(parameters.join(", ")),
+        text(&action.reason),
+    ]
 }
 
 /// The most seconds that the page lists; report.json has all.
 const MOST_SECONDS: usize = 900;
 
 /// What the charts show, as figures.
-pub(super) fn seconds(record: &Record) -> String {
-    let Some(load) = &record.load else { return String::new() };
-    let time = |value: Option<f64>| value.map_or("–".to_owned(), milliseconds);
-    let row = |second: &Second| {
-        let errors: Vec<String> =
-            second.errors.iter().map(|(kind, number)| format!("{kind} {number}")).collect();
-        vec![
-            clock(second.at - record.from),
-            second.sent.to_string(),
-            second.ok.to_string(),
-            escaped(&errors.join(", ")),
-            time(second.p50_ms),
-            time(second.p95_ms),
-            time(second.p99_ms),
-            milliseconds(second.lag_ms),
-        ]
-    };
-    let rows: Vec<_> = load.seconds.iter().take(MOST_SECONDS).map(row).collect();
+pub(super) fn seconds(record: &Record) -> Markup {
+    let Some(load) = &record.load else { return Markup::default() };
+    let rows: Vec<_> = load.seconds.iter().take(MOST_SECONDS).map(|it| second(it, record)).collect();
     let columns = ["At", "Sent", "Answered", "Failed", "P50", "P95", "P99", "Generator late by"];
-    format!(
-        "<section aria-labelledby=\"seconds\">\n<h2 id=\"seconds\">Figures by second</h2>\n<details \
-         class=\"block figures\"><summary>{} seconds</summary>\n{}</details>\n</section>\n",
-        count(load.seconds.len() as u64),
-        bare(&columns, &rows)
-    )
+    let figures = html! {
+        details class="block figures" {
+            summary { (count(load.seconds.len() as u64)) " seconds" }
+            (bare(&columns, &rows))
+        }
+    };
+    section("seconds", "Figures by second", figures)
+}
+
+fn second(second: &Second, record: &Record) -> Vec<Markup> {
+    let errors: Vec<String> = second.errors.iter().map(|(kind, number)| format!("{kind} {number}")).collect();
+    vec![
+        text(clock(second.at - record.from)),
+        html! { (second.sent) },
+        html! { (second.ok) },
+        text(errors.join(", ")),
+        time(second.p50_ms),
+        time(second.p95_ms),
+        time(second.p99_ms),
+        text(milliseconds(second.lag_ms)),
+    ]
 }
 
 #[cfg(test)]
@@ -244,7 +241,7 @@ mod tests {
 
     #[test]
     fn asked_stands_beside_achieved() {
-        let html = faults(&sample::record());
+        let html = faults(&sample::record()).into_string();
         assert!(html.contains("80 % of each of 1 CPU for 20 s"), "{html}");
         assert!(html.contains("mean 79.6 %, 1 s windows 74.0 to 80.4 %"), "{html}");
         assert_eq!(html.matches("<tr>").count(), 3, "a head and two faults: {html}");
@@ -255,15 +252,15 @@ mod tests {
         let mut record = sample::record();
         record.commands[0].steps.clear();
         record.commands[0].status = "DeliveryTimedOut".into();
-        let html = faults(&record);
+        let html = faults(&record).into_string();
         assert!(html.contains("badge bad\">DeliveryTimedOut"), "{html}");
     }
 
     #[test]
     fn without_a_load_the_outcome_remains() {
         let record = Record { load: None, ..sample::record() };
-        let html = effects(&record);
+        let html = effects(&record).into_string();
         assert!(html.contains("Outcome") && html.contains("20.5 s"), "{html}");
-        assert!(seconds(&record).is_empty());
+        assert!(seconds(&record).0.is_empty());
     }
 }

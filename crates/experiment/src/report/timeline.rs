@@ -1,12 +1,12 @@
 //! The timeline: a row for each experiment, action, command, alarm and task, with bars for what it did when.
 
-use plotters::element::Rectangle;
-use plotters::prelude::{ChartBuilder, Color, IntoDrawingArea, SVGBackend};
+use maud::{Markup, html};
 
-use super::axis::{self, Area, Drawn, Lettering, Plane, width_of};
+use super::axis::{self, BELOW, Plane, width_of};
 use super::chart::{Format, Span};
+use super::figure::Picture;
 use super::markup::cut;
-use super::paint::{Paint, painted};
+use super::paint::Paint;
 use record::{AlarmChange, Command, Record, Task, short};
 
 /// More rows would be unreadable; a note says how many are left out.
@@ -123,81 +123,67 @@ fn life(task: &Task, record: &Record) -> Row {
 }
 
 /// The picture; None if there is nothing to show.
-pub(super) fn draw(rows: &[Row], span: Span, format: Format) -> Drawn<Option<String>> {
+pub(super) fn draw(rows: &[Row], span: Span, format: Format) -> Option<Picture> {
     let shown = &rows[..rows.len().min(MOST_ROWS)];
     if shown.is_empty() {
-        return Ok(None);
+        return None;
     }
-    let (row_height, name_width) = match format {
+    let (row_height, left) = match format {
         Format::Wide => (26, 264),
         // The name stands above the bar.
         Format::Narrow => (38, 8),
     };
-    let count = u32::try_from(shown.len())?;
-    let mut svg = String::new();
-    {
-        let size = (format.width(), count * row_height + 34);
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let mut plane = ChartBuilder::on(&area)
-            .margin_right(16)
-            .margin_top(6)
-            .x_label_area_size(26)
-            .y_label_area_size(name_width)
-            .build_cartesian_2d(0.0..span.length(), f64::from(count)..0.0)?;
-        axis::time(&mut plane, &area, span, format)?;
-        for (index, row) in (0u32..).zip(shown) {
-            draw_row(&mut plane, &area, row, f64::from(index), (span, format))?;
-        }
-        area.present()?;
-    }
-    Ok(Some(painted(&svg)))
+    let count = i32::try_from(shown.len()).unwrap_or(i32::MAX);
+    let size = (format.width(), count * row_height + 6 + BELOW + 2);
+    // Rows count from the top.
+    let plane = Plane::new(size, left, 6, span, (f64::from(count), 0.0));
+    let content = html! {
+        (axis::time(&plane, span, format))
+        @for (index, row) in (0_u32..).zip(shown) { (drawn(&plane, row, f64::from(index), span, format)) }
+    };
+    Some(Picture { size, content })
 }
 
-fn draw_row(
-    plane: &mut Plane,
-    area: &Area,
-    row: &Row,
-    top: f64,
-    (span, format): (Span, Format),
-) -> Drawn<()> {
+fn drawn(plane: &Plane, row: &Row, top: f64, span: Span, format: Format) -> Markup {
     let (upper, lower, most) = match format {
-        Format::Wide => (top + 0.2, top + 0.8, 40),
-        Format::Narrow => (top + 0.5, top + 0.9, 52),
+        Format::Wide => (plane.y(top + 0.2), plane.y(top + 0.8), 40),
+        Format::Narrow => (plane.y(top + 0.5), plane.y(top + 0.9), 52),
     };
     let (left, name_at) = match format {
-        Format::Wide => (0, plane.backend_coord(&(0.0, top + 0.5)).1),
-        Format::Narrow => (8, plane.backend_coord(&(0.0, top + 0.26)).1),
+        Format::Wide => (0, plane.y(top + 0.5)),
+        Format::Narrow => (8, plane.y(top + 0.26)),
     };
-    let left = left + 14 * row.level;
-    Lettering::NAME.write(area, &cut(&row.name, most), (left, name_at))?;
-    let mut end = (0.0, 0.0);
-    for bar in row.bars.iter().filter(|bar| bar.from <= span.to && bar.to >= span.from) {
-        let (from, to) = (span.place(bar.from), span.place(bar.to));
-        let to = to.max(from + span.length() / 200.0).min(span.length());
-        plane.draw_series([Rectangle::new([(from, upper), (to, lower)], bar.paint.marker().filled())])?;
-        end = (from, to);
+    let shown = row.bars.iter().filter(|bar| bar.from <= span.to && bar.to >= span.from);
+    let bars: Vec<_> = shown
+        .map(|bar| {
+            let (from, to) = (span.place(bar.from), span.place(bar.to));
+            (bar.paint, plane.x(from), plane.x(to.max(from + span.length() / 200.0)))
+        })
+        .collect();
+    let (_, from, to) = bars.last().copied().unwrap_or((Paint::Ink, plane.x(0.0), plane.x(0.0)));
+    html! {
+        (axis::text("behind", Paint::Ink, (left + 14 * row.level, name_at), &cut(&row.name, most)))
+        @for (paint, from, to) in &bars {
+            rect class="bar" data-series=(paint.name()) style=(paint.style()) x=(from) y=(upper)
+                width=(to - from) height=(lower - upper) {}
+        }
+        (word(plane, &row.word, (from, to), (upper + lower) / 2))
     }
-    draw_word(plane, area, &row.word, end, (upper + lower) / 2.0)
 }
 
 /// Behind the bar if there is room, else before it, else in it.
-fn draw_word(plane: &Plane, area: &Area, word: &str, (from, to): (f64, f64), middle: f64) -> Drawn<()> {
+fn word(plane: &Plane, word: &str, (from, to): (i32, i32), y: i32) -> Markup {
     if word.is_empty() {
-        return Ok(());
+        return Markup::default();
     }
-    let right_edge = plane.backend_coord(&(plane.x_range().end, middle)).0;
-    let left_edge = plane.backend_coord(&(0.0, middle)).0;
-    let (start, y) = plane.backend_coord(&(from, middle));
-    let end = plane.backend_coord(&(to, middle)).0;
     let wide = width_of(word) + 8;
-    let (letters, x) = if end + wide <= right_edge {
-        (Lettering { paint: Paint::Muted, ..Lettering::NAME }, end + 6)
-    } else if start - wide >= left_edge {
-        (Lettering { ..Lettering::VALUE }, start - 6)
+    if to + wide <= *plane.across().end() {
+        axis::text("behind", Paint::Muted, (to + 6, y), word)
+    } else if from - wide >= *plane.across().start() {
+        axis::text("before", Paint::Muted, (from - 6, y), word)
     } else {
-        (Lettering { paint: Paint::OnBar, ..Lettering::VALUE }, end - 6)
-    };
-    letters.write(area, word, (x, y))
+        axis::text("before", Paint::OnBar, (to - 6, y), word)
+    }
 }
 
 /// How many rows [`draw`] leaves out.
@@ -242,8 +228,8 @@ mod tests {
         let row = Row { name: "task".into(), level: 0, bars: Vec::new(), word: String::new() };
         let rows = vec![row; MOST_ROWS + 7];
         let span = Span { from: 0.0, to: 60.0 };
-        let svg = draw(&rows, span, Format::Narrow).unwrap().unwrap();
-        assert_eq!((svg.matches(">\ntask\n<").count(), left_out(&rows)), (MOST_ROWS, 7));
-        assert!(draw(&[], span, Format::Wide).unwrap().is_none());
+        let svg = draw(&rows, span, Format::Narrow).unwrap().content.into_string();
+        assert_eq!((svg.matches(">task<").count(), left_out(&rows)), (MOST_ROWS, 7));
+        assert!(draw(&[], span, Format::Wide).is_none());
     }
 }
