@@ -5,13 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::aws::credentials::{Source, SourceError};
+pub use effects::task::DEFAULT_STATE_DIR;
 use effects::task::metadata::{METADATA_VARIABLE, MetadataError};
 use http_client::CA_BUNDLE_VARIABLE;
 
 /// The name of the role that the instance gets; set in the task definition. The same name as in AWS's script.
 pub const ROLE_VARIABLE: &str = "MANAGED_INSTANCE_ROLE_NAME";
-/// Where the stock agent keeps its state, and where scripts look for the `registration` file.
-pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";
 /// CreateActivation takes no longer role name.
 const ROLE_NAME_MAX: usize = 64;
 

@@ -10,13 +10,12 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::status::DEFAULT_STATE_DIR;
-use crate::run::hold::outlook;
+use effects::fault::Preflight;
+use effects::registry::preflights;
 use effects::task::capabilities::{Capabilities, PidNamespace};
-use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess, Way, choose};
+use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::limits::CpuLimits;
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
-
-mod network;
 
 /// How long the metadata endpoint may take.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,114 +78,90 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// What a fault says of itself.
+    fn of_fault(name: &'static str, preflight: Preflight) -> Self {
+        Finding::new(name, preflight.works, preflight.words)
+    }
+}
+
 /// Looks and tells. Code 0 if cpu-stress would work here, 1 if not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
     let mut findings = vec![threads(), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read()));
     findings.push(network());
-    findings.push(network::own_connections());
+    findings.push(own_connections());
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
-    findings.extend(outlooks(args));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
-    let way = network_way(args);
-    if way == Way::Netlink {
-        findings
-            .extend(effects::net::probe().err().into_iter().flat_map(|error| network::without_parts(&error)));
-    }
+    let faults = faults(args, works);
     if args.json {
-        println!("{:#}", json(&findings, &limits, works, &way));
+        println!("{:#}", json(&findings, &limits, &faults));
     } else {
-        print!("{}", describe(&findings, works, &way));
+        print!("{}", describe(&findings, &faults));
     }
     if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How network faults are performed here.
-fn network_way(args: &DoctorArgs) -> Way {
-    let capabilities = Capabilities::read();
+/// What each fault would find here, from where the sidecar would look; that none will work where not even a thread
+/// can be had.
+fn faults(args: &DoctorArgs, works: bool) -> Vec<Finding> {
+    let found = |(name, preflight)| match works {
+        true => Finding::of_fault(name, preflight),
+        false => Finding { name, verdict: Verdict::Bad, words: "will not work here, see above".to_owned() },
+    };
+    preflights(&task(args)).into_iter().map(found).collect()
+}
+
+/// The task as the sidecar would know it, as far as preflights care.
+fn task(args: &DoctorArgs) -> Task {
+    // The sidecar makes its folder where it is not there yet.
+    let scratch = args.state_dir.ancestors().find(|above| above.is_dir()).map(Path::to_path_buf);
     let known = args.metadata_uri.as_deref().and_then(|uri| {
         let answer = answer(uri).ok()?;
         effects::task::metadata::parse(uri, answer.body()).ok()
     });
-    let access = known.map(|task| {
+    let ecs_agent = known.map(|task| {
         AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()).allowing(args.host_network.as_deref())
     });
-    choose(&capabilities, &access.unwrap_or_default())
-}
-
-/// Whether a fault will work, its mark, and why or how.
-fn verdict(
-    spec: &faults::Spec,
-    works: bool,
-    findings: &[Finding],
-    way: &Way,
-) -> (bool, &'static str, String) {
-    if !works {
-        return (false, "!!", "will not work here, see above".into());
-    }
-    if let Some(finding) = findings.iter().find(|finding| finding.name == spec.name) {
-        return (finding.verdict == Verdict::Good, finding.verdict.mark(), finding.words.clone());
-    }
-    match way {
-        _ if !spec.name.starts_with("network-") => (true, "ok", "will work here".into()),
-        Way::Netlink => (true, "ok", "will work here".into()),
-        Way::Endpoints(uri) => {
-            let words = "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault";
-            (true, "ok", format!("{words} until the next start or the task's end): {uri}"))
-        }
-        Way::Neither(reason) => (false, "--", format!("will not work: {reason}")),
+    Task {
+        scratch,
+        allow_host_processes: args.host_processes,
+        ecs_agent: ecs_agent.unwrap_or_default(),
+        ..Task::default()
     }
 }
 
-fn json(findings: &[Finding], limits: &CpuLimits, works: bool, way: &Way) -> serde_json::Value {
-    let fault = |spec: &faults::Spec| {
-        let (works, _, words) = verdict(spec, works, findings, way);
-        serde_json::json!({ "name": spec.name, "works": works, "available": spec.available, "words": words })
+fn json(findings: &[Finding], limits: &CpuLimits, faults: &[Finding]) -> serde_json::Value {
+    let fault = |finding: &Finding| {
+        let available = faults::find(finding.name).is_some_and(|spec| spec.available);
+        let works = finding.verdict == Verdict::Good;
+        serde_json::json!({ "name": finding.name, "works": works, "available": available, "words": finding.words })
     };
-    let all: Vec<_> = faults::ALL.iter().map(fault).collect();
+    let all: Vec<_> = faults.iter().map(fault).collect();
+    let findings: Vec<_> = findings.iter().chain(faults).collect();
     serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": all })
 }
 
-fn describe(findings: &[Finding], works: bool, way: &Way) -> String {
+fn describe(findings: &[Finding], faults: &[Finding]) -> String {
     let mut text = String::from("This task\n");
-    for finding in findings.iter().filter(|finding| faults::find(finding.name).is_none()) {
+    for finding in findings {
         let mark = finding.verdict.mark();
         let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.words);
     }
     text.push_str("Faults\n");
-    for spec in faults::ALL {
-        let (_, mark, words) = verdict(spec, works, findings, way);
-        let _ = writeln!(text, "  {mark} {:<23} {words}", spec.name);
+    for fault in faults {
+        let _ = writeln!(text, "  {} {:<23} {}", fault.verdict.mark(), fault.name, fault.words);
     }
     text
 }
 
-/// What each fault would find here, from where the sidecar would look.
-fn outlooks(args: &DoctorArgs) -> Vec<Finding> {
-    // The sidecar makes its folder where it is not there yet.
-    let scratch = args.state_dir.ancestors().find(|above| above.is_dir()).map(Path::to_path_buf);
-    let task = Task { scratch, allow_host_processes: args.host_processes, ..Task::default() };
-    let found = faults::ALL.iter().filter_map(|spec| Some((spec.name, outlook(spec.name, &task)?)));
-    found
-        .map(|(name, outlook)| match outlook {
-            Ok(words) => Finding::new(name, true, format!("will work here: {words}")),
-            Err(words) => Finding::new(name, false, format!("will not work here: {words}")),
-        })
-        .collect()
-}
-
 /// Whether a load can be started: by starting one that burns nothing and taking it back.
 fn threads() -> Finding {
-    use effects::load::{CpuLoad, LoadPlan};
-    let plan = LoadPlan { threads: 1, share: 0.0, duration: Duration::from_secs(1) };
-    let outcome = CpuLoad::start(plan).map(CpuLoad::stop).map(|report| report.failure);
-    match outcome {
-        Ok(None) => Finding::new("threads", true, "a worker thread starts and reads its CPU clock"),
-        Ok(Some(error)) | Err(error) => {
-            Finding { name: "threads", verdict: Verdict::Bad, words: error.to_string() }
-        }
+    match effects::load::probe() {
+        Ok(()) => Finding::new("threads", true, "a worker thread starts and reads its CPU clock"),
+        Err(error) => Finding { name: "threads", verdict: Verdict::Bad, words: error.to_string() },
     }
 }
 
@@ -238,6 +213,19 @@ fn allowed(found: &Capabilities) -> Vec<Finding> {
 
 /// The finding that the network faults stand and fall with.
 const NETWORK: &str = "network";
+
+/// Whether our own connections can be told from others. Asked on a thread of its own, which ends marked.
+fn own_connections() -> Finding {
+    let marked = std::thread::spawn(effects::net::lifeline::mark_this_thread).join();
+    let words = match marked {
+        Ok(true) => "network faults let the control channel through",
+        _ => {
+            "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic, so a cancel \
+             may not get through; do not drop SETGID from the sidecar's container"
+        }
+    };
+    Finding::new("lifeline", matches!(marked, Ok(true)), words)
+}
 
 /// Whether the kernel has what network faults are made of: by making the table and taking it back, and by
 /// asking for the disciplines.

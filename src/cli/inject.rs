@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, injected};
 use crate::aws::endpoint::Endpoints;
-use crate::run::hold::{Ending, hold};
+use crate::run::run_fault::{Ending, run_fault};
 use effects::net::lifeline;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
@@ -135,14 +135,14 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         // Only taskfault status misses it where it cannot be had.
         shown = injected::show(fault.name(), duration).ok();
     };
-    let holding = hold(fault, duration, &task, &cancel, &mut on_start);
+    let running = run_fault(fault, duration, &task, &cancel, &mut on_start);
     let finished = CancellationToken::new();
-    let holding = async {
-        let outcome = holding.await;
+    let running = async {
+        let outcome = running.await;
         finished.cancel();
         outcome
     };
-    let (outcome, number) = tokio::join!(holding, watch(interrupt, terminate, &cancel, &finished));
+    let (outcome, number) = tokio::join!(running, watch(interrupt, terminate, &cancel, &finished));
     print!("{}", outcome.stdout);
     eprint!("{}", outcome.stderr);
     match (outcome.ending, number) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Posted {
     pub command_id: String,
-    /// What was started: [`super::hold::Live::started`].
+    /// What was started: [`effects::fault::ActiveFault::started`].
     pub words: String,
     /// When it ends by itself at the latest, by the wall clock.
     pub until: SystemTime,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::heartbeat::{self, Heartbeats, Lease};
-use super::hold::{self, Ending, FaultOutcome};
+use super::run_fault::{Ending, FaultOutcome, run_fault};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
 use effects::shell::{self, Job};
 use effects::task::Task;
@@ -158,10 +158,10 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
             let mut show = |words: &str| {
                 shown = Some(context.board.post(&context.command_id, words, *duration, None));
             };
-            told(hold::hold(fault, *duration, &context.task, cancel, &mut show).await)
+            told(run_fault(fault, *duration, &context.task, cancel, &mut show).await)
         }
         Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
-            Ok(lease) => hold_leased(fault, *duration, lease, context, cancel).await,
+            Ok(lease) => run_leased(fault, *duration, lease, context, cancel).await,
             Err(error) => Finished::failed(1, &format!("{error}\n")),
         },
         Work::Heartbeat(call) => match context.heartbeats.beat(call, SystemTime::now()) {
@@ -191,8 +191,8 @@ fn told(outcome: FaultOutcome) -> Finished {
     Finished { stdout, stderr, ..Finished::new(status, code) }
 }
 
-/// Holds a fault until its time is over, it is cancelled, or FIS has been silent for too long.
-async fn hold_leased(
+/// Runs a fault until its time is over, it is cancelled, or FIS has been silent for too long.
+async fn run_leased(
     fault: &Fault,
     duration: Duration,
     mut lease: Lease,
@@ -204,13 +204,13 @@ async fn hold_leased(
     let mut show = |words: &str| {
         shown = Some(context.board.post(&context.command_id, words, duration, Some(&action)));
     };
-    let mut holding = std::pin::pin!(hold::hold(fault, duration, &context.task, &silence, &mut show));
+    let mut running = std::pin::pin!(run_fault(fault, duration, &context.task, &silence, &mut show));
     let outcome = tokio::select! {
         biased;
-        outcome = &mut holding => return told(outcome),
+        outcome = &mut running => return told(outcome),
         () = lease.expired() => {
             silence.cancel();
-            holding.await
+            running.await
         }
     };
     let words = format!(

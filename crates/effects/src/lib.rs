@@ -1,12 +1,25 @@
 //! What is asked of the kernel: the only crate that touches the kernel. Each effect is a value whose Drop undoes it.
 
+pub mod amount;
 pub mod crew;
 pub mod disk;
 pub mod ecs_agent;
+pub mod fault;
 pub mod io;
 pub mod load;
 pub mod memory;
 pub mod net;
+pub mod registry;
 pub mod shell;
 pub mod signal;
 pub mod task;
+
+mod cpu_stress;
+mod disk_fill;
+mod io_stress;
+mod kill_process;
+mod memory_stress;
+mod network_blackhole_port;
+mod network_fault;
+mod network_latency;
+mod network_packet_loss;

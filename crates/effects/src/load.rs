@@ -64,6 +64,15 @@ pub struct CpuLoad {
     sampler: Option<JoinHandle<Record>>,
 }
 
+/// Whether a load can be started here: starts one that burns nothing, and stops it.
+///
+/// # Errors
+/// A thread cannot be had, or its CPU clock cannot be read.
+pub fn probe() -> Result<(), LoadError> {
+    let plan = LoadPlan { threads: 1, share: 0.0, duration: Duration::from_secs(1) };
+    CpuLoad::start(plan)?.stop().failure.map_or(Ok(()), Err)
+}
+
 /// Small, because a worker needs next to nothing and there may be thousands.
 const STACK_BYTES: usize = 64 * 1024;
 

@@ -1,7 +1,7 @@
 //! Where am I: the task's metadata, its limits, and what it is allowed to do.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub mod arn;
 pub mod capabilities;
@@ -14,6 +14,9 @@ pub mod stats;
 
 /// Set to `true`, it allows faults on processes in the host's own PID namespace.
 pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
+
+/// Where the stock agent keeps its state, and where scripts look for the `registration` file.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";
 
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,4 +41,11 @@ pub struct Task {
     pub ecs_agent: ecs_agent::AgentAccess,
     /// Whose prefixes the sources S3 and DYNAMODB stand for.
     pub region: prefixes::Region,
+}
+
+impl Task {
+    /// Where faults may note what the next life has to know.
+    pub fn state_dir(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(DEFAULT_STATE_DIR))
+    }
 }

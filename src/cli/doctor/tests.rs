@@ -1,8 +1,6 @@
 //! Tests of what doctor finds and how it tells it.
 
-use super::network::without_parts;
 use super::*;
-use effects::net::NetError;
 use std::io::{BufRead, Write as _};
 use std::net::TcpListener;
 
@@ -54,16 +52,47 @@ fn the_state_folder_is_tried_and_left_empty() {
     assert_eq!(state_dir(Path::new("/proc")).verdict, Verdict::Warning);
 }
 
+/// Findings on every fault of the catalogue, all good but those given.
+fn all_but(others: &[Finding]) -> Vec<Finding> {
+    let good = |name| Finding::of_fault(name, Preflight::works());
+    let other = |name| others.iter().find(|finding| finding.name == name).cloned();
+    faults::ALL.iter().map(|spec| other(spec.name).unwrap_or_else(|| good(spec.name))).collect()
+}
+
+fn args(folder: &Path) -> DoctorArgs {
+    DoctorArgs {
+        state_dir: folder.to_owned(),
+        metadata_uri: None,
+        host_processes: false,
+        host_network: None,
+        agent_uri: None,
+        json: false,
+    }
+}
+
+#[test]
+fn every_fault_says_whether_it_would_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = faults(&args(folder.path()), true);
+    let names: Vec<_> = found.iter().map(|finding| finding.name).collect();
+    assert_eq!(names, faults::ALL.iter().map(|spec| spec.name).collect::<Vec<_>>());
+    assert!(found.iter().all(|finding| finding.words.contains(" work")), "{found:?}");
+    assert!(found[0].words.starts_with("will work here: "), "{found:?}");
+}
+
 #[test]
 fn one_bad_finding_takes_the_fault_with_it() {
     let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
-    let text = describe(&[bad], false, &Way::Netlink);
+    let folder = tempfile::tempdir().unwrap();
+    let text = describe(&[bad], &faults(&args(folder.path()), false));
     assert!(text.contains("!! cpu-stress"), "{text}");
 }
 
 #[test]
 fn a_kernel_that_lacks_a_part_is_said_beside_each_network_fault() {
-    let text = describe(&without_parts(&NetError::NotPermitted), true, &Way::Netlink);
+    let names = ["network-latency", "network-packet-loss", "network-blackhole-port"];
+    let words = "will not work: this process has no CAP_NET_ADMIN";
+    let text = describe(&[], &all_but(&names.map(|name| Finding::new(name, false, words))));
     for fault in ["network-latency        ", "network-packet-loss    ", "network-blackhole-port "] {
         assert!(
             text.contains(&format!("-- {fault} will not work: this process has no CAP_NET_ADMIN")),
@@ -75,28 +104,18 @@ fn a_kernel_that_lacks_a_part_is_said_beside_each_network_fault() {
 
 #[test]
 fn what_a_fault_needs_stands_beside_its_name() {
-    let full = Finding::new("disk-fill", false, "will not work here: it is full");
-    let text = describe(std::slice::from_ref(&full), true, &Way::Netlink);
+    let all = all_but(&[Finding::new("disk-fill", false, "will not work here: it is full")]);
+    let text = describe(&[], &all);
     assert!(text.contains("-- disk-fill               will not work here: it is full"), "{text}");
     assert!(text.contains("ok io-stress               will work here"), "{text}");
     assert_eq!(text.matches("it is full").count(), 1, "{text}");
     let limits = CpuLimits::read(&Task::default());
     let works = |name: &str| {
-        let told = json(std::slice::from_ref(&full), &limits, true, &Way::Netlink);
+        let told = json(&[], &limits, &all);
         let of = |fault: &&serde_json::Value| fault["name"] == name;
         told["faults"].as_array().unwrap().iter().find(of).unwrap()["works"].clone()
     };
     assert_eq!((works("disk-fill"), works("io-stress")), (false.into(), true.into()));
-}
-
-#[test]
-fn the_way_of_network_faults_is_said() {
-    let text = |way: Way| describe(&[], true, &way);
-    let agent = text(Way::Endpoints("http://169.254.170.2/api/x".into()));
-    assert!(agent.contains("ok network-latency         will work through the ECS agent"), "{agent}");
-    let none = text(Way::Neither("set enableFaultInjection".into()));
-    assert!(none.contains("-- network-packet-loss     will not work: set enableFaultInjection"), "{none}");
-    assert!(none.contains("ok cpu-stress              will work here"), "{none}");
 }
 
 #[test]

@@ -1,8 +1,22 @@
 //! How full a file system is, and how it was mounted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use thiserror::Error;
+
+/// Why files cannot be written on a file system.
+#[derive(Debug, Error)]
+pub enum SpaceError {
+    #[error("the file system of {} cannot be looked at: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error(
+        "the file system of {} is mounted read-only; name a path on one that can be written, or unset \
+         readonlyRootFilesystem",
+        path.display()
+    )]
+    ReadOnly { path: PathBuf },
+}
 
 /// The bytes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +44,17 @@ impl Space {
     /// What the kernel says.
     pub fn of_file(file: &std::fs::File) -> std::io::Result<Space> {
         Ok(Space::from_kernel(&nix::sys::statvfs::fstatvfs(file)?))
+    }
+
+    /// Of the file system that `path` is on, if it can be written at all.
+    ///
+    /// # Errors
+    /// [`SpaceError`].
+    pub fn of_writable(path: &Path) -> Result<Space, SpaceError> {
+        let path_named = || path.to_path_buf();
+        let space =
+            Space::of(path).map_err(|source| SpaceError::Unreadable { path: path_named(), source })?;
+        if space.read_only { Err(SpaceError::ReadOnly { path: path_named() }) } else { Ok(space) }
     }
 
     fn from_kernel(told: &Statvfs) -> Space {

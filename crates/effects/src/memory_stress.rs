@@ -1,22 +1,23 @@
-//! A memory stress as something to hold: what its percentage means here, its margin, and its report.
+//! `memory-stress`: what its percentage means here, its margin, and its report.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, many, off_thread, share_of, short};
-use effects::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
-use effects::task::Task;
-use effects::task::limits::CpuLimits;
-use effects::task::limits::memory::{MemoryLimits, Room};
-use effects::task::stats::Others;
+use crate::amount::{bytes, many, share_of, short};
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
+use crate::task::Task;
+use crate::task::limits::CpuLimits;
+use crate::task::limits::memory::{MemoryLimits, Room};
+use crate::task::stats::Others;
 use faults::memory_stress::MemoryStress;
 use http_client::Client;
 
 const MIB: u64 = 1024 * 1024;
 
-struct LiveMemory {
+struct ActiveMemoryStress {
     asked: MemoryStress,
     duration: Duration,
     workers: u32,
@@ -30,11 +31,17 @@ struct LiveMemory {
     others: Option<Others>,
 }
 
-pub(super) async fn start(
-    stress: &MemoryStress,
-    duration: Duration,
-    task: &Task,
-) -> Result<Box<dyn Live>, String> {
+impl Perform for MemoryStress {
+    fn preflight(task: &Task) -> Preflight {
+        Preflight::of(find(task))
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(start(self, duration, task))
+    }
+}
+
+async fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Started {
     let limits = MemoryLimits::read(task);
     let others = if limits.lacks_others() { others(task).await } else { None };
     let limits = Arc::new(match &others {
@@ -51,8 +58,9 @@ pub(super) async fn start(
     let seen = Arc::clone(&limits);
     // What cannot be read any more is no room.
     let room: RoomNow = Arc::new(move || seen.rooms().iter().map(headroom).min().unwrap_or(i64::MIN));
-    let load = MemoryLoad::start(workers, goal, &room).map_err(|error| error.to_string())?;
-    Ok(Box::new(LiveMemory { asked: stress.clone(), duration, workers, goal, before, limits, load, others }))
+    let load = MemoryLoad::start(workers, goal, &room)?;
+    let asked = stress.clone();
+    Ok(Box::new(ActiveMemoryStress { asked, duration, workers, goal, before, limits, load, others }))
 }
 
 /// None where they cannot be asked for; the report says then that they are not counted.
@@ -66,7 +74,8 @@ async fn others(task: &Task) -> Option<Others> {
         .ok()
 }
 
-pub(super) fn outlook(task: &Task) -> Result<String, String> {
+/// What it would find with its default share.
+fn find(task: &Task) -> Result<String, StartError> {
     let room = tightest(&MemoryLimits::read(task).rooms()).ok_or("no memory limit can be read")?;
     goal(MemoryStress::DEFAULT_PERCENT, &room)?;
     Ok(format!("{} of {} free ({})", bytes(room.free()), bytes(room.limit), room.source))
@@ -102,13 +111,13 @@ fn goal(percent: u8, before: &Room) -> Result<u64, String> {
     }
 }
 
-impl Live for LiveMemory {
+impl ActiveFault for ActiveMemoryStress {
     fn started(&self) -> String {
         format!("memory-stress: {} taking {}", many(u64::from(self.workers), "worker"), bytes(self.goal))
     }
 
-    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
-        let LiveMemory { load, others, .. } = self;
+    fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
+        let ActiveMemoryStress { load, others, .. } = self;
         Box::pin(async move {
             match others {
                 Some(others) => tokio::select! {
@@ -123,7 +132,7 @@ impl Live for LiveMemory {
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // Giving gigabytes back takes the kernel a while.
         off_thread(move || {
-            let LiveMemory { asked, duration, workers, goal, before, limits, load, .. } = *self;
+            let ActiveMemoryStress { asked, duration, workers, goal, before, limits, load, .. } = *self;
             let same = |room: &Room| room.source == before.source;
             let at_end = limits.rooms().into_iter().find(same);
             let (report, failure) = load.stop();
@@ -198,7 +207,7 @@ fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use effects::task::limits::memory::MemorySource;
+    use crate::task::limits::memory::MemorySource;
 
     fn room(limit: u64, used: u64) -> Room {
         Room { limit: limit * MIB, used: used * MIB, source: MemorySource::Machine }

@@ -1,20 +1,21 @@
-//! A disk fill as something to hold: what its percentage means here, and its report.
+//! `disk-fill`: what its percentage means here, and its report.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, look, off_thread, share_of, short};
-use effects::disk::space::Space;
-use effects::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
-use effects::task::Task;
+use crate::amount::{bytes, share_of, short};
+use crate::disk::space::Space;
+use crate::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::task::Task;
 use faults::disk_fill::DiskFill;
 
 /// Where a file may go on the file system of `/`, besides the folder that the task names.
 const FOLDERS: [&str; 7] = ["/var/lib/amazon/ssm", "/var/tmp", "/tmp", "/", "/var/lib", "/root", "/home"];
 
-struct LiveDisk {
+struct ActiveDiskFill {
     asked: DiskFill,
     duration: Duration,
     folder: PathBuf,
@@ -22,14 +23,24 @@ struct LiveDisk {
     fill: Fill,
 }
 
-pub(super) fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+impl Perform for DiskFill {
+    fn preflight(task: &Task) -> Preflight {
+        Preflight::of(find(task))
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(std::future::ready(start(self, duration, task)))
+    }
+}
+
+fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
     let path = asked.path.as_path();
-    let before = look(path)?;
+    let before = Space::of_writable(path)?;
     let used_goal = goal(asked, before)?;
     let folder = folder(path, task)?;
     let plan = FillPlan { folder: folder.clone(), used_goal };
-    let fill = Fill::start(plan).map_err(|error| error.to_string())?;
-    Ok(Box::new(LiveDisk { asked: asked.clone(), duration, folder, before, fill }))
+    let fill = Fill::start(plan)?;
+    Ok(Box::new(ActiveDiskFill { asked: asked.clone(), duration, folder, before, fill }))
 }
 
 /// A folder on the file system of `path` that files may be made in.
@@ -40,9 +51,10 @@ fn folder(path: &Path, task: &Task) -> Result<PathBuf, String> {
     writable_folder(path, &folders)
 }
 
-pub(super) fn outlook(task: &Task) -> Result<String, String> {
+/// What it would find with its default path.
+fn find(task: &Task) -> Result<String, StartError> {
     let path = Path::new(DiskFill::DEFAULT_PATH);
-    let space = look(path)?;
+    let space = Space::of_writable(path)?;
     let folder = folder(path, task)?;
     Ok(format!(
         "{} is {:.1} % full, files can be made in {}",
@@ -68,7 +80,7 @@ fn goal(asked: &DiskFill, before: Space) -> Result<u64, String> {
     ))
 }
 
-impl Live for LiveDisk {
+impl ActiveFault for ActiveDiskFill {
     fn started(&self) -> String {
         let (path, folder) = (self.asked.path.display(), self.folder.display());
         format!(
@@ -77,12 +89,12 @@ impl Live for LiveDisk {
         )
     }
 
-    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+    fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(self.fill.broken())
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let LiveDisk { asked, duration, folder, before, fill } = *self;
+        let ActiveDiskFill { asked, duration, folder, before, fill } = *self;
         // Giving a large file's blocks back takes the file system a while.
         off_thread(move || {
             let (report, failure) = fill.stop();

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::short;
-use effects::load::record::Record;
-use effects::task::limits::{CpuLimit, CpuLimits, LimitSource};
+use crate::amount::{many, short};
+use crate::load::record::Record;
+use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
 use faults::cpu_stress::CpuStress;
 
 /// Achieved values in one row of the report.
@@ -52,6 +52,12 @@ impl CpuMeaning {
         };
         let share = share * most.cpus / f64::from(threads);
         CpuMeaning { threads, share, whole: most.cpus, of, impossible: None }
+    }
+
+    /// `2 threads at 80.0 % of a core each`.
+    pub(super) fn describe(&self) -> String {
+        let threads = many(u64::from(self.threads), "thread");
+        format!("{threads} at {:.1} % of a core each", 100.0 * self.share)
     }
 
     fn percent(&self, cpus: f64) -> f64 {

@@ -1,22 +1,23 @@
-//! An I/O stress as something to hold: what its percentage means here, and its report.
+//! `io-stress`: what its percentage means here, and its report.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::{FaultReport, Live, bytes, look, many, off_thread, share_of, short};
-use effects::disk::space::Space;
-use effects::disk::unlinked::{explain, unlinked};
-use effects::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
-use effects::task::Task;
-use effects::task::limits::CpuLimits;
+use crate::amount::{bytes, many, share_of, short};
+use crate::disk::space::Space;
+use crate::disk::unlinked::{explain, unlinked};
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
+use crate::task::Task;
+use crate::task::limits::CpuLimits;
 use faults::io_stress::IoStress;
 
 /// Where files go when neither the fault nor the task names a folder.
 const DEFAULT_FOLDER: &str = "/tmp";
 
-struct LiveIo {
+struct ActiveIoStress {
     asked: IoStress,
     duration: Duration,
     plan: IoPlan,
@@ -24,25 +25,36 @@ struct LiveIo {
     load: IoLoad,
 }
 
-pub(super) fn start(stress: &IoStress, duration: Duration, task: &Task) -> Result<Box<dyn Live>, String> {
+impl Perform for IoStress {
+    fn preflight(task: &Task) -> Preflight {
+        Preflight::of(find(task))
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(std::future::ready(start(self, duration, task)))
+    }
+}
+
+fn start(stress: &IoStress, duration: Duration, task: &Task) -> Started {
     let folder = stress.path.clone().unwrap_or_else(|| folder(task));
-    let space = look(&folder)?;
+    let space = Space::of_writable(&folder)?;
     let workers = match stress.workers {
         0 => CpuLimits::read(task).affinity,
         workers => workers,
     };
     let plan = plan(stress.percent, workers, folder, space)?;
-    let load = IoLoad::start(plan.clone()).map_err(|error| error.to_string())?;
-    Ok(Box::new(LiveIo { asked: stress.clone(), duration, plan, free: space.available, load }))
+    let load = IoLoad::start(plan.clone())?;
+    Ok(Box::new(ActiveIoStress { asked: stress.clone(), duration, plan, free: space.available, load }))
 }
 
 fn folder(task: &Task) -> PathBuf {
     task.scratch.clone().unwrap_or(DEFAULT_FOLDER.into())
 }
 
-pub(super) fn outlook(task: &Task) -> Result<String, String> {
+/// What it would find with its default parameters.
+fn find(task: &Task) -> Result<String, StartError> {
     let folder = folder(task);
-    let space = look(&folder)?;
+    let space = Space::of_writable(&folder)?;
     let plan = plan(IoStress::DEFAULT_PERCENT, IoStress::DEFAULT_WORKERS, folder, space)?;
     unlinked(&plan.folder).map_err(|error| explain(&plan.folder, &error))?;
     Ok(format!("{} free in {}", bytes(space.available), plan.folder.display()))
@@ -74,20 +86,20 @@ fn plan(percent: u8, workers: u32, folder: PathBuf, space: Space) -> Result<IoPl
     Ok(IoPlan { folder, workers, bytes: bytes_in_all, reserve })
 }
 
-impl Live for LiveIo {
+impl ActiveFault for ActiveIoStress {
     fn started(&self) -> String {
         let IoPlan { folder, workers, bytes: most, .. } = &self.plan;
         let workers = many(u64::from(*workers), "worker");
         format!("io-stress: {workers} in {}, files of up to {}", folder.display(), bytes(*most))
     }
 
-    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+    fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(self.load.broken())
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // A worker that waits for a slow disk must not keep the control thread waiting.
-        let LiveIo { asked, duration, plan, free, load } = *self;
+        let ActiveIoStress { asked, duration, plan, free, load } = *self;
         off_thread(move || {
             let (report, failure) = load.stop();
             let text = describe(&asked, duration, &plan, free, &report);

@@ -1,16 +1,18 @@
-//! Signals by name as something to hold: sent at the start, then it is watched whether the processes end.
+//! `kill-process`: signals by name, sent at the start, then it is watched whether the processes end.
 
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use nix::sys::signal::Signal;
 
-use super::{FaultReport, Live, many};
-use effects::signal::namespace::Namespace;
-use effects::signal::process::Process;
-use effects::signal::{End, Signals, Spared, admit, signal_by_name};
-use effects::task::Task;
+use crate::amount::many;
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started};
+use crate::signal::namespace::Namespace;
+use crate::signal::process::Process;
+use crate::signal::{End, Signals, Spared, admit, signal_by_name};
+use crate::task::Task;
 use faults::kill_process::{self, KillProcess};
 
 /// Processes named in one line of the report.
@@ -18,7 +20,7 @@ const MOST_NAMED: usize = 24;
 
 const NOT_SHARED: &str = "the PID namespace is not shared; set pidMode to task in the task definition";
 
-struct LiveKill {
+struct ActiveKillProcess {
     asked: KillProcess,
     /// Those that got the signal, and whether they have ended.
     hit: Vec<(Process, End, Cell<bool>)>,
@@ -27,15 +29,24 @@ struct LiveKill {
     spared: Vec<Spared>,
 }
 
-pub(super) fn start(asked: &KillProcess, task: &Task) -> Result<Box<dyn Live>, String> {
+impl Perform for KillProcess {
+    fn preflight(task: &Task) -> Preflight {
+        Preflight::of(find(task))
+    }
+
+    fn start<'a>(&'a self, _: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(std::future::ready(start(self, task)))
+    }
+}
+
+fn start(asked: &KillProcess, task: &Task) -> Started {
     let signal = match asked.signal {
         kill_process::Signal::Term => Signal::SIGTERM,
         kill_process::Signal::Kill => Signal::SIGKILL,
     };
     let allow_host = asked.host_processes || task.allow_host_processes;
-    let Signals { signalled, spared } =
-        signal_by_name(&asked.name, signal, allow_host).map_err(|error| error.to_string())?;
-    let mut live = LiveKill { asked: asked.clone(), hit: Vec::new(), refused: Vec::new(), spared };
+    let Signals { signalled, spared } = signal_by_name(&asked.name, signal, allow_host)?;
+    let mut live = ActiveKillProcess { asked: asked.clone(), hit: Vec::new(), refused: Vec::new(), spared };
     for mut one in signalled {
         let process = one.process.clone();
         if let Some(error) = one.refused.take() {
@@ -46,20 +57,23 @@ pub(super) fn start(asked: &KillProcess, task: &Task) -> Result<Box<dyn Live>, S
             one.end().map_err(|error| format!("the signal was sent, but cannot be watched: {error}"))?;
         live.hit.push((process, end, Cell::new(false)));
     }
-    if live.hit.is_empty() { Err(live.nobody()) } else { Ok(Box::new(live)) }
+    if live.hit.is_empty() { Err(live.nobody().into()) } else { Ok(Box::new(live)) }
 }
 
-pub(super) fn outlook(task: &Task) -> Result<String, String> {
-    admit(task.allow_host_processes).map_err(|error| error.to_string())?;
+/// Whose processes it would find.
+fn find(task: &Task) -> Result<String, StartError> {
+    admit(task.allow_host_processes)?;
     match Namespace::read(Path::new("/")) {
         Namespace::Host => Ok("every process of the host can be signalled, as was allowed".into()),
         Namespace::Shared => Ok("the processes of the task's other containers can be seen".into()),
-        Namespace::Private => Err(format!("only processes of this container would be hit: {NOT_SHARED}")),
+        Namespace::Private => {
+            Err(format!("only processes of this container would be hit: {NOT_SHARED}").into())
+        }
         Namespace::Unknown => Ok("which processes can be seen could not be told, but was allowed".into()),
     }
 }
 
-impl LiveKill {
+impl ActiveKillProcess {
     /// Why nobody got the signal.
     fn nobody(&self) -> String {
         let mut text = match (self.refused.is_empty(), self.spared.is_empty()) {
@@ -116,13 +130,13 @@ impl LiveKill {
     }
 }
 
-impl Live for LiveKill {
+impl ActiveFault for ActiveKillProcess {
     fn started(&self) -> String {
         let KillProcess { name, signal, .. } = &self.asked;
         format!("kill-process: {} sent to every process called {name}: {} hit", signal.name(), self.hit.len())
     }
 
-    fn over(&mut self) -> LocalBoxFuture<'_, ()> {
+    fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
         let ends = self.hit.iter().map(|(_, end, ended)| async move {
             ended.set(end.reached().await);
         });

@@ -1,0 +1,66 @@
+//! `cpu-stress`: threads at a share, and what the kernel says of throttling meanwhile.
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started};
+use crate::load::{self, CpuLoad, LoadPlan};
+use crate::task::Task;
+use crate::task::limits::CpuLimits;
+use faults::cpu_stress::CpuStress;
+
+mod description;
+
+use description::CpuMeaning;
+
+struct ActiveCpuStress {
+    asked: CpuStress,
+    duration: Duration,
+    meaning: CpuMeaning,
+    limits: CpuLimits,
+    throttled_before: Option<u64>,
+    load: CpuLoad,
+}
+
+impl Perform for CpuStress {
+    fn preflight(task: &Task) -> Preflight {
+        let defaults = CpuStress { workers: CpuStress::DEFAULT_WORKERS, percent: CpuStress::DEFAULT_PERCENT };
+        Preflight::of(try_thread().map(|()| CpuMeaning::of(&defaults, &CpuLimits::read(task)).describe()))
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(std::future::ready(start(self, duration, task)))
+    }
+}
+
+/// Whether a worker thread can be had.
+fn try_thread() -> Result<(), StartError> {
+    Ok(load::probe()?)
+}
+
+fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Started {
+    let limits = CpuLimits::read(task);
+    let meaning = CpuMeaning::of(stress, &limits);
+    let throttled_before = limits.throttled();
+    let plan = LoadPlan { threads: meaning.threads, share: meaning.share, duration };
+    let load = CpuLoad::start(plan)?;
+    let asked = stress.clone();
+    Ok(Box::new(ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load }))
+}
+
+impl ActiveFault for ActiveCpuStress {
+    fn started(&self) -> String {
+        format!("cpu-stress: {}", self.meaning.describe())
+    }
+
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
+        let ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load } = *self;
+        let report = load.stop();
+        let throttled =
+            limits.throttled().zip(throttled_before).map(|(after, before)| after.saturating_sub(before));
+        let text = description::describe(&asked, duration, &meaning, &report.record, throttled);
+        let failure = report.failure.map(|failure| failure.to_string());
+        Box::pin(std::future::ready(FaultReport { text, undone: Some("no thread left".into()), failure }))
+    }
+}

@@ -1,0 +1,54 @@
+//! `network-blackhole-port`: all packets to a port are lost.
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::ecs_agent::request::Request;
+use crate::ecs_agent::target::Targets;
+use crate::fault::{Perform, Preflight, Started};
+use crate::net::{NetworkPlan, Work};
+use crate::network_fault::{self, NetworkFault};
+use crate::task::Task;
+use faults::network_blackhole_port::{NetworkBlackholePort, SPEC};
+use faults::network_source::{Direction, Source};
+
+impl Perform for NetworkBlackholePort {
+    fn preflight(task: &Task) -> Preflight {
+        network_fault::preflight::<NetworkBlackholePort>(task)
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(network_fault::start(self, duration, task))
+    }
+}
+
+impl NetworkFault for NetworkBlackholePort {
+    const NAME: &'static str = SPEC.name;
+    const SHAPES_INGRESS: bool = false;
+
+    fn words(&self) -> String {
+        let where_to = match self.direction {
+            Direction::Egress => "that leave for",
+            Direction::Ingress => "that come in for",
+        };
+        format!("all packets lost {where_to} {} port {}", self.protocol, self.port)
+    }
+
+    fn plan(&self) -> NetworkPlan {
+        NetworkPlan {
+            name: "blackhole",
+            work: Work::Lose { percent: 100 },
+            direction: self.direction,
+            // As a firewall rule would: between the containers of the task too, over loopback.
+            interfaces: None,
+            sources: vec![Source::All],
+            port: Some((self.protocol, self.port)),
+            flows_percent: 100,
+        }
+    }
+
+    fn request(&self, targets: &Targets) -> Request {
+        Request::blackhole_port(self, &targets.spared)
+    }
+}

@@ -1,0 +1,165 @@
+//! What the three network faults have in common: they are performed by the best means of the task, which is this
+//! process itself with NET_ADMIN, else the ECS agent.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::ecs_agent::request::Request;
+use crate::ecs_agent::target::Targets;
+use crate::fault::{Preflight, StartError, Started};
+use crate::net::{self, NetError, NetworkPlan};
+use crate::task::Task;
+use crate::task::capabilities::Capabilities;
+use crate::task::ecs_agent::{Way, choose};
+use crate::task::prefixes::expand;
+use faults::network_source::{Direction, Scope, Source};
+
+mod by_ecs_agent;
+mod by_netlink;
+
+/// The parameters of one network fault, for either means.
+pub(crate) trait NetworkFault: Clone + 'static {
+    /// As FIS has it: `network-latency`.
+    const NAME: &'static str;
+    /// Whether packets that come in are shaped as well. They are where they are delayed; losses of them are dropped
+    /// by rules alone.
+    const SHAPES_INGRESS: bool;
+
+    /// What is asked, in words: `200 ms, give or take 10 ms, to 10.0.0.0/8`.
+    fn words(&self) -> String;
+
+    /// For this process itself.
+    fn plan(&self) -> NetworkPlan;
+
+    /// For the ECS agent.
+    fn request(&self, targets: &Targets) -> Request;
+
+    /// The traffic that is meant, if sources name it.
+    fn scope(&self) -> Option<&Scope> {
+        None
+    }
+
+    /// As [`NetworkFault::scope`], to put prefixes in the place of services.
+    fn scope_mut(&mut self) -> Option<&mut Scope> {
+        None
+    }
+}
+
+/// Whether the fault would work in `task`.
+pub(crate) fn preflight<F: NetworkFault>(task: &Task) -> Preflight {
+    judge::<F>(&choose(&Capabilities::read(), &task.ecs_agent), net::probe)
+}
+
+fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError>) -> Preflight {
+    let wrong = |words: String| Preflight { works: false, words };
+    match way {
+        Way::Netlink => match probe() {
+            Ok(()) => Preflight::works(),
+            Err(error) if error.concerns_shaping_only() && !F::SHAPES_INGRESS => wrong(format!(
+                "for outgoing traffic it will not work: {error}; for incoming traffic it will work here"
+            )),
+            Err(error) => wrong(format!("will not work: {error}")),
+        },
+        Way::Endpoints(uri) => Preflight {
+            works: true,
+            words: format!(
+                "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault until \
+                 the next start or the task's end): {uri}"
+            ),
+        },
+        Way::Neither(reason) => wrong(format!("will not work: {reason}")),
+    }
+}
+
+/// Starts the fault by the best means.
+pub(crate) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: &Task) -> Started {
+    match choose(&Capabilities::read(), &task.ecs_agent) {
+        Way::Netlink => by_netlink::start(&with_prefixes(fault, task).await?, duration, task).await,
+        Way::Endpoints(uri) => {
+            by_ecs_agent::start(&with_prefixes(fault, task).await?, duration, task, &uri).await
+        }
+        Way::Neither(reason) => Err(reason.into()),
+    }
+}
+
+/// With the prefixes of the region where a source is a service.
+async fn with_prefixes<F: NetworkFault>(fault: &F, task: &Task) -> Result<F, StartError> {
+    let mut fault = fault.clone();
+    if let Some(scope) = fault.scope_mut() {
+        expand(&mut scope.sources, &task.region).await?;
+    }
+    Ok(fault)
+}
+
+/// `work`, and which traffic: `… to 10.0.0.0/8, for 30 % of the flows`.
+pub(crate) fn words_of(work: &str, scope: &Scope) -> String {
+    let way = match scope.direction {
+        Direction::Egress => "to",
+        Direction::Ingress => "from",
+    };
+    let mut words = format!("{work} {way} {}", list(&scope.sources));
+    if scope.flows_percent < 100 {
+        let _ = write!(words, ", for {} % of the flows", scope.flows_percent);
+    }
+    words
+}
+
+/// The sources in one line that stays short.
+fn list(sources: &[Source]) -> String {
+    const SHOWN: usize = 10;
+    let mut words: Vec<String> = sources.iter().take(SHOWN).map(ToString::to_string).collect();
+    if sources.len() > SHOWN {
+        words.push(format!("and {} more", sources.len() - SHOWN));
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faults::network_blackhole_port::NetworkBlackholePort;
+    use faults::network_latency::NetworkLatency;
+    use faults::network_packet_loss::NetworkPacketLoss;
+
+    /// The preflight of all three.
+    fn judged(way: &Way, probe: fn() -> Result<(), NetError>) -> [Preflight; 3] {
+        [
+            judge::<NetworkBlackholePort>(way, probe),
+            judge::<NetworkLatency>(way, probe),
+            judge::<NetworkPacketLoss>(way, probe),
+        ]
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_a_part_is_said_by_each() {
+        for preflight in judged(&Way::Netlink, || Err(NetError::NotPermitted)) {
+            assert!(!preflight.works);
+            let words = preflight.words;
+            assert!(words.starts_with("will not work: this process has no CAP_NET_ADMIN"), "{words}");
+        }
+        for preflight in judged(&Way::Netlink, || Ok(())) {
+            assert_eq!(preflight, Preflight::works());
+        }
+    }
+
+    #[test]
+    fn the_way_is_said() {
+        let agent = Way::Endpoints("http://169.254.170.2/api/x".into());
+        for Preflight { works, words } in judged(&agent, || Err(NetError::NotPermitted)) {
+            assert!(works && words.starts_with("will work through the ECS agent"), "{words}");
+        }
+        let none = Way::Neither("set enableFaultInjection".into());
+        for Preflight { works, words } in judged(&none, || Ok(())) {
+            assert!(!works && words == "will not work: set enableFaultInjection", "{words}");
+        }
+    }
+
+    #[test]
+    fn many_sources_stay_one_short_line() {
+        let many = (0..200).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(",");
+        let words = words_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 100).unwrap());
+        assert!(words.len() < 250 && words.ends_with("and 190 more"), "{words}");
+        let words = words_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 30).unwrap());
+        assert!(words.len() < 250 && words.ends_with("and 190 more, for 30 % of the flows"), "{words}");
+    }
+}

@@ -1,0 +1,57 @@
+//! `network-packet-loss`: a share of the packets is lost.
+
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::ecs_agent::request::Request;
+use crate::ecs_agent::target::Targets;
+use crate::fault::{Perform, Preflight, Started};
+use crate::net::{NetworkPlan, Work};
+use crate::network_fault::{self, NetworkFault, words_of};
+use crate::task::Task;
+use faults::network_packet_loss::{NetworkPacketLoss, SPEC};
+use faults::network_source::Scope;
+
+impl Perform for NetworkPacketLoss {
+    fn preflight(task: &Task) -> Preflight {
+        network_fault::preflight::<NetworkPacketLoss>(task)
+    }
+
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(network_fault::start(self, duration, task))
+    }
+}
+
+impl NetworkFault for NetworkPacketLoss {
+    const NAME: &'static str = SPEC.name;
+    const SHAPES_INGRESS: bool = false;
+
+    fn words(&self) -> String {
+        words_of(&format!("{} % of the packets lost", self.percent), &self.scope)
+    }
+
+    fn plan(&self) -> NetworkPlan {
+        NetworkPlan {
+            name: "loss",
+            work: Work::Lose { percent: self.percent },
+            direction: self.scope.direction,
+            interfaces: Some(self.scope.interfaces.clone()),
+            sources: self.scope.sources.clone(),
+            port: None,
+            flows_percent: self.scope.flows_percent,
+        }
+    }
+
+    fn request(&self, targets: &Targets) -> Request {
+        Request::packet_loss(self, targets)
+    }
+
+    fn scope(&self) -> Option<&Scope> {
+        Some(&self.scope)
+    }
+
+    fn scope_mut(&mut self) -> Option<&mut Scope> {
+        Some(&mut self.scope)
+    }
+}

@@ -1,0 +1,160 @@
+//! Runs one fault for its duration, or until it is cancelled. Used by Run Command and by `taskfault inject`. What a
+//! fault does, and how it is undone, stands in [`effects::fault`] and the files of the faults.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use effects::amount::short;
+use effects::fault::FaultReport;
+use effects::registry::performable;
+use effects::task::Task;
+use faults::Fault;
+
+/// How a fault ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It lived for its whole duration.
+    Completed,
+    /// It was cancelled and is undone.
+    Cancelled,
+    /// It could not be started, or it could not be undone; the text says which.
+    Failed,
+}
+
+/// What a fault did, in words: asked, achieved, for how long, and that it was undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultOutcome {
+    pub ending: Ending,
+    /// Under 2,200 bytes, so that it fits the 2,500 characters that ListCommandInvocations gives.
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl FaultOutcome {
+    fn without_report(ending: Ending, message: String) -> Self {
+        FaultOutcome { ending, stdout: String::new(), stderr: message }
+    }
+}
+
+/// Starts `fault`, keeps it for `duration`, undoes it and reports what was achieved. `on_start` hears what was
+/// started, once it is active.
+///
+/// Dropping the future undoes the fault too, but then nobody hears what was achieved.
+pub async fn run_fault(
+    fault: &Fault,
+    duration: Duration,
+    task: &Task,
+    cancel: &CancellationToken,
+    on_start: &mut dyn FnMut(&str),
+) -> FaultOutcome {
+    let name = fault.name();
+    let started = tokio::select! {
+        // First: what can be started without waiting is started, so that a cancel always finds it and reports.
+        biased;
+        started = performable(fault).start(duration, task) => started,
+        () = cancel.cancelled() => {
+            let words = format!("{name}: cancelled before it had started; undone\n");
+            return FaultOutcome::without_report(Ending::Cancelled, words);
+        }
+    };
+    let mut active = match started {
+        Ok(active) => active,
+        Err(reason) => {
+            let words = format!("{name} did not start: {reason}\n");
+            return FaultOutcome::without_report(Ending::Failed, words);
+        }
+    };
+    let since = Instant::now();
+    let words = active.started();
+    tracing::info!(fault = name, "{words}");
+    on_start(&words);
+    let cancelled = tokio::select! {
+        biased;
+        () = cancel.cancelled() => true,
+        () = active.completed() => false,
+        () = tokio::time::sleep(duration) => false,
+    };
+    let lived = since.elapsed();
+    let report = active.finish().await;
+    tracing::info!(fault = name, cancelled, lived_seconds = lived.as_secs_f64(), "fault undone");
+    outcome(name, report, cancelled, lived, duration)
+}
+
+fn outcome(
+    name: &str,
+    report: FaultReport,
+    cancelled: bool,
+    lived: Duration,
+    duration: Duration,
+) -> FaultOutcome {
+    let (ending, how) = match (&report.failure, cancelled) {
+        (Some(_), _) => (Ending::Failed, "failed"),
+        (None, true) => (Ending::Cancelled, "cancelled"),
+        (None, false) => (Ending::Completed, "completed"),
+    };
+    let mut stdout = report.text;
+    if let Some(undone) = report.undone {
+        let (lived, asked) = (lived.as_secs_f64(), short(duration.as_secs_f64()));
+        stdout.push_str(&format!("{how} after {lived:.1} s of {asked} s; undone: {undone}\n"));
+    }
+    let stderr = report.failure.map(|failure| format!("{name} failed: {failure}\n")).unwrap_or_default();
+    FaultOutcome { ending, stdout, stderr }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faults::cpu_stress::CpuStress;
+
+    fn stress(workers: u32, percent: u8) -> Fault {
+        Fault::CpuStress(CpuStress { workers, percent })
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn run_for(fault: &Fault, duration: Duration, task: &Task, cancel: &CancellationToken) -> FaultOutcome {
+        let mut started = Vec::new();
+        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |words: &str| {
+            started.push(words.to_owned());
+        }));
+        assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
+        outcome
+    }
+
+    #[test]
+    fn a_fault_lives_its_whole_duration() {
+        let duration = Duration::from_secs(1);
+        let cancel = CancellationToken::new();
+        let outcome = run_for(&stress(1, 30), duration, &Task::default(), &cancel);
+        assert_eq!(outcome.ending, Ending::Completed);
+        assert!(outcome.stdout.contains("completed"), "{}", outcome.stdout);
+        assert_eq!(outcome.stderr, "");
+    }
+
+    #[test]
+    fn a_cancel_ends_it_and_still_reports() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let hour = Duration::from_secs(3600);
+        let outcome = run_for(&stress(2, 100), hour, &Task::default(), &cancel);
+        assert_eq!(outcome.ending, Ending::Cancelled);
+        assert!(outcome.stdout.contains("undone"), "{}", outcome.stdout);
+    }
+
+    #[test]
+    #[allow(clippy::needless_update, reason = "the task learns more about itself; this test needs one limit")]
+    fn the_meaning_of_all_cores_under_a_task_limit_is_said() {
+        let task = Task { cpu_limit: Some(0.25), ..Task::default() };
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let outcome = run_for(&stress(0, 80), Duration::from_secs(5), &task, &cancel);
+        assert!(
+            outcome.stdout.contains("80 % of the limit of 0.25 vCPU (task metadata)"),
+            "{}",
+            outcome.stdout
+        );
+    }
+}
