@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use outcome::{Ending, Outcome};
 
 fn inject(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskfault"));
@@ -53,7 +54,15 @@ fn a_whole_stress_ends_with_0_and_a_report() {
     assert_eq!(code, 0);
     assert_eq!(complaints, "cpu-stress: 1 thread at 5.0 % of a core each\n");
     assert!(text.starts_with("cpu-stress: asked 5 % of 1 CPU for 1 s"), "{text}");
-    assert!(text.ends_with("of 1 s; undone: no thread left\n"), "{text}");
+    let (for_people, figures) = text.trim_end().rsplit_once('\n').unwrap();
+    assert!(for_people.ends_with("of 1 s; undone: no thread left"), "{text}");
+    let told = Outcome::read(figures).unwrap();
+    assert_eq!(
+        (told.fault.as_str(), told.ending, told.undone),
+        ("cpu-stress", Ending::Completed, Some(true))
+    );
+    assert_eq!((told.asked.seconds, &told.asked.figures["percent"]), (1.0, &5.into()));
+    assert!(!told.achieved.per_second.is_empty(), "{text}");
 }
 
 #[test]

@@ -3,30 +3,25 @@
 
 use std::time::{Duration, Instant};
 
+use outcome::{MOST_BYTES, Outcome, rounded};
 use tokio_util::sync::CancellationToken;
 
 use effects::amount::short;
-use effects::fault::FaultReport;
+use effects::fault::{FaultReport, FaultSummary, Undone};
 use effects::registry::performable;
 use effects::task::Task;
 use faults::Fault;
 
-/// How a fault ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It lived for its whole duration.
-    Completed,
-    /// It was cancelled and is undone.
-    Cancelled,
-    /// It could not be started, or it could not be undone; the text says which.
-    Failed,
-}
+pub use outcome::Ending;
 
-/// What a fault did, in words: asked, achieved, for how long, and that it was undone.
+/// What a fault did: asked, achieved, for how long, and that it was undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultOutcome {
     pub ending: Ending,
-    /// Under 2,200 bytes, so that it fits the 2,500 characters that ListCommandInvocations gives.
+    /// Lines for people, then one line of figures ([`Outcome`]); empty where nothing was started. Under 2,200 bytes
+    /// ([`MOST_BYTES`]), so that it fits the 2,500 characters that ListCommandInvocations gives: what a fault achieved
+    /// second by second has at most sixty values, each of more than a second where it lived for longer than a
+    /// minute.
     pub stdout: String,
     pub stderr: String,
 }
@@ -88,18 +83,43 @@ fn outcome(
     lived: Duration,
     duration: Duration,
 ) -> FaultOutcome {
-    let (ending, how) = match (&report.failure, cancelled) {
-        (Some(_), _) => (Ending::Failed, "failed"),
-        (None, true) => (Ending::Cancelled, "cancelled"),
-        (None, false) => (Ending::Completed, "completed"),
+    let ending = match (&report.failure, cancelled) {
+        (Some(_), _) => Ending::Failed,
+        (None, true) => Ending::Cancelled,
+        (None, false) => Ending::Completed,
     };
-    let mut stdout = report.text;
-    if let Some(undone) = report.undone {
-        let (lived, asked) = (lived.as_secs_f64(), short(duration.as_secs_f64()));
+    let mut stdout = String::new();
+    if let Some(summary) = &report.summary {
+        stdout.push_str(&summary.text);
+    }
+    if let Undone::Done(undone) = report.undone {
+        let (how, lived, asked) = (ending.as_str(), lived.as_secs_f64(), short(duration.as_secs_f64()));
         stdout.push_str(&format!("{how} after {lived:.1} s of {asked} s; undone: {undone}\n"));
+    }
+    if let Some(summary) = report.summary {
+        let figures = figures(name, summary, &report.undone, ending, lived);
+        stdout.push_str(&figures.line(MOST_BYTES.saturating_sub(stdout.len())));
     }
     let stderr = report.failure.map(|failure| format!("{name} failed: {failure}\n")).unwrap_or_default();
     FaultOutcome { ending, stdout, stderr }
+}
+
+fn figures(name: &str, summary: FaultSummary, undone: &Undone, ending: Ending, lived: Duration) -> Outcome {
+    Outcome {
+        format: outcome::FORMAT,
+        fault: name.to_owned(),
+        asked: summary.asked,
+        achieved: summary.achieved,
+        matched: summary.matched,
+        ending,
+        lived_seconds: rounded(lived.as_secs_f64(), 1),
+        undone: match undone {
+            Undone::Done(_) => Some(true),
+            Undone::Failed => Some(false),
+            Undone::Nothing => None,
+        },
+        notes: summary.notes,
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +142,43 @@ mod tests {
         }));
         assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
         outcome
+    }
+
+    /// Whatever a fault has to say, it fits, and the figures are there.
+    #[test]
+    fn the_longest_output_fits_run_command() {
+        let figures = outcome::figures([("percent", 100.into())]);
+        let summary = FaultSummary {
+            text: "x".repeat(effects::fault::MOST_TEXT),
+            asked: outcome::Asked { text: "y".repeat(900), seconds: 43_200.0, figures: figures.clone() },
+            achieved: outcome::Achieved {
+                text: "z".repeat(60),
+                per_second: vec![100.0; 61],
+                seconds_each: Some(720),
+                figures,
+            },
+            matched: Some(u64::MAX),
+            notes: vec!["n".repeat(100); 5],
+        };
+        let report =
+            FaultReport { summary: Some(summary), undone: Undone::Done("no thread left"), failure: None };
+        let day = Duration::from_secs(43_200);
+        let outcome = outcome("network-blackhole-port", report, false, day, day);
+        assert!(outcome.stdout.len() < MOST_BYTES, "{} bytes", outcome.stdout.len());
+        assert_eq!(Outcome::read(&outcome.stdout).unwrap().matched, Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_left_behind_is_said() {
+        let told = |undone, failure: Option<&str>| {
+            let summary = Some(FaultSummary::default());
+            let report = FaultReport { summary, undone, failure: failure.map(str::to_owned) };
+            let outcome = outcome("x", report, false, Duration::ZERO, Duration::ZERO);
+            Outcome::read(&outcome.stdout).map(|told| (told.ending, told.undone)).unwrap()
+        };
+        assert_eq!(told(Undone::Done("gone"), None), (Ending::Completed, Some(true)));
+        assert_eq!(told(Undone::Failed, Some("no")), (Ending::Failed, Some(false)));
+        assert_eq!(told(Undone::Nothing, None), (Ending::Completed, None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started};
+use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, Undone};
 use crate::load::{self, CpuLoad, LoadPlan};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
@@ -59,8 +59,9 @@ impl ActiveFault for ActiveCpuStress {
         let report = load.stop();
         let throttled =
             limits.throttled().zip(throttled_before).map(|(after, before)| after.saturating_sub(before));
-        let text = description::describe(&asked, duration, &meaning, &report.record, throttled);
+        let summary = description::summary(&asked, duration, &meaning, &report.record, throttled);
         let failure = report.failure.map(|failure| failure.to_string());
-        Box::pin(std::future::ready(FaultReport { text, undone: Some("no thread left".into()), failure }))
+        let undone = Undone::Done("no thread left");
+        Box::pin(std::future::ready(FaultReport { summary: Some(summary), undone, failure }))
     }
 }

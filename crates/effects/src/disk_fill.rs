@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Asked, figures, rounded};
 
 use crate::amount::{bytes, share_of, short};
 use crate::disk::space::Space;
 use crate::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::fault::{
+    ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+};
 use crate::task::Task;
 use faults::disk_fill::DiskFill;
 
@@ -98,40 +101,63 @@ impl ActiveFault for ActiveDiskFill {
         // Giving a large file's blocks back takes the file system a while.
         off_thread(move || {
             let (report, failure) = fill.stop();
-            let text = describe(&asked, duration, &folder, before, &report);
-            FaultReport { text, undone: Some("the file is gone".into()), failure }
+            let summary = summary(&asked, duration, &folder, before, &report);
+            FaultReport { summary: Some(summary), undone: Undone::Done("the file is gone"), failure }
         })
     }
 }
 
-fn describe(asked: &DiskFill, duration: Duration, folder: &Path, before: Space, done: &FillReport) -> String {
+fn summary(
+    asked: &DiskFill,
+    duration: Duration,
+    folder: &Path,
+    before: Space,
+    done: &FillReport,
+) -> FaultSummary {
     let state = |space: Space| {
         format!("{:.1} % ({} of {})", space.percent(), bytes(space.used), bytes(space.whole()))
     };
-    let mut text = format!(
-        "disk-fill: asked {} % of the file system of {} for {} s, by a file in {}\nbefore: {}\n",
+    let asked_for = asked_for(asked, duration, folder);
+    let achieved = achieved(done, &state(done.fullest));
+    let text = format!("disk-fill: asked {}\n", asked_for.text);
+    let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
+    summary.remark(format!("before: {}", state(before)));
+    summary.line(&format!("achieved: {}", summary.achieved.text));
+    if let Some(least) = done.least_full
+        && least.percent() < f64::from(asked.percent) - 1.0
+    {
+        summary.note(format!("others freed space meanwhile, down to {}", state(least)));
+    }
+    summary.remark(format!("after: {}", done.after.map_or("unknown".to_owned(), state)));
+    summary
+}
+
+fn asked_for(asked: &DiskFill, duration: Duration, folder: &Path) -> Asked {
+    let text = format!(
+        "{} % of the file system of {} for {} s, by a file in {}",
         asked.percent,
         asked.path.display(),
         short(duration.as_secs_f64()),
         folder.display(),
-        state(before)
     );
+    let figures = figures([("percent", asked.percent.into())]);
+    Asked { text, seconds: duration.as_secs_f64(), figures }
+}
+
+/// `fullest` is the fullest state, in words.
+fn achieved(done: &FillReport, fullest: &str) -> Achieved {
     let how = if done.written { "written, because blocks cannot be reserved here" } else { "reserved" };
-    text += &match done.reached_after {
-        Some(after) => format!(
-            "achieved: {} after {:.1} s, {} {how}\n",
-            state(done.fullest),
-            after.as_secs_f64(),
-            bytes(done.taken)
-        ),
-        None => format!("achieved: {} when it ended, {} {how}\n", state(done.fullest), bytes(done.taken)),
+    let taken = format!("{} {how}", bytes(done.taken));
+    let mut figures =
+        figures([("percent", rounded(done.fullest.percent(), 1).into()), ("taken_bytes", done.taken.into())]);
+    let text = match done.reached_after {
+        Some(after) => {
+            figures.insert("after_seconds".into(), rounded(after.as_secs_f64(), 1).into());
+            format!("{fullest} after {:.1} s, {taken}", after.as_secs_f64())
+        }
+        None => format!("{fullest} when it ended, {taken}"),
     };
-    if let Some(least) = done.least_full
-        && least.percent() < f64::from(asked.percent) - 1.0
-    {
-        text += &format!("note: others freed space meanwhile, down to {}\n", state(least));
-    }
-    text + &format!("after: {}\n", done.after.map_or("unknown".to_owned(), state))
+    Achieved { text, figures, ..Achieved::default() }
 }
 
 #[cfg(test)]

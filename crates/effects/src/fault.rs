@@ -8,6 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Asked};
 
 use crate::task::Task;
 
@@ -47,14 +48,62 @@ pub trait ActiveFault {
 }
 
 /// What a fault came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FaultReport {
-    /// What was asked and what was achieved: whole lines, under 2,100 bytes.
-    pub text: String,
-    /// What "undone" means, for the last line: `no thread left`. None where there is nothing to undo.
-    pub undone: Option<String>,
+    /// None where even that cannot be told.
+    pub summary: Option<FaultSummary>,
+    pub undone: Undone,
     /// Why it was not what was asked, or could not be undone.
     pub failure: Option<String>,
+}
+
+/// What a fault was asked and what it achieved: once for people, once as data.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FaultSummary {
+    /// For people: whole lines, under [`MOST_TEXT`] bytes.
+    pub text: String,
+    pub asked: Asked,
+    pub achieved: Achieved,
+    /// What the fault took effect on, where that is counted: packets or processes.
+    pub matched: Option<u64>,
+    /// What else is worth knowing. All of it stands in the text, too.
+    pub notes: Vec<String>,
+}
+
+impl FaultSummary {
+    /// Adds a line for people: `limit: 1.0 GiB`, which is a note as well.
+    pub(crate) fn remark(&mut self, line: impl Into<String>) {
+        let line = line.into();
+        self.line(&line);
+        self.notes.push(line);
+    }
+
+    /// Adds a note, for people behind the word `note`.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        self.line(&format!("note: {note}"));
+        self.notes.push(note);
+    }
+
+    /// Adds a line for people only.
+    pub(crate) fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+}
+
+/// Most bytes of a report for people: the figures have to fit behind it.
+pub const MOST_TEXT: usize = 1_600;
+
+/// What became of a fault's traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undone {
+    /// Nothing is left, and what that means: `no thread left`.
+    Done(&'static str),
+    /// Something is left; the failure says what.
+    Failed,
+    /// It left nothing that could be undone.
+    Nothing,
 }
 
 /// Whether a fault will work in a task.
@@ -87,8 +136,8 @@ pub(crate) fn off_thread(
 ) -> LocalBoxFuture<'static, FaultReport> {
     Box::pin(async move {
         tokio::task::spawn_blocking(undo).await.unwrap_or_else(|error| FaultReport {
-            text: String::new(),
-            undone: None,
+            summary: None,
+            undone: Undone::Failed,
             failure: Some(format!("undoing it broke off: {error}")),
         })
     })

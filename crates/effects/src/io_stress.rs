@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Asked, figures};
 
 use crate::amount::{bytes, many, share_of, short};
 use crate::disk::space::Space;
 use crate::disk::unlinked::{explain, unlinked};
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::fault::{
+    ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+};
 use crate::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
@@ -102,59 +105,78 @@ impl ActiveFault for ActiveIoStress {
         let ActiveIoStress { asked, duration, plan, free, load } = *self;
         off_thread(move || {
             let (report, failure) = load.stop();
-            let text = describe(&asked, duration, &plan, free, &report);
-            FaultReport { text, undone: Some("no file and no thread left".into()), failure }
+            let summary = summary(&asked, duration, &plan, free, &report);
+            let undone = Undone::Done("no file and no thread left");
+            FaultReport { summary: Some(summary), undone, failure }
         })
     }
 }
 
-fn describe(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done: &IoReport) -> String {
-    let seconds = done.elapsed.as_secs_f64().max(0.001);
-    let rate = |amount: u64| bytes((amount as f64 / seconds) as u64);
-    let mut lines = vec![
-        format!(
-            "io-stress: asked {} % of {} free in {} for {} s: files of up to {} ({})",
-            asked.percent,
-            bytes(free),
-            plan.folder.display(),
-            short(duration.as_secs_f64()),
-            bytes(plan.bytes),
-            many(u64::from(plan.workers), "worker"),
-        ),
-        format!(
-            "achieved: {} written ({}/s), {} read ({}/s), {}, {} ({}/s), {}",
-            bytes(done.written),
-            rate(done.written),
-            bytes(done.read),
-            rate(done.read),
-            many(done.operations, "operation"),
-            many(done.syncs, "sync"),
-            short(done.syncs as f64 / seconds),
-            many(done.metadata, "metadata operation"),
-        ),
-        format!(
-            "files: grew to {}; large writes and reads went {}",
-            bytes(done.largest),
-            match done.direct {
-                true => "past the page cache (O_DIRECT)",
-                false =>
-                    "through the page cache, which this file system cannot do without; writes were synced",
-            }
-        ),
-    ];
+fn summary(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done: &IoReport) -> FaultSummary {
+    let asked_for = asked_for(asked, duration, plan, free);
+    let achieved = achieved(done);
+    let text = format!("io-stress: asked {}\nachieved: {}\n", asked_for.text, achieved.text);
+    let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
+    let way = match done.direct {
+        true => "past the page cache (O_DIRECT)",
+        false => "through the page cache, which this file system cannot do without; writes were synced",
+    };
+    summary.remark(format!("files: grew to {}; large writes and reads went {way}", bytes(done.largest)));
     if plan.bytes < share_of(free, asked.percent) {
-        lines.push(format!("note: less than asked, because {} stay free in any case", bytes(plan.reserve)));
+        summary.note(format!("less than asked, because {} stay free in any case", bytes(plan.reserve)));
     }
     if done.shrunk > 0 || done.refused > 0 {
-        lines.push(format!(
-            "note: others needed the space: files gave way {}, {} were put off",
+        summary.note(format!(
+            "others needed the space: files gave way {}, {} were put off",
             many(done.shrunk, "time"),
             many(done.refused, "write")
         ));
     }
     let after = done.after.map_or("unknown".to_owned(), |space| bytes(space.available));
-    lines.push(format!("space: {} free before, {after} after", bytes(done.before.available)));
-    lines.join("\n") + "\n"
+    summary.remark(format!("space: {} free before, {after} after", bytes(done.before.available)));
+    summary
+}
+
+fn asked_for(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64) -> Asked {
+    let text = format!(
+        "{} % of {} free in {} for {} s: files of up to {} ({})",
+        asked.percent,
+        bytes(free),
+        plan.folder.display(),
+        short(duration.as_secs_f64()),
+        bytes(plan.bytes),
+        many(u64::from(plan.workers), "worker"),
+    );
+    let figures = figures([
+        ("percent", asked.percent.into()),
+        ("bytes", plan.bytes.into()),
+        ("workers", plan.workers.into()),
+    ]);
+    Asked { text, seconds: duration.as_secs_f64(), figures }
+}
+
+fn achieved(done: &IoReport) -> Achieved {
+    let seconds = done.elapsed.as_secs_f64().max(0.001);
+    let rate = |amount: u64| bytes((amount as f64 / seconds) as u64);
+    let text = format!(
+        "{} written ({}/s), {} read ({}/s), {}, {} ({}/s), {}",
+        bytes(done.written),
+        rate(done.written),
+        bytes(done.read),
+        rate(done.read),
+        many(done.operations, "operation"),
+        many(done.syncs, "sync"),
+        short(done.syncs as f64 / seconds),
+        many(done.metadata, "metadata operation"),
+    );
+    let figures = figures([
+        ("written_bytes", done.written.into()),
+        ("read_bytes", done.read.into()),
+        ("operations", done.operations.into()),
+        ("syncs", done.syncs.into()),
+        ("metadata_operations", done.metadata.into()),
+    ]);
+    Achieved { text, figures, ..Achieved::default() }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use nix::sys::signal::Signal;
+use outcome::{Achieved, Asked, figures};
 
 use crate::amount::many;
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started};
+use crate::fault::{ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone};
 use crate::signal::namespace::Namespace;
 use crate::signal::process::Process;
 use crate::signal::{End, Signals, Spared, admit, signal_by_name};
@@ -17,11 +18,16 @@ use faults::kill_process::{self, KillProcess};
 
 /// Processes named in one line of the report.
 const MOST_NAMED: usize = 24;
+/// Bytes that a named process takes on average at most: real names have 15 at most.
+const MOST_BYTES_PER_NAME: usize = 24;
+/// Processes named where room is short.
+const MOST_NAMED_AS_DATA: usize = 3;
 
 const NOT_SHARED: &str = "the PID namespace is not shared; set pidMode to task in the task definition";
 
 struct ActiveKillProcess {
     asked: KillProcess,
+    duration: Duration,
     /// Those that got the signal, and whether they have ended.
     hit: Vec<(Process, End, Cell<bool>)>,
     /// Those that did not, with the reason.
@@ -34,19 +40,20 @@ impl Perform for KillProcess {
         Preflight::of(find(task))
     }
 
-    fn start<'a>(&'a self, _: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
-        Box::pin(std::future::ready(start(self, task)))
+    fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
+        Box::pin(std::future::ready(start(self, duration, task)))
     }
 }
 
-fn start(asked: &KillProcess, task: &Task) -> Started {
+fn start(asked: &KillProcess, duration: Duration, task: &Task) -> Started {
     let signal = match asked.signal {
         kill_process::Signal::Term => Signal::SIGTERM,
         kill_process::Signal::Kill => Signal::SIGKILL,
     };
     let allow_host = asked.host_processes || task.allow_host_processes;
     let Signals { signalled, spared } = signal_by_name(&asked.name, signal, allow_host)?;
-    let mut live = ActiveKillProcess { asked: asked.clone(), hit: Vec::new(), refused: Vec::new(), spared };
+    let asked = asked.clone();
+    let mut live = ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), spared };
     for mut one in signalled {
         let process = one.process.clone();
         if let Some(error) = one.refused.take() {
@@ -71,6 +78,17 @@ fn find(task: &Task) -> Result<String, StartError> {
         }
         Namespace::Unknown => Ok("which processes can be seen could not be told, but was allowed".into()),
     }
+}
+
+/// The first of `texts`, as many as fit into so many bytes; at least one.
+fn fitting(texts: impl Iterator<Item = String>, bytes: usize) -> Vec<String> {
+    let mut taken = 0;
+    let fits = |text: &String| {
+        let first = taken == 0;
+        taken += text.len();
+        first || taken <= bytes
+    };
+    texts.take_while(fits).collect()
 }
 
 impl ActiveKillProcess {
@@ -98,35 +116,48 @@ impl ActiveKillProcess {
         let spared = self.spared.iter().take(MOST_NAMED / 4).map(|spared| {
             format!("{} {} was left alone: {}", spared.process.pid, spared.process.name, spared.why)
         });
-        refused.chain(spared).collect()
+        fitting(refused.chain(spared), MOST_NAMED * MOST_BYTES_PER_NAME)
     }
 
-    fn describe(&self) -> String {
+    /// `7 python, 9 python`, of those that were signalled; at most `most` of them, and fewer if their names are long.
+    fn named(&self, most: usize) -> String {
+        let named = self.hit.iter().take(most);
+        let named = named.map(|(process, ..)| format!("{} {}", process.pid, process.name));
+        let mut list = fitting(named, most * MOST_BYTES_PER_NAME);
+        if self.hit.len() > list.len() {
+            list.push(format!("and {} more", self.hit.len() - list.len()));
+        }
+        list.join(", ")
+    }
+
+    fn summary(&self, duration: Duration) -> FaultSummary {
         let KillProcess { name, signal, .. } = &self.asked;
-        let named = self.hit.iter().take(MOST_NAMED);
-        let mut list: Vec<_> =
-            named.map(|(process, ..)| format!("{} {}", process.pid, process.name)).collect();
-        if self.hit.len() > MOST_NAMED {
-            list.push(format!("and {} more", self.hit.len() - MOST_NAMED));
-        }
-        let count = self.hit.len() as u64;
+        let hit = self.hit.len() as u64;
         let ended = self.hit.iter().filter(|(.., ended)| ended.get()).count();
-        let mut text = format!(
-            "kill-process: asked {} for every process called {name}\nsignalled: {}: {}\nended within {} s: {ended} \
-             of {count}\n",
-            signal.name(),
-            if count == 1 { "1 process".to_owned() } else { format!("{count} processes") },
-            list.join(", "),
-            kill_process::WATCH.as_secs(),
-        );
-        for line in self.left_alone() {
-            text += &format!("note: {line}\n");
-        }
-        let unsaid = self.refused.len() + self.spared.len() - self.left_alone().len();
+        let processes = if hit == 1 { "1 process".to_owned() } else { format!("{hit} processes") };
+        let signalled = |most| format!("signalled: {processes}: {}", self.named(most));
+        let ends = format!("ended within {} s: {ended} of {hit}", kill_process::WATCH.as_secs());
+        let asked = Asked {
+            text: format!("{} for every process called {name}", signal.name()),
+            seconds: duration.as_secs_f64(),
+            figures: figures([("signal", signal.name().into()), ("process", name.as_str().into())]),
+        };
+        let achieved = Achieved {
+            text: format!("{}; {ends}", signalled(MOST_NAMED_AS_DATA)),
+            figures: figures([("signalled", hit.into()), ("ended", ended.into())]),
+            ..Achieved::default()
+        };
+        let text = format!("kill-process: asked {}\n{}\n{ends}\n", asked.text, signalled(MOST_NAMED));
+        let mut summary =
+            FaultSummary { text, asked, achieved, matched: Some(hit), ..FaultSummary::default() };
+        let left_alone = self.left_alone();
+        let unsaid = self.refused.len() + self.spared.len() - left_alone.len();
+        left_alone.into_iter().for_each(|line| summary.note(line));
         if unsaid > 0 {
-            text += &format!("note: {} left alone as well\n", many(unsaid as u64, "other"));
+            summary.note(format!("{} left alone as well", many(unsaid as u64, "other")));
         }
-        text + "a signal cannot be taken back; there is nothing to undo\n"
+        summary.remark("a signal cannot be taken back; there is nothing to undo");
+        summary
     }
 }
 
@@ -146,7 +177,18 @@ impl ActiveFault for ActiveKillProcess {
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let text = self.describe();
-        Box::pin(std::future::ready(FaultReport { text, undone: None, failure: None }))
+        let summary = Some(self.summary(self.duration));
+        Box::pin(std::future::ready(FaultReport { summary, undone: Undone::Nothing, failure: None }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_names_as_fit_are_told_and_at_least_one() {
+        let fitting = |bytes| fitting(["aa", "bb", "cc"].map(str::to_owned).into_iter(), bytes).len();
+        assert_eq!([fitting(0), fitting(2), fitting(4), fitting(5), fitting(6)], [1, 1, 2, 2, 3]);
     }
 }

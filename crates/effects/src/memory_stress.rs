@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Asked, figures, rounded};
 
 use crate::amount::{bytes, many, share_of, short};
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, off_thread};
+use crate::fault::{
+    ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+};
 use crate::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
@@ -138,8 +141,9 @@ impl ActiveFault for ActiveMemoryStress {
             let (report, failure) = load.stop();
             let after = limits.rooms().into_iter().find(same);
             let uses = Uses { before, at_end, after };
-            let text = describe(&asked, duration, workers, goal, &uses, &report);
-            FaultReport { text, undone: Some("all of it is given back".into()), failure }
+            let summary = summary(&asked, duration, workers, goal, &uses, &report);
+            let undone = Undone::Done("all of it is given back");
+            FaultReport { summary: Some(summary), undone, failure }
         })
     }
 }
@@ -151,57 +155,76 @@ struct Uses {
     after: Option<Room>,
 }
 
-fn describe(
+fn summary(
     asked: &MemoryStress,
     duration: Duration,
     workers: u32,
     goal: u64,
     uses: &Uses,
     done: &MemoryReport,
-) -> String {
+) -> FaultSummary {
     let before = &uses.before;
-    let mut lines = vec![
-        format!(
-            "memory-stress: asked {} % of {} free for {} s: {} ({})",
-            asked.percent,
-            bytes(before.free()),
-            short(duration.as_secs_f64()),
-            bytes(goal),
-            many(u64::from(workers), "worker")
-        ),
-        format!("limit: {} ({}), {} used before", bytes(before.limit), before.source, bytes(before.used)),
-    ];
-    let touched = format!("{} written to again", many(done.touched, "page"));
-    lines.push(match done.reached_after {
-        Some(after) => {
-            format!("achieved: {} held after {:.1} s, {touched}", bytes(done.most), after.as_secs_f64())
-        }
-        None => format!("achieved: at most {} held, less than asked; {touched}", bytes(done.most)),
-    });
+    let asked_for = asked_for(asked, duration, workers, goal, before);
+    let achieved = achieved(done);
+    let text = format!("memory-stress: asked {}\n", asked_for.text);
+    let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
+    let (limit, used) = (bytes(before.limit), bytes(before.used));
+    summary.remark(format!("limit: {limit} ({}), {used} used before", before.source));
+    summary.line(&format!("achieved: {}", summary.achieved.text));
     if goal < share_of(before.free(), asked.percent) {
         let margin = bytes(margin(before.limit));
-        lines.push(format!("note: less than asked, because {margin} stay free in any case"));
+        summary.note(format!("less than asked, because {margin} stay free in any case"));
     }
     if done.given_back > 0 {
         let least = done.least.map_or(String::new(), |least| format!(", down to {}", bytes(least)));
-        lines.push(format!(
-            "note: others needed memory: gave back {}{least}; {} held in the end",
+        summary.note(format!(
+            "others needed memory: gave back {}{least}; {} held in the end",
             many(done.given_back, "time"),
             bytes(done.held)
         ));
     }
-    let share = |room: &Option<Room>| match room {
-        Some(room) => {
-            format!(
-                "{} ({:.0} % of the limit)",
-                bytes(room.used),
-                100.0 * room.used as f64 / room.limit as f64
-            )
+    let (at_end, after) = (share_of_limit(uses.at_end.as_ref()), share_of_limit(uses.after.as_ref()));
+    summary.remark(format!("use: {at_end} at the end, {after} after"));
+    summary
+}
+
+/// `400.0 MiB (78 % of the limit)`.
+fn share_of_limit(room: Option<&Room>) -> String {
+    room.map_or("unknown".to_owned(), |room| {
+        let percent = 100.0 * room.used as f64 / room.limit as f64;
+        format!("{} ({percent:.0} % of the limit)", bytes(room.used))
+    })
+}
+
+fn asked_for(asked: &MemoryStress, duration: Duration, workers: u32, goal: u64, before: &Room) -> Asked {
+    let text = format!(
+        "{} % of {} free for {} s: {} ({})",
+        asked.percent,
+        bytes(before.free()),
+        short(duration.as_secs_f64()),
+        bytes(goal),
+        many(u64::from(workers), "worker")
+    );
+    let figures = figures([
+        ("percent", asked.percent.into()),
+        ("bytes", goal.into()),
+        ("limit_bytes", before.limit.into()),
+        ("workers", workers.into()),
+    ]);
+    Asked { text, seconds: duration.as_secs_f64(), figures }
+}
+
+fn achieved(done: &MemoryReport) -> Achieved {
+    let touched = format!("{} written to again", many(done.touched, "page"));
+    let mut figures = figures([("bytes", done.most.into()), ("times_given_back", done.given_back.into())]);
+    let text = match done.reached_after {
+        Some(after) => {
+            figures.insert("after_seconds".into(), rounded(after.as_secs_f64(), 1).into());
+            format!("{} held after {:.1} s, {touched}", bytes(done.most), after.as_secs_f64())
         }
-        None => "unknown".into(),
+        None => format!("at most {} held, less than asked; {touched}", bytes(done.most)),
     };
-    lines.push(format!("use: {} at the end, {} after", share(&uses.at_end), share(&uses.after)));
-    lines.join("\n") + "\n"
+    Achieved { text, figures, ..Achieved::default() }
 }
 
 #[cfg(test)]

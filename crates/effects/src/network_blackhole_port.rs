@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Figures, figures};
 
 use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
@@ -33,6 +34,14 @@ impl NetworkFault for NetworkBlackholePort {
             Direction::Ingress => "that come in for",
         };
         format!("all packets lost {where_to} {} port {}", self.protocol, self.port)
+    }
+
+    fn figures(&self) -> Figures {
+        figures([
+            ("port", self.port.into()),
+            ("protocol", self.protocol.to_string().into()),
+            ("direction", self.direction.to_string().into()),
+        ])
     }
 
     fn plan(&self) -> NetworkPlan {

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use outcome::{Figures, figures};
+
 use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Preflight, StartError, Started};
@@ -27,6 +29,9 @@ pub(crate) trait NetworkFault: Clone + 'static {
 
     /// What is asked, in words: `200 ms, give or take 10 ms, to 10.0.0.0/8`.
     fn words(&self) -> String;
+
+    /// What is asked, as data.
+    fn figures(&self) -> Figures;
 
     /// For this process itself.
     fn plan(&self) -> NetworkPlan;
@@ -102,6 +107,16 @@ pub(crate) fn words_of(work: &str, scope: &Scope) -> String {
         let _ = write!(words, ", for {} % of the flows", scope.flows_percent);
     }
     words
+}
+
+/// `own`, and which traffic.
+pub(crate) fn figures_of(mut own: Figures, scope: &Scope) -> Figures {
+    own.extend(figures([
+        ("direction", scope.direction.to_string().into()),
+        ("flows_percent", scope.flows_percent.into()),
+        ("sources", scope.sources.len().into()),
+    ]));
+    own
 }
 
 /// The sources in one line that stays short.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Figures, figures};
 
 use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, words_of};
+use crate::network_fault::{self, NetworkFault, figures_of, words_of};
 use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
@@ -30,6 +31,11 @@ impl NetworkFault for NetworkLatency {
     fn words(&self) -> String {
         let (delay, jitter) = (self.delay.as_millis(), self.jitter.as_millis());
         words_of(&format!("{delay} ms, give or take {jitter} ms,"), &self.scope)
+    }
+
+    fn figures(&self) -> Figures {
+        let (delay, jitter) = (self.delay.as_millis() as u64, self.jitter.as_millis() as u64);
+        figures_of(figures([("delay_ms", delay.into()), ("jitter_ms", jitter.into())]), &self.scope)
     }
 
     fn plan(&self) -> NetworkPlan {

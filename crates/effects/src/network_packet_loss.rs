@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Figures, figures};
 
 use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, words_of};
+use crate::network_fault::{self, NetworkFault, figures_of, words_of};
 use crate::task::Task;
 use faults::network_packet_loss::{NetworkPacketLoss, SPEC};
 use faults::network_source::Scope;
@@ -29,6 +30,10 @@ impl NetworkFault for NetworkPacketLoss {
 
     fn words(&self) -> String {
         words_of(&format!("{} % of the packets lost", self.percent), &self.scope)
+    }
+
+    fn figures(&self) -> Figures {
+        figures_of(figures([("percent", self.percent.into())]), &self.scope)
     }
 
     fn plan(&self) -> NetworkPlan {

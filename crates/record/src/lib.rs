@@ -5,10 +5,10 @@
 //! 1970, as the AWS APIs write them.
 
 pub mod clock;
-pub mod outcome;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
 mod second;
+mod step;
 
 use std::collections::BTreeMap;
 
@@ -132,10 +132,13 @@ pub struct Step {
     pub name: String,
     pub status: String,
     pub response_code: i32,
-    /// What the fault was asked, where the step's output says it.
+    /// What the fault was asked in words, where the step's output carries its figures.
     pub asked: Option<String>,
-    /// What it achieved, measured by the agent.
+    /// What it achieved in words, measured by the agent.
     pub achieved: Option<String>,
+    /// The same as data; None where the output carries no figures of a fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<outcome::Outcome>,
     /// That it was undone, and whatever else the output says.
     pub remarks: Vec<String>,
     /// The output as it came.

@@ -135,7 +135,11 @@ fn kill() -> Experiment {
 fn stress_command() -> Command {
     let output = "cpu-stress: asked 80 % of each of 1 CPU for 20 s (1 thread, 80.0 % of a core each)\n\
                   achieved: mean 79.6 %, 1 s windows 74.0 to 80.4 %\nachieved per second, %:\n     \
-                  0 s:  79.0  80.0\nended: the command was cancelled after 19.8 s; the load is gone\n";
+                  0 s:  79.0  80.0\ncancelled after 19.8 s of 20 s; undone: no thread left\n\
+                  {\"taskfault\":1,\"fault\":\"cpu-stress\",\"asked\":{\"text\":\"80 % of each of 1 CPU for 20 s \
+                  (1 thread, 80.0 % of a core each)\",\"seconds\":20.0},\"achieved\":{\"text\":\"mean 79.6 %, \
+                  1 s windows 74.0 to 80.4 %\",\"per_second\":[79.0,80.0],\"seconds_each\":1},\
+                  \"ending\":\"cancelled\",\"lived_seconds\":19.8,\"undone\":true}\n";
     Command {
         id: "6d5f2c7e-0000-4000-8000-000000000001".into(),
         document: "AWSFIS-Run-CPU-Stress".into(),
@@ -149,14 +153,17 @@ fn stress_command() -> Command {
             name: "FaultInjection".into(),
             status: "Cancelled".into(),
             response_code: 1,
-            ..outcome::step_output(output)
+            ..Step::of_output(output)
         }],
     }
 }
 
 fn kill_command() -> Command {
-    let output = "kill-process: asked SIGKILL to every process called python in this task\n\
-                  achieved: 1 process signalled: 7 python\n";
+    let output = "kill-process: asked SIGKILL for every process called python\n\
+                  signalled: 1 process: 7 python\nended within 5 s: 1 of 1\n\
+                  {\"taskfault\":1,\"fault\":\"kill-process\",\"asked\":{\"text\":\"SIGKILL for every process \
+                  called python\",\"seconds\":5.0},\"achieved\":{\"text\":\"signalled: 1 process: 7 python; \
+                  ended within 5 s: 1 of 1\"},\"matched\":1,\"ending\":\"completed\",\"lived_seconds\":0.1}\n";
     Command {
         id: "6d5f2c7e-0000-4000-8000-000000000002".into(),
         document: "AWSFIS-Run-Kill-Process".into(),
@@ -170,7 +177,7 @@ fn kill_command() -> Command {
             name: "ExecuteKillProcess".into(),
             status: "Success".into(),
             response_code: 0,
-            ..outcome::step_output(output)
+            ..Step::of_output(output)
         }],
     }
 }

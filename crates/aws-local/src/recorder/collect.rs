@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::fis;
 use crate::store::{self, State};
 use crate::wire::epoch_seconds;
-use record::{Action, AlarmChange, Command, Experiment, Note, Record, Resolved, Step, Task, outcome};
+use record::{Action, AlarmChange, Command, Experiment, Note, Record, Resolved, Step, Task};
 
 /// Every command, one entry for each of its instances. `owners` has the task of each instance.
 pub(super) fn commands(state: &State, owners: &BTreeMap<String, String>) -> Vec<Command> {
@@ -36,7 +36,7 @@ fn one(
 
 fn step(plugin: &store::Plugin) -> Step {
     let said = if plugin.stdout.is_empty() { &plugin.output } else { &plugin.stdout };
-    let mut step = outcome::step_output(said);
+    let mut step = Step::of_output(said);
     let errors = plugin.stderr.lines().filter(|line| !line.trim().is_empty());
     step.remarks.extend(errors.map(str::to_owned));
     Step {
@@ -155,7 +155,10 @@ mod tests {
             started: Some(at(5)),
             ended: Some(at(9)),
             output: "cut".into(),
-            stdout: "cpu-stress: asked 80 % for 4 s\nachieved: mean 79.9 %\n".into(),
+            stdout: "{\"taskfault\":1,\"fault\":\"cpu-stress\",\"asked\":{\"text\":\"80 % for 4 s\",\"seconds\":4.0},\
+                     \"achieved\":{\"text\":\"mean 79.9 %\"},\"ending\":\"completed\",\"lived_seconds\":4.0,\
+                     \"undone\":true}\n"
+                .into(),
             stderr: "a word\n".into(),
         };
         let mut invocation = Invocation::pending("mi-1", "");
@@ -192,6 +195,7 @@ mod tests {
         );
         let step = &told[0].steps[0];
         assert_eq!(step.asked.as_deref(), Some("80 % for 4 s"));
-        assert_eq!((step.achieved.as_deref(), step.remarks.len()), (Some("mean 79.9 %"), 1));
+        assert_eq!(step.achieved.as_deref(), Some("mean 79.9 %"));
+        assert_eq!(step.remarks, ["completed after 4.0 s of 4 s; undone", "a word"]);
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use outcome::{Achieved, Asked, figures, rounded};
+
 use crate::amount::{many, short};
+use crate::fault::FaultSummary;
 use crate::load::record::Record;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
 use faults::cpu_stress::CpuStress;
@@ -66,91 +69,110 @@ impl CpuMeaning {
 }
 
 /// The whole report.
-pub(super) fn describe(
+pub(super) fn summary(
     asked: &CpuStress,
     duration: Duration,
     meaning: &CpuMeaning,
     record: &Record,
     throttled: Option<u64>,
-) -> String {
-    let mut text = String::new();
-    write_asked(&mut text, asked, duration, meaning);
-    write_achieved(&mut text, meaning, record);
-    write_missed(&mut text, asked, meaning, record, throttled);
-    text
+) -> FaultSummary {
+    let achieved = achieved(meaning, record, throttled);
+    let asked_for = asked_for(asked, duration, meaning);
+    let text = format!("cpu-stress: asked {}\nachieved: {}\n", asked_for.text, achieved.text);
+    let rows = rows(&achieved);
+    let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
+    summary.text.push_str(&rows);
+    note_missed(&mut summary, asked, meaning, record, throttled);
+    summary
 }
 
-fn write_asked(text: &mut String, asked: &CpuStress, duration: Duration, meaning: &CpuMeaning) {
-    let _ = writeln!(
-        text,
-        "cpu-stress: asked {} % of {} for {} s ({} {}, {:.1} % of a core each)",
+fn asked_for(asked: &CpuStress, duration: Duration, meaning: &CpuMeaning) -> Asked {
+    let text = format!(
+        "{} % of {} for {} s ({}, {:.1} % of a core each)",
         asked.percent,
         meaning.of,
         short(duration.as_secs_f64()),
-        meaning.threads,
-        if meaning.threads == 1 { "thread" } else { "threads" },
+        many(u64::from(meaning.threads), "thread"),
         100.0 * meaning.share,
     );
+    let figures = figures([
+        ("percent", asked.percent.into()),
+        ("threads", meaning.threads.into()),
+        ("whole_cpus", rounded(meaning.whole, 2).into()),
+    ]);
+    Asked { text, seconds: duration.as_secs_f64(), figures }
 }
 
-fn write_achieved(text: &mut String, meaning: &CpuMeaning, record: &Record) {
+fn achieved(meaning: &CpuMeaning, record: &Record, throttled: Option<u64>) -> Achieved {
     let mean = meaning.percent(record.mean_cpus());
-    let _ = write!(text, "achieved: mean {mean:.1} %");
-    match record.extremes_cpus() {
+    let mut figures = figures([("mean_percent", rounded(mean, 1).into())]);
+    let windows = match record.extremes_cpus() {
         Some((low, high)) => {
             let (low, high) = (meaning.percent(low), meaning.percent(high));
-            let _ = writeln!(text, ", 1 s windows {low:.1} to {high:.1} %");
+            figures.insert("lowest_percent".into(), rounded(low, 1).into());
+            figures.insert("highest_percent".into(), rounded(high, 1).into());
+            format!("1 s windows {low:.1} to {high:.1} %")
         }
-        None => text.push_str(", no whole 1 s window\n"),
+        None => "no whole 1 s window".to_owned(),
+    };
+    if let Some(periods) = throttled {
+        figures.insert("throttled_periods".into(), periods.into());
     }
-    let seconds = record.interval_seconds();
+    let per_second = record.intervals().iter().map(|value| rounded(meaning.percent(value.cpus()), 1));
+    Achieved {
+        text: format!("mean {mean:.1} %, {windows}"),
+        per_second: per_second.collect(),
+        seconds_each: Some(record.interval_seconds()),
+        figures,
+    }
+}
+
+/// The achieved share second by second.
+fn rows(achieved: &Achieved) -> String {
+    let seconds = achieved.seconds_each.unwrap_or(1);
     let unit = if seconds == 1 { "second".to_string() } else { format!("{seconds} s") };
-    let _ = writeln!(text, "achieved per {unit}, %:");
-    for (row, values) in record.intervals().chunks(VALUES_PER_ROW).enumerate() {
+    let mut text = format!("achieved per {unit}, %:\n");
+    for (row, values) in achieved.per_second.chunks(VALUES_PER_ROW).enumerate() {
         let from = row as u64 * VALUES_PER_ROW as u64 * seconds;
         let _ = write!(text, "{from:>6} s:");
         for value in values {
-            let _ = write!(text, " {:>5.1}", meaning.percent(value.cpus()));
+            let _ = write!(text, " {value:>5.1}");
         }
         text.push('\n');
     }
+    text
 }
 
 /// Says what was missed, and what is known about why.
-fn write_missed(
-    text: &mut String,
+fn note_missed(
+    summary: &mut FaultSummary,
     asked: &CpuStress,
     meaning: &CpuMeaning,
     record: &Record,
     throttled: Option<u64>,
 ) {
     if let Some(bound) = &meaning.impossible {
-        let (asked, most) = (meaning.whole * meaning.share, short(bound.cpus));
-        let _ = writeln!(
-            text,
-            "note: {} CPUs asked, but at most {most} to be had ({})",
-            short(asked),
-            bound.source
-        );
+        let (asked, most) = (short(meaning.whole * meaning.share), short(bound.cpus));
+        summary.note(format!("{asked} CPUs asked, but at most {most} to be had ({})", bound.source));
     }
     let missed = f64::from(asked.percent) - meaning.percent(record.mean_cpus());
     // A life without a whole window is all start-up; its mean says nothing.
     if missed >= WORTH_SAYING_POINTS && record.extremes_cpus().is_some() {
-        let _ = write!(text, "missed: {missed:.1} points on average; ");
-        text.push_str(match throttled {
+        let why = match throttled {
             Some(1..) => "the CPU quota throttled this cgroup",
             _ => "other work had the CPU",
-        });
-        text.push('\n');
+        };
+        summary.remark(format!("missed: {missed:.1} points on average; {why}"));
     }
     if let Some(periods @ 1..) = throttled {
-        let _ = writeln!(text, "throttled: {periods} periods of the CPU quota meanwhile");
+        summary.remark(format!("throttled: {periods} periods of the CPU quota meanwhile"));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::MOST_TEXT;
 
     fn limits(affinity: u32, cgroup: Option<f64>, task: Option<f64>) -> CpuLimits {
         let cgroup = cgroup
@@ -180,10 +202,21 @@ mod tests {
         cpus: f64,
         throttled: Option<u64>,
     ) -> String {
+        told(workers, percent, limits, seconds, cpus, throttled).text
+    }
+
+    fn told(
+        workers: u32,
+        percent: u8,
+        limits: &CpuLimits,
+        seconds: u64,
+        cpus: f64,
+        throttled: Option<u64>,
+    ) -> FaultSummary {
         let stress = CpuStress { workers, percent };
         let duration = Duration::from_secs(seconds);
         let meaning = CpuMeaning::of(&stress, limits);
-        describe(&stress, duration, &meaning, &record(seconds, cpus), throttled)
+        summary(&stress, duration, &meaning, &record(seconds, cpus), throttled)
     }
 
     #[test]
@@ -231,6 +264,22 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_are_those_of_the_text() {
+        let told = told(2, 80, &limits(2, None, None), 3, 1.4, Some(7));
+        let Achieved { per_second, seconds_each, figures, .. } = &told.achieved;
+        assert_eq!((per_second.as_slice(), *seconds_each), (&[70.0, 70.0, 70.0][..], Some(1)));
+        assert_eq!((&figures["mean_percent"], &figures["throttled_periods"]), (&70.0.into(), &7.into()));
+        assert_eq!((told.asked.seconds, &told.asked.figures["percent"]), (3.0, &80.into()));
+        assert_eq!(
+            told.notes,
+            [
+                "missed: 10.0 points on average; the CPU quota throttled this cgroup",
+                "throttled: 7 periods of the CPU quota meanwhile"
+            ]
+        );
+    }
+
+    #[test]
     fn the_share_of_a_limit_is_in_points_of_the_limit() {
         let text = text(0, 80, &limits(2, None, Some(0.5)), 3, 0.4, None);
         assert!(
@@ -247,7 +296,7 @@ mod tests {
         for seconds in [1, 59, 60, 61, 600, 43_199, 43_200] {
             for workers in [0, 4096] {
                 let text = text(workers, 100, &limits, seconds, 3.0, Some(u64::MAX));
-                assert!(text.len() < 2100, "{} bytes for {seconds} s:\n{text}", text.len());
+                assert!(text.len() < MOST_TEXT, "{} bytes for {seconds} s:\n{text}", text.len());
             }
         }
     }
@@ -258,7 +307,7 @@ mod tests {
         let meaning = CpuMeaning::of(&stress, &limits(2, None, None));
         let mut record = Record::new(Duration::from_secs(9));
         record.close(Duration::from_millis(3), Duration::ZERO);
-        let text = describe(&stress, Duration::from_secs(9), &meaning, &record, None);
+        let text = summary(&stress, Duration::from_secs(9), &meaning, &record, None).text;
         assert!(!text.contains("missed"), "{text}");
     }
 }

@@ -1,17 +1,20 @@
 //! A network fault by the ECS agent: started, asked after now and then, stopped.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Asked, Figures, figures};
 
 use super::NetworkFault;
 use crate::ecs_agent::request;
 use crate::ecs_agent::target::{self, Targets};
 use crate::ecs_agent::{AgentError, AgentFault};
-use crate::fault::{ActiveFault, FaultReport, StartError, Started};
+use crate::fault::{ActiveFault, FaultReport, FaultSummary, StartError, Started, Undone};
 use crate::task::Task;
 use faults::network_source::Source;
+
+const VANISHED: &str =
+    "the ECS agent says that it does not run any more: somebody else stopped it before its time";
 
 /// How often the agent is asked whether the fault still runs.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -19,6 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 struct ActiveByEcsAgent {
     name: &'static str,
     asked: String,
+    figures: Figures,
     duration: Duration,
     spared: usize,
     fault: AgentFault,
@@ -36,8 +40,16 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
     let targets = look_up(sources, task.clone()).await?;
     let (request, spared) = (fault.request(&targets), targets.spared.len());
     let live = AgentFault::start(request, &task.ecs_agent, uri, task.state_dir()).await?;
-    let (name, asked) = (F::NAME, fault.words());
-    Ok(Box::new(ActiveByEcsAgent { name, asked, duration, spared, fault: live, seen: 0, vanished: false }))
+    Ok(Box::new(ActiveByEcsAgent {
+        name: F::NAME,
+        asked: fault.words(),
+        figures: fault.figures(),
+        duration,
+        spared,
+        fault: live,
+        seen: 0,
+        vanished: false,
+    }))
 }
 
 /// On a thread that may wait for DNS.
@@ -74,32 +86,47 @@ impl ActiveFault for ActiveByEcsAgent {
     fn finish(mut self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         Box::pin(async move {
             let stopped = self.fault.stop().await;
-            self.tell(stopped)
+            self.report(stopped)
         })
     }
 }
 
 impl ActiveByEcsAgent {
-    fn tell(&self, stopped: Result<(), AgentError>) -> FaultReport {
-        let seconds = self.duration.as_secs_f64();
-        let mut text =
-            format!("{}: asked {} for {seconds} s, through the ECS agent\n", self.name, self.asked);
-        let times = if self.seen == 1 { "time" } else { "times" };
-        let _ = writeln!(
-            text,
-            "achieved: the agent started it and said {} {times} since that it runs; it counts no packets\n\
-             let through: {} addresses of metadata, credentials and Systems Manager",
-            self.seen, self.spared
-        );
-        let vanished =
-            "the ECS agent says that it does not run any more: somebody else stopped it before its time";
-        let undone = stopped.is_ok().then(|| "the ECS agent says stopped".to_owned());
+    fn report(&self, stopped: Result<(), AgentError>) -> FaultReport {
+        let undone = match stopped {
+            Ok(()) => Undone::Done("the ECS agent says stopped"),
+            Err(_) => Undone::Failed,
+        };
         let failure = match stopped {
             Err(error) => {
                 Some(format!("{error}; it may run until the next start of a sidecar, or the task's end"))
             }
-            Ok(()) => self.vanished.then(|| vanished.to_owned()),
+            Ok(()) => self.vanished.then(|| VANISHED.to_owned()),
         };
-        FaultReport { text, undone, failure }
+        FaultReport { summary: Some(self.summary()), undone, failure }
+    }
+
+    fn summary(&self) -> FaultSummary {
+        let seconds = self.duration.as_secs_f64();
+        let asked = Asked {
+            text: format!("{} for {seconds} s, through the ECS agent", self.asked),
+            seconds,
+            figures: self.figures.clone(),
+        };
+        let times = if self.seen == 1 { "time" } else { "times" };
+        let achieved = Achieved {
+            text: format!(
+                "the agent started it and said {} {times} since that it runs; it counts no packets",
+                self.seen
+            ),
+            figures: figures([("seen_running", self.seen.into())]),
+            ..Achieved::default()
+        };
+        let text = format!("{}: asked {}\nachieved: {}\n", self.name, asked.text, achieved.text);
+        let mut summary = FaultSummary { text, asked, achieved, ..FaultSummary::default() };
+        let spared = self.spared;
+        summary
+            .line(&format!("let through: {spared} addresses of metadata, credentials and Systems Manager"));
+        summary
     }
 }

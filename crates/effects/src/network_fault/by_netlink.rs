@@ -1,15 +1,15 @@
 //! A network fault by this process itself: starts the effect, looks names up again while it lives, undoes it, and
 //! reports what was counted.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use outcome::{Achieved, Figures, figures};
 
 use super::NetworkFault;
 use crate::amount::short;
-use crate::fault::{ActiveFault, FaultReport, Started};
+use crate::fault::{ActiveFault, FaultReport, FaultSummary, Started, Undone};
 use crate::net::target::look_up_again;
 use crate::net::{Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
 use crate::task::Task;
@@ -29,12 +29,13 @@ struct Asked {
     name: &'static str,
     words: String,
     plan: NetworkPlan,
+    figures: Figures,
     duration: Duration,
 }
 
 impl Asked {
     fn of<F: NetworkFault>(fault: &F, duration: Duration) -> Asked {
-        Asked { name: F::NAME, words: fault.words(), plan: fault.plan(), duration }
+        Asked { name: F::NAME, words: fault.words(), plan: fault.plan(), figures: fault.figures(), duration }
     }
 }
 
@@ -63,10 +64,13 @@ impl ActiveFault for ActiveByNetlink {
         let ActiveByNetlink { asked, effect } = *self;
         let (interfaces, limit) = (effect.interfaces().join(", "), effect.queue_limit());
         let (counters, undone) = effect.undo();
-        let summary = Summary { asked: &asked, interfaces, limit, counters };
+        let effect = Counted { asked: &asked, interfaces, limit, counters };
         let report = FaultReport {
-            text: summary.text(),
-            undone: undone.is_ok().then(|| "rules removed, queueing disciplines as before".into()),
+            summary: Some(effect.summary()),
+            undone: match undone {
+                Ok(()) => Undone::Done("rules removed, queueing disciplines as before"),
+                Err(_) => Undone::Failed,
+            },
             failure: undone.err().map(|error| error.to_string()),
         };
         Box::pin(std::future::ready(report))
@@ -104,20 +108,36 @@ async fn follow_names(effect: &mut NetworkEffect, sources: &[Source]) {
 }
 
 /// All that the report is made of.
-struct Summary<'a> {
+struct Counted<'a> {
     asked: &'a Asked,
     interfaces: String,
     limit: Option<u32>,
     counters: Counters,
 }
 
-impl Summary<'_> {
-    fn text(&self) -> String {
-        let Asked { name, words, duration, .. } = self.asked;
-        let seconds = short(duration.as_secs_f64());
-        let mut text = format!("{name}: asked {words} on {} for {seconds} s\n", self.interfaces);
-        let _ = writeln!(text, "achieved: {}", self.achieved());
-        text
+impl Counted<'_> {
+    fn summary(&self) -> FaultSummary {
+        let Asked { name, words, duration, figures, .. } = self.asked;
+        let seconds = duration.as_secs_f64();
+        let asked = outcome::Asked {
+            text: format!("{words} on {} for {} s", self.interfaces, short(seconds)),
+            seconds,
+            figures: figures.clone(),
+        };
+        let achieved = Achieved { text: self.achieved(), figures: self.figures(), ..Achieved::default() };
+        let text = format!("{name}: asked {}\nachieved: {}\n", asked.text, achieved.text);
+        let matched = self.counters.matched;
+        FaultSummary { text, asked, achieved, matched, ..FaultSummary::default() }
+    }
+
+    fn figures(&self) -> Figures {
+        let lost = match (self.asked.plan.work, self.counters.dropped) {
+            (_, Some(dropped)) => Some(dropped),
+            // What comes in is counted where it is dropped.
+            (Work::Lose { .. }, None) => self.counters.matched,
+            (Work::Delay { .. }, None) => None,
+        };
+        lost.map(|lost| figures([("lost_packets", lost.into())])).unwrap_or_default()
     }
 
     fn achieved(&self) -> String {
@@ -150,7 +170,7 @@ mod tests {
 
     fn summary(fault: &impl NetworkFault, counters: Counters) -> String {
         let asked = Asked { name: "network-x", ..Asked::of(fault, Duration::from_secs(60)) };
-        Summary { asked: &asked, interfaces: "eth0".into(), limit: Some(1_000), counters }.text()
+        Counted { asked: &asked, interfaces: "eth0".into(), limit: Some(1_000), counters }.summary().text
     }
 
     fn scope(sources: &str, direction: &str, flows: u64) -> Scope {
