@@ -19,7 +19,13 @@ pub enum AwsError {
     },
     /// No answer: the name did not resolve, the connection was refused or broke, TLS failed, or time ran out.
     #[error("{operation}: cannot reach {endpoint}: {reason}")]
-    Unreachable { operation: String, endpoint: String, reason: String },
+    Unreachable {
+        operation: String,
+        endpoint: String,
+        reason: String,
+        /// Somebody is there, but with a certificate that is not trusted.
+        untrusted: bool,
+    },
     /// The call was not made: there was nothing to sign it with.
     #[error("{operation}: cannot get the task role's credentials: {reason}")]
     Credentials { operation: String, reason: String },

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::endpoint::{Endpoints, Service};
 use super::error::retry_after;
 use super::{AwsError, sign};
-use http_client::{CALL_TIMEOUT, Client, chain, host_of};
+use http_client::{CALL_TIMEOUT, Client, chain, host_of, is_untrusted};
 
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
@@ -72,10 +72,11 @@ impl JsonClient {
         let request = self
             .request(service, endpoint, operation, auth, body)
             .map_err(|error| unexpected(chain(&*error)))?;
-        let answer = self.client.send(request, limit).await.map_err(|reason| AwsError::Unreachable {
+        let answer = self.client.send(request, limit).await.map_err(|error| AwsError::Unreachable {
             operation: operation.to_owned(),
             endpoint: endpoint.to_string(),
-            reason,
+            reason: error.to_string(),
+            untrusted: is_untrusted(&error),
         })?;
         if !answer.status().is_success() {
             return Err(service_error(operation, &answer));

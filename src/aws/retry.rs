@@ -206,7 +206,7 @@ pub(crate) mod tests {
 
     fn unreachable() -> AwsError {
         let (operation, endpoint, reason) = ("CreateActivation".into(), "http://x".into(), "refused".into());
-        AwsError::Unreachable { operation, endpoint, reason }
+        AwsError::Unreachable { operation, endpoint, reason, untrusted: false }
     }
 
     /// Calls that fail as `error` says until they have been made `failures` times; when each was made.

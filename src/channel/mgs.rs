@@ -65,7 +65,13 @@ pub struct Gateway {
 #[derive(Debug, thiserror::Error)]
 enum GatewayError {
     #[error("CreateControlChannel was answered HTTP {status}: {body}")]
-    Refused { status: u16, body: String },
+    Refused {
+        status: u16,
+        /// Its beginning.
+        body: String,
+        /// The error codes that stand in it.
+        codes: Vec<String>,
+    },
     #[error("cannot reach {endpoint}: {reason}")]
     Unreachable { endpoint: String, reason: String },
     #[error("{0}")]
@@ -86,8 +92,8 @@ impl Gateway {
                     tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
                 }
                 Err(error) => {
-                    if let GatewayError::Refused { body, .. } = &error {
-                        self.identity.look_at_refusal(body);
+                    if let GatewayError::Refused { codes, .. } = &error {
+                        codes.iter().for_each(|code| self.identity.look_at_refusal(code));
                     }
                     self.link.gateway_failed();
                     let delay = RETRY_BASE / 4 + backoff.next_delay();
@@ -159,11 +165,12 @@ impl Gateway {
             .client
             .send(request.map(Full::new), CALL_TIMEOUT)
             .await
-            .map_err(|reason| self.unreachable(reason))?;
+            .map_err(|error| self.unreachable(error.to_string()))?;
         let body = String::from_utf8_lossy(answer.body());
         if answer.status() != http::StatusCode::CREATED {
+            let (status, codes) = (answer.status().as_u16(), error_codes(&body));
             let body = body.chars().take(300).collect();
-            return Err(GatewayError::Refused { status: answer.status().as_u16(), body });
+            return Err(GatewayError::Refused { status, body, codes });
         }
         token_of(&body)
     }
@@ -195,7 +202,7 @@ impl Gateway {
             Err(tungstenite::Error::Http(answer)) => {
                 let status = answer.status().as_u16();
                 let body = String::from_utf8_lossy(answer.body().as_deref().unwrap_or_default()).into_owned();
-                Err(GatewayError::Refused { status, body })
+                Err(GatewayError::Refused { status, codes: error_codes(&body), body })
             }
             Err(error) => Err(self.unreachable(chain(&error))),
         }
@@ -366,9 +373,41 @@ fn token_of(xml: &str) -> Result<String, GatewayError> {
         .ok_or_else(|| GatewayError::Protocol("CreateControlChannel's answer has no TokenValue".to_owned()))
 }
 
+/// What may be an error code in the body of a refusal. How AWS writes it here is known from the stock agent alone, which
+/// looks for the element `<AccessDeniedException>`: so the names of all elements count, and what a `Code` or a JSON
+/// `__type` says.
+fn error_codes(body: &str) -> Vec<String> {
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(body) {
+        let texts = ["__type", "code", "Code"].into_iter().filter_map(|name| json.get(name)?.as_str());
+        return texts.filter_map(|text| text.rsplit('#').next()).map(str::to_owned).collect();
+    }
+    let Ok(document) = roxmltree::Document::parse(body) else { return Vec::new() };
+    let elements = document.descendants().filter(roxmltree::Node::is_element);
+    let codes = elements.flat_map(|node| {
+        let name = node.tag_name().name();
+        let text = node.text().filter(|_| name == "Code").map(str::trim);
+        [Some(name), text].into_iter().flatten().map(str::to_owned)
+    });
+    codes.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_codes_of_a_refusal_are_found_in_any_form() {
+        for body in [
+            "<ExpiredTokenException><Message>no</Message></ExpiredTokenException>",
+            "<ErrorResponse xmlns=\"urn:x\"><Error><Code>ExpiredTokenException</Code></Error></ErrorResponse>",
+            "{\"__type\":\"com.amazon#ExpiredTokenException\",\"message\":\"no\"}",
+        ] {
+            assert!(error_codes(body).iter().any(|code| code == "ExpiredTokenException"), "{body}");
+        }
+        for body in ["", "ExpiredTokenException", "<Message>ExpiredTokenException</Message>", "[]"] {
+            assert!(!error_codes(body).iter().any(|code| code == "ExpiredTokenException"), "{body}");
+        }
+    }
 
     #[test]
     fn the_token_is_found_under_any_root() {

@@ -20,7 +20,7 @@ use http_client::sdk::SdkClient;
 use crate::aws::AwsError;
 use crate::aws::endpoint::Endpoints;
 use crate::aws::error::retry_after;
-use http_client::{Client, chain};
+use http_client::{Client, chain, is_untrusted};
 
 /// FIS finds a task's instance by this tag.
 pub const TAG_TASK_ARN: &str = "ECS_TASK_ARN";
@@ -157,9 +157,12 @@ impl Activations {
             },
             SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => match credentials_error(error) {
                 Some(reason) => AwsError::Credentials { operation, reason },
-                None => {
-                    AwsError::Unreachable { operation, endpoint: self.endpoint.clone(), reason: chain(error) }
-                }
+                None => AwsError::Unreachable {
+                    operation,
+                    endpoint: self.endpoint.clone(),
+                    reason: chain(error),
+                    untrusted: is_untrusted(error),
+                },
             },
             _ => AwsError::Unexpected { operation, reason: chain(error) },
         }

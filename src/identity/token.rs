@@ -119,9 +119,9 @@ impl Identity {
         answer
     }
 
-    /// Notes an error code, or a text with one in it, of a call that was made with the current credentials.
-    pub fn look_at_refusal(&self, text: &str) {
-        if REFUSALS.iter().any(|code| text.contains(code)) {
+    /// Notes an error code of a call that was made with the current credentials.
+    pub fn look_at_refusal(&self, code: &str) {
+        if REFUSALS.contains(&code) {
             self.refused.notify_one();
         }
     }

@@ -318,7 +318,7 @@ fn explain(error: AwsError) -> StartError {
             "; the activation was made seconds ago: check the clock of this machine, and whether something else \
              deletes or uses activations in this account"
         }
-        _ if matches!(&error, AwsError::Unreachable { reason, .. } if reason.contains("certificate")) => {
+        _ if matches!(&error, AwsError::Unreachable { untrusted: true, .. }) => {
             "; the endpoint's certificate is not trusted: AWS_CA_BUNDLE can name a file with its authority (PEM)"
         }
         ("UnknownError", _) => {

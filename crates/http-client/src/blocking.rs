@@ -55,7 +55,7 @@ fn exchange(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<B
     let answer = runtime.block_on(client.send(request, limit));
     // Not waited for: a name look-up that was given up may hang for longer than the limit.
     runtime.shutdown_background();
-    answer
+    answer.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod blocking;
 #[cfg(feature = "sdk")]
 pub mod sdk;
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,36 @@ pub enum ClientError {
     CaBundle { path: String, reason: String },
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The other side showed a certificate that no trusted root vouches for.
+    #[error("{0}")]
+    Untrusted(String),
+    /// The name did not resolve, the connection was refused or broke, or the answer was too long.
+    #[error("{0}")]
+    Broken(String),
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
+}
+
+impl SendError {
+    fn of(error: &(dyn Error + 'static)) -> SendError {
+        if is_untrusted(error) { SendError::Untrusted(chain(error)) } else { SendError::Broken(chain(error)) }
+    }
+}
+
+/// Whether an error comes from a certificate that is not trusted.
+pub fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    // An io::Error holds what it was made of, and names only the source of that as its own.
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let inner = inner.map(|inner| inner as &(dyn Error + 'static));
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        || matches!(error.downcast_ref(), Some(SendError::Untrusted(_)))
+        || inner.is_some_and(is_untrusted)
+        || error.source().is_some_and(is_untrusted)
 }
 
 /// An HTTP client over pooled connections. Cheap to clone.
@@ -83,22 +114,22 @@ impl Client {
     /// Sends `request` and reads the whole answer within `timeout`.
     ///
     /// # Errors
-    /// A sentence that says why there is no answer.
+    /// [`SendError`].
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
         timeout: Duration,
-    ) -> Result<Response<Bytes>, String> {
+    ) -> Result<Response<Bytes>, SendError> {
         let exchange = async {
-            let answer = self.inner.request(request).await.map_err(|error| chain(&error))?;
+            let answer = self.inner.request(request).await.map_err(|error| SendError::of(&error))?;
             let (parts, body) = answer.into_parts();
-            let body =
-                Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| SendError::Broken(error.to_string()))?;
             Ok(Response::from_parts(parts, body.to_bytes()))
         };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+            Err(_) => Err(SendError::Late(timeout)),
         }
     }
 }
@@ -125,7 +156,7 @@ pub fn host_of(endpoint: &Uri) -> String {
 }
 
 /// An error with its causes, since hyper's own text is often only "client error (Connect)".
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -141,6 +172,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_is_found_behind_other_errors() {
+        let bad = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(is_untrusted(&bad()));
+        assert!(is_untrusted(&std::io::Error::other(std::io::Error::other(bad()))));
+        let sent = SendError::of(&std::io::Error::other(bad()));
+        assert!(matches!(sent, SendError::Untrusted(_)) && is_untrusted(&std::io::Error::other(sent)));
+        assert!(!is_untrusted(&std::io::Error::other("a certificate of good conduct")));
+        assert!(!is_untrusted(&rustls::Error::DecryptError));
+    }
 
     #[test]
     fn the_host_leaves_out_the_default_port() {

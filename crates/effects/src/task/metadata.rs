@@ -136,7 +136,7 @@ async fn fetch(client: &Client, uri: &Uri) -> Result<Bytes, String> {
         .header(header::HOST, host_of(uri))
         .body(Full::new(Bytes::new()))
         .map_err(|error| error.to_string())?;
-    let answer = client.send(request, TIMEOUT).await?;
+    let answer = client.send(request, TIMEOUT).await.map_err(|error| error.to_string())?;
     match answer.status().is_success() {
         true => Ok(answer.into_body()),
         false => Err(format!("HTTP {}", answer.status())),

@@ -151,7 +151,7 @@ impl Fis {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()))))
             .map_err(|error| unreachable(error.to_string()))?;
-        let answer = self.http.send(request, CALL).await.map_err(unreachable)?;
+        let answer = self.http.send(request, CALL).await.map_err(|error| unreachable(error.to_string()))?;
         let status = answer.status();
         let value = serde_json::from_slice::<Value>(answer.body());
         if status.is_success() {

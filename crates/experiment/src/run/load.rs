@@ -53,7 +53,7 @@ impl Prepared {
     pub(super) fn what(&self) -> String {
         let asks: Vec<String> = self.urls.iter().map(LoadUrl::asks).collect();
         let addresses: Vec<&str> = self.targets.iter().map(|target| target.task.as_str()).collect();
-        let told = addresses.iter().all(|address| asks.iter().any(|ask| ask.contains(address)));
+        let told = addresses.iter().all(|address| self.urls.iter().any(|url| url.is_at(address)));
         match told {
             true => asks.join(", "),
             false => format!("{} ({})", asks.join(", "), addresses.join(", ")),

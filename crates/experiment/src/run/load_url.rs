@@ -62,6 +62,11 @@ impl LoadUrl {
         format!("GET {}{}", self.authority, self.path)
     }
 
+    /// Whether the URL itself names this address.
+    pub(super) fn is_at(&self, address: &str) -> bool {
+        self.authority == address
+    }
+
     /// Whether a target is one of this URL's.
     pub(super) fn is_of(&self, target: &Target) -> bool {
         target.host == self.authority && target.path == self.path
