@@ -76,9 +76,7 @@ impl Finding {
     fn new(name: &'static str, good: bool, words: impl Into<String>) -> Self {
         Finding { name, verdict: if good { Verdict::Good } else { Verdict::Warning }, words: words.into() }
     }
-}
 
-impl Finding {
     /// What a fault says of itself.
     fn of_fault(name: &'static str, preflight: Preflight) -> Self {
         Finding::new(name, preflight.works, preflight.words)

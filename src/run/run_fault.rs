@@ -98,7 +98,7 @@ fn outcome(
     }
     if let Some(summary) = report.summary {
         let figures = figures(name, summary, &report.undone, ending, lived);
-        stdout.push_str(&figures.line(MOST_BYTES.saturating_sub(stdout.len())));
+        stdout.push_str(&figures.line(MOST_BYTES.saturating_sub(stdout.len() + 1)));
     }
     let stderr = report.failure.map(|failure| format!("{name} failed: {failure}\n")).unwrap_or_default();
     FaultOutcome { ending, stdout, stderr }

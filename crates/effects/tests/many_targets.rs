@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use effects::net::netlink::{Request, Tables};
 use effects::net::uapi::nf_tables::NFTA_SET_ELEM_LIST_ELEMENTS;
-use effects::net::{Environment, NetworkEffect, NetworkPlan, Work};
+use effects::net::{Environment, NetError, NetworkEffect, NetworkPlan, Work};
 use faults::network_source::{Direction, parse_sources};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementFlags, SetElementList,
@@ -61,7 +61,7 @@ fn play() {
     let environment = Environment { state_dir: folder.path().to_owned(), exempt: Vec::new() };
     let effect = match NetworkEffect::start(&plan, &environment) {
         Ok(effect) => effect,
-        Err(error) if error.to_string().contains("CAP_NET_ADMIN") => return println!("SKIP: {error}"),
+        Err(error @ NetError::NotPermitted) => return println!("SKIP: {error}"),
         Err(error) => panic!("{error}"),
     };
     let expected_v4: BTreeSet<Vec<u8>> = (0..COUNT / 2).map(|n| v4(n).octets().to_vec()).collect();

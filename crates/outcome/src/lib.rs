@@ -22,6 +22,8 @@ pub const MOST_BYTES: usize = 2_200;
 
 /// Most bytes of one text in the line; a longer one is cut.
 const MOST_TEXT: usize = 400;
+/// The same where there is no room.
+const MOST_TEXT_AT_LAST: usize = 80;
 
 /// Figures of one kind of fault, by name: a number with its unit in the name (`mean_percent`, `written_bytes`), or a
 /// word.
@@ -122,13 +124,14 @@ impl Outcome {
     }
 
     /// The line, with its end, in at most `room` bytes: texts are cut to 400 bytes, then notes are left out from the
-    /// last on, then seconds are put together. What is left is the smallest line there is, whatever the room.
+    /// last on, then seconds are put together, then texts are cut to 80 bytes. What is left is the smallest line there
+    /// is, whatever the room.
     pub fn line(&self, room: usize) -> String {
         let mut outcome = self.clone();
         for text in
             [&mut outcome.asked.text, &mut outcome.achieved.text].into_iter().chain(&mut outcome.notes)
         {
-            shorten(text);
+            shorten(text, MOST_TEXT);
         }
         loop {
             // Numbers and texts only, so there is always a line.
@@ -145,8 +148,14 @@ impl Outcome {
             return true;
         }
         let values = &mut self.achieved.per_second;
-        if values.len() <= 1 {
-            return !std::mem::take(values).is_empty();
+        if values.is_empty() {
+            let texts = [&mut self.asked.text, &mut self.achieved.text];
+            return texts.map(|text| shorten(text, MOST_TEXT_AT_LAST)).contains(&true);
+        }
+        if values.len() == 1 {
+            values.clear();
+            self.achieved.seconds_each = None;
+            return true;
         }
         let mean = |pair: &[f64]| rounded(pair.iter().sum::<f64>() / pair.len() as f64, 1);
         *values = values.chunks(2).map(mean).collect();
@@ -166,12 +175,14 @@ impl Outcome {
     }
 }
 
-/// Cuts a text that is too long, at a character.
-fn shorten(text: &mut String) {
-    if text.len() > MOST_TEXT {
-        text.truncate(text.floor_char_boundary(MOST_TEXT));
+/// Cuts a text that is longer than `most` bytes, at a character, to that many at most; whether it was.
+fn shorten(text: &mut String, most: usize) -> bool {
+    let too_long = text.len() > most;
+    if too_long {
+        text.truncate(text.floor_char_boundary(most - '…'.len_utf8()));
         text.push('…');
     }
+    too_long
 }
 
 #[cfg(test)]
@@ -254,7 +265,8 @@ mod tests {
         let mut long = outcome();
         long.asked.text = "ä".repeat(300);
         let text = Outcome::read(&long.line(MOST_BYTES)).unwrap().asked.text;
-        assert_eq!(text, "ä".repeat(200) + "…");
+        assert_eq!(text, "ä".repeat(198) + "…");
+        assert_eq!(Outcome::read(&long.line(0)).unwrap().asked.text, "ä".repeat(38) + "…");
     }
 
     #[test]
