@@ -244,7 +244,7 @@ impl Span {
         if start >= end {
             return Err(invalid("StartTime must be before EndTime"));
         }
-        if !matches!(period, 1 | 5 | 10 | 20 | 30) && period % 60 != 0 {
+        if !matches!(period, 1 | 5 | 10 | 20 | 30) && !period.is_multiple_of(60) {
             return Err(invalid("Period must be 1, 5, 10, 20, 30 or a multiple of 60 seconds"));
         }
         let period = u64::from(period) * 1000;
