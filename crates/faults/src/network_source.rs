@@ -1,8 +1,10 @@
 //! What the three network faults have in common: whom, where, which way, and how much of it. Pure.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 use super::{Parameter, ParameterError};
 
@@ -81,78 +83,55 @@ impl fmt::Display for Protocol {
 
 /// An address with the length of its net's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Net {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Net(IpNet);
 
 impl Net {
     /// The net of one address.
     pub fn single(address: IpAddr) -> Net {
-        Net { address, prefix: longest(address) }
+        Net(IpNet::from(address))
     }
 
     /// `10.0.0.0/8`, `10.0.0.1`, `fd00::/64`; None if it is no such thing. Bits after the prefix count for
     /// nothing, as everywhere in routing, and are forgotten.
+    ///
+    /// Address and prefix are read apart: `IpNet`'s own reading takes `010.0.0.1/8`, which some read as octal.
     pub fn parse(word: &str) -> Option<Net> {
-        let (address, prefix) = match word.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (word, None),
+        let Some((address, prefix)) = word.split_once('/') else {
+            return word.parse().ok().map(Net::single);
         };
-        let address: IpAddr = address.parse().ok()?;
-        let prefix = match prefix {
-            None => longest(address),
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
-            Some(_) => return None,
-        };
-        let net = (prefix <= longest(address)).then_some(Net { address, prefix })?;
-        Some(Net { address: net.range().0, prefix })
+        let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = prefix.parse().ok().filter(|_| digits)?;
+        Some(Net(IpNet::new(address.parse().ok()?, prefix).ok()?.trunc()))
     }
 
+    /// Whether it is one address.
     pub fn is_single(&self) -> bool {
-        self.prefix == longest(self.address)
+        self.0.prefix_len() == self.0.max_prefix_len()
     }
 
     /// Whether it is all addresses of its family.
     pub fn is_everything(&self) -> bool {
-        self.prefix == 0
+        self.0.prefix_len() == 0
     }
 
     /// Whether the address is in it.
     pub fn covers(&self, address: IpAddr) -> bool {
-        let (first, last) = self.range();
-        first.is_ipv4() == address.is_ipv4() && first <= address && address <= last
+        self.0.contains(&address)
     }
 
     /// Its first and its last address.
     pub fn range(&self) -> (IpAddr, IpAddr) {
-        let prefix = u32::from(self.prefix);
-        match self.address {
-            IpAddr::V4(address) => {
-                let host = u32::MAX.checked_shr(prefix).unwrap_or(0);
-                let bits = address.to_bits();
-                (Ipv4Addr::from_bits(bits & !host).into(), Ipv4Addr::from_bits(bits | host).into())
-            }
-            IpAddr::V6(address) => {
-                let host = u128::MAX.checked_shr(prefix).unwrap_or(0);
-                let bits = address.to_bits();
-                (Ipv6Addr::from_bits(bits & !host).into(), Ipv6Addr::from_bits(bits | host).into())
-            }
-        }
+        (self.0.network(), self.0.broadcast())
     }
 }
 
 impl fmt::Display for Net {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         match self.is_single() {
-            true => write!(formatter, "{}", self.address),
-            false => write!(formatter, "{}/{}", self.address, self.prefix),
+            true => self.0.addr().fmt(formatter),
+            false => self.0.fmt(formatter),
         }
     }
-}
-
-fn longest(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// An AWS service that is reached at published prefixes.
