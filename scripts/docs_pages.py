@@ -47,7 +47,7 @@ def fault(one):
     lines = [f"## {one['name']}", "", sentence(one["summary"]), ""]
     if one.get("documents"):
         lines += ["Documents: " + ", ".join(f"`{name}`" for name in one["documents"]) + ".", ""]
-    lines += ["| option | in FIS | default | values | meaning |", "|---|---|---|---|---|"]
+    lines += ["| option | in FIS | in the document | default | values | meaning |", "|---|---|---|---|---|---|"]
     lines += [parameter(it) for it in one["parameters"]]
     return "\n".join(lines) + "\n"
 
@@ -55,8 +55,8 @@ def fault(one):
 def parameter(it):
     default = "required" if it["default"] is None else f"`{it['default']}`"
     values = f"{it['range']} {it['unit']}".strip()
-    fis = "" if it["fis"] == "none" else f"`{it['fis']}`" if " " not in it["fis"] else it["fis"]
-    cells = [f"`--{it['option']}`", fis, default, values, sentence(it["description"])]
+    fis, document = (f"`{it[name]}`" if it[name] else "" for name in ("fis", "document"))
+    cells = [f"`--{it['option']}`", fis, document, default, values, sentence(it["description"])]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -164,7 +164,7 @@ pub fn plan(request: &Request) -> Result<Plan, ParseError> {
     if let Some(name) = awsfis::known_name(&request.document_name)
         && let Some(document) = awsfis::find(name, &request.parameters)
     {
-        return document.plan(name, &request.parameters);
+        return awsfis::plan(document, name, &request.parameters);
     }
     let document = schema::read(&request.document_name, &request.document)?;
     let values = parameters::Values::merge(&document.parameters, &request.parameters)?;

@@ -133,9 +133,8 @@ fn task(args: &DoctorArgs) -> Task {
 
 fn json(findings: &[Finding], limits: &CpuLimits, faults: &[Finding]) -> serde_json::Value {
     let fault = |finding: &Finding| {
-        let available = faults::find(finding.name).is_some_and(|spec| spec.available);
         let works = finding.verdict == Verdict::Good;
-        serde_json::json!({ "name": finding.name, "works": works, "available": available, "words": finding.words })
+        serde_json::json!({ "name": finding.name, "works": works, "words": finding.words })
     };
     let all: Vec<_> = faults.iter().map(fault).collect();
     let findings: Vec<_> = findings.iter().chain(faults).collect();

@@ -1,6 +1,5 @@
 //! `taskfault inject FAULT`: one fault now, in the foreground.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,81 +14,23 @@ use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, Agen
 use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{Task, lifelines};
-use faults::{Fault, ParameterError};
+use faults::Fault;
 use http_client::{CA_BUNDLE_VARIABLE, Client};
 
-mod cpu_stress;
-mod disk_fill;
 #[cfg(test)]
 mod hostile;
-mod io_stress;
-mod kill_process;
-mod memory_stress;
-mod network;
+mod options;
 
-/// Options of `taskfault inject`.
-#[derive(Debug, clap::Args)]
-pub struct InjectArgs {
-    #[command(subcommand)]
-    fault: FaultArgs,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum FaultArgs {
-    /// Keep a share of the CPU busy
-    CpuStress(cpu_stress::CpuStressArgs),
-    /// Fill the file system to a share of its size
-    DiskFill(disk_fill::DiskFillArgs),
-    /// Read, write and sync files without rest
-    IoStress(io_stress::IoStressArgs),
-    /// Send a signal to the processes of a name
-    KillProcess(kill_process::KillProcessArgs),
-    /// Hold a share of the memory
-    MemoryStress(memory_stress::MemoryStressArgs),
-    /// Drop the traffic of a port without a word
-    NetworkBlackholePort(network::BlackholePortArgs),
-    /// Delay traffic to chosen targets
-    NetworkLatency(network::LatencyArgs),
-    /// Lose a share of the packets to chosen targets
-    NetworkPacketLoss(network::PacketLossArgs),
-    /// A fault by a name that is no subcommand: one that is not there yet, or a typing error
-    #[command(external_subcommand)]
-    Other(Vec<OsString>),
-}
-
-impl FaultArgs {
-    /// The fault with its duration, or the words that are no subcommand.
-    fn fault(self) -> Result<Result<Asked, ParameterError>, Vec<OsString>> {
-        Ok(match self {
-            FaultArgs::CpuStress(args) => args.asked(),
-            FaultArgs::DiskFill(args) => args.asked(),
-            FaultArgs::IoStress(args) => args.asked(),
-            FaultArgs::KillProcess(args) => args.asked(),
-            FaultArgs::MemoryStress(args) => args.asked(),
-            FaultArgs::NetworkBlackholePort(args) => args.asked(),
-            FaultArgs::NetworkLatency(args) => args.asked(),
-            FaultArgs::NetworkPacketLoss(args) => args.asked(),
-            FaultArgs::Other(words) => return Err(words),
-        })
-    }
-}
-
-/// A fault and how long it is to live.
-type Asked = (Fault, Duration);
-
-/// A number in plain digits, as the documents take it: no sign, which Rust's own reading would let pass.
-fn plain_number(text: &str) -> Result<u64, String> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain).ok_or_else(|| "it takes a whole number in plain digits".to_owned())
-}
+pub use options::InjectArgs;
+use options::Refusal;
 
 /// Performs the fault and prints its report. Code 0 when it lived its whole duration, 128 and the signal's
 /// number after a signal, 2 for wrong usage, 1 when it failed.
 pub fn run(args: InjectArgs) -> ExitCode {
-    let (fault, duration) = match args.fault.fault() {
-        Ok(Ok(asked)) => asked,
-        Ok(Err(error)) => return refused(USAGE, &error.to_string()),
-        Err(words) => return not_there(words.first()),
+    let (fault, duration) = match args.asked {
+        Ok(asked) => asked,
+        Err(Refusal::Parameter(error)) => return refused(USAGE, &error.to_string()),
+        Err(Refusal::NoSuchFault(name)) => return no_such_fault(&name),
     };
     // Names must be found again while everything else is cut; where it is refused nothing is lost.
     lifeline::mark_this_thread();
@@ -110,12 +51,7 @@ fn refused(code: u8, why: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Says why there is no such subcommand: a fault of FIS that this version lacks, or no fault at all.
-fn not_there(name: Option<&OsString>) -> ExitCode {
-    let name = name.map(|name| name.to_string_lossy()).unwrap_or_default();
-    if faults::find(&name).is_some() {
-        return refused(1, &format!("{name} is not in this version yet; nothing was done"));
-    }
+fn no_such_fault(name: &str) -> ExitCode {
     let names: Vec<_> = faults::ALL.iter().map(|spec| spec.name).collect();
     refused(USAGE, &format!("there is no fault {name:?}; there are {}", names.join(", ")))
 }

@@ -8,6 +8,7 @@ use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Sta
 use crate::load::{self, CpuLoad, LoadPlan};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
+use faults::Parameters;
 use faults::cpu_stress::CpuStress;
 
 mod description;
@@ -25,13 +26,19 @@ struct ActiveCpuStress {
 
 impl Perform for CpuStress {
     fn preflight(task: &Task) -> Preflight {
-        let defaults = CpuStress { workers: CpuStress::DEFAULT_WORKERS, percent: CpuStress::DEFAULT_PERCENT };
-        Preflight::of(try_thread().map(|()| CpuMeaning::of(&defaults, &CpuLimits::read(task)).describe()))
+        Preflight::of(find(task))
     }
 
     fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
         Box::pin(std::future::ready(start(self, duration, task)))
     }
+}
+
+/// What it would find with its default parameters.
+fn find(task: &Task) -> Result<String, StartError> {
+    let defaults = CpuStress::with_defaults()?;
+    try_thread()?;
+    Ok(CpuMeaning::of(&defaults, &CpuLimits::read(task)).describe())
 }
 
 /// Whether a worker thread can be had.

@@ -13,6 +13,7 @@ use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
 };
 use crate::task::Task;
+use faults::Parameters;
 use faults::disk_fill::DiskFill;
 
 /// Where a file may go on the file system of `/`, besides the folder that the task names.
@@ -56,9 +57,9 @@ fn folder(path: &Path, task: &Task) -> Result<PathBuf, String> {
 
 /// What it would find with its default path.
 fn find(task: &Task) -> Result<String, StartError> {
-    let path = Path::new(DiskFill::DEFAULT_PATH);
-    let space = Space::of_writable(path)?;
-    let folder = folder(path, task)?;
+    let DiskFill { path, .. } = DiskFill::with_defaults()?;
+    let space = Space::of_writable(&path)?;
+    let folder = folder(&path, task)?;
     Ok(format!(
         "{} is {:.1} % full, files can be made in {}",
         path.display(),

@@ -15,6 +15,7 @@ use crate::fault::{
 use crate::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
+use faults::Parameters;
 use faults::io_stress::IoStress;
 
 /// Where files go when neither the fault nor the task names a folder.
@@ -58,7 +59,8 @@ fn folder(task: &Task) -> PathBuf {
 fn find(task: &Task) -> Result<String, StartError> {
     let folder = folder(task);
     let space = Space::of_writable(&folder)?;
-    let plan = plan(IoStress::DEFAULT_PERCENT, IoStress::DEFAULT_WORKERS, folder, space)?;
+    let IoStress { percent, workers, .. } = IoStress::with_defaults()?;
+    let plan = plan(percent, workers, folder, space)?;
     unlinked(&plan.folder).map_err(|error| explain(&plan.folder, &error))?;
     Ok(format!("{} free in {}", bytes(space.available), plan.folder.display()))
 }

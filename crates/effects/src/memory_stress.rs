@@ -15,6 +15,7 @@ use crate::task::Task;
 use crate::task::limits::CpuLimits;
 use crate::task::limits::memory::{MemoryLimits, Room};
 use crate::task::stats::Others;
+use faults::Parameters;
 use faults::memory_stress::MemoryStress;
 use http_client::Client;
 
@@ -80,7 +81,7 @@ async fn others(task: &Task) -> Option<Others> {
 /// What it would find with its default share.
 fn find(task: &Task) -> Result<String, StartError> {
     let room = tightest(&MemoryLimits::read(task).rooms()).ok_or("no memory limit can be read")?;
-    goal(MemoryStress::DEFAULT_PERCENT, &room)?;
+    goal(MemoryStress::with_defaults()?.percent, &room)?;
     Ok(format!("{} of {} free ({})", bytes(room.free()), bytes(room.limit), room.source))
 }
 

@@ -13,7 +13,7 @@ pub mod prefixes;
 pub mod stats;
 
 /// Set to `true`, it allows faults on processes in the host's own PID namespace.
-pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
+pub use faults::kill_process::ALLOW_HOST_PROCESSES_VARIABLE;
 
 /// Where the stock agent keeps its state, and where scripts look for the `registration` file.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";

@@ -1,31 +1,43 @@
 //! `cpu-stress`: worker threads that keep a share of a core busy.
 
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::{DIGITS, Document, PERCENT_FROM_0};
+use crate::duration::DURATION;
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (FIS reference, `aws:ecs:task-cpu-stress`).
-pub const SPEC: Spec = Spec {
+/// FIS reference, `aws:ecs:task-cpu-stress`.
+pub static SPEC: Spec = Spec {
     name: "cpu-stress",
     summary: "keep a share of the CPU busy",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "percent",
-            fis: "percent",
-            default: Some("100"),
-            range: "0-100",
-            unit: "%",
-            description: "share of a core per worker; with 0 workers, share of the task's CPU limit",
-        },
-        Parameter {
-            option: "workers",
-            fis: "workers",
-            default: Some("0"),
-            range: "0-4096",
-            unit: "",
-            description: "worker threads; 0 means all cores, or the task's CPU limit where it has one",
-        },
-    ],
+    action: Some("aws:ecs:task-cpu-stress"),
+    lives: Lives::Asked,
+    parameters: &[DURATION, PERCENT, WORKERS],
+    documents: &[Document {
+        name: "AWSFIS-Run-CPU-Stress",
+        parameters: &[DURATION, WORKERS, PERCENT],
+        heartbeats: false,
+        settles: &[],
+        read: Fault::read::<CpuStress>,
+    }],
+    read: Fault::read::<CpuStress>,
+};
+
+const PERCENT: Parameter = Parameter {
+    option: "percent",
+    fis: Some("percent"),
+    document: Some(InDocument::new("LoadPercent", PERCENT_FROM_0)),
+    default: Preset::Value("100"),
+    values: Values::Number(Range::PERCENT_FROM_0),
+    description: "share of a core per worker; with 0 workers, share of the task's CPU limit",
+};
+
+const WORKERS: Parameter = Parameter {
+    option: "workers",
+    fis: Some("workers"),
+    document: Some(InDocument::new("CPU", DIGITS)),
+    default: Preset::Value("0"),
+    values: Values::Number(Range::WORKERS),
+    description: "worker threads; 0 means all cores, or the task's CPU limit where it has one",
 };
 
 /// Parameters of a CPU stress, in range.
@@ -37,25 +49,17 @@ pub struct CpuStress {
     pub percent: u8,
 }
 
-impl CpuStress {
-    /// The workers of a fault that does not name them (FIS: 0, all cores).
-    pub const DEFAULT_WORKERS: u32 = 0;
-    /// The share of a fault that does not name it (FIS: 100 %).
-    pub const DEFAULT_PERCENT: u8 = 100;
+impl Parameters for CpuStress {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        Ok(CpuStress { workers: arguments.number(&WORKERS)?, percent: arguments.number(&PERCENT)? })
+    }
 
-    /// Threads one fault may ask for. stress-ng's limit, so that whatever ran as a script is accepted here.
-    pub const WORKERS: Range = Range { low: 0, high: 4096, unit: "workers" };
-    /// Shares of a core one worker may have.
-    pub const PERCENT: Range = Range::PERCENT_FROM_0;
-
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`ParameterError::OutOfRange`] with the name of the parameter.
-    pub fn new(workers: u64, percent: u64) -> Result<Self, ParameterError> {
-        let workers = Self::WORKERS.check("workers", workers)? as u32;
-        let percent = Self::PERCENT.check("percent", percent)? as u8;
-        Ok(CpuStress { workers, percent })
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "workers" => Some(self.workers.to_string()),
+            "percent" => Some(self.percent.to_string()),
+            _ => None,
+        }
     }
 }
 
@@ -63,22 +67,19 @@ impl CpuStress {
 mod tests {
     use super::*;
 
-    #[test]
-    fn defaults_and_ranges_are_those_that_are_listed() {
-        let [_, percent, workers] = SPEC.parameters else { panic!("three parameters") };
-        assert_eq!(percent.default, Some(&*CpuStress::DEFAULT_PERCENT.to_string()));
-        assert_eq!(workers.default, Some(&*CpuStress::DEFAULT_WORKERS.to_string()));
-        assert_eq!(percent.range, format!("{}-{}", CpuStress::PERCENT.low, CpuStress::PERCENT.high));
-        assert_eq!(workers.range, format!("{}-{}", CpuStress::WORKERS.low, CpuStress::WORKERS.high));
+    fn stress(workers: &str, percent: &str) -> Result<CpuStress, String> {
+        let mut arguments = Arguments::default();
+        arguments.give(&WORKERS, "workers", workers);
+        arguments.give(&PERCENT, "percent", percent);
+        CpuStress::read(&arguments).map_err(|error| error.to_string())
     }
 
     #[test]
     fn ranges_are_kept_and_named() {
-        assert!(CpuStress::new(4096, 0).is_ok());
-        assert!(CpuStress::new(0, 100).is_ok());
-        let refused = |workers, percent| CpuStress::new(workers, percent).map_err(|error| error.to_string());
-        assert_eq!(refused(1, 101), Err("percent is 101; accepted are 0 to 100 %".into()));
-        assert_eq!(refused(4097, 1), Err("workers is 4097; accepted are 0 to 4096 workers".into()));
-        assert!(refused(4_294_967_297, 1).is_err(), "must not wrap round to 1");
+        assert!(stress("4096", "0").is_ok());
+        assert!(stress("0", "100").is_ok());
+        assert_eq!(stress("1", "101"), Err("percent is 101; accepted are 0 to 100 %".into()));
+        assert_eq!(stress("4097", "1"), Err("workers is 4097; accepted are 0 to 4096 workers".into()));
+        assert!(stress("4294967297", "1").is_err(), "must not wrap round to 1");
     }
 }

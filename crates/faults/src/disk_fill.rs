@@ -2,32 +2,44 @@
 
 use std::path::PathBuf;
 
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::{self, Document};
+use crate::duration::DURATION;
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (document `AWSFIS-Run-Disk-Fill`; FIS has no action of that name for tasks).
-pub const SPEC: Spec = Spec {
+/// Document `AWSFIS-Run-Disk-Fill`; FIS has no action of that name for tasks.
+pub static SPEC: Spec = Spec {
     name: "disk-fill",
     summary: "fill the file system to a share of its size",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "percent",
-            fis: "Percent of AWSFIS-Run-Disk-Fill",
-            default: Some("95"),
-            range: "1-100",
-            unit: "%",
-            description: "how full the file system is to be, as df counts: used of used and available",
-        },
-        Parameter {
-            option: "path",
-            fis: "none",
-            default: Some("/"),
-            range: "a path",
-            unit: "",
-            description: "the file system is the one that this path is on",
-        },
-    ],
+    action: None,
+    lives: Lives::Asked,
+    parameters: &[DURATION, PERCENT, PATH],
+    documents: &[Document {
+        name: "AWSFIS-Run-Disk-Fill",
+        parameters: &[DURATION, PERCENT],
+        heartbeats: false,
+        settles: &[],
+        read: Fault::read::<DiskFill>,
+    }],
+    read: Fault::read::<DiskFill>,
+};
+
+const PERCENT: Parameter = Parameter {
+    option: "percent",
+    fis: None,
+    document: Some(InDocument::new("Percent", document::PERCENT)),
+    default: Preset::Value("95"),
+    values: Values::Number(Range::PERCENT),
+    description: "how full the file system is to be, as df counts: used of used and available",
+};
+
+const PATH: Parameter = Parameter {
+    option: "path",
+    fis: None,
+    document: None,
+    default: Preset::Value("/"),
+    values: Values::Path { accepts: "a path" },
+    description: "the file system is the one that this path is on",
 };
 
 /// Parameters of a disk fill, in range.
@@ -35,24 +47,22 @@ pub const SPEC: Spec = Spec {
 pub struct DiskFill {
     /// How full the file system is to be, 1–100.
     pub percent: u8,
-    /// A path on the file system.
+    /// A path on the file system. Whether it can be used is seen when the fault starts.
     pub path: PathBuf,
 }
 
-impl DiskFill {
-    /// The document: 95 %.
-    pub const DEFAULT_PERCENT: u8 = 95;
-    /// The document: the root.
-    pub const DEFAULT_PATH: &'static str = "/";
-    /// Shares of the size.
-    pub const PERCENT: Range = Range::PERCENT;
+impl Parameters for DiskFill {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        let path = arguments.path(&PATH).unwrap_or_default();
+        Ok(DiskFill { percent: arguments.number(&PERCENT)?, path })
+    }
 
-    /// Checks the range. Whether `path` can be used is seen when the fault starts.
-    ///
-    /// # Errors
-    /// [`ParameterError::OutOfRange`] with the name of the parameter.
-    pub fn new(percent: u64, path: PathBuf) -> Result<Self, ParameterError> {
-        Ok(DiskFill { percent: Self::PERCENT.check("percent", percent)? as u8, path })
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "percent" => Some(self.percent.to_string()),
+            "path" => Some(self.path.to_str()?.to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -61,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_and_ranges_are_those_that_are_listed() {
-        let [_, percent, path] = SPEC.parameters else { panic!("three parameters") };
-        assert_eq!(percent.default, Some(&*DiskFill::DEFAULT_PERCENT.to_string()));
-        assert_eq!(percent.range, format!("{}-{}", DiskFill::PERCENT.low, DiskFill::PERCENT.high));
-        assert_eq!(path.default, Some(DiskFill::DEFAULT_PATH));
-        let refused = DiskFill::new(101, "/".into()).map_err(|error| error.to_string());
+    fn more_than_all_is_refused() {
+        let mut arguments = Arguments::default();
+        arguments.give(&PERCENT, "percent", "101");
+        let refused = DiskFill::read(&arguments).map_err(|error| error.to_string());
         assert_eq!(refused, Err("percent is 101; accepted are 1 to 100 %".into()));
+        let usual = DiskFill::with_defaults();
+        assert_eq!(usual, Ok(DiskFill { percent: 95, path: "/".into() }));
     }
 }

@@ -2,40 +2,53 @@
 
 use std::path::PathBuf;
 
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::{self, DIGITS, Document};
+use crate::duration::DURATION;
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (FIS reference, `aws:ecs:task-io-stress`).
-pub const SPEC: Spec = Spec {
+/// FIS reference, `aws:ecs:task-io-stress`.
+pub static SPEC: Spec = Spec {
     name: "io-stress",
     summary: "read, write and sync files without rest",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "percent",
-            fis: "percent",
-            default: Some("80"),
-            range: "1-100",
-            unit: "%",
-            description: "share of the free space of the file system that the files may grow to, all together",
-        },
-        Parameter {
-            option: "workers",
-            fis: "workers",
-            default: Some("1"),
-            range: "0-4096",
-            unit: "",
-            description: "worker threads; 0 means one for each CPU",
-        },
-        Parameter {
-            option: "path",
-            fis: "none",
-            default: Some("/tmp"),
-            range: "a folder",
-            unit: "",
-            description: "where the files are made; the sidecar takes its state folder",
-        },
-    ],
+    action: Some("aws:ecs:task-io-stress"),
+    lives: Lives::Asked,
+    parameters: &[DURATION, PERCENT, WORKERS, PATH],
+    documents: &[Document {
+        name: "AWSFIS-Run-IO-Stress",
+        parameters: &[DURATION, WORKERS, PERCENT],
+        heartbeats: false,
+        settles: &[],
+        read: Fault::read::<IoStress>,
+    }],
+    read: Fault::read::<IoStress>,
+};
+
+const PERCENT: Parameter = Parameter {
+    option: "percent",
+    fis: Some("percent"),
+    document: Some(InDocument::new("Percent", document::PERCENT)),
+    default: Preset::Value("80"),
+    values: Values::Number(Range::PERCENT),
+    description: "share of the free space of the file system that the files may grow to, all together",
+};
+
+const WORKERS: Parameter = Parameter {
+    option: "workers",
+    fis: Some("workers"),
+    document: Some(InDocument::new("Workers", DIGITS)),
+    default: Preset::Value("1"),
+    values: Values::Number(Range::WORKERS),
+    description: "worker threads; 0 means one for each CPU",
+};
+
+const PATH: Parameter = Parameter {
+    option: "path",
+    fis: None,
+    document: None,
+    default: Preset::Place("/tmp"),
+    values: Values::Path { accepts: "a folder" },
+    description: "where the files are made; the sidecar takes its state folder",
 };
 
 /// Parameters of an I/O stress, in range.
@@ -45,28 +58,23 @@ pub struct IoStress {
     pub workers: u32,
     /// Share of the free space for all files together, 1–100.
     pub percent: u8,
-    /// The folder for the files; None leaves it to the place.
+    /// The folder for the files; None leaves it to the place. Whether it can be used is seen when the fault starts.
     pub path: Option<PathBuf>,
 }
 
-impl IoStress {
-    /// FIS: 1.
-    pub const DEFAULT_WORKERS: u32 = 1;
-    /// FIS: 80 %.
-    pub const DEFAULT_PERCENT: u8 = 80;
-    /// Threads one fault may ask for, as in a CPU stress.
-    pub const WORKERS: Range = Range { low: 0, high: 4096, unit: "workers" };
-    /// Shares of the free space.
-    pub const PERCENT: Range = Range::PERCENT;
+impl Parameters for IoStress {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        let (workers, percent) = (arguments.number(&WORKERS)?, arguments.number(&PERCENT)?);
+        Ok(IoStress { workers, percent, path: arguments.path(&PATH) })
+    }
 
-    /// Checks the ranges. Whether `path` can be used is seen when the fault starts.
-    ///
-    /// # Errors
-    /// [`ParameterError::OutOfRange`] with the name of the parameter.
-    pub fn new(workers: u64, percent: u64, path: Option<PathBuf>) -> Result<Self, ParameterError> {
-        let workers = Self::WORKERS.check("workers", workers)? as u32;
-        let percent = Self::PERCENT.check("percent", percent)? as u8;
-        Ok(IoStress { workers, percent, path })
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "workers" => Some(self.workers.to_string()),
+            "percent" => Some(self.percent.to_string()),
+            "path" => Some(self.path.as_ref()?.to_str()?.to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -74,21 +82,23 @@ impl IoStress {
 mod tests {
     use super::*;
 
-    #[test]
-    fn defaults_and_ranges_are_those_that_are_listed() {
-        let [_, percent, workers, _] = SPEC.parameters else { panic!("four parameters") };
-        assert_eq!(percent.default, Some(&*IoStress::DEFAULT_PERCENT.to_string()));
-        assert_eq!(workers.default, Some(&*IoStress::DEFAULT_WORKERS.to_string()));
-        assert_eq!(percent.range, format!("{}-{}", IoStress::PERCENT.low, IoStress::PERCENT.high));
-        assert_eq!(workers.range, format!("{}-{}", IoStress::WORKERS.low, IoStress::WORKERS.high));
+    fn stress(workers: &str, percent: &str) -> Result<IoStress, String> {
+        let mut arguments = Arguments::default();
+        arguments.give(&WORKERS, "workers", workers);
+        arguments.give(&PERCENT, "percent", percent);
+        IoStress::read(&arguments).map_err(|error| error.to_string())
     }
 
     #[test]
     fn ranges_are_kept_and_named() {
-        assert!(IoStress::new(0, 1, None).is_ok() && IoStress::new(4096, 100, None).is_ok());
-        let refused =
-            |workers, percent| IoStress::new(workers, percent, None).map_err(|error| error.to_string());
-        assert_eq!(refused(1, 0), Err("percent is 0; accepted are 1 to 100 %".into()));
-        assert_eq!(refused(4097, 1), Err("workers is 4097; accepted are 0 to 4096 workers".into()));
+        assert!(stress("0", "1").is_ok() && stress("4096", "100").is_ok());
+        assert_eq!(stress("1", "0"), Err("percent is 0; accepted are 1 to 100 %".into()));
+        assert_eq!(stress("4097", "1"), Err("workers is 4097; accepted are 0 to 4096 workers".into()));
+    }
+
+    #[test]
+    fn the_folder_is_the_places_where_none_is_asked_for() {
+        let usual = IoStress::with_defaults();
+        assert_eq!(usual, Ok(IoStress { workers: 1, percent: 80, path: None }));
     }
 }

@@ -2,47 +2,62 @@
 
 use std::time::Duration;
 
-use super::{Parameter, ParameterError, Spec};
+use crate::document::Document;
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters};
 
-/// Name, defaults and accepted values (FIS reference, `aws:ecs:task-kill-process`).
-pub const SPEC: Spec = Spec {
+/// FIS reference, `aws:ecs:task-kill-process`.
+pub static SPEC: Spec = Spec {
     name: "kill-process",
     summary: "send a signal to the processes of a name",
-    available: true,
-    parameters: &[
-        Parameter {
-            option: "process-name",
-            fis: "processName",
-            default: None,
-            range: NAMES,
-            unit: "",
-            description: "the whole name of the processes, as killall matches it",
-        },
-        Parameter {
-            option: "signal",
-            fis: "signal",
-            default: Some("SIGTERM"),
-            range: SIGNALS,
-            unit: "",
-            description: "the signal",
-        },
-        Parameter {
-            option: "host-processes",
-            fis: "none",
-            default: Some("off"),
-            range: "a switch",
-            unit: "",
-            description: "allow it in the host's own PID namespace; for the sidecar \
-                          TASKFAULT_ALLOW_HOST_PROCESSES=true",
-        },
-    ],
+    action: Some("aws:ecs:task-kill-process"),
+    lives: Lives::Fixed(WATCH),
+    parameters: &[PROCESS_NAME, SIGNAL, HOST_PROCESSES],
+    documents: &[Document {
+        name: "AWSFIS-Run-Kill-Process",
+        parameters: &[PROCESS_NAME, SIGNAL],
+        heartbeats: false,
+        // Whether the host's processes may be hit is nothing that a command can say: only who runs the sidecar can.
+        settles: &[(HOST_PROCESSES, Arguments::OFF)],
+        read: Fault::read::<KillProcess>,
+    }],
+    read: Fault::read::<KillProcess>,
 };
+
+const PROCESS_NAME: Parameter = Parameter {
+    option: "process-name",
+    fis: Some("processName"),
+    document: Some(InDocument::new("ProcessName", "^[0-9a-zA-Z.\\-=_]{1,128}$")),
+    default: Preset::Required,
+    values: Values::Text { accepts: NAMES, example: "nginx", hyphen: true },
+    description: "the whole name of the processes, as killall matches it",
+};
+
+const SIGNAL: Parameter = Parameter {
+    option: "signal",
+    fis: Some("signal"),
+    document: Some(InDocument::new("Signal", "^(SIGTERM|SIGKILL)$")),
+    default: Preset::Value("SIGTERM"),
+    values: Values::OneOf(&["SIGTERM", "SIGKILL"]),
+    description: "the signal",
+};
+
+const HOST_PROCESSES: Parameter = Parameter {
+    option: "host-processes",
+    fis: None,
+    document: None,
+    default: Preset::Value(Arguments::OFF),
+    values: Values::Switch { variable: ALLOW_HOST_PROCESSES_VARIABLE },
+    description: "allow it in the host's own PID namespace, where a name may belong to anybody on the machine",
+};
+
+/// Allows `kill-process` in the host's own PID namespace: `true`.
+pub const ALLOW_HOST_PROCESSES_VARIABLE: &str = "TASKFAULT_ALLOW_HOST_PROCESSES";
 
 /// How long the signalled processes are watched: whether they end. The fault is over sooner if all have.
 pub const WATCH: Duration = Duration::from_secs(1);
 
 const NAMES: &str = "1 to 128 letters, digits and . - = _";
-const SIGNALS: &str = "SIGTERM or SIGKILL";
 /// Longest name, in bytes (document `AWSFIS-Run-Kill-Process`).
 const MAX_NAME: usize = 128;
 
@@ -74,28 +89,36 @@ pub struct KillProcess {
 }
 
 impl KillProcess {
-    /// FIS: SIGTERM.
-    pub const DEFAULT_SIGNAL: &'static str = "SIGTERM";
-
     /// Checks name and signal.
     ///
     /// # Errors
     /// [`ParameterError::NotOneOf`] with the name of the parameter.
     pub fn new(name: &str, signal: &str, host_processes: bool) -> Result<Self, ParameterError> {
-        let refused = |name, value: &str, accepted| {
-            let value = value.chars().take(40).collect();
-            Err(ParameterError::NotOneOf { name, value, accepted })
-        };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-=_".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
-            return refused("processName", name, NAMES);
+            return Err(ParameterError::not_one_of("processName", name, NAMES));
         }
         let signal = match signal {
             "SIGTERM" => Signal::Term,
             "SIGKILL" => Signal::Kill,
-            other => return refused("signal", other, SIGNALS),
+            other => return Err(ParameterError::not_one_of("signal", other, SIGNAL.values.range())),
         };
         Ok(KillProcess { name: name.to_owned(), signal, host_processes })
+    }
+}
+
+impl Parameters for KillProcess {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        let (name, signal) = (arguments.text(&PROCESS_NAME), arguments.text(&SIGNAL));
+        KillProcess::new(name, signal, arguments.is_on(&HOST_PROCESSES))
+    }
+
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "process-name" => Some(self.name.clone()),
+            "signal" => Some(self.signal.name().to_owned()),
+            _ => None,
+        }
     }
 }
 

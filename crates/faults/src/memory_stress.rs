@@ -1,31 +1,43 @@
 //! `memory-stress`: worker threads that hold a share of the memory.
 
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::{self, DIGITS, Document};
+use crate::duration::DURATION;
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (document `AWSFIS-Run-Memory-Stress`; FIS has no action of that name for tasks).
-pub const SPEC: Spec = Spec {
+/// Document `AWSFIS-Run-Memory-Stress`; FIS has no action of that name for tasks.
+pub static SPEC: Spec = Spec {
     name: "memory-stress",
     summary: "hold a share of the memory",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "percent",
-            fis: "Percent of AWSFIS-Run-Memory-Stress",
-            default: Some("80"),
-            range: "1-100",
-            unit: "%",
-            description: "share of the memory that is free to the task at the start: of its limit, less its use",
-        },
-        Parameter {
-            option: "workers",
-            fis: "Workers of AWSFIS-Run-Memory-Stress",
-            default: Some("1"),
-            range: "0-4096",
-            unit: "",
-            description: "worker threads that share it; 0 means one for each CPU",
-        },
-    ],
+    action: None,
+    lives: Lives::Asked,
+    parameters: &[DURATION, PERCENT, WORKERS],
+    documents: &[Document {
+        name: "AWSFIS-Run-Memory-Stress",
+        parameters: &[DURATION, WORKERS, PERCENT],
+        heartbeats: false,
+        settles: &[],
+        read: Fault::read::<MemoryStress>,
+    }],
+    read: Fault::read::<MemoryStress>,
+};
+
+const PERCENT: Parameter = Parameter {
+    option: "percent",
+    fis: None,
+    document: Some(InDocument::new("Percent", document::PERCENT)),
+    default: Preset::Value("80"),
+    values: Values::Number(Range::PERCENT),
+    description: "share of the memory that is free to the task at the start: of its limit, less its use",
+};
+
+const WORKERS: Parameter = Parameter {
+    option: "workers",
+    fis: None,
+    document: Some(InDocument::new("Workers", DIGITS)),
+    default: Preset::Value("1"),
+    values: Values::Number(Range::WORKERS),
+    description: "worker threads that share it; 0 means one for each CPU",
 };
 
 /// Parameters of a memory stress, in range.
@@ -37,24 +49,17 @@ pub struct MemoryStress {
     pub percent: u8,
 }
 
-impl MemoryStress {
-    /// The document: 1.
-    pub const DEFAULT_WORKERS: u32 = 1;
-    /// The document: 80 %.
-    pub const DEFAULT_PERCENT: u8 = 80;
-    /// Threads one fault may ask for, as in a CPU stress.
-    pub const WORKERS: Range = Range { low: 0, high: 4096, unit: "workers" };
-    /// Shares of the free memory.
-    pub const PERCENT: Range = Range::PERCENT;
+impl Parameters for MemoryStress {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        Ok(MemoryStress { workers: arguments.number(&WORKERS)?, percent: arguments.number(&PERCENT)? })
+    }
 
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// [`ParameterError::OutOfRange`] with the name of the parameter.
-    pub fn new(workers: u64, percent: u64) -> Result<Self, ParameterError> {
-        let workers = Self::WORKERS.check("workers", workers)? as u32;
-        let percent = Self::PERCENT.check("percent", percent)? as u8;
-        Ok(MemoryStress { workers, percent })
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "workers" => Some(self.workers.to_string()),
+            "percent" => Some(self.percent.to_string()),
+            _ => None,
+        }
     }
 }
 
@@ -63,13 +68,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_and_ranges_are_those_that_are_listed() {
-        let [_, percent, workers] = SPEC.parameters else { panic!("three parameters") };
-        assert_eq!(percent.default, Some(&*MemoryStress::DEFAULT_PERCENT.to_string()));
-        assert_eq!(workers.default, Some(&*MemoryStress::DEFAULT_WORKERS.to_string()));
-        assert_eq!(percent.range, format!("{}-{}", MemoryStress::PERCENT.low, MemoryStress::PERCENT.high));
-        assert_eq!(workers.range, format!("{}-{}", MemoryStress::WORKERS.low, MemoryStress::WORKERS.high));
-        let refused = MemoryStress::new(1, 0).map_err(|error| error.to_string());
+    fn nothing_at_all_is_refused() {
+        let mut arguments = Arguments::default();
+        arguments.give(&PERCENT, "percent", "0");
+        let refused = MemoryStress::read(&arguments).map_err(|error| error.to_string());
         assert_eq!(refused, Err("percent is 0; accepted are 1 to 100 %".into()));
+        let usual = MemoryStress::with_defaults();
+        assert_eq!(usual, Ok(MemoryStress { workers: 1, percent: 80 }));
     }
 }

@@ -1,40 +1,59 @@
 //! `network-blackhole-port`: packets to a port vanish, those of established connections too.
 
-use super::network_source::{Direction, Protocol};
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::Document;
+use crate::duration::DURATION;
+use crate::network_source::{self, Direction, Protocol};
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (FIS reference, `aws:ecs:task-network-blackhole-port`).
-pub const SPEC: Spec = Spec {
+/// FIS reference, `aws:ecs:task-network-blackhole-port`.
+pub static SPEC: Spec = Spec {
     name: "network-blackhole-port",
     summary: "drop the traffic of a port without a word",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "port",
-            fis: "port",
-            default: None,
-            range: "1-65535",
-            unit: "",
-            description: "the port that packets are sent to: of a server there (egress) or here (ingress)",
+    action: Some("aws:ecs:task-network-blackhole-port"),
+    lives: Lives::Asked,
+    parameters: &[DURATION, PORT, TRAFFIC_TYPE, PROTOCOL],
+    documents: &[
+        Document {
+            name: "AWSFIS-Run-Network-Blackhole-Port",
+            parameters: &[DURATION, PROTOCOL, PORT, TRAFFIC_TYPE],
+            heartbeats: false,
+            settles: &[],
+            read: Fault::read::<NetworkBlackholePort>,
         },
-        Parameter {
-            option: "traffic-type",
-            fis: "trafficType",
-            default: None,
-            range: "egress or ingress",
-            unit: "",
-            description: "packets that leave the task, or that come in",
-        },
-        Parameter {
-            option: "protocol",
-            fis: "protocol",
-            default: Some("tcp"),
-            range: "tcp or udp",
-            unit: "",
-            description: "the protocol of the port",
+        Document {
+            name: "AWSFIS-Run-Network-Blackhole-Port-ECS",
+            parameters: &[DURATION, PROTOCOL, PORT, TRAFFIC_TYPE],
+            heartbeats: true,
+            settles: &[],
+            read: Fault::read::<NetworkBlackholePort>,
         },
     ],
+    read: Fault::read::<NetworkBlackholePort>,
+};
+
+const PORT: Parameter = Parameter {
+    option: "port",
+    fis: Some("port"),
+    document: Some(InDocument::new(
+        "Port",
+        "^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$",
+    )),
+    default: Preset::Required,
+    values: Values::Number(Range { low: 1, high: 65_535, unit: "" }),
+    description: "the port that packets are sent to: of a server there (egress) or here (ingress)",
+};
+
+const TRAFFIC_TYPE: Parameter =
+    Parameter { fis: Some("trafficType"), default: Preset::Required, ..network_source::TRAFFIC_TYPE };
+
+const PROTOCOL: Parameter = Parameter {
+    option: "protocol",
+    fis: Some("protocol"),
+    document: Some(InDocument::with_default("Protocol", "^(tcp|udp)$", Preset::Required)),
+    default: Preset::Value("tcp"),
+    values: Values::OneOf(Protocol::NAMES),
+    description: "the protocol of the port",
 };
 
 /// Parameters of a black hole, in range.
@@ -42,21 +61,42 @@ pub const SPEC: Spec = Spec {
 pub struct NetworkBlackholePort {
     /// 1–65535.
     pub port: u16,
+    /// Of the port.
     pub protocol: Protocol,
+    /// Of the packets to it.
     pub direction: Direction,
 }
 
 impl NetworkBlackholePort {
-    /// FIS: the document's pattern takes 1–65535.
-    pub const PORT: Range = Range { low: 1, high: 65_535, unit: "" };
-
     /// Checks the range of the port, 1–65535, and the words.
     ///
     /// # Errors
     /// [`ParameterError`] naming what is wrong.
     pub fn new(port: u64, protocol: &str, direction: &str) -> Result<Self, ParameterError> {
-        let port = Self::PORT.check("port", port)? as u16;
-        Ok(NetworkBlackholePort { port, protocol: protocol.parse()?, direction: direction.parse()? })
+        let mut arguments = Arguments::default();
+        arguments.give(&PORT, PORT.option, port.to_string());
+        arguments.give(&PROTOCOL, PROTOCOL.option, protocol);
+        arguments.give(&TRAFFIC_TYPE, TRAFFIC_TYPE.option, direction);
+        Self::read(&arguments)
+    }
+}
+
+impl Parameters for NetworkBlackholePort {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        Ok(NetworkBlackholePort {
+            port: arguments.number(&PORT)?,
+            protocol: arguments.text(&PROTOCOL).parse()?,
+            direction: arguments.text(&TRAFFIC_TYPE).parse()?,
+        })
+    }
+
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "port" => Some(self.port.to_string()),
+            "protocol" => Some(self.protocol.to_string()),
+            "traffic-type" => Some(self.direction.to_string()),
+            _ => None,
+        }
     }
 }
 

@@ -1,28 +1,58 @@
 //! `network-packet-loss`: a share of the packets of chosen peers is lost.
 
-use super::network_source::{FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE};
-use super::{DURATION, Parameter, ParameterError, Range, Spec};
+use crate::document::{self, Document};
+use crate::duration::DURATION;
+use crate::network_source::{
+    CHOSEN_INTERFACE, FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
+};
+use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
-/// Name, defaults and ranges (FIS reference, `aws:ecs:task-network-packet-loss`).
-pub const SPEC: Spec = Spec {
+/// FIS reference, `aws:ecs:task-network-packet-loss`.
+pub static SPEC: Spec = Spec {
     name: "network-packet-loss",
     summary: "lose a share of the packets to chosen targets",
-    available: true,
-    parameters: &[
-        DURATION,
-        Parameter {
-            option: "loss-percent",
-            fis: "lossPercent",
-            default: Some("7"),
-            range: "1-100",
-            unit: "%",
-            description: "share of the packets that are lost, without a word to the sender",
+    action: Some("aws:ecs:task-network-packet-loss"),
+    lives: Lives::Asked,
+    parameters: &[DURATION, LOSS, SOURCES, FLOWS_PERCENT, TRAFFIC_TYPE, INTERFACE],
+    documents: &[
+        // Everything that leaves one interface.
+        Document {
+            name: "AWSFIS-Run-Network-Packet-Loss",
+            parameters: &[DURATION, WHOLE_INTERFACE, LOSS],
+            heartbeats: false,
+            settles: &[(SOURCES, "ALL"), (TRAFFIC_TYPE, "egress"), (FLOWS_PERCENT, "100")],
+            read: |arguments| {
+                one_interface(arguments)?;
+                Fault::read::<NetworkPacketLoss>(arguments)
+            },
         },
-        SOURCES,
-        FLOWS_PERCENT,
-        TRAFFIC_TYPE,
-        INTERFACE,
+        // What leaves the task by its own interface: the ECS agent shapes nothing else.
+        Document {
+            name: "AWSFIS-Run-Network-Packet-Loss-ECS",
+            parameters: &[DURATION, SOURCES, LOSS, FLOWS_PERCENT],
+            heartbeats: true,
+            settles: &[(TRAFFIC_TYPE, "egress"), (INTERFACE, "DEFAULT")],
+            read: Fault::read::<NetworkPacketLoss>,
+        },
+        Document {
+            name: "AWSFIS-Run-Network-Packet-Loss-Sources",
+            parameters: &[DURATION, CHOSEN_INTERFACE, SOURCES, TRAFFIC_TYPE, LOSS, FLOWS_PERCENT],
+            heartbeats: false,
+            settles: &[],
+            read: Fault::read::<NetworkPacketLoss>,
+        },
     ],
+    read: Fault::read::<NetworkPacketLoss>,
+};
+
+const LOSS: Parameter = Parameter {
+    option: "loss-percent",
+    fis: Some("lossPercent"),
+    document: Some(InDocument::new("LossPercent", document::PERCENT)),
+    default: Preset::Value("7"),
+    values: Values::Number(Range::PERCENT),
+    description: "share of the packets that are lost, without a word to the sender",
 };
 
 /// Parameters of a packet loss, in range.
@@ -30,6 +60,7 @@ pub const SPEC: Spec = Spec {
 pub struct NetworkPacketLoss {
     /// 1–100.
     pub percent: u8,
+    /// Whose traffic.
     pub scope: Scope,
 }
 
@@ -39,8 +70,21 @@ impl NetworkPacketLoss {
     /// # Errors
     /// [`ParameterError::OutOfRange`] with the name of the parameter.
     pub fn new(percent: u64, scope: Scope) -> Result<Self, ParameterError> {
-        let percent = Range::PERCENT.check("loss-percent", percent)? as u8;
+        let percent = Range::PERCENT.parse(LOSS.option, &percent.to_string())?;
         Ok(NetworkPacketLoss { percent, scope })
+    }
+}
+
+impl Parameters for NetworkPacketLoss {
+    fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
+        Ok(NetworkPacketLoss { percent: arguments.number(&LOSS)?, scope: Scope::read(arguments)? })
+    }
+
+    fn text(&self, option: &str) -> Option<String> {
+        match option {
+            "loss-percent" => Some(self.percent.to_string()),
+            option => self.scope.text(option),
+        }
     }
 }
 

@@ -1,9 +1,6 @@
-//! For tests: a parameter of a fault as text again, to compare with what was asked for.
+//! For tests: hostile values, and whether a parameter of a fault, as text again, is what was asked for.
 
 use std::net::IpAddr;
-
-use super::Fault;
-use super::network_source::Scope;
 
 /// Values that a shell, a path, a number parser, a list parser or a terminal would fall for.
 pub const HOSTILE: &[&str] = &[
@@ -116,44 +113,6 @@ pub const HOSTILE: &[&str] = &[
     "1\u{200b}",
     "\u{1b}[2J",
 ];
-
-/// The value of `option`, a parameter under its name on the command line; None if the fault has no such thing.
-pub fn text(fault: &Fault, option: &str) -> Option<String> {
-    match (fault, option) {
-        (Fault::CpuStress(stress), "workers") => Some(stress.workers.to_string()),
-        (Fault::CpuStress(stress), "percent") => Some(stress.percent.to_string()),
-        (Fault::MemoryStress(stress), "workers") => Some(stress.workers.to_string()),
-        (Fault::MemoryStress(stress), "percent") => Some(stress.percent.to_string()),
-        (Fault::IoStress(stress), "workers") => Some(stress.workers.to_string()),
-        (Fault::IoStress(stress), "percent") => Some(stress.percent.to_string()),
-        (Fault::IoStress(stress), "path") => Some(stress.path.as_ref()?.to_str()?.to_owned()),
-        (Fault::DiskFill(fill), "percent") => Some(fill.percent.to_string()),
-        (Fault::DiskFill(fill), "path") => Some(fill.path.to_str()?.to_owned()),
-        (Fault::KillProcess(kill), "process-name") => Some(kill.name.clone()),
-        (Fault::KillProcess(kill), "signal") => Some(kill.signal.name().to_owned()),
-        (Fault::NetworkBlackholePort(hole), "port") => Some(hole.port.to_string()),
-        (Fault::NetworkBlackholePort(hole), "protocol") => Some(hole.protocol.to_string()),
-        (Fault::NetworkBlackholePort(hole), "traffic-type") => Some(hole.direction.to_string()),
-        (Fault::NetworkLatency(latency), "delay-milliseconds") => Some(latency.delay.as_millis().to_string()),
-        (Fault::NetworkLatency(latency), "jitter-milliseconds") => {
-            Some(latency.jitter.as_millis().to_string())
-        }
-        (Fault::NetworkPacketLoss(loss), "loss-percent") => Some(loss.percent.to_string()),
-        (Fault::NetworkLatency(latency), option) => scope(&latency.scope, option),
-        (Fault::NetworkPacketLoss(loss), option) => scope(&loss.scope, option),
-        _ => None,
-    }
-}
-
-fn scope(scope: &Scope, option: &str) -> Option<String> {
-    match option {
-        "sources" => Some(scope.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
-        "interface" => Some(scope.interfaces.to_string()),
-        "traffic-type" => Some(scope.direction.to_string()),
-        "flows-percent" => Some(scope.flows_percent.to_string()),
-        _ => None,
-    }
-}
 
 /// Whether both say the same: the same text, the same number, or the same list of addresses, which may be written
 /// in more than one way.

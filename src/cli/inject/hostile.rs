@@ -4,23 +4,16 @@
 use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 
+use super::options::Asked;
 use super::*;
 use crate::cli::{Cli, Command};
 use faults::{duration, read_back};
 
-/// Values that are accepted.
-fn good(option: &str) -> &'static str {
-    match option {
-        "duration" => "60s",
-        "signal" => "SIGTERM",
-        "protocol" => "tcp",
-        "traffic-type" => "egress",
-        "path" => "/tmp",
-        "process-name" => "nginx",
-        "sources" => "ALL",
-        "interface" => "eth0",
-        _ => "7",
-    }
+/// A value that is accepted.
+fn good(fault: &str, option: &str) -> String {
+    let parameters = faults::find(fault).unwrap().parameters;
+    let parameter = parameters.iter().find(|parameter| parameter.option == option).unwrap();
+    parameter.values.example().into_owned()
 }
 
 /// Every fault with each of its options that takes a value, and those that have to be given.
@@ -43,11 +36,17 @@ fn places() -> Vec<(String, String, Vec<String>)> {
 fn asked(fault: &str, hit: &str, required: &[String], value: &str) -> Result<Asked, String> {
     let mut words = vec!["taskfault".to_owned(), "inject".into(), fault.into(), format!("--{hit}={value}")];
     words.extend(
-        required.iter().filter(|option| *option != hit).map(|option| format!("--{option}={}", good(option))),
+        required
+            .iter()
+            .filter(|option| *option != hit)
+            .map(|option| format!("--{option}={}", good(fault, option))),
     );
     let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
     let Command::Inject(args) = cli.command else { panic!("another command: {:?}", cli.command) };
-    args.fault.fault().expect("a fault by its name").map_err(|error| error.to_string())
+    match args.asked {
+        Err(Refusal::Parameter(error)) => Err(error.to_string()),
+        asked => Ok(asked.expect("a fault by its name")),
+    }
 }
 
 fn misread(fault: &str, hit: &str, required: &[String], value: &str) -> Result<bool, String> {
@@ -56,7 +55,7 @@ fn misread(fault: &str, hit: &str, required: &[String], value: &str) -> Result<b
         Err(why) if plain(&why).contains(&plain(hit)) => Ok(false),
         Err(why) => Err(format!("refused without naming it: {why}")),
         Ok((_, lives)) if hit == "duration" && duration::parse(value) == Ok(lives) => Ok(true),
-        Ok((fault, _)) => match read_back::text(&fault, hit) {
+        Ok((fault, _)) => match fault.text(hit) {
             Some(told) if hit != "path" && read_back::same(value, &told) || told == value => Ok(true),
             told => Err(format!("became {told:?} in {fault:?}")),
         },
@@ -79,7 +78,7 @@ fn every_nasty_value_is_refused_or_taken_literally() {
 #[test]
 fn every_option_has_a_good_value() {
     for (fault, hit, required) in places() {
-        let outcome = misread(&fault, &hit, &required, good(&hit));
+        let outcome = misread(&fault, &hit, &required, &good(&fault, &hit));
         assert_eq!(outcome, Ok(true), "{fault} --{hit}");
     }
 }

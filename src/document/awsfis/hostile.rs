@@ -5,22 +5,21 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::document::{self, Request};
-use faults::read_back;
+use crate::document::Request;
+use faults::{Parameter, read_back};
 
 const STATE: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1}"#;
 
 /// A document, one of its parameters, and values that are accepted for all the others.
-fn places() -> Vec<(&'static Document, &'static Parameter, Map<String, Value>)> {
+fn places() -> Vec<(&'static Document, Field, Map<String, Value>)> {
     let samples = ["10.0.0.1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", STATE];
-    let good = |parameter: &Parameter| {
-        let pattern = Pattern::compile(parameter.pattern).unwrap();
+    let good = |field: Field| {
+        let pattern = Pattern::compile(field.pattern).unwrap();
         let sample = samples.into_iter().find(|sample| pattern.matches(sample)).unwrap();
-        (parameter.name.to_owned(), Value::from(sample))
+        (field.name.to_owned(), Value::from(sample))
     };
-    let each =
-        DOCUMENTS.iter().flat_map(|document| document.all_parameters().map(move |hit| (*document, hit)));
-    each.map(|(document, hit)| (document, hit, document.all_parameters().map(good).collect())).collect()
+    let each = document::all().flat_map(|document| document.fields().map(move |hit| (document, hit)));
+    each.map(|(document, hit)| (document, hit, document.fields().map(good).collect())).collect()
 }
 
 /// A document whose text would run the value, if anybody read it.
@@ -31,26 +30,8 @@ fn request(name: &str, parameters: Map<String, Value>) -> Request {
     Request { command_id: "c".into(), document_name: name.into(), document, parameters }
 }
 
-/// The option that the parameter is on the command line: `DelayMilliseconds` is `delay-milliseconds`.
-fn option(parameter: &str) -> String {
-    match parameter {
-        "CPU" => "workers".into(),
-        "LoadPercent" => "percent".into(),
-        other => {
-            let mut option = String::new();
-            for letter in other.chars() {
-                if letter.is_ascii_uppercase() && !option.is_empty() {
-                    option.push('-');
-                }
-                option.push(letter.to_ascii_lowercase());
-            }
-            option
-        }
-    }
-}
-
 /// What the plan has of the parameter; None if it carries nothing of it.
-fn told(work: &Work, parameter: &str) -> Option<String> {
+fn told(document: &Document, work: &Work, parameter: &str) -> Option<String> {
     let (fault, duration, call) = match work {
         Work::Fault { fault, duration } => (fault, duration, None),
         Work::Leased { fault, duration, call } => (fault, duration, Some(call)),
@@ -62,19 +43,22 @@ fn told(work: &Work, parameter: &str) -> Option<String> {
             let (id, time, count) = (&call.id, call.call_time, call.call_count);
             Some(format!(r#"{{"id":"{id}","callTime":{time},"callCount":{count}}}"#))
         }
-        (other, _) => read_back::text(fault, &option(other)),
+        (other, _) => {
+            let is_it = |known: &&Parameter| known.document.is_some_and(|known| known.name == other);
+            fault.text(document.parameters.iter().find(is_it)?.option)
+        }
     }
 }
 
 /// What became of `value` in the place of the parameter, in words, if it was neither refused nor taken as it is.
 fn misread(
     document: &Document,
-    hit: &Parameter,
+    hit: Field,
     mut values: Map<String, Value>,
     value: &str,
 ) -> Result<(), String> {
     values.insert(hit.name.to_owned(), value.into());
-    let plan = match document::plan(&request(document.name, values)) {
+    let plan = match crate::document::plan(&request(document.name, values)) {
         Ok(plan) => plan,
         Err(ParseError::Parameters(findings)) if findings.len() == 1 && findings[0].contains(hit.name) => {
             return Ok(());
@@ -92,13 +76,15 @@ fn misread(
             let named = plain(reason).contains(&plain(hit.name)) && reason.contains("Nothing was started");
             named.then_some(()).ok_or_else(|| format!("failed without naming it: {reason}"))
         }
-        work @ (Work::Fault { .. } | Work::Leased { .. }) => match told(work, hit.name) {
+        work @ (Work::Fault { .. } | Work::Leased { .. }) => match told(document, work, hit.name) {
             Some(told) if read_back::same(value, &told) => Ok(()),
-            None if hit.name == INSTALL.name && matches!(value, "True" | "False") => Ok(()),
+            None if hit.name == document::INSTALL_DEPENDENCIES.name && matches!(value, "True" | "False") => {
+                Ok(())
+            }
             told => Err(format!("became {told:?} in {work:?}")),
         },
         // Another call count is another call; nothing else makes one.
-        Work::Heartbeat(call) if hit.name == action_state::PARAMETER.name && call.call_count != 1 => Ok(()),
+        Work::Heartbeat(call) if hit.name == "FISActionState" && call.call_count != 1 => Ok(()),
         other => Err(format!("became {other:?}")),
     }
 }
@@ -116,7 +102,7 @@ fn every_nasty_value_is_refused_or_taken_literally() {
             count += 1;
             let mut asked = values;
             asked.insert(hit.name.to_owned(), value.into());
-            let plan = document::plan(&request(document.name, asked));
+            let plan = crate::document::plan(&request(document.name, asked));
             taken += u32::from(plan.is_ok_and(|plan| plan.fault_name().is_some()));
         }
     }
@@ -141,7 +127,7 @@ fn a_value_that_is_no_text_is_refused() {
         ] {
             let mut values = values.clone();
             values.insert(hit.name.to_owned(), value.clone());
-            let plan = document::plan(&request(document.name, values));
+            let plan = crate::document::plan(&request(document.name, values));
             let named = plan.is_err_and(|error| error.to_string().contains(hit.name));
             // -1 and the like are texts that some parameters take: a name of a process, a host name.
             let text = matches!(hit.name, "ProcessName" | "Sources" | "Interface") && value.is_number();
@@ -155,7 +141,7 @@ fn hostile_names_of_parameters_and_documents_reach_nothing() {
     for name in read_back::HOSTILE {
         let parameters = json!({"DurationSeconds": "5", *name: "1"});
         let refused =
-            document::plan(&request("AWSFIS-Run-CPU-Stress", parameters.as_object().unwrap().clone()));
+            crate::document::plan(&request("AWSFIS-Run-CPU-Stress", parameters.as_object().unwrap().clone()));
         assert!(matches!(refused, Err(ParseError::UnknownParameter { .. })), "{name:?}: {refused:?}");
         assert!(
             find(&format!("AWSFIS-Run-CPU-Stress{name}"), &Map::new()).is_none() || name.is_empty(),

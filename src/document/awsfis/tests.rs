@@ -1,15 +1,24 @@
 //! Tests of the documents by name.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
+use faults::Fault;
 use faults::cpu_stress::CpuStress;
 
 const CPU: &str = "AWSFIS-Run-CPU-Stress";
 
+/// The plan of a document that taskfault has.
+pub(super) fn plan_of(name: &str, supplied: &Map<String, Value>) -> Result<Plan, ParseError> {
+    let document = find(name, supplied).unwrap_or_else(|| panic!("no document {name}"));
+    plan(document, name, supplied)
+}
+
 fn plan_cpu(parameters: Value) -> Result<Plan, ParseError> {
     let Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-    plan(CPU, &parameters)
+    plan_of(CPU, &parameters)
 }
 
 fn work(parameters: Value) -> Work {
@@ -125,7 +134,7 @@ fn a_value_that_breaks_its_pattern_is_refused_before_anything_runs() {
 #[test]
 fn a_name_that_is_new_runs_as_the_one_it_is_like_and_says_so() {
     let parameters = json!({"DurationSeconds": "20", "CPU": "1", "LoadPercent": "60"});
-    let steps = plan("AWSFIS-Run-CPU-Stress-V2", parameters.as_object().unwrap()).unwrap().steps;
+    let steps = plan_of("AWSFIS-Run-CPU-Stress-V2", parameters.as_object().unwrap()).unwrap().steps;
     assert_eq!(steps[1].work, stress(1, 60, 20));
     let Work::Note(text) = &steps[0].work else { panic!("{:?}", steps[0].work) };
     assert!(
@@ -171,19 +180,21 @@ fn the_resource_documents_ask_for_their_faults() {
             WATCH,
         ),
     ] {
-        let steps = plan(&format!("{PREFIX}{document}"), parameters.as_object().unwrap()).unwrap().steps;
+        let steps =
+            plan_of(&format!("AWSFIS-Run-{document}"), parameters.as_object().unwrap()).unwrap().steps;
         assert_eq!(steps[1].work, Work::Fault { fault, duration }, "{document} {parameters}");
     }
 }
 
+/// As the sidecar reads patterns; that each default has its pattern in plain regular expressions is tested in `faults`.
 #[test]
-fn the_registry_is_sound() {
-    assert!(DOCUMENTS.is_sorted_by_key(|document| document.name));
-    for document in DOCUMENTS {
+fn the_documents_are_sound() {
+    assert!(document::all().is_sorted_by_key(|document| document.name));
+    for document in document::all() {
         assert_eq!(known_name(document.name), Some(document.name));
-        for parameter in document.all_parameters() {
-            let pattern = Pattern::compile(parameter.pattern).unwrap();
-            assert!(parameter.default.is_none_or(|default| pattern.matches(default)), "{}", parameter.name);
+        for field in document.fields() {
+            let pattern = Pattern::compile(field.pattern).unwrap();
+            assert!(field.default.is_none_or(|default| pattern.matches(default)), "{}", field.name);
         }
     }
 }

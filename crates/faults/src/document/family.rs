@@ -3,28 +3,25 @@
 //! AWS has added documents by putting words behind the name of an older one (`-Sources`, `-ECS`). One more of
 //! that kind, with parameters that a known one has, means what that one means.
 
-use serde_json::{Map, Value};
-
-use super::{DOCUMENTS, Document, action_state};
+use super::{Document, all};
 
 /// Words of a name that only documents on heartbeats have.
 const ON_HEARTBEATS: &str = "ECS";
 
 /// The document that one called `name` is taken for: one of its family (the name goes on from the family's, with
-/// a hyphen) that has all the `supplied` parameters and needs no other; the most like it, where there are
-/// several.
-pub(super) fn like(name: &str, supplied: &Map<String, Value>) -> Option<&'static Document> {
+/// a hyphen) that has all the `given` parameters and needs no other; the most like it, where there are several.
+pub(super) fn like(name: &str, given: &[&str]) -> Option<&'static Document> {
     let words: Vec<&str> = name.split('-').collect();
     let shared = |document: &Document| document.name.split('-').filter(|word| words.contains(word)).count();
-    let members = DOCUMENTS.iter().copied().filter(|document| {
-        goes_on(name, family(document)) && on_heartbeats(document) == words.contains(&ON_HEARTBEATS)
+    let members = all().filter(|document| {
+        goes_on(name, family(document)) && document.heartbeats == words.contains(&ON_HEARTBEATS)
     });
-    members.filter(|document| fits(document, supplied)).max_by_key(|document| shared(document))
+    members.filter(|document| fits(document, given)).max_by_key(|document| shared(document))
 }
 
 /// The shortest name that the document's own goes on from.
 fn family(document: &Document) -> &'static str {
-    let names = DOCUMENTS.iter().map(|other| other.name).filter(|other| goes_on(document.name, other));
+    let names = all().map(|other| other.name).filter(|other| goes_on(document.name, other));
     names.min_by_key(|name| name.len()).unwrap_or(document.name)
 }
 
@@ -32,27 +29,19 @@ fn goes_on(name: &str, from: &str) -> bool {
     name.strip_prefix(from).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-fn on_heartbeats(document: &Document) -> bool {
-    document.parameters.iter().any(|parameter| parameter.name == action_state::PARAMETER.name)
-}
-
 /// Whether the document could be sent with exactly these parameters.
-fn fits(document: &Document, supplied: &Map<String, Value>) -> bool {
-    let known = |name: &String| document.all_parameters().any(|parameter| parameter.name == name);
-    let given = |name: &str| supplied.contains_key(name);
-    supplied.keys().all(known)
-        && document.all_parameters().all(|parameter| parameter.default.is_some() || given(parameter.name))
+fn fits(document: &Document, given: &[&str]) -> bool {
+    let known = |name: &&str| document.fields().any(|field| field.name == *name);
+    given.iter().all(known)
+        && document.fields().all(|field| field.default.is_some() || given.contains(&field.name))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn taken_for(name: &str, parameters: &[&str]) -> Option<&'static str> {
-        let supplied = parameters.iter().map(|name| ((*name).to_owned(), json!("1"))).collect();
-        like(&format!("AWSFIS-Run-{name}"), &supplied).map(|document| &document.name["AWSFIS-Run-".len()..])
+        like(&format!("AWSFIS-Run-{name}"), parameters).map(|document| &document.name["AWSFIS-Run-".len()..])
     }
 
     #[test]

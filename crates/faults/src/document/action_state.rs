@@ -1,12 +1,12 @@
 //! `FISActionState`: what FIS sends with every call of an `-ECS` document. Pure.
 
-use super::Parameter;
+use super::Field;
 
 /// As compact JSON with its members in this order. Anything else is refused.
-pub(super) const PARAMETER: Parameter = Parameter {
+pub(super) const FIELD: Field = Field {
     name: "FISActionState",
-    default: None,
     pattern: r#"^\{"id":"[a-zA-Z0-9-]{1,128}","callTime":"?[0-9]{10}"?,"callCount":"?[0-9]+"?\}$"#,
+    default: None,
 };
 
 /// One call of FIS.
@@ -21,7 +21,7 @@ pub struct ActionState {
 }
 
 impl ActionState {
-    /// Reads a value that has [`PARAMETER`]'s pattern; None if it has not.
+    /// Reads a value that has [`FIELD`]'s pattern; None if it has not.
     pub(super) fn parse(text: &str) -> Option<ActionState> {
         let rest = text.strip_prefix(r#"{"id":""#)?;
         let (id, rest) = rest.split_once(r#"","callTime":"#)?;
@@ -43,18 +43,19 @@ impl ActionState {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
-    use crate::document::pattern::Pattern;
 
     #[test]
     fn calls_are_read_with_and_without_quotes() {
+        let pattern = Regex::new(FIELD.pattern).unwrap();
         let expected = ActionState { id: "6d2e-F".into(), call_time: 1_766_000_000, call_count: 12 };
         for text in [
             r#"{"id":"6d2e-F","callTime":1766000000,"callCount":12}"#,
             r#"{"id":"6d2e-F","callTime":"1766000000","callCount":"12"}"#,
         ] {
-            assert!(Pattern::compile(PARAMETER.pattern).unwrap().matches(text));
+            assert!(pattern.is_match(text));
             assert_eq!(ActionState::parse(text).as_ref(), Some(&expected));
         }
         let huge = r#"{"id":"a","callTime":1766000000,"callCount":99999999999999999999999}"#;
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn anything_else_breaks_the_pattern() {
-        let pattern = Pattern::compile(PARAMETER.pattern).unwrap();
+        let pattern = Regex::new(FIELD.pattern).unwrap();
         for text in [
             "",
             "{}",
@@ -77,7 +78,7 @@ mod tests {
             r#"{"id":"a","callTime":1766000000,"callCount":1,"x":1}"#,
             "{\"id\":\"a\",\"callTime\":1766000000,\"callCount\":1}\n",
         ] {
-            assert!(!pattern.matches(text), "{text}");
+            assert!(!pattern.is_match(text), "{text}");
         }
     }
 
