@@ -5,11 +5,9 @@
 //! of the service's API model (version 2010-08-01).
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use http::HeaderValue;
 use http::request::Parts;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Context;
@@ -18,12 +16,11 @@ use super::members::Members;
 use super::model::check::{Rule, Violation};
 use super::model::{CLOUDWATCH, Operation};
 use super::query;
-use super::shared::Shared;
 use super::ssm::page;
-use super::store::State;
 use super::wire;
 
 mod alarm;
+mod alarm_state;
 mod alarms;
 mod cbor;
 mod evaluation;
@@ -31,97 +28,24 @@ mod metrics;
 mod put_alarm;
 mod put_data;
 mod read;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use alarm::{Alarm, StateChange};
+pub use alarm_state::AlarmState;
 pub use metrics::MetricId;
-use metrics::{Sample, Series, pairs};
+pub use state::{CloudWatchState, advance};
 
 type Answer = Result<Value, ApiError>;
-
-/// Alarms and the metrics they look at.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct CloudWatchState {
-    /// By name.
-    #[serde(default)]
-    pub alarms: BTreeMap<String, Alarm>,
-    #[serde(default, with = "pairs")]
-    metrics: BTreeMap<MetricId, Series>,
-}
-
-/// The state of an alarm (`StateValue`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AlarmState {
-    Ok,
-    Alarm,
-    InsufficientData,
-}
-
-impl AlarmState {
-    /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AlarmState::Ok => "OK",
-            AlarmState::Alarm => "ALARM",
-            AlarmState::InsufficientData => "INSUFFICIENT_DATA",
-        }
-    }
-
-    fn parse(text: &str) -> Option<AlarmState> {
-        [AlarmState::Ok, AlarmState::Alarm, AlarmState::InsufficientData]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-    }
-}
-
-impl CloudWatchState {
-    /// The state of the alarm with this ARN; None if there is no such alarm.
-    pub fn alarm_state(&self, arn: &str) -> Option<AlarmState> {
-        self.alarms.values().find(|alarm| alarm.arn == arn).map(|alarm| alarm.state)
-    }
-
-    /// Puts one value of a metric of ours, at its exact time (high resolution). `unit` is a `StandardUnit`:
-    /// `Count`, `Percent`, `Milliseconds`, …
-    pub fn put(
-        &mut self,
-        namespace: &str,
-        metric: &str,
-        dimensions: &[(&str, &str)],
-        at: SystemTime,
-        value: f64,
-        unit: &str,
-    ) {
-        let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let id = MetricId {
-            namespace: namespace.to_owned(),
-            name: metric.to_owned(),
-            dimensions: dimensions.collect(),
-        };
-        let at = wire::epoch_ms(at);
-        self.metrics.entry(id).or_default().insert(Sample::of(at, unit, value, 1.0), at);
-    }
-}
-
-/// Lets time pass: evaluates alarms that are due. True if anything changed.
-pub fn advance(state: &mut State, context: &Context) -> bool {
-    let CloudWatchState { alarms, metrics } = &mut state.cloudwatch;
-    let mut changed = false;
-    for alarm in alarms.values_mut() {
-        let series = metrics.get(&alarm.settings.metric);
-        changed |= alarm.advance(series, context);
-    }
-    changed
-}
 
 /// Performs one client operation of the JSON 1.0 protocol; None if it is not one.
 pub fn call(
     operation: &str,
     body: &Map<String, Value>,
-    state: &mut State,
+    state: &mut CloudWatchState,
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
-    let state = &mut state.cloudwatch;
     if let Err(error) = CLOUDWATCH.operation(operation)?.check(body) {
         return Some(Err(error));
     }
@@ -166,7 +90,7 @@ fn without_nulls(value: &Value) -> Value {
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
 pub fn query(
     parameters: &BTreeMap<String, String>,
-    state: &mut State,
+    state: &mut CloudWatchState,
     context: &Context,
 ) -> Option<(u16, String)> {
     let operation = CLOUDWATCH.operation(parameters.get("Action")?)?;
@@ -183,23 +107,19 @@ pub(super) fn cbor_operation(parts: &Parts) -> Option<&str> {
     parts.uri.path().strip_prefix("/service/")?.strip_prefix(CLOUDWATCH.target())?.strip_prefix("/operation/")
 }
 
-/// Answers one call of the Smithy RPC v2 CBOR protocol.
-pub(super) fn answer_cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8]) -> wire::Answer {
+/// Reads the members of a request of the Smithy RPC v2 CBOR protocol.
+///
+/// # Errors
+/// `SerializationException`.
+pub(super) fn cbor_members(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    cbor::decode(body)
+}
+
+/// An answer of the Smithy RPC v2 CBOR protocol.
+pub(super) fn cbor_answer(operation: &str, outcome: &Result<Value, ApiError>) -> wire::Answer {
     const TYPE: &str = "application/cbor";
-    let members = wire::inflated(parts, body).and_then(|body| cbor::decode(&body));
-    let context = shared.context();
-    let outcome = members.and_then(|members| {
-        shared
-            .change(|state| call(operation, &members, state, &context))
-            .unwrap_or_else(|| Err(unknown(operation)))
-    });
-    let line = match &outcome {
-        Ok(_) => "200".to_owned(),
-        Err(error) => format!("{} {error}", error.status),
-    };
-    shared.log.line("client", &format!("cbor {operation}"), line);
     let output = CLOUDWATCH.operation(operation).and_then(Operation::output);
-    let mut answer = match &outcome {
+    let mut answer = match outcome {
         Ok(Value::Null) => wire::answer(200, TYPE, cbor::encode(&json!({}), output)),
         Ok(value) => wire::answer(200, TYPE, cbor::encode(value, output)),
         Err(error) => {

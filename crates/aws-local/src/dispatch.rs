@@ -9,9 +9,10 @@ use super::error::ApiError;
 use super::model::{CLOUDWATCH, ECS, LOGS, Model, SSM};
 use super::shared::Shared;
 use super::signature::header;
-use super::store::State;
+use super::ssm::{self, agent};
 use super::wire::{self, Answer};
-use super::{Context, agent, caller, cloudwatch, delivery, ecs, iam, logs, ssm, sts};
+use super::{Context, caller, cloudwatch, delivery, fis, iam, logs, sts};
+use crate::world::World;
 
 /// The service that agents poll has no public model.
 const MDS: &str = "EC2WindowsMessageDeliveryService.";
@@ -29,11 +30,15 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
     } else if let Some(operation) = target.strip_prefix(MDS) {
         delivery::call(shared, operation, parts, body, &mut who).await
     } else if let Some(operation) = ECS.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, ecs::call)
+        client_call(shared, operation, parts, body, &mut who, World::call_ecs)
     } else if let Some(operation) = LOGS.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, logs::call)
+        client_call(shared, operation, parts, body, &mut who, |world, operation, body, context| {
+            logs::call(operation, body, &mut world.logs, context)
+        })
     } else if let Some(operation) = CLOUDWATCH.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, cloudwatch::call)
+        client_call(shared, operation, parts, body, &mut who, |world, operation, body, context| {
+            cloudwatch::call(operation, body, &mut world.cloudwatch, context)
+        })
     } else {
         Err(unknown(target))
     };
@@ -41,10 +46,7 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
     let idle =
         target.ends_with(".GetMessages") && matches!(&outcome, Ok(value) if value["Messages"] == json!([]));
     if !idle {
-        match &outcome {
-            Ok(_) => shared.log.line(&who, target, "200"),
-            Err(error) => shared.log.line(&who, target, format!("{} {error}", error.status)),
-        }
+        shared.log.line(&who, target, line(&outcome));
     }
     match modelled(target) {
         Some(model) if std::ptr::eq(model, &CLOUDWATCH) => cloudwatch::json_answer(&outcome),
@@ -74,36 +76,37 @@ fn systems_manager(
     let body = wire::object(raw)?;
     let context = shared.context();
     match operation {
-        "RegisterManagedInstance" => shared.change(|state| {
-            let answer = agent::register(&body, state, &context)?;
+        "RegisterManagedInstance" => shared.change(|world| {
+            let answer = agent::register(&body, &mut world.ssm, &context)?;
             *who = answer["InstanceId"].as_str().unwrap_or_default().to_owned();
             Ok(answer)
         }),
         "RequestManagedInstanceRoleToken" => {
             *who = caller::key_holder(shared, parts, raw)?;
             let switches = shared.switches();
-            let answer =
-                shared.change(|state| agent::request_role_token(who, &body, state, &switches, &context))?;
+            let answer = shared
+                .change(|world| agent::request_role_token(who, &body, &mut world.ssm, &switches, &context))?;
             shared.use_switches(|switches| switches.update_key_pair = false);
             Ok(answer)
         }
         "UpdateManagedInstancePublicKey" => {
             *who = caller::key_holder(shared, parts, raw)?;
-            shared.change(|state| agent::update_public_key(who, &body, state))
+            shared.change(|world| agent::update_public_key(who, &body, &mut world.ssm))
         }
         "UpdateInstanceInformation" => {
             *who = caller::instance(shared, parts, raw, "ssm")?;
             caller::same(who, wire::text(&body, "InstanceId")?)?;
-            shared.change(|state| agent::update_information(&body, state, &context))
+            shared.change(|world| agent::update_information(&body, &mut world.ssm, &context))
         }
         _ => {
             *who = caller::client(shared, parts, raw)?;
             if let Some(answer) = background(operation, &body) {
                 return Ok(answer);
             }
-            shared.change(|state| {
-                state.sweep(context.now);
-                ssm::call(operation, &body, state, &context).unwrap_or_else(|| Err(unknown(operation)))
+            shared.change(|world| {
+                world.ssm.sweep(context.now);
+                ssm::call(operation, &body, &mut world.ssm, &context)
+                    .unwrap_or_else(|| Err(unknown(operation)))
             })
         }
     }
@@ -111,7 +114,7 @@ fn systems_manager(
 
 /// What the services that only clients speak to have in common: an operation over the state, None if it is
 /// not one.
-type Operation = fn(&str, &Map<String, Value>, &mut State, &Context) -> Option<Result<Value, ApiError>>;
+type Operation = fn(&mut World, &str, &Map<String, Value>, &Context) -> Option<Result<Value, ApiError>>;
 
 fn client_call(
     shared: &Shared,
@@ -125,7 +128,7 @@ fn client_call(
     let context = shared.context();
     *who = caller::client(shared, parts, raw)?;
     shared
-        .change(|state| service(operation, &body, state, &context).unwrap_or_else(|| Err(unknown(operation))))
+        .change(|world| service(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
 }
 
 fn take_one(count: &mut u32) -> bool {
@@ -159,9 +162,9 @@ fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
     let action = parameters.get("Action").map_or("", String::as_str);
     let context = shared.context();
     let known = sts::call(&parameters, &context).or_else(|| {
-        shared.change(|state| {
-            let roles = iam::call(&parameters, state, &context);
-            roles.or_else(|| cloudwatch::query(&parameters, state, &context))
+        shared.change(|world| {
+            let roles = iam::call(&parameters, &mut world.iam, &context);
+            roles.or_else(|| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
         })
     });
     let (status, xml) = known.unwrap_or_else(|| (400, invalid_action(action)));
@@ -176,4 +179,42 @@ fn invalid_action(action: &str) -> String {
         "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code>\
          <Message>There is no action {action} here</Message></Error></ErrorResponse>"
     )
+}
+
+/// Answers a request of FIS's rest-json protocol; None if its path is none of the service's.
+pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer> {
+    let request = fis::Request::of(parts.method.as_str(), parts.uri.path())?;
+    let mut who = "?".to_owned();
+    let outcome = (|| {
+        who = caller::client(shared, parts, body)?;
+        let call = request.read(parts.uri.query().unwrap_or_default(), wire::object(body)?)?;
+        let context = shared.context();
+        shared.change(|world| {
+            let (fis, services) = world.fis_and_services();
+            request.perform(&call, fis, &services, &context)
+        })
+    })();
+    shared.log.line(&who, &format!("FIS.{}", request.name()), line(&outcome));
+    shared.look(|world| world.fis.tell(&shared.log));
+    Some(fis::answer(&outcome))
+}
+
+/// Answers one call of CloudWatch in the Smithy RPC v2 CBOR protocol.
+pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8]) -> Answer {
+    let context = shared.context();
+    let members = wire::inflated(parts, body).and_then(|body| cloudwatch::cbor_members(&body));
+    let outcome = members.and_then(|members| {
+        let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
+        shared.change(call).unwrap_or_else(|| Err(unknown(operation)))
+    });
+    shared.log.line("client", &format!("cbor {operation}"), line(&outcome));
+    cloudwatch::cbor_answer(operation, &outcome)
+}
+
+/// An outcome in the log.
+fn line(outcome: &Result<Value, ApiError>) -> String {
+    match outcome {
+        Ok(_) => "200".to_owned(),
+        Err(error) => format!("{} {error}", error.status),
+    }
 }

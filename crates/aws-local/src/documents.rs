@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use hash::sha256_hex;
 
 use super::Context;
-use super::store::{Document, DocumentVersion, State};
+use crate::ssm::state::{Document, DocumentVersion, SsmState};
 
 pub mod content;
 mod hash;
@@ -33,7 +33,7 @@ pub fn built_in(now: SystemTime) -> Vec<Document> {
                 created: now,
             }],
             default_version: 1,
-            tags: super::store::Tags::new(),
+            tags: crate::tags::Tags::new(),
             created: now,
         })
         .collect()
@@ -41,7 +41,7 @@ pub fn built_in(now: SystemTime) -> Vec<Document> {
 
 /// The document that a caller means by a plain name or by an ARN of this region
 /// (`arn:aws:ssm:<region>:<account, or empty for Amazon's own>:document/<name>`).
-pub fn find<'s>(state: &'s State, name_or_arn: &str, context: &Context) -> Option<&'s Document> {
+pub fn find<'s>(state: &'s SsmState, name_or_arn: &str, context: &Context) -> Option<&'s Document> {
     if !name_or_arn.starts_with("arn:") {
         return state.documents.get(name_or_arn);
     }
@@ -87,11 +87,11 @@ mod tests {
         }
     }
 
-    fn state() -> State {
+    fn state() -> SsmState {
         let documents = built_in(SystemTime::UNIX_EPOCH);
-        State {
+        SsmState {
             documents: documents.into_iter().map(|document| (document.name.clone(), document)).collect(),
-            ..State::default()
+            ..SsmState::default()
         }
     }
 

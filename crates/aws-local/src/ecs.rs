@@ -8,296 +8,71 @@
 //! Members, limits and error codes are those of the service's public API model (version 2014-11-13); texts of
 //! errors where the service's are known.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::time::SystemTime;
-
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Context;
 use super::error::ApiError;
 use super::model::ECS;
-use super::store::{State, Tags};
 
 pub mod agent;
 mod clusters;
+pub mod definition;
 mod definitions;
 pub mod guests;
 mod metric;
+mod names;
 mod request;
 #[cfg(test)]
 mod scene;
 mod schedule;
 mod services;
+mod state;
 mod tasks;
 
-pub use definitions::{ContainerDefinition, Definition, PortMapping};
-pub use metric::put_running_counts;
+pub use definition::{ContainerDefinition, Definition, PortMapping};
+pub use guests::Sidecar;
+pub use metric::{RunningCount, running_counts};
+pub(crate) use names::{arn, docker_id, is_name};
 pub use schedule::is_behind;
-pub use tasks::describe;
-pub(super) use tasks::docker_id;
+pub use state::{
+    Cluster, Container, DEFAULT_CLUSTER, EcsState, LastStatus, Service, ServiceEvent, ServiceStatus,
+    StopCode, Task,
+};
+pub use tasks::{Described, describe, described, stop_task};
 
-/// The tag by which FIS finds the managed instance of a task.
-pub const TASK_ARN_TAG: &str = "ECS_TASK_ARN";
-
-/// The cluster of a call that names none.
-pub const DEFAULT_CLUSTER: &str = "default";
-
-/// Clusters, services and tasks. Services and tasks started here end with the process, so a state file does
-/// not keep them.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct EcsState {
-    /// By name.
-    pub clusters: BTreeMap<String, Cluster>,
-    /// By family, oldest revision first; revisions count from 1.
-    pub definitions: BTreeMap<String, Vec<Definition>>,
-    /// By cluster and name.
-    #[serde(skip)]
-    pub services: BTreeMap<(String, String), Service>,
-    /// Tasks that were started here, by ARN; a stopped one is kept for an hour, as ECS does.
-    #[serde(skip)]
-    pub tasks: BTreeMap<String, Task>,
-    /// Tasks that asked for their metadata and were not started here, by ARN.
-    pub guests: BTreeMap<String, guests::Guest>,
-    /// Whether there is a container instance, so that tasks can be started.
-    #[serde(skip)]
-    pub has_instance: bool,
-    /// When the running tasks were last counted for a metric.
-    #[serde(skip)]
-    pub counted: Option<SystemTime>,
-}
-
-/// A cluster.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Cluster {
-    pub name: String,
-    pub active: bool,
-    pub tags: Tags,
-}
-
-/// A service: so many tasks of a definition, replaced when they end.
-#[derive(Debug, Clone)]
-pub struct Service {
-    pub cluster: String,
-    pub name: String,
-    /// `family:revision`.
-    pub definition: String,
-    pub desired: u32,
-    pub status: ServiceStatus,
-    pub created: SystemTime,
-    pub updated: SystemTime,
-    pub tags: Tags,
-    /// Copies the service's tags to its tasks (`propagateTags` SERVICE).
-    pub propagate_tags: bool,
-    /// The latest last; at most a hundred.
-    pub events: Vec<ServiceEvent>,
-    /// Ids of tasks that have ended against the service's will and are not replaced yet, oldest first.
-    vacancies: Vec<String>,
-    /// Tasks in a row that ended before they were a minute old, and when the next may be started.
-    failures: u32,
-    not_before: Option<SystemTime>,
-    deployment: String,
-    /// "has reached a steady state" was said since the last change.
-    steady: bool,
-}
-
-/// `status` of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServiceStatus {
-    Active,
-    /// Deleted, with tasks that are still stopping.
-    Draining,
-    /// Deleted.
-    Inactive,
-}
-
-/// A line of a service's history.
-#[derive(Debug, Clone)]
-pub struct ServiceEvent {
-    pub id: String,
-    pub at: SystemTime,
-    pub message: String,
-}
-
-/// `lastStatus` of a task, of those states that tasks here have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LastStatus {
-    /// Wanted; the container instance has not taken it yet.
-    Provisioning,
-    /// Being started.
-    Pending,
-    Running,
-    /// SIGTERM is out.
-    Stopping,
-    Stopped,
-}
-
-/// A task that was started here.
-#[derive(Debug, Clone)]
-pub struct Task {
-    pub arn: String,
-    /// 32 hex digits.
-    pub id: String,
-    pub cluster: String,
-    pub service: Option<String>,
-    /// `service:NAME`, `family:NAME`, or what RunTask said.
-    pub group: String,
-    pub family: String,
-    pub revision: u32,
-    pub last: LastStatus,
-    /// `desiredStatus` is STOPPED.
-    pub ending: bool,
-    /// The container instance has been told to stop it.
-    stop_ordered: bool,
-    pub containers: Vec<Container>,
-    /// Of its `eth0`, once it runs.
-    pub address: Option<Ipv4Addr>,
-    pub created: SystemTime,
-    pub started: Option<SystemTime>,
-    pub stopping: Option<SystemTime>,
-    pub stopped: Option<SystemTime>,
-    /// `stopCode`.
-    pub stop_code: Option<StopCode>,
-    pub stopped_reason: Option<String>,
-    pub started_by: Option<String>,
-    pub tags: Tags,
-    /// The id of the task that it replaces in its service.
-    pub replaces: Option<String>,
-}
-
-/// A container of a task.
-#[derive(Debug, Clone)]
-pub struct Container {
-    pub name: String,
-    pub image: String,
-    pub last: LastStatus,
-    /// 128 and the signal's number for one that was killed, as Docker has it.
-    pub exit_code: Option<i32>,
-    pub reason: Option<String>,
-}
-
-/// `stopCode` of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopCode {
-    TaskFailedToStart,
-    EssentialContainerExited,
-    UserInitiated,
-    ServiceSchedulerInitiated,
-}
-
-impl LastStatus {
-    /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LastStatus::Provisioning => "PROVISIONING",
-            LastStatus::Pending => "PENDING",
-            LastStatus::Running => "RUNNING",
-            LastStatus::Stopping => "STOPPING",
-            LastStatus::Stopped => "STOPPED",
-        }
-    }
-}
-
-impl StopCode {
-    /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            StopCode::TaskFailedToStart => "TaskFailedToStart",
-            StopCode::EssentialContainerExited => "EssentialContainerExited",
-            StopCode::UserInitiated => "UserInitiated",
-            StopCode::ServiceSchedulerInitiated => "ServiceSchedulerInitiated",
-        }
-    }
-}
-
-impl Service {
-    /// Exactly as many tasks run as it wants, and none is starting.
-    pub fn is_steady(&self) -> bool {
-        self.steady
-    }
-}
-
-impl Task {
-    /// `family:revision`.
-    pub fn definition(&self) -> String {
-        format!("{}:{}", self.family, self.revision)
-    }
-}
-
-impl EcsState {
-    /// A definition by `family:revision`.
-    pub fn definition(&self, name: &str) -> Option<&Definition> {
-        let (family, revision) = name.rsplit_once(':')?;
-        let revision: u32 = revision.parse().ok()?;
-        self.definitions.get(family)?.iter().find(|definition| definition.revision == revision)
-    }
-
-    /// Whether every task that was started here has ended.
-    pub fn is_empty(&self) -> bool {
-        self.tasks.values().all(|task| task.last == LastStatus::Stopped)
-    }
-
-    /// Tasks of a service that are or will be running.
-    fn live_tasks(&self, cluster: &str, service: &str) -> impl Iterator<Item = &Task> {
-        let of_service =
-            move |task: &&Task| task.cluster == cluster && task.service.as_deref() == Some(service);
-        self.tasks.values().filter(of_service).filter(|task| !task.ending)
-    }
-}
-
-/// Every task, as DescribeTasks shows it (members in camel case, tags included): those that were started
-/// here, stopped ones too for an hour, and those whose sidecar has registered from elsewhere.
-pub fn tasks(state: &State, context: &Context) -> Vec<Value> {
-    let own = state.ecs.tasks.values().map(|task| tasks::item(&state.ecs, task, context));
-    own.chain(guests::present(state, context)).collect()
-}
-
-/// Asks a task to stop, as StopTask does: SIGTERM, and SIGKILL after `stopTimeout`. Returns the task.
-///
-/// # Errors
-/// `InvalidParameterException`: there is no such task, or it was not started here.
-pub fn stop_task(state: &mut State, arn: &str, reason: &str, context: &Context) -> Result<Value, ApiError> {
-    tasks::stop_by_arn(state, arn, reason, context)
-}
-
-/// Performs one client operation; None if it is not one.
+/// Performs one client operation; None if it is not one. `sidecars` are those that have registered.
 pub fn call(
     operation: &str,
     body: &Map<String, Value>,
-    state: &mut State,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
     if let Err(error) = request::check(ECS.operation(operation)?, body) {
         return Some(Err(error));
     }
-    schedule::settle(&mut state.ecs, context);
+    schedule::settle(state, context);
     let request = request::Request::new(body);
     let answer = match operation {
-        "CreateCluster" => clusters::create(&request, state, context),
+        "CreateCluster" => clusters::create(&request, state, sidecars, context),
         "CreateService" => services::create(&request, state, context),
-        "DeleteCluster" => clusters::delete(&request, state, context),
+        "DeleteCluster" => clusters::delete(&request, state, sidecars, context),
         "DeleteService" => services::delete(&request, state, context),
         "DeregisterTaskDefinition" => definitions::deregister(&request, state, context),
-        "DescribeClusters" => clusters::describe(&request, state, context),
+        "DescribeClusters" => clusters::describe(&request, state, sidecars, context),
         "DescribeServices" => services::describe(&request, state, context),
         "DescribeTaskDefinition" => definitions::describe(&request, state, context),
-        "DescribeTasks" => tasks::describe_all(&request, state, context),
+        "DescribeTasks" => tasks::describe_all(&request, state, sidecars, context),
         "ListClusters" => clusters::list(&request, state, context),
         "ListServices" => services::list(&request, state, context),
         "ListTaskDefinitions" => definitions::list(&request, state, context),
-        "ListTasks" => tasks::list(&request, state, context),
+        "ListTasks" => tasks::list(&request, state, sidecars, context),
         "RegisterTaskDefinition" => definitions::register(&request, state, context),
         "RunTask" => tasks::run(&request, state, context),
-        "StopTask" => tasks::stop(&request, state, context),
+        "StopTask" => tasks::stop(&request, state, sidecars, context),
         "UpdateService" => services::update(&request, state, context),
         _ => return None,
     };
-    schedule::settle(&mut state.ecs, context);
+    schedule::settle(state, context);
     Some(answer)
-}
-
-/// The ARN of something of this service: `resource` is `cluster/x`, `task/x/id`, …
-pub(super) fn arn(context: &Context, resource: &str) -> String {
-    format!("arn:aws:ecs:{}:{}:{resource}", context.region, context.account)
 }

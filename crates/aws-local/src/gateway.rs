@@ -88,9 +88,9 @@ pub(super) async fn answer(
 fn admit(shared: &Shared, parts: &Parts, body: &[u8], instance: &str) -> Result<(), ApiError> {
     let signer = caller::instance(shared, parts, body, "ssmmessages")?;
     caller::same(&signer, instance)?;
-    match shared.look(|state| state.instances.contains_key(instance)) {
+    match shared.look(|state| state.ssm.instances.contains_key(instance)) {
         true => Ok(()),
-        false => Err(super::agent::unknown_instance(instance)),
+        false => Err(super::ssm::agent::unknown_instance(instance)),
     }
 }
 
@@ -165,7 +165,7 @@ async fn serve(shared: Arc<Shared>, io: Upgraded, instance: &str) {
         return;
     }
     let (serial, orders) = shared.links.enter(instance);
-    shared.change(|state| state.reconnected(instance, SystemTime::now()));
+    shared.change(|state| state.ssm.reconnected(instance, SystemTime::now()));
     shared.log.line(instance, "control-channel", "open");
     let why = Channel { shared: &shared, instance, socket }.run(orders).await;
     shared.links.leave(instance, serial);

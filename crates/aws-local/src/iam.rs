@@ -2,10 +2,8 @@
 //! policies and the managed ones attached to them. They are kept and told, not enforced. The Query protocol,
 //! XML answers; members and error codes are those of the service's API model (version 2010-05-08).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -14,47 +12,24 @@ use super::members::Members;
 use super::model::IAM;
 use super::query;
 use super::ssm::page;
-use super::store::{State, Tags};
 
 mod document;
 mod policies;
 mod roles;
+mod state;
 #[cfg(test)]
 mod tests;
 
+pub use state::IamState;
+
 type Answer = Result<Value, ApiError>;
-
-/// What is known of roles, by name.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct IamState {
-    #[serde(default)]
-    roles: BTreeMap<String, Role>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Role {
-    name: String,
-    path: String,
-    id: String,
-    arn: String,
-    description: Option<String>,
-    created: SystemTime,
-    max_session_seconds: i64,
-    permissions_boundary: Option<String>,
-    /// Documents exactly as given.
-    trust: String,
-    inline: BTreeMap<String, String>,
-    /// ARNs of managed policies.
-    attached: BTreeSet<String>,
-    tags: Tags,
-}
 
 type Operation = fn(&Map<String, Value>, &mut IamState, &Context) -> Answer;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
 pub fn call(
     parameters: &BTreeMap<String, String>,
-    state: &mut State,
+    state: &mut IamState,
     context: &Context,
 ) -> Option<(u16, String)> {
     let action = parameters.get("Action")?;
@@ -62,7 +37,7 @@ pub fn call(
     let outcome = query::decode(parameters, model)
         .and_then(|body| {
             model.check(&body)?;
-            operation(&body, &mut state.iam, context)
+            operation(&body, state, context)
         })
         .map_err(in_iams_words);
     Some(query::answer(model, &outcome))
@@ -92,14 +67,6 @@ fn in_iams_words(error: ApiError) -> ApiError {
         other => other,
     };
     ApiError { code, ..error }
-}
-
-impl IamState {
-    fn role(&mut self, name: &str) -> Result<&mut Role, ApiError> {
-        self.roles
-            .get_mut(name)
-            .ok_or_else(|| not_found(format!("The role with name {name} cannot be found.")))
-    }
 }
 
 fn not_found(message: String) -> ApiError {

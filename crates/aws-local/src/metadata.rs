@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::ecs::{self, docker_id, guests};
+use super::ecs::{self, docker_id, guests, is_name};
 use super::random;
 use super::shared::Shared;
-use super::store::{State, Tags};
 use super::wire::{self, Answer, date_text, sha256_hex};
+use crate::tags::Tags;
+use crate::world::World;
 
 /// How long container credentials last.
 const CREDENTIALS_LIFE: Duration = Duration::from_secs(6 * 3600);
@@ -33,12 +34,6 @@ pub(super) fn answer(shared: &Shared, path: &str) -> Option<Answer> {
         Some(value) => wire::plain_json(200, &value),
         None => wire::plain_json(404, &json!(format!("there is no task metadata at {path}"))),
     })
-}
-
-/// Clusters, services and tasks have letters, digits, `_` and `-` in their names, 255 at most.
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=255).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// Credentials of the task role. Clients may do anything here, so they only have to look right.
@@ -101,7 +96,7 @@ impl<'a> Task<'a> {
         };
         let known = shared.look(|state| found.fill(state));
         if !known {
-            let note = |state: &mut State| guests::note(&mut state.ecs, cluster, service, task, &context);
+            let note = |state: &mut World| guests::note(&mut state.ecs, cluster, service, task, &context);
             if shared.look(note) {
                 shared.change(|_| ());
             }
@@ -110,7 +105,7 @@ impl<'a> Task<'a> {
     }
 
     /// Puts in what the control plane knows; false if it did not start this task.
-    fn fill(&mut self, state: &State) -> bool {
+    fn fill(&mut self, state: &World) -> bool {
         let Some(task) = state.ecs.tasks.get(&self.arn) else { return false };
         self.service.clone_from(&task.service);
         self.family.clone_from(&task.family);

@@ -7,9 +7,9 @@ mod collect;
 use record::{CpuSample, FORMAT, Load, Note, Record, Second, TaskCpu};
 
 use crate::Context;
-use crate::ecs::TASK_ARN_TAG;
-use crate::store::State;
+use crate::tags::TASK_ARN_TAG;
 use crate::wire::epoch_seconds;
+use crate::world::World;
 
 /// Seconds of traffic and of CPU that are kept: half a day, the longest that an experiment may take.
 const MOST_SECONDS: usize = 43_200;
@@ -26,8 +26,8 @@ pub struct Recorder {
 
 impl Recorder {
     /// A look at the state, now and then: often enough that no instance comes and goes in between.
-    pub fn look(&mut self, state: &State) {
-        for instance in state.instances.values() {
+    pub fn look(&mut self, state: &World) {
+        for instance in state.ssm.instances.values() {
             if let Some(task) = instance.tags.get(TASK_ARN_TAG)
                 && self.owners.get(&instance.id) != Some(task)
             {
@@ -59,7 +59,7 @@ impl Recorder {
     }
 
     /// All of it, with what the state says.
-    pub fn record(&self, state: &State, context: &Context) -> Record {
+    pub fn record(&self, state: &World, context: &Context) -> Record {
         let to = epoch_seconds(context.now);
         let mut record = Record {
             format: FORMAT,
@@ -127,7 +127,7 @@ mod tests {
         for index in 0..MOST_SECONDS + 5 {
             recorder.second(Second { at: index as f64, ..Second::default() });
         }
-        let load = recorder.record(&State::default(), &context(50_000)).load.unwrap();
+        let load = recorder.record(&World::default(), &context(50_000)).load.unwrap();
         assert!(load.seconds.len() <= MOST_SECONDS);
         assert_eq!(load.seconds.last().unwrap().at, (MOST_SECONDS + 4) as f64);
     }
@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn a_record_begins_with_the_first_thing_that_happened() {
         let mut recorder = Recorder::default();
-        let empty = recorder.record(&State::default(), &context(100));
+        let empty = recorder.record(&World::default(), &context(100));
         assert_eq!((empty.from, empty.to), (100.0, 100.0));
         recorder.cpu("a", CpuSample { at: 40.0, percent: 5.0 });
         recorder.cpu("b", CpuSample { at: 30.0, percent: 5.0 });
-        let record = recorder.record(&State::default(), &context(100));
+        let record = recorder.record(&World::default(), &context(100));
         assert_eq!((record.from, record.cpu.len()), (30.0, 2));
     }
 }

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 
 use super::gateway::Hangup;
 use super::shared::{Handle, Options, Shared};
-use super::store::SnapshotError;
 use super::wire::{self, Answer};
-use super::{cloudwatch, dispatch, documents, ecs, fault_endpoints, fis, gateway, metadata, test_calls};
+use super::{cloudwatch, dispatch, documents, fault_endpoints, gateway, metadata, test_calls};
+use crate::world::SnapshotError;
 
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ impl Server {
         let shared = Shared::new(options, address)?;
         shared.look(|state| {
             for document in documents::built_in(shared.started) {
-                state.documents.insert(document.name.clone(), document);
+                state.ssm.documents.insert(document.name.clone(), document);
             }
         });
         Ok(Server { listeners: vec![listener], address, shared: Arc::new(shared) })
@@ -144,13 +144,10 @@ impl Drop for StopGuard {
 fn let_time_pass(shared: &Shared) {
     let context = shared.context();
     let moved = shared.look(|state| {
-        let swept = state.sweep(context.now);
-        ecs::put_running_counts(state, &context);
-        let alarms = cloudwatch::advance(state, &context);
-        let experiments = fis::advance(state, &context);
+        let moved = state.let_time_pass(&context);
         shared.observe(|recorder| recorder.look(state));
         state.fis.tell(&shared.log);
-        swept | alarms | experiments
+        moved
     });
     if moved {
         shared.change(|_| ());
@@ -209,10 +206,10 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let (http::Method::GET, Some(answer)) = (method.clone(), metadata::answer(&shared, &path)) {
         shared.log.line("task", &path, answer.status().as_u16());
         answer
-    } else if let Some(answer) = fis::answer(&shared, &parts, &body) {
+    } else if let Some(answer) = dispatch::fis(&shared, &parts, &body) {
         answer
     } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
-        cloudwatch::answer_cbor(&shared, &parts, operation, &body)
+        dispatch::cbor(&shared, &parts, operation, &body)
     } else if path.starts_with("/api/") {
         fault_endpoints::answer::answer(&shared, &method, &path, &body).await
     } else if method == http::Method::POST && path == "/" {

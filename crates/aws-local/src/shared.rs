@@ -14,8 +14,9 @@ use super::fault_endpoints::FaultEndpoints;
 use super::gateway::links::Links;
 use super::log::Log;
 use super::recorder::Recorder;
-use super::store::{SnapshotError, State};
 use super::switches::Switches;
+use crate::world::SnapshotError;
+use crate::world::World;
 use record::Record;
 
 /// Limits of a task; a task without them has none in its metadata either.
@@ -63,7 +64,7 @@ impl Default for Options {
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Mutex<World>,
     /// Changed since it was last written to the state file.
     dirty: AtomicBool,
     switches: Mutex<Switches>,
@@ -91,7 +92,7 @@ impl Shared {
     /// It is damaged.
     pub(super) fn new(options: Options, address: SocketAddr) -> Result<Shared, SnapshotError> {
         let now = SystemTime::now();
-        let state = options.state_file.as_deref().map_or_else(|| Ok(State::default()), State::load)?;
+        let state = options.state_file.as_deref().map_or_else(|| Ok(World::default()), World::load)?;
         Ok(Shared {
             state: Mutex::new(state),
             dirty: AtomicBool::new(false),
@@ -114,12 +115,12 @@ impl Shared {
     }
 
     /// Looks at the state, or changes what nobody waits for.
-    pub(super) fn look<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn look<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
         use_it(&mut self.state.lock())
     }
 
     /// Changes the state, and wakes those who wait for a change.
-    pub(super) fn change<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn change<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
         let result = use_it(&mut self.state.lock());
         self.dirty.store(true, Ordering::Relaxed);
         self.wake();
@@ -208,7 +209,7 @@ impl Handle {
     }
 
     /// Looks at the state or changes it; agents that wait for something are woken.
-    pub fn state<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+    pub fn state<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
         self.0.change(use_it)
     }
 
@@ -223,7 +224,7 @@ impl Handle {
     }
 
     /// Looks at the state without waking anybody.
-    pub fn look<T>(&self, use_it: impl FnOnce(&State) -> T) -> T {
+    pub fn look<T>(&self, use_it: impl FnOnce(&World) -> T) -> T {
         self.0.look(|state| use_it(state))
     }
 
@@ -233,7 +234,7 @@ impl Handle {
     }
 
     /// Resolves once the state satisfies `condition`, which is asked at every change.
-    pub async fn until(&self, condition: impl Fn(&State) -> bool) {
+    pub async fn until(&self, condition: impl Fn(&World) -> bool) {
         let mut changes = self.0.changes();
         while !self.0.look(|state| condition(state)) {
             // It cannot be closed: the sender is here.

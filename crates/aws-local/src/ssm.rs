@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use super::Context;
 use super::error::ApiError;
 use super::model::SSM;
-use super::store::{State, Tags};
+use crate::tags::Tags;
 
 mod activations;
+pub mod agent;
 mod cancel;
 mod commands;
 mod documents;
@@ -21,8 +22,13 @@ mod instances;
 mod invocations;
 pub(crate) mod page;
 mod send;
+pub mod state;
 mod tags;
 mod targets;
+
+pub use cancel::cancel_command;
+pub use send::{Order, send_order};
+pub use state::SsmState;
 
 type Answer = Result<Value, ApiError>;
 
@@ -30,7 +36,7 @@ type Answer = Result<Value, ApiError>;
 pub fn call(
     operation: &str,
     body: &Map<String, Value>,
-    state: &mut State,
+    state: &mut SsmState,
     context: &Context,
 ) -> Option<Result<Value, ApiError>> {
     if let Err(error) = SSM.operation(operation)?.check(body) {

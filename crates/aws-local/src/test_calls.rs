@@ -40,7 +40,7 @@ pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &
 }
 
 fn health(shared: &Shared) -> Value {
-    let (instances, commands) = shared.look(|state| (state.instances.len(), state.commands.len()));
+    let (instances, commands) = shared.look(|state| (state.ssm.instances.len(), state.ssm.commands.len()));
     json!({ "status": "ok", "instances": instances, "commands": commands, "channels": shared.links.count() })
 }
 

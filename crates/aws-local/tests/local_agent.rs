@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_local::log::Log;
-use aws_local::store::{Activation, Command, Invocation, State, Status};
+use aws_local::ssm::state::{Activation, Command, Invocation, Status};
+use aws_local::world::World;
 use aws_local::{Handle, Options, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -85,7 +86,7 @@ impl Local {
             tags: BTreeMap::from([("ECS_TASK_ARN".to_owned(), "arn".to_owned())]),
         };
         let copy = activation.clone();
-        self.handle.state(|state| state.activations.insert(copy.id.clone(), copy));
+        self.handle.state(|state| state.ssm.activations.insert(copy.id.clone(), copy));
         activation
     }
 
@@ -103,12 +104,12 @@ impl Local {
     fn submit(&self, instance: &str) -> Uuid {
         let command = command(instance);
         let id = command.id;
-        self.handle.state(|state| state.submit(command, SystemTime::now()));
+        self.handle.state(|state| state.ssm.submit(command, SystemTime::now()));
         id
     }
 
     fn cancel(&self, id: Uuid) {
-        self.handle.state(|state| state.cancel(id, &[], SystemTime::now()));
+        self.handle.state(|state| state.ssm.cancel(id, &[], SystemTime::now()));
     }
 
     fn invocation(&self, id: Uuid) -> Invocation {
@@ -124,8 +125,8 @@ impl Local {
     }
 }
 
-fn invocation(state: &State, id: Uuid) -> &Invocation {
-    &state.commands.iter().find(|command| command.id == id).unwrap().invocations[0]
+fn invocation(state: &World, id: Uuid) -> &Invocation {
+    &state.ssm.commands.iter().find(|command| command.id == id).unwrap().invocations[0]
 }
 
 fn command(instance: &str) -> Command {
@@ -199,10 +200,10 @@ async fn registration_checks_code_limit_and_expiry() {
     let first = agent.id.clone();
     assert_eq!(agent.register(&good.id, &good.code).await.unwrap_err(), "RegistrationLimitExceeded");
     local.handle.state(|state| {
-        assert_eq!(state.instances.len(), 1);
-        assert_eq!(state.activations[&good.id].registrations, 1);
-        assert_eq!(state.instances[&first].tags["ECS_TASK_ARN"], "arn");
-        assert_eq!(state.instances[&first].ping_status(SystemTime::now()), "Inactive");
+        assert_eq!(state.ssm.instances.len(), 1);
+        assert_eq!(state.ssm.activations[&good.id].registrations, 1);
+        assert_eq!(state.ssm.instances[&first].tags["ECS_TASK_ARN"], "arn");
+        assert_eq!(state.ssm.instances[&first].ping_status(SystemTime::now()), "Inactive");
     });
     assert!(!local.log.lock().unwrap().iter().any(|line| line.contains(&good.code) || line.contains(&wrong)));
     local.end().await;
@@ -223,7 +224,7 @@ async fn a_key_that_is_none_is_refused_and_uses_nothing_up() {
             "PublicKey": key, "PublicKeyType": kind });
         assert_eq!(agent.anonymous("RegisterManagedInstance", body).await.unwrap_err(), code);
     }
-    local.handle.state(|state| assert_eq!(state.activations[&activation.id].registrations, 0));
+    local.handle.state(|state| assert_eq!(state.ssm.activations[&activation.id].registrations, 0));
     local.end().await;
 }
 
@@ -255,7 +256,7 @@ async fn calls_need_credentials_that_are_issued_right_and_not_expired() {
     let good = agent.credentials.clone().unwrap();
     let id = agent.id.clone();
     let now = SystemTime::now();
-    local.handle.state(|state| assert_eq!(state.instances[&id].ping_status(now), "Online"));
+    local.handle.state(|state| assert_eq!(state.ssm.instances[&id].ping_status(now), "Online"));
     for (credentials, code) in [
         (Credentials { key: "AKIDNOBODY".to_owned(), ..good.clone() }, "UnrecognizedClientException"),
         (Credentials { session: "other".to_owned(), ..good.clone() }, "UnrecognizedClientException"),
@@ -309,8 +310,8 @@ async fn a_heartbeat_is_checked_and_remembered() {
     let short = json!({ "AgentName": "amazon-ssm-agent", "AgentVersion": "3.3.0.0", "InstanceId": agent.id,
         "PlatformType": "Linux" });
     agent.ssm("UpdateInstanceInformation", short).await.unwrap();
-    local.handle.state(|state| assert_eq!(state.instances[&agent.id].information["ComputerName"], "box"));
-    local.handle.state(|state| state.deregister(&agent.id));
+    local.handle.state(|state| assert_eq!(state.ssm.instances[&agent.id].information["ComputerName"], "box"));
+    local.handle.state(|state| state.ssm.deregister(&agent.id));
     assert_eq!(beat("ComputerName", json!("box")).await.unwrap_err(), "UnrecognizedClientException");
     local.end().await;
 }
@@ -629,7 +630,7 @@ async fn a_deregistered_instance_loses_its_channel() {
     let local = Local::start().await;
     let mut agent = local.agent().await;
     let mut channel = agent.open_channel().await.unwrap();
-    local.handle.state(|state| assert!(state.deregister(&agent.id)));
+    local.handle.state(|state| assert!(state.ssm.deregister(&agent.id)));
     assert!(channel.is_over().await);
     assert_eq!(agent.request_token().await.unwrap_err(), "InvalidInstanceId");
     local.end().await;
@@ -735,6 +736,6 @@ async fn a_hundred_commands_reach_their_agent_once_each() {
         assert!(waiting.remove(&job.id), "{} came twice", job.id);
         channel.acknowledge(&job, "200").await;
     }
-    local.handle.until(|state| state.outgoing[&agent.id].is_empty()).await;
+    local.handle.until(|state| state.ssm.outgoing[&agent.id].is_empty()).await;
     local.end().await;
 }

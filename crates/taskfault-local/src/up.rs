@@ -219,13 +219,13 @@ impl Cluster {
         let context = self.inner.context();
         let body = body.as_object().cloned().unwrap_or_default();
         let unknown = || Err(ApiError::new("UnknownOperationException", operation));
-        self.inner.handle.state(|state| ecs::call(operation, &body, state, &context).unwrap_or_else(unknown))
+        self.inner.handle.state(|state| state.call_ecs(operation, &body, &context).unwrap_or_else(unknown))
     }
 
     /// Resolves once a service has exactly as many RUNNING tasks as it wants.
     pub async fn steady(&self, cluster: &str, service: &str) {
         let key = (cluster.to_owned(), service.to_owned());
-        let steady = |state: &aws_local::store::State| {
+        let steady = |state: &aws_local::world::World| {
             state.ecs.services.get(&key).is_some_and(|service| service.is_steady())
         };
         self.inner.handle.until(steady).await;

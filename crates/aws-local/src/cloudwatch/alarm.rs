@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::AlarmState;
+use super::alarm_state::AlarmState;
 use super::evaluation::{Comparison, Missing, Rule, decide, range};
 use super::metrics::{MetricId, Point, Series, Statistic};
 use crate::Context;
-use crate::store::Tags;
+use crate::tags::Tags;
 use crate::wire::{date_text, epoch_ms};
 
 /// A metric alarm.
@@ -118,6 +118,13 @@ pub(super) fn shortened_ms(seconds: u32, speed: f64) -> u64 {
 }
 
 impl Alarm {
+    /// How long it needs to see something: the periods that must breach, as long as they are here.
+    pub fn shortest_delay(&self, speed: f64) -> Duration {
+        let Settings { period, evaluation_periods, datapoints_to_alarm, .. } = &self.settings;
+        let periods = datapoints_to_alarm.unwrap_or(*evaluation_periods);
+        Duration::try_from_secs_f64(f64::from(*period) * f64::from(periods) / speed).unwrap_or(Duration::MAX)
+    }
+
     /// A new alarm: nothing is known yet, and it is evaluated at the next occasion.
     pub(super) fn new(name: &str, settings: Settings, tags: Tags, context: &Context) -> Alarm {
         let Context { now, region, account, .. } = context;

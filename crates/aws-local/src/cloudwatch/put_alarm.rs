@@ -9,7 +9,7 @@ use super::{Answer, CloudWatchState, at_most, dimensions, whole};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// What an alarm may have that is not evaluated here, and what it is.
 const NOT_HERE: &[(&str, &str)] = &[

@@ -5,12 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::{AlarmState, advance, call, query};
+use super::{AlarmState, CloudWatchState, advance, call, query};
 use crate::Context;
-use crate::store::State;
 
 struct Scene {
-    state: State,
+    state: CloudWatchState,
     context: Context,
 }
 
@@ -23,7 +22,7 @@ impl Scene {
     fn new() -> Scene {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let context = Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 };
-        Scene { state: State::default(), context }
+        Scene { state: CloudWatchState::default(), context }
     }
 
     fn ok(&mut self, operation: &str, body: Value) -> Value {
@@ -58,7 +57,7 @@ impl Scene {
     }
 
     fn errors(&self) -> &super::Alarm {
-        &self.state.cloudwatch.alarms["errors"]
+        &self.state.alarms["errors"]
     }
 }
 
@@ -67,8 +66,8 @@ fn an_alarm_follows_its_metric() {
     let mut scene = Scene::new();
     scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
     let arn = "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors";
-    assert_eq!(scene.state.cloudwatch.alarm_state(arn), Some(AlarmState::InsufficientData));
-    assert_eq!(scene.state.cloudwatch.alarm_state("arn:aws:cloudwatch:eu-west-1:0:alarm:x"), None);
+    assert_eq!(scene.state.alarm_state(arn), Some(AlarmState::InsufficientData));
+    assert_eq!(scene.state.alarm_state("arn:aws:cloudwatch:eu-west-1:0:alarm:x"), None);
     scene.pass(0);
     assert_eq!(scene.errors().state, AlarmState::Ok);
     scene.pass(1000);
@@ -246,7 +245,7 @@ fn alarms_that_break_the_model_are_refused() {
         body.as_object_mut().unwrap().extend(object(change.clone()));
         assert_eq!(scene.refused("PutMetricAlarm", body), code, "{change}");
     }
-    assert!(scene.state.cloudwatch.alarms.is_empty());
+    assert!(scene.state.alarms.is_empty());
     scene.ok("PutMetricAlarm", good);
 }
 
@@ -422,7 +421,7 @@ fn the_state_survives_a_restart() {
     scene.put(9.0);
     scene.pass(60_000);
     let text = serde_json::to_string(&scene.state).unwrap();
-    let again: State = serde_json::from_str(&text).unwrap();
+    let again: CloudWatchState = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), text);
-    assert_eq!(again.cloudwatch.alarms["errors"].history, scene.errors().history);
+    assert_eq!(again.alarms["errors"].history, scene.errors().history);
 }

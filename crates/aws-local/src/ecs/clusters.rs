@@ -2,14 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Answer, Request, invalid, is_name, last_segment, missing, tag_list};
-use super::{Cluster, DEFAULT_CLUSTER, EcsState, LastStatus, ServiceStatus, arn, guests};
+use super::guests::Sidecar;
+use super::names::is_name;
+use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
+use super::state::DEFAULT_CLUSTER;
+use super::{Cluster, EcsState, LastStatus, ServiceStatus, arn, guests};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::{State, Tags};
+use crate::tags::Tags;
 
 /// CreateCluster; making one that is there already changes nothing.
-pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn create(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let name = request.text("clusterName").unwrap_or(DEFAULT_CLUSTER);
     if !is_name(name) {
         return Err(invalid(
@@ -17,31 +25,41 @@ pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context
         ));
     }
     let tags = request.tags()?;
-    let cluster = state.ecs.clusters.entry(name.to_owned()).or_insert_with(|| cluster(name));
+    let cluster = state.clusters.entry(name.to_owned()).or_insert_with(|| Cluster::new(name));
     cluster.active = true;
     cluster.tags.extend(tags);
-    Ok(json!({ "cluster": item(state, name, true, context) }))
+    Ok(json!({ "cluster": item(state, sidecars, name, true, context) }))
 }
 
 /// DeleteCluster: only an empty one.
-pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn delete(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let name = last_segment(request.required("cluster")?).to_owned();
-    check(&state.ecs, &name)?;
-    let services = state.ecs.services.values();
+    check(state, &name)?;
+    let services = state.services.values();
     if services.into_iter().any(|it| it.cluster == name && it.status != ServiceStatus::Inactive) {
         let message = "The Cluster cannot be deleted while Services are active.";
         return Err(ApiError::new("ClusterContainsServicesException", message));
     }
-    if counts(state, &name, context).iter().any(|count| *count > 0) {
+    if counts(state, sidecars, &name).iter().any(|count| *count > 0) {
         let message = "The Cluster cannot be deleted while Tasks are active.";
         return Err(ApiError::new("ClusterContainsTasksException", message));
     }
-    state.ecs.clusters.entry(name.clone()).or_insert_with(|| cluster(&name)).active = false;
-    Ok(json!({ "cluster": item(state, &name, true, context) }))
+    state.clusters.entry(name.clone()).or_insert_with(|| Cluster::new(&name)).active = false;
+    Ok(json!({ "cluster": item(state, sidecars, &name, true, context) }))
 }
 
 /// DescribeClusters.
-pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn describe(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let mut names = request.texts("clusters");
     if names.is_empty() {
         names.push(DEFAULT_CLUSTER);
@@ -49,8 +67,8 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
     let with_tags = request.includes("TAGS");
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names.into_iter().map(last_segment) {
-        match name == DEFAULT_CLUSTER || state.ecs.clusters.contains_key(name) {
-            true => found.push(item(state, name, with_tags, context)),
+        match name == DEFAULT_CLUSTER || state.clusters.contains_key(name) {
+            true => found.push(item(state, sidecars, name, with_tags, context)),
             false => failures.push(missing(arn(context, &format!("cluster/{name}")))),
         }
     }
@@ -58,8 +76,8 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
 }
 
 /// ListClusters.
-pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
-    let active = state.ecs.clusters.values().filter(|cluster| cluster.active);
+pub(super) fn list(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
+    let active = state.clusters.values().filter(|cluster| cluster.active);
     let arns = active.map(|cluster| arn(context, &format!("cluster/{}", cluster.name))).collect();
     request.page("clusterArns", arns, 100)
 }
@@ -73,37 +91,27 @@ pub(super) fn check(state: &EcsState, name: &str) -> Result<(), ApiError> {
     }
 }
 
-/// Makes sure that a cluster is there.
-pub(super) fn ensure(state: &mut EcsState, name: &str) {
-    state.clusters.entry(name.to_owned()).or_insert_with(|| cluster(name)).active = true;
-}
-
-fn cluster(name: &str) -> Cluster {
-    Cluster { name: name.to_owned(), active: true, tags: Tags::new() }
-}
-
 /// Running and pending tasks.
-fn counts(state: &State, name: &str, context: &Context) -> [usize; 2] {
-    let own = || state.ecs.tasks.values().filter(|task| task.cluster == name);
+fn counts(state: &EcsState, sidecars: &[Sidecar], name: &str) -> [usize; 2] {
+    let own = || state.tasks.values().filter(|task| task.cluster == name);
     let running = own().filter(|task| task.last == LastStatus::Running).count();
     let pending = own().filter(|task| task.last < LastStatus::Running).count();
-    let cluster_arn = arn(context, &format!("cluster/{name}"));
-    let guests = guests::present(state, context).filter(|task| task["clusterArn"] == *cluster_arn).count();
+    let guests = guests::present(state, sidecars).filter(|guest| guest.cluster == name).count();
     [running + guests, pending]
 }
 
-fn item(state: &State, name: &str, with_tags: bool, context: &Context) -> Value {
-    let cluster = state.ecs.clusters.get(name);
+fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with_tags: bool, context: &Context) -> Value {
+    let cluster = state.clusters.get(name);
     let active = cluster.is_none_or(|cluster| cluster.active);
-    let services = state.ecs.services.values();
+    let services = state.services.values();
     let services = services.filter(|it| it.cluster == name && it.status == ServiceStatus::Active).count();
-    let [running, pending] = counts(state, name, context);
+    let [running, pending] = counts(state, sidecars, name);
     let tags = cluster.filter(|_| with_tags).map_or_else(|| json!([]), |cluster| tag_list(&cluster.tags));
     json!({
         "clusterArn": arn(context, &format!("cluster/{name}")),
         "clusterName": name,
         "status": if active { "ACTIVE" } else { "INACTIVE" },
-        "registeredContainerInstancesCount": usize::from(active && state.ecs.has_instance),
+        "registeredContainerInstancesCount": usize::from(active && state.has_instance),
         "runningTasksCount": running,
         "pendingTasksCount": pending,
         "activeServicesCount": services,

@@ -1,132 +1,19 @@
-//! Task definitions: registering, reading, deregistering. The JSON is kept as it was sent.
+//! Task definitions: registering, reading, deregistering.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::request::{Answer, Request, client, invalid, is_name, tag_list};
+use super::definition::{Definition, containers};
+use super::names::is_name;
+use super::request::{Answer, Request, client, invalid, tag_list};
 use super::{EcsState, arn};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::{State, Tags};
 use crate::wire::epoch_seconds;
 
-/// One revision of a task definition.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Definition {
-    pub family: String,
-    pub revision: u32,
-    pub registered: SystemTime,
-    /// INACTIVE since then: no new task or service may use it.
-    pub deregistered: Option<SystemTime>,
-    /// The request's members without its tags.
-    pub body: Map<String, Value>,
-    pub tags: Tags,
-}
-
-/// What a container instance needs of a container definition. Members that are not here are not used when a
-/// task is started as processes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ContainerDefinition {
-    pub name: String,
-    #[serde(default)]
-    pub image: String,
-    #[serde(default = "yes")]
-    pub essential: bool,
-    #[serde(default)]
-    pub entry_point: Vec<String>,
-    #[serde(default)]
-    pub command: Vec<String>,
-    #[serde(default)]
-    pub environment: Vec<Variable>,
-    #[serde(default)]
-    pub port_mappings: Vec<PortMapping>,
-    #[serde(default)]
-    pub docker_labels: BTreeMap<String, String>,
-    /// Seconds between SIGTERM and SIGKILL.
-    pub stop_timeout: Option<u32>,
-    /// CPU units, 1,024 for a core.
-    #[serde(default)]
-    pub cpu: u32,
-    /// MiB.
-    pub memory: Option<u64>,
-    pub memory_reservation: Option<u64>,
-}
-
-/// A variable of a container's environment.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Variable {
-    pub name: String,
-    #[serde(default)]
-    pub value: String,
-}
-
-/// A port that a container listens on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortMapping {
-    pub container_port: Option<u16>,
-    pub protocol: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl Definition {
-    /// `family:revision`.
-    pub fn name(&self) -> String {
-        format!("{}:{}", self.family, self.revision)
-    }
-
-    /// Its containers, in their order.
-    pub fn containers(&self) -> Vec<ContainerDefinition> {
-        // It was read at the registration.
-        containers(&self.body).unwrap_or_default()
-    }
-
-    /// A member of the definition as a text: `cpu`, `networkMode`, …
-    pub fn text(&self, member: &str) -> Option<&str> {
-        self.body.get(member).and_then(Value::as_str)
-    }
-
-    /// `cpu` of the task in vCPU: units (`512`) or a number of vCPU (`.5 vCPU`).
-    pub fn vcpu(&self) -> Option<f64> {
-        let text = self.text("cpu")?.trim().to_ascii_lowercase();
-        match text.strip_suffix("vcpu") {
-            Some(number) => number.trim().parse().ok(),
-            None => text.parse::<f64>().ok().map(|units| units / 1024.0),
-        }
-    }
-
-    /// `memory` of the task in MiB: a number, or a number of GB (`1 GB`).
-    pub fn memory_mib(&self) -> Option<u64> {
-        let text = self.text("memory")?.trim().to_ascii_lowercase();
-        match text.strip_suffix("gb") {
-            // Below 2^53 for any memory there is.
-            Some(number) => number.trim().parse::<f64>().ok().map(|gb| (gb * 1024.0) as u64),
-            None => text.parse().ok(),
-        }
-    }
-
-    /// `enableFaultInjection`.
-    pub fn fault_injection(&self) -> bool {
-        self.body.get("enableFaultInjection").and_then(Value::as_bool).unwrap_or(false)
-    }
-}
-
-fn containers(body: &Map<String, Value>) -> Result<Vec<ContainerDefinition>, ApiError> {
-    let value = body.get("containerDefinitions").filter(|value| !value.is_null());
-    let value = value.ok_or_else(|| client("Container list cannot be empty."))?;
-    serde_json::from_value(value.clone())
-        .map_err(|error| invalid(format!("containerDefinitions cannot be read: {error}")))
-}
-
 /// RegisterTaskDefinition.
-pub(super) fn register(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn register(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let family = request.required("family")?;
     if !is_name(family) {
         return Err(client("Family contains invalid characters."));
@@ -135,7 +22,7 @@ pub(super) fn register(request: &Request<'_>, state: &mut State, context: &Conte
     check_containers(request)?;
     let mut body = request.body().clone();
     body.remove("tags");
-    let revisions = state.ecs.definitions.entry(family.to_owned()).or_default();
+    let revisions = state.definitions.entry(family.to_owned()).or_default();
     let revision = revisions.last().map_or(1, |last| last.revision + 1);
     revisions.push(Definition {
         family: family.to_owned(),
@@ -189,9 +76,9 @@ fn check_containers(request: &Request<'_>) -> Result<(), ApiError> {
 }
 
 /// DescribeTaskDefinition.
-pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn describe(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let wanted = request.required("taskDefinition")?;
-    let definition = find(&state.ecs, wanted).ok_or_else(|| client("Unable to describe task definition."))?;
+    let definition = find(state, wanted).ok_or_else(|| client("Unable to describe task definition."))?;
     let mut answer = json!({ "taskDefinition": item(definition, context) });
     if request.includes("TAGS") {
         answer["tags"] = tag_list(&definition.tags);
@@ -200,11 +87,11 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
 }
 
 /// ListTaskDefinitions.
-pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let family = request.text("familyPrefix");
     let status = request.text("status").unwrap_or("ACTIVE");
     let descending = request.text("sort") == Some("DESC");
-    let all = state.ecs.definitions.values().flatten();
+    let all = state.definitions.values().flatten();
     let wanted = |definition: &&Definition| {
         family.is_none_or(|family| definition.family == family) && status_of(definition) == status
     };
@@ -216,17 +103,17 @@ pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) 
 }
 
 /// DeregisterTaskDefinition; it needs the revision.
-pub(super) fn deregister(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn deregister(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let wanted = request.required("taskDefinition")?;
     if !short(wanted).contains(':') {
         return Err(invalid(format!("Invalid revision number. Number: {wanted}")));
     }
-    let name = find(&state.ecs, wanted).map(Definition::name);
+    let name = find(state, wanted).map(Definition::name);
     let (family, revision) = name
         .as_deref()
         .and_then(|name| name.rsplit_once(':'))
         .ok_or_else(|| client("The specified task definition does not exist."))?;
-    let revisions = state.ecs.definitions.get_mut(family).into_iter().flatten();
+    let revisions = state.definitions.get_mut(family).into_iter().flatten();
     let found = revisions.filter(|definition| definition.revision.to_string() == revision);
     let mut answer = json!({});
     for definition in found {
@@ -367,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(scene.refused("RegisterTaskDefinition", body.clone()), code, "{body}");
         }
-        assert!(scene.state.ecs.definitions.is_empty());
+        assert!(scene.state.definitions.is_empty());
     }
 
     #[test]
@@ -377,7 +264,7 @@ mod tests {
             let mut body = definition("app");
             (body["cpu"], body["memory"]) = (json!(cpu), json!(memory));
             scene.ok("RegisterTaskDefinition", body);
-            let last = scene.state.ecs.definitions["app"].last().unwrap();
+            let last = scene.state.definitions["app"].last().unwrap();
             assert_eq!((last.vcpu(), last.memory_mib()), (Some(vcpu), Some(mib)));
         }
     }

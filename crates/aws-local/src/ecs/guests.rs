@@ -3,26 +3,16 @@
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::names::{arn, docker_id};
 use super::request::last_segment;
-use super::tasks::{docker_id, task_of};
-use super::{EcsState, arn, clusters};
+use super::state::{DEFAULT_CLUSTER, EcsState, Guest};
 use crate::Context;
-use crate::store::{Instance, State};
 use crate::wire::epoch_seconds;
 
 /// The containers that the metadata of such a task names.
 pub(crate) const CONTAINERS: [&str; 2] = ["app", "taskfault"];
-
-/// What the metadata address said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guest {
-    pub cluster: String,
-    pub service: String,
-    pub seen: SystemTime,
-}
 
 /// The most that are remembered: addresses cost nothing to make up.
 const MOST_GUESTS: usize = 10_000;
@@ -40,30 +30,51 @@ pub(crate) fn note(
     {
         return false;
     }
-    clusters::ensure(state, cluster);
+    state.ensure_cluster(cluster);
     let guest = Guest { cluster: cluster.to_owned(), service: service.to_owned(), seen: context.now };
     state.guests.insert(arn, guest);
     true
 }
 
-/// Every such task whose instance is registered, as DescribeTasks shows it.
-pub(super) fn present(state: &State, context: &Context) -> impl Iterator<Item = Value> {
+/// What is known of a managed instance here: that the sidecar of a task has registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sidecar {
+    /// The ARN of its task.
+    pub task_arn: String,
+    pub registered: SystemTime,
+}
+
+/// A task that was not started here and whose sidecar has registered.
+#[derive(Debug)]
+pub(super) struct Present<'a> {
+    pub(super) arn: &'a str,
+    /// A sidecar that asked elsewhere for its metadata has at least the cluster in its ARN.
+    pub(super) cluster: &'a str,
+    pub(super) service: Option<&'a str>,
+    registered: SystemTime,
+}
+
+/// Every such task.
+pub(super) fn present<'a>(state: &'a EcsState, sidecars: &'a [Sidecar]) -> impl Iterator<Item = Present<'a>> {
     let mut seen = std::collections::BTreeSet::new();
-    state.instances.values().filter_map(move |instance| {
-        let arn = task_of(instance)?;
+    sidecars.iter().filter_map(move |sidecar| {
+        let arn = sidecar.task_arn.as_str();
         // A second instance of the same task is no second task.
-        (!state.ecs.tasks.contains_key(arn) && seen.insert(arn.clone()))
-            .then(|| item(state, instance, arn, context))
+        (!state.tasks.contains_key(arn) && seen.insert(arn)).then(|| Present {
+            arn,
+            cluster: arn.rsplit('/').nth(1).unwrap_or(DEFAULT_CLUSTER),
+            service: state.guests.get(arn).map(|guest| guest.service.as_str()),
+            registered: sidecar.registered,
+        })
     })
 }
 
-fn item(state: &State, instance: &Instance, task_arn: &str, context: &Context) -> Value {
+/// As DescribeTasks shows it.
+pub(super) fn item(guest: &Present<'_>, context: &Context) -> Value {
+    let Present { arn: task_arn, cluster, service, registered } = *guest;
     let id = last_segment(task_arn);
-    // A sidecar that asked elsewhere for its metadata has at least the cluster in its ARN.
-    let cluster = task_arn.rsplit('/').nth(1).unwrap_or(super::DEFAULT_CLUSTER);
-    let service = state.ecs.guests.get(task_arn).map(|guest| guest.service.as_str());
     let family = service.unwrap_or("unknown");
-    let started = epoch_seconds(instance.registered);
+    let started = epoch_seconds(registered);
     let container = |name: &&str| {
         let docker = docker_id(task_arn, name);
         json!({
@@ -110,16 +121,16 @@ mod tests {
     fn a_registered_sidecar_is_a_running_task_of_its_service() {
         let mut scene = Scene::new();
         let id = "0123456789abcdef0123456789abcdef";
-        assert!(note(&mut scene.state.ecs, "demo", "web", id, &scene.context));
-        assert!(!note(&mut scene.state.ecs, "demo", "web", id, &scene.context), "once");
+        assert!(note(&mut scene.state, "demo", "web", id, &scene.context));
+        assert!(!note(&mut scene.state, "demo", "web", id, &scene.context), "once");
         let listed = |scene: &mut Scene| {
             scene.ok("ListTasks", json!({ "cluster": "demo" }))["taskArns"].as_array().unwrap().len()
         };
         assert_eq!(listed(&mut scene), 0, "asking for metadata is not yet running");
         let arn = format!("arn:aws:ecs:eu-west-1:000000000000:task/demo/{id}");
-        scene.instance("mi-1", &arn);
+        scene.instance(&arn);
         // Registered twice: still one task.
-        scene.instance("mi-2", &arn);
+        scene.instance(&arn);
         let found = scene.ok("ListTasks", json!({ "cluster": "demo", "serviceName": "web" }));
         assert_eq!(found["taskArns"], json!([arn]));
         let described = scene.ok("DescribeTasks", json!({ "cluster": "demo", "tasks": [arn] }));
@@ -129,7 +140,7 @@ mod tests {
         assert_eq!(clusters["clusters"][0]["runningTasksCount"], 1);
         let error = scene.error("StopTask", json!({ "cluster": "demo", "task": id }));
         assert!(error.message.contains("was not started here"), "{error}");
-        scene.state.instances.clear();
+        scene.sidecars.clear();
         assert_eq!(listed(&mut scene), 0);
     }
 }

@@ -3,48 +3,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::tasks::task_of;
-use super::{LastStatus, ServiceStatus};
+use super::guests::Sidecar;
+use super::{EcsState, LastStatus, ServiceStatus};
 use crate::Context;
-use crate::store::State;
-
-/// Source: CloudWatch user guide, "Amazon ECS Container Insights metrics".
-const NAMESPACE: &str = "ECS/ContainerInsights";
 
 /// How often the count of running tasks becomes a metric. Container Insights does it once a minute; several
 /// values in each minute let an alarm see a gap of a few seconds.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
-/// Puts `RunningTaskCount` of every service, by ClusterName and ServiceName, when it is time again.
-pub fn put_running_counts(state: &mut State, context: &Context) {
+/// How many tasks of a service run: a value of the metric `RunningTaskCount` in the namespace
+/// `ECS/ContainerInsights` (CloudWatch user guide, "Amazon ECS Container Insights metrics").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningCount {
+    pub cluster: String,
+    pub service: String,
+    pub running: u32,
+}
+
+/// The count of every service, when it is time again; empty until then.
+pub fn running_counts(state: &mut EcsState, sidecars: &[Sidecar], context: &Context) -> Vec<RunningCount> {
     // Alarms with shorter periods, for tests, need their values as much more often.
     let every = COUNT_EVERY.div_f64(context.speed);
-    if state.ecs.counted.is_some_and(|at| context.now < at + every) {
-        return;
+    if state.counted.is_some_and(|at| context.now < at + every) {
+        return Vec::new();
     }
-    state.ecs.counted = Some(context.now);
-    for ((cluster, service), running) in running(state) {
-        let dimensions = [("ClusterName", cluster.as_str()), ("ServiceName", service.as_str())];
-        let running = f64::from(running);
-        state.cloudwatch.put(NAMESPACE, "RunningTaskCount", &dimensions, context.now, running, "Count");
-    }
+    state.counted = Some(context.now);
+    let counts = running(state, sidecars).into_iter();
+    counts.map(|((cluster, service), running)| RunningCount { cluster, service, running }).collect()
 }
 
 /// By cluster and name. The service of a guest is one as long as it is remembered, with no task if need be.
-fn running(state: &State) -> BTreeMap<(String, String), u32> {
+fn running(state: &EcsState, sidecars: &[Sidecar]) -> BTreeMap<(String, String), u32> {
     let mut counts = BTreeMap::new();
-    for service in state.ecs.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
+    for service in state.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
         let of_service = |task: &&super::Task| {
             task.last == LastStatus::Running
                 && !task.ending
                 && task.cluster == service.cluster
                 && task.service.as_ref() == Some(&service.name)
         };
-        let running = state.ecs.tasks.values().filter(of_service).map(|_| 1).sum();
+        let running = state.tasks.values().filter(of_service).map(|_| 1).sum();
         counts.insert((service.cluster.clone(), service.name.clone()), running);
     }
-    let registered: BTreeSet<_> = state.instances.values().filter_map(task_of).collect();
-    for (arn, guest) in &state.ecs.guests {
+    let registered: BTreeSet<&String> = sidecars.iter().map(|sidecar| &sidecar.task_arn).collect();
+    for (arn, guest) in &state.guests {
         let count = counts.entry((guest.cluster.clone(), guest.service.clone())).or_insert(0);
         *count += u32::from(registered.contains(arn));
     }
@@ -60,7 +62,10 @@ mod tests {
     use super::*;
 
     fn counts(scene: &Scene) -> Vec<(String, u32)> {
-        running(&scene.state).into_iter().map(|((_, service), count)| (service, count)).collect()
+        running(&scene.state, &scene.sidecars)
+            .into_iter()
+            .map(|((_, service), count)| (service, count))
+            .collect()
     }
 
     #[test]
@@ -70,11 +75,11 @@ mod tests {
         assert_eq!(counts(&scene), [("app".to_owned(), 0)]);
         scene.start_all();
         for id in ["one", "two"] {
-            assert!(guests::note(&mut scene.state.ecs, "demo", "web", id, &scene.context));
+            assert!(guests::note(&mut scene.state, "demo", "web", id, &scene.context));
         }
-        scene.instance("mi-1", "arn:aws:ecs:eu-west-1:000000000000:task/demo/one");
+        scene.instance("arn:aws:ecs:eu-west-1:000000000000:task/demo/one");
         assert_eq!(counts(&scene), [("app".to_owned(), 2), ("web".to_owned(), 1)]);
-        scene.state.instances.clear();
+        scene.sidecars.clear();
         scene.ok("DeleteService", json!({ "service": "app", "force": true }));
         scene.end_all();
         assert_eq!(counts(&scene), [("web".to_owned(), 0)], "a guest's service is remembered with no task");
@@ -83,14 +88,14 @@ mod tests {
     #[test]
     fn the_counts_are_put_when_it_is_time() {
         let mut scene = Scene::new();
-        guests::note(&mut scene.state.ecs, "demo", "web", "one", &scene.context);
-        put_running_counts(&mut scene.state, &scene.context);
-        let first = scene.state.ecs.counted;
+        guests::note(&mut scene.state, "demo", "web", "one", &scene.context);
+        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
+        let first = scene.state.counted;
         scene.pass(4);
-        put_running_counts(&mut scene.state, &scene.context);
-        assert_eq!(scene.state.ecs.counted, first);
+        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
+        assert_eq!(scene.state.counted, first);
         scene.pass(1);
-        put_running_counts(&mut scene.state, &scene.context);
-        assert_eq!(scene.state.ecs.counted, Some(scene.context.now));
+        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
+        assert_eq!(scene.state.counted, Some(scene.context.now));
     }
 }

@@ -3,13 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::DEFAULT_CLUSTER;
+use super::state::DEFAULT_CLUSTER;
 use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::Operation;
 use crate::model::check::{Rule, Violation};
 use crate::ssm::page::page;
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// The answer of an operation.
 pub(super) type Answer = Result<Value, ApiError>;
@@ -134,12 +134,6 @@ impl<'a> Request<'a> {
 /// The name at the end of an ARN, or the name itself.
 pub(super) fn last_segment(name_or_arn: &str) -> &str {
     name_or_arn.rsplit('/').next().unwrap_or(name_or_arn)
-}
-
-/// Whether a text is a name as clusters, services, families and containers have it: letters, digits, `-` and
-/// `_`, 255 at most.
-pub(super) fn is_name(text: &str) -> bool {
-    crate::metadata::is_name(text)
 }
 
 /// Tags as this API lists them.

@@ -4,17 +4,17 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{LastStatus, TASK_ARN_TAG, Task, agent, call, schedule};
+use super::{EcsState, LastStatus, Sidecar, Task, agent, call, schedule};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::{Instance, State};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) state: State,
+    pub(super) state: EcsState,
+    pub(super) sidecars: Vec<Sidecar>,
     pub(super) context: Context,
 }
 
@@ -31,13 +31,14 @@ impl Scene {
     pub(super) fn new() -> Scene {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         Scene {
-            state: State::default(),
+            state: EcsState::default(),
+            sidecars: Vec::new(),
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
         }
     }
 
     pub(super) fn with_instance(mut self) -> Scene {
-        self.state.ecs.has_instance = true;
+        self.state.has_instance = true;
         self
     }
 
@@ -55,62 +56,51 @@ impl Scene {
 
     /// Starts every task that is wanted.
     pub(super) fn start_all(&mut self) {
-        let orders = agent::orders(&mut self.state.ecs, &self.context);
+        let orders = agent::orders(&mut self.state, &self.context);
         for (task, _) in orders.start {
             let address = Ipv4Addr::new(169, 254, 172, 2);
-            agent::started(&mut self.state.ecs, &task.arn, Some(address), &self.context);
+            agent::started(&mut self.state, &task.arn, Some(address), &self.context);
         }
     }
 
     /// Ends every task that is to be stopped.
     pub(super) fn end_all(&mut self) {
-        let orders = agent::orders(&mut self.state.ecs, &self.context);
+        let orders = agent::orders(&mut self.state, &self.context);
         for (task, _) in orders.start {
-            agent::started(&mut self.state.ecs, &task.arn, None, &self.context);
+            agent::started(&mut self.state, &task.arn, None, &self.context);
         }
         for arn in orders.stop {
-            agent::stopping(&mut self.state.ecs, &arn, &self.context);
-            agent::stopped(&mut self.state.ecs, &arn, &self.context);
+            agent::stopping(&mut self.state, &arn, &self.context);
+            agent::stopped(&mut self.state, &arn, &self.context);
         }
         self.settle();
     }
 
     /// The application of a task ends by itself.
     pub(super) fn crash(&mut self, id: &str, exit_code: i32) {
-        let arn = self.state.ecs.tasks.values().find(|task| task.id == id).expect("a task").arn.clone();
-        agent::container_ended(&mut self.state.ecs, &arn, "app", exit_code);
-        agent::stopped(&mut self.state.ecs, &arn, &self.context);
+        let arn = self.state.tasks.values().find(|task| task.id == id).expect("a task").arn.clone();
+        agent::container_ended(&mut self.state, &arn, "app", exit_code);
+        agent::stopped(&mut self.state, &arn, &self.context);
     }
 
     pub(super) fn settle(&mut self) {
-        schedule::settle(&mut self.state.ecs, &self.context);
+        schedule::settle(&mut self.state, &self.context);
     }
 
     pub(super) fn running(&self) -> Vec<Task> {
-        let all = self.state.ecs.tasks.values();
+        let all = self.state.tasks.values();
         all.filter(|task| task.last == LastStatus::Running).cloned().collect()
     }
 
     /// A managed instance of a task.
-    pub(super) fn instance(&mut self, id: &str, task_arn: &str) {
-        let instance = Instance {
-            id: id.to_owned(),
-            activation_id: String::new(),
-            iam_role: "role".into(),
-            name: None,
-            registered: self.context.now,
-            public_key: Vec::new(),
-            fingerprint: String::new(),
-            tags: [(TASK_ARN_TAG.to_owned(), task_arn.to_owned())].into(),
-            information: Map::new(),
-            last_ping: Some(self.context.now),
-        };
-        self.state.instances.insert(id.to_owned(), instance);
+    pub(super) fn instance(&mut self, task_arn: &str) {
+        let sidecar = Sidecar { task_arn: task_arn.to_owned(), registered: self.context.now };
+        self.sidecars.push(sidecar);
     }
 
     fn call(&mut self, operation: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.as_object().expect("an object").clone();
-        call(operation, &body, &mut self.state, &self.context).expect("a known operation")
+        call(operation, &body, &mut self.state, &self.sidecars, &self.context).expect("a known operation")
     }
 
     /// The response of an operation that must succeed.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Container, EcsState, LastStatus, Service, ServiceEvent, ServiceStatus, StopCode, Task, arn};
 use crate::Context;
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// How long a stopped task can still be described, about (Amazon ECS API reference, DescribeTasks).
 const STOPPED_KEPT: Duration = Duration::from_secs(3600);
@@ -255,7 +255,7 @@ mod tests {
         scene.crash(&victim, 137);
         scene.settle();
         let fresh: Vec<Task> =
-            scene.state.ecs.tasks.values().filter(|task| task.replaces.is_some()).cloned().collect();
+            scene.state.tasks.values().filter(|task| task.replaces.is_some()).cloned().collect();
         assert_eq!(fresh.len(), 1);
         assert_eq!(fresh[0].replaces.as_deref(), Some(victim.as_str()));
         assert_ne!(fresh[0].id, victim);
@@ -277,9 +277,9 @@ mod tests {
         scene.crash(&id, 1);
         scene.settle();
         assert!(scene.running().is_empty());
-        assert!(!is_behind(&scene.state.ecs, scene.context.now), "it waits");
+        assert!(!is_behind(&scene.state, scene.context.now), "it waits");
         scene.pass(2);
-        assert!(is_behind(&scene.state.ecs, scene.context.now));
+        assert!(is_behind(&scene.state, scene.context.now));
         scene.start_all();
         assert_eq!(scene.running().len(), 1);
         // One that lives is no failure.
@@ -287,7 +287,7 @@ mod tests {
         let id = scene.running()[0].id.clone();
         scene.crash(&id, 1);
         scene.settle();
-        assert!(is_behind(&scene.state.ecs, scene.context.now));
+        assert!(is_behind(&scene.state, scene.context.now));
     }
 
     #[test]
@@ -311,9 +311,9 @@ mod tests {
         scene.start_all();
         scene.ok("UpdateService", json!({ "service": "app", "desiredCount": 0 }));
         scene.end_all();
-        assert_eq!(scene.state.ecs.tasks.len(), 1);
+        assert_eq!(scene.state.tasks.len(), 1);
         scene.pass(3600);
         scene.settle();
-        assert!(scene.state.ecs.tasks.is_empty());
+        assert!(scene.state.tasks.is_empty());
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Answer, Request, invalid, is_name, last_segment, missing, tag_list};
+use super::names::is_name;
+use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
 use super::{EcsState, LastStatus, Service, ServiceStatus, Task, arn, clusters, definitions, schedule};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 use crate::wire::epoch_seconds;
 
 /// The most tasks of a service: the stage has 1,021 addresses, ECS allows 5,000.
@@ -17,7 +17,7 @@ pub(super) const NO_INSTANCE: &str = "there is nothing here to run tasks on: sta
      up FILE`, or as containers whose sidecar registers here (deploy/compose)";
 
 /// CreateService.
-pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn create(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let cluster = request.cluster();
     let name = request.required("serviceName")?;
     if !is_name(name) {
@@ -25,8 +25,8 @@ pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context
             "Service names have letters, digits, hyphens and underscores only, 255 at most.",
         ));
     }
-    clusters::check(&state.ecs, &cluster)?;
-    let definition = definitions::usable(&state.ecs, request.required("taskDefinition")?)?.name();
+    clusters::check(state, &cluster)?;
+    let definition = definitions::usable(state, request.required("taskDefinition")?)?.name();
     let replica = request.text("schedulingStrategy").unwrap_or("REPLICA");
     if replica != "REPLICA" {
         return Err(invalid("Only the scheduling strategy REPLICA is played here."));
@@ -34,12 +34,12 @@ pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context
     let desired = request.number("desiredCount", 0, MOST_TASKS)?.unwrap_or(0);
     let propagate = request.text("propagateTags");
     let tags = request.tags()?;
-    need_instance(&state.ecs)?;
+    need_instance(state)?;
     let key = (cluster.clone(), name.to_owned());
-    if state.ecs.services.get(&key).is_some_and(|service| service.status != ServiceStatus::Inactive) {
+    if state.services.get(&key).is_some_and(|service| service.status != ServiceStatus::Inactive) {
         return Err(invalid("Creation of service was not idempotent."));
     }
-    clusters::ensure(&mut state.ecs, &cluster);
+    state.ensure_cluster(&cluster);
     let service = Service {
         cluster,
         name: name.to_owned(),
@@ -57,8 +57,8 @@ pub(super) fn create(request: &Request<'_>, state: &mut State, context: &Context
         deployment: deployment_id(),
         steady: false,
     };
-    let answer = json!({ "service": item(&state.ecs, &service, true, context) });
-    state.ecs.services.insert(key, service);
+    let answer = json!({ "service": item(state, &service, true, context) });
+    state.services.insert(key, service);
     Ok(answer)
 }
 
@@ -73,15 +73,15 @@ fn deployment_id() -> String {
 }
 
 /// UpdateService: desired count, task definition, new deployment.
-pub(super) fn update(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn update(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let key = key(request, state)?;
     let desired = request.number("desiredCount", 0, MOST_TASKS)?;
     let definition = match request.text("taskDefinition") {
-        Some(wanted) => Some(definitions::usable(&state.ecs, wanted)?.name()),
+        Some(wanted) => Some(definitions::usable(state, wanted)?.name()),
         None => None,
     };
     let force = request.flag("forceNewDeployment");
-    let service = state.ecs.services.get_mut(&key).ok_or_else(not_found)?;
+    let service = state.services.get_mut(&key).ok_or_else(not_found)?;
     if service.status != ServiceStatus::Active {
         return Err(ApiError::new("ServiceNotActiveException", "Service was not ACTIVE."));
     }
@@ -98,16 +98,16 @@ pub(super) fn update(request: &Request<'_>, state: &mut State, context: &Context
     (service.failures, service.not_before) = (0, None);
     if redeploy {
         service.deployment = deployment_id();
-        schedule::replace_all(&mut state.ecs, &key, context);
+        schedule::replace_all(state, &key, context);
     }
-    let service = &state.ecs.services[&key];
-    Ok(json!({ "service": item(&state.ecs, service, true, context) }))
+    let service = &state.services[&key];
+    Ok(json!({ "service": item(state, service, true, context) }))
 }
 
 /// DescribeServices, at most ten.
-pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn describe(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
+    clusters::check(state, &cluster)?;
     let names = request.texts("services");
     if names.is_empty() || names.len() > 10 {
         return Err(invalid("services must have 1 to 10 names."));
@@ -115,8 +115,8 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
     let with_tags = request.includes("TAGS");
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names.into_iter().map(last_segment) {
-        match state.ecs.services.get(&(cluster.clone(), name.to_owned())) {
-            Some(service) => found.push(item(&state.ecs, service, with_tags, context)),
+        match state.services.get(&(cluster.clone(), name.to_owned())) {
+            Some(service) => found.push(item(state, service, with_tags, context)),
             None => failures.push(missing(arn(context, &format!("service/{cluster}/{name}")))),
         }
     }
@@ -124,19 +124,19 @@ pub(super) fn describe(request: &Request<'_>, state: &mut State, context: &Conte
 }
 
 /// ListServices.
-pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
-    let services = state.ecs.services.values();
+    clusters::check(state, &cluster)?;
+    let services = state.services.values();
     let there = services.filter(|it| it.cluster == cluster && it.status != ServiceStatus::Inactive);
     request.page("serviceArns", there.map(|service| arn_of(service, context)).collect(), 100)
 }
 
 /// DeleteService: one that is scaled to 0, or any with `force`.
-pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn delete(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let key = key(request, state)?;
     let force = request.flag("force");
-    let service = state.ecs.services.get_mut(&key).ok_or_else(not_found)?;
+    let service = state.services.get_mut(&key).ok_or_else(not_found)?;
     if service.status != ServiceStatus::Active {
         return Err(ApiError::new("ServiceNotActiveException", "Service was not ACTIVE."));
     }
@@ -145,15 +145,15 @@ pub(super) fn delete(request: &Request<'_>, state: &mut State, context: &Context
     }
     service.status = ServiceStatus::Draining;
     service.desired = 0;
-    let service = &state.ecs.services[&key];
-    Ok(json!({ "service": item(&state.ecs, service, true, context) }))
+    let service = &state.services[&key];
+    Ok(json!({ "service": item(state, service, true, context) }))
 }
 
-fn key(request: &Request<'_>, state: &State) -> Result<(String, String), ApiError> {
+fn key(request: &Request<'_>, state: &EcsState) -> Result<(String, String), ApiError> {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
+    clusters::check(state, &cluster)?;
     let name = last_segment(request.required("service")?).to_owned();
-    match state.ecs.services.contains_key(&(cluster.clone(), name.clone())) {
+    match state.services.contains_key(&(cluster.clone(), name.clone())) {
         true => Ok((cluster, name)),
         false => Err(not_found()),
     }
@@ -241,7 +241,7 @@ mod tests {
         let error = scene.error("CreateService", body);
         assert_eq!(error.code, "InvalidParameterException");
         assert!(error.message.contains("taskfault-local up"), "{error}");
-        assert!(scene.state.ecs.services.is_empty());
+        assert!(scene.state.services.is_empty());
     }
 
     #[test]

@@ -2,33 +2,33 @@
 
 use serde_json::{Value, json};
 
+use super::guests::Sidecar;
+use super::names::docker_id;
 use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
 use super::schedule::{Wish, end_task, provision};
-use super::{
-    Container, EcsState, LastStatus, StopCode, TASK_ARN_TAG, Task, arn, clusters, definitions, guests,
-    services,
-};
+use super::{Container, EcsState, LastStatus, StopCode, Task, arn, clusters, definitions, guests, services};
 use crate::Context;
-use crate::store::State;
+use crate::error::ApiError;
+use crate::tags::Tags;
 use crate::wire::{epoch_seconds, sha256_hex};
 
 /// RunTask: up to ten tasks without a service.
-pub(super) fn run(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn run(request: &Request<'_>, state: &mut EcsState, context: &Context) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
-    let definition = definitions::usable(&state.ecs, request.required("taskDefinition")?)?;
+    clusters::check(state, &cluster)?;
+    let definition = definitions::usable(state, request.required("taskDefinition")?)?;
     let (name, family) = (definition.name(), definition.family.clone());
     let count = request.number("count", 1, 10)?.unwrap_or(1);
     let group = request.text("group").map_or_else(|| format!("family:{family}"), str::to_owned);
     let started_by = request.text("startedBy").map(str::to_owned);
     let tags = request.tags()?;
-    services::need_instance(&state.ecs)?;
+    services::need_instance(state)?;
     if request.value("overrides").is_some_and(|overrides| overrides != &json!({})) {
         return Err(invalid(
             "Overrides are not played here: register a revision with what is to be different.",
         ));
     }
-    clusters::ensure(&mut state.ecs, &cluster);
+    state.ensure_cluster(&cluster);
     let mut arns = Vec::new();
     for _ in 0..count {
         let wish = Wish {
@@ -40,39 +40,59 @@ pub(super) fn run(request: &Request<'_>, state: &mut State, context: &Context) -
             tags: tags.clone(),
             replaces: None,
         };
-        arns.extend(provision(&mut state.ecs, wish, context));
+        arns.extend(provision(state, wish, context));
     }
-    let items: Vec<Value> = arns.iter().map(|arn| item(&state.ecs, &state.ecs.tasks[arn], context)).collect();
+    let items: Vec<Value> = arns.iter().map(|arn| item(state, &state.tasks[arn], context)).collect();
     Ok(json!({ "tasks": items, "failures": [] }))
 }
 
 /// StopTask.
-pub(super) fn stop(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn stop(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
+    clusters::check(state, &cluster)?;
     let reason = request.text("reason").unwrap_or("Task stopped by user");
     let arn = full_arn(request.required("task")?, &cluster, context);
-    Ok(json!({ "task": stop_by_arn(state, &arn, reason, context)? }))
+    stop_task(state, sidecars, &arn, reason, context)?;
+    Ok(json!({ "task": item(state, &state.tasks[&arn], context) }))
 }
 
-/// Asks for the end of a task; returns it.
-pub(super) fn stop_by_arn(state: &mut State, arn: &str, reason: &str, context: &Context) -> Answer {
-    if !state.ecs.tasks.contains_key(arn) {
-        if guests::present(state, context).any(|task| task["taskArn"] == *arn) {
+/// Asks a task to stop, as StopTask does: SIGTERM, and SIGKILL after `stopTimeout`.
+///
+/// # Errors
+/// `InvalidParameterException`: there is no such task, or it was not started here.
+pub fn stop_task(
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    arn: &str,
+    reason: &str,
+    context: &Context,
+) -> Result<(), ApiError> {
+    if !state.tasks.contains_key(arn) {
+        if guests::present(state, sidecars).any(|guest| guest.arn == arn) {
             let message =
                 format!("The task {arn} was not started here: stop its containers where they were started.");
             return Err(invalid(message));
         }
         return Err(invalid("The referenced task was not found."));
     }
-    end_task(&mut state.ecs, arn, StopCode::UserInitiated, reason, context.now);
-    Ok(item(&state.ecs, &state.ecs.tasks[arn], context))
+    end_task(state, arn, StopCode::UserInitiated, reason, context.now);
+    Ok(())
 }
 
 /// ListTasks.
-pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
+    clusters::check(state, &cluster)?;
     let family = request.text("family").map(|family| format!("task-definition/{family}:"));
     let service = request.text("serviceName").map(last_segment);
     let started_by = request.text("startedBy");
@@ -83,9 +103,10 @@ pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) 
     }
     let cluster_arn = arn(context, &format!("cluster/{cluster}"));
     let group = service.map(|name| format!("service:{name}"));
-    let all = super::tasks(state, context);
+    let all: Vec<Value> =
+        described(state, sidecars, context).into_iter().map(|task| task.description).collect();
     if let (Some(name), Some(group)) = (service, &group) {
-        let known = state.ecs.services.contains_key(&(cluster.clone(), name.to_owned()))
+        let known = state.services.contains_key(&(cluster.clone(), name.to_owned()))
             || all.iter().any(|task| task["clusterArn"] == *cluster_arn && task["group"] == **group);
         if !known {
             return Err(services::not_found());
@@ -107,9 +128,14 @@ pub(super) fn list(request: &Request<'_>, state: &mut State, context: &Context) 
 }
 
 /// DescribeTasks, at most a hundred.
-pub(super) fn describe_all(request: &Request<'_>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn describe_all(
+    request: &Request<'_>,
+    state: &mut EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Answer {
     let cluster = request.cluster();
-    clusters::check(&state.ecs, &cluster)?;
+    clusters::check(state, &cluster)?;
     let names = request.texts("tasks");
     if names.is_empty() || names.len() > 100 {
         return Err(invalid("tasks must have 1 to 100 task IDs or ARNs."));
@@ -118,7 +144,7 @@ pub(super) fn describe_all(request: &Request<'_>, state: &mut State, context: &C
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
         let arn = full_arn(name, &cluster, context);
-        match describe(state, &arn, context) {
+        match describe(state, sidecars, &arn, context) {
             Some(mut task) if is_in(&task, &cluster) => {
                 if !with_tags {
                     task["tags"] = json!([]);
@@ -135,11 +161,52 @@ fn is_in(task: &Value, cluster: &str) -> bool {
     task["clusterArn"].as_str().map(last_segment) == Some(cluster)
 }
 
+/// A task as the other services see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    pub arn: String,
+    pub cluster: String,
+    pub service: Option<String>,
+    pub last: LastStatus,
+    /// `desiredStatus` is STOPPED.
+    pub ending: bool,
+    pub tags: Tags,
+    /// As DescribeTasks shows it (members in camel case, tags included).
+    pub description: Value,
+}
+
+/// Every task: those that were started here, stopped ones too for an hour, and those whose sidecar has
+/// registered from elsewhere.
+pub fn described(state: &EcsState, sidecars: &[Sidecar], context: &Context) -> Vec<Described> {
+    let own = state.tasks.values().map(|task| Described {
+        arn: task.arn.clone(),
+        cluster: task.cluster.clone(),
+        service: task.group.strip_prefix("service:").map(str::to_owned),
+        last: task.last,
+        ending: task.ending,
+        tags: task.tags.clone(),
+        description: item(state, task, context),
+    });
+    let guests = guests::present(state, sidecars).map(|guest| Described {
+        arn: guest.arn.to_owned(),
+        cluster: guest.cluster.to_owned(),
+        service: guest.service.map(str::to_owned),
+        last: LastStatus::Running,
+        ending: false,
+        tags: Tags::new(),
+        description: guests::item(&guest, context),
+    });
+    own.chain(guests).collect()
+}
+
 /// One task as DescribeTasks shows it, with its tags; None if there is none.
-pub fn describe(state: &State, arn: &str, context: &Context) -> Option<Value> {
-    match state.ecs.tasks.get(arn) {
-        Some(task) => Some(item(&state.ecs, task, context)),
-        None => guests::present(state, context).find(|task| task["taskArn"] == *arn),
+pub fn describe(state: &EcsState, sidecars: &[Sidecar], arn: &str, context: &Context) -> Option<Value> {
+    match state.tasks.get(arn) {
+        Some(task) => Some(item(state, task, context)),
+        None => {
+            let guest = guests::present(state, sidecars).find(|guest| guest.arn == arn)?;
+            Some(guests::item(&guest, context))
+        }
     }
 }
 
@@ -207,11 +274,6 @@ fn container_instance(cluster: &str, context: &Context) -> String {
     arn(context, &format!("container-instance/{cluster}/{id}"))
 }
 
-/// The 64 hex digits by which Docker would know a container of a task.
-pub(crate) fn docker_id(task_arn: &str, container: &str) -> String {
-    sha256_hex(format!("{task_arn}/{container}").as_bytes())
-}
-
 fn container_item(task: &Task, container: &Container, context: &Context) -> Value {
     let id = docker_id(&task.arn, &container.name);
     let interfaces: Vec<Value> = task
@@ -259,11 +321,6 @@ fn attachments(task: &Task) -> Value {
         "status": if task.last == LastStatus::Stopped { "DELETED" } else { "ATTACHED" },
         "details": [{ "name": "privateIPv4Address", "value": address.to_string() }],
     }])
-}
-
-/// The ARN of the task that a managed instance belongs to.
-pub(super) fn task_of(instance: &crate::store::Instance) -> Option<&String> {
-    instance.tags.get(TASK_ARN_TAG)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::definition::{Account, AccountTargeting, Accounts, Template};
-use super::request::Call;
+use super::state::FisState;
 use super::{conflict, experiments, listing, not_found, over_quota, templates};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 
 /// The most accounts of a template.
 const MOST_ACCOUNTS: usize = 40;
@@ -15,7 +15,7 @@ const MOST_ACCOUNTS: usize = 40;
 type Answer = Result<Value, ApiError>;
 
 /// CreateTargetAccountConfiguration.
-pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn create(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     let members = call.members();
     let token = members.text("clientToken");
     let role_arn = members.required("roleArn").to_owned();
@@ -23,7 +23,7 @@ pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answ
     let (id, account) = (call.id(), account_id(call)?);
     let operation = format!("CreateTargetAccountConfiguration {id} {account}");
     let made = match token {
-        Some(token) => state.fis.tokens.made(&operation, token, call.all())?.is_some(),
+        Some(token) => state.tokens.made(&operation, token, call.all())?.is_some(),
         None => false,
     };
     let template = templates::find_mut(state, id)?;
@@ -48,23 +48,23 @@ pub(super) fn create(call: &Call, state: &mut State, _context: &Context) -> Answ
     let response = shown(account, &new);
     template.accounts.insert(account.to_owned(), new);
     if let Some(token) = token {
-        state.fis.tokens.remember(&operation, token, call.all(), account);
+        state.tokens.remember(&operation, token, call.all(), account);
     }
     Ok(response)
 }
 
 /// GetTargetAccountConfiguration.
-pub(super) fn get(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn get(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     one(&templates::find(state, call.id())?.accounts, call)
 }
 
 /// ListTargetAccountConfigurations.
-pub(super) fn list(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn list(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     all(&templates::find(state, call.id())?.accounts, call)
 }
 
 /// UpdateTargetAccountConfiguration.
-pub(super) fn update(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn update(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     let members = call.members();
     let role_arn = members.text("roleArn").map(str::to_owned);
     let description = members.text("description").map(str::to_owned);
@@ -78,19 +78,19 @@ pub(super) fn update(call: &Call, state: &mut State, _context: &Context) -> Answ
 }
 
 /// DeleteTargetAccountConfiguration.
-pub(super) fn delete(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn delete(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     let Template { accounts, .. } = templates::find_mut(state, call.id())?;
     let gone = accounts.remove(call.members().required("accountId")).ok_or_else(|| unknown(call))?;
     Ok(shown(call.members().required("accountId"), &gone))
 }
 
 /// GetExperimentTargetAccountConfiguration.
-pub(super) fn get_of_experiment(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn get_of_experiment(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     one(&experiments::find(state, call.id())?.accounts, call)
 }
 
 /// ListExperimentTargetAccountConfigurations.
-pub(super) fn list_of_experiment(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn list_of_experiment(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     all(&experiments::find(state, call.id())?.accounts, call)
 }
 

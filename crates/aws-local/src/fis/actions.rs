@@ -2,17 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
+use super::call::Call;
 use super::catalog::{self, ACTIONS, Kind, RESOURCE_TYPES};
-use super::request::Call;
+use super::state::FisState;
 use super::{arn, listing, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 
 type Answer = Result<Value, ApiError>;
 
 /// ListActions.
-pub(super) fn list(call: &Call, _state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(call: &Call, _state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let page = listing::asked(members);
     let items = ACTIONS.iter().map(|kind| summary(kind, context)).collect();
@@ -20,7 +20,7 @@ pub(super) fn list(call: &Call, _state: &mut State, context: &Context) -> Answer
 }
 
 /// GetAction.
-pub(super) fn get(call: &Call, _state: &mut State, context: &Context) -> Answer {
+pub(super) fn get(call: &Call, _state: &mut FisState, context: &Context) -> Answer {
     let kind = catalog::action(call.id()).ok_or_else(|| {
         not_found(format!("There is no action {} here; list-actions shows those there are.", call.id()))
     })?;
@@ -53,7 +53,7 @@ fn summary(kind: &Kind, context: &Context) -> Value {
 }
 
 /// ListTargetResourceTypes.
-pub(super) fn list_types(call: &Call, _state: &mut State, _context: &Context) -> Answer {
+pub(super) fn list_types(call: &Call, _state: &mut FisState, _context: &Context) -> Answer {
     let members = call.members();
     let page = listing::asked(members);
     let about =
@@ -63,7 +63,7 @@ pub(super) fn list_types(call: &Call, _state: &mut State, _context: &Context) ->
 }
 
 /// GetTargetResourceType.
-pub(super) fn get_type(call: &Call, _state: &mut State, _context: &Context) -> Answer {
+pub(super) fn get_type(call: &Call, _state: &mut FisState, _context: &Context) -> Answer {
     let id = call.members().required("resourceType");
     let kind = catalog::resource_type(id).ok_or_else(|| {
         let hint = "list-target-resource-types shows those there are";

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::definition::{Definition, Target};
-use super::engine::World;
 use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::select::Mode;
-use super::{alarms, document, targets};
-use crate::cloudwatch;
-use crate::store::State;
+use super::services::{Alarm, Stage, Task};
+use super::step::Step;
+use super::{alarms, document, filter};
 
 /// The shortest duration that the action reference names, where it names one.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -42,9 +41,9 @@ pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
 }
 
 /// What is known when an experiment starts.
-pub(super) fn at_start(experiment: &mut Experiment, world: &mut World<'_>) {
+pub(super) fn at_start(experiment: &mut Experiment, step: &mut Step<'_>) {
     for note in of_template(&experiment.definition, experiment.speed) {
-        experiment.note(world, None, note);
+        experiment.note(step, None, note);
     }
     for (name, run) in experiment.actions.clone() {
         let asked = document::asked_duration(&experiment.definition.actions[&name]);
@@ -53,13 +52,13 @@ pub(super) fn at_start(experiment: &mut Experiment, world: &mut World<'_>) {
         {
             let text =
                 format!("{} s of the template take {:.1} s here", asked.as_secs(), lasts.as_secs_f64());
-            experiment.note(world, Some(&name), text);
+            experiment.note(step, Some(&name), text);
         }
     }
     let lasts = experiment_duration(experiment);
     let arns: Vec<String> = experiment.definition.alarms().map(str::to_owned).collect();
     for alarm in arns {
-        if let Some(needs) = alarm_delay(&alarm, world)
+        if let Some(Alarm { needs, .. }) = step.services.alarm(&alarm, step.context)
             && needs >= lasts
         {
             let text = format!(
@@ -69,7 +68,7 @@ pub(super) fn at_start(experiment: &mut Experiment, world: &mut World<'_>) {
                 needs.as_secs_f64(),
                 lasts.as_secs_f64()
             );
-            experiment.note(world, None, text);
+            experiment.note(step, None, text);
         }
     }
 }
@@ -85,33 +84,22 @@ fn experiment_duration(experiment: &Experiment) -> Duration {
     experiment.actions.keys().map(|name| ends(experiment, name)).max().unwrap_or_default()
 }
 
-/// How long an alarm needs to see something: the periods that must breach, as they run here.
-fn alarm_delay(alarm: &str, world: &mut World<'_>) -> Option<Duration> {
-    let asked = json!({ "AlarmNames": [alarms::name(alarm)] });
-    let described =
-        cloudwatch::call("DescribeAlarms", asked.as_object()?, world.state, world.context)?.ok()?;
-    let alarm = &described["MetricAlarms"][0];
-    let periods = alarm["DatapointsToAlarm"].as_f64().or_else(|| alarm["EvaluationPeriods"].as_f64())?;
-    let seconds = alarm["Period"].as_f64()? * periods / world.context.speed;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 /// What a selection chose, where it is not what one might think.
 pub(super) fn of_selection(
     experiment: &mut Experiment,
     (name, target): (&str, &Target),
     mode: Mode,
     (found, count): (&[String], usize),
-    tasks: &[Value],
-    world: &mut World<'_>,
+    tasks: &[Task],
+    step: &mut Step<'_>,
 ) {
     let total = found.len();
-    let on_the_way = |task: &&Value| task["lastStatus"] != "STOPPED" && !targets::is_running(task);
-    let waiting = tasks.iter().filter(on_the_way).filter(|task| targets::is_meant(task, target)).count();
+    let on_the_way = |task: &&Task| task.stage == Stage::OnTheWay;
+    let waiting = tasks.iter().filter(on_the_way).filter(|task| filter::is_meant(task, target)).count();
     if target.resource_arns.is_empty() && waiting > 0 {
         let text =
             format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
-        experiment.note(world, None, text);
+        experiment.note(step, None, text);
     }
     let text = match mode {
         Mode::Percent(percent) if total > 0 && total * percent % 100 != 0 => {
@@ -135,7 +123,7 @@ pub(super) fn of_selection(
         ),
         _ => return,
     };
-    experiment.note(world, None, text);
+    experiment.note(step, None, text);
 }
 
 /// More targets than the quota.
@@ -143,24 +131,24 @@ pub(super) fn over_quota(
     experiment: &mut Experiment,
     name: &str,
     (count, quota): (usize, usize),
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) {
     let text = format!(
         "{count} targets are more than the {quota} that AWS allows for each action until you ask for more; here the \
          switch fis_targets_per_action (POST /_taskfault/switches, 0 is no limit) plays a raised quota"
     );
-    experiment.note(world, Some(name), text);
+    experiment.note(step, Some(name), text);
 }
 
 /// The normal end of an action whose document's clock started after its own.
-pub(super) fn cancelled_at_the_end(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn cancelled_at_the_end(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let text = "its time was over before its documents were: they are cancelled. Run Command then shows Cancelled and \
                 FIS completed; both are right, and it is the normal end";
-    experiment.note(world, Some(name), text.to_owned());
+    experiment.note(step, Some(name), text.to_owned());
 }
 
 /// Nobody answered a cancel.
-pub(super) fn no_answer(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn no_answer(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let silent: Vec<String> = experiment.actions[name]
         .commands
         .iter()
@@ -172,7 +160,7 @@ pub(super) fn no_answer(experiment: &mut Experiment, name: &str, world: &mut Wor
          kernel; Run Command shows the command until it expires",
         silent.join(", ")
     );
-    experiment.note(world, Some(name), text);
+    experiment.note(step, Some(name), text);
 }
 
 /// What the agent said about a command that did not succeed. FIS itself does not read it.
@@ -180,9 +168,9 @@ pub(super) fn of_failed_command(
     experiment: &mut Experiment,
     name: &str,
     command: &SentCommand,
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) {
-    let said = last_words(world.state, &command.command_id);
+    let said = step.services.last_words(&command.command_id);
     let text = format!(
         "{} on task {} ended as {}{}; all of it: aws ssm list-command-invocations --details --command-id {}",
         command.document,
@@ -191,16 +179,5 @@ pub(super) fn of_failed_command(
         said.map(|words| format!(" ({words})")).unwrap_or_default(),
         command.command_id
     );
-    experiment.note(world, Some(name), text);
-}
-
-/// The last line that a command's steps wrote, errors first.
-fn last_words(state: &State, command_id: &str) -> Option<String> {
-    let command = state.commands.iter().find(|command| command.id.to_string() == command_id)?;
-    let plugins = || command.invocations.iter().flat_map(|invocation| invocation.plugins.iter().rev());
-    let line = |text: &str| text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
-    let errors = plugins().find_map(|plugin| line(&plugin.stderr));
-    errors
-        .or_else(|| plugins().find_map(|plugin| line(&plugin.stdout)))
-        .map(|line| line.chars().take(200).collect())
+    experiment.note(step, Some(name), text);
 }

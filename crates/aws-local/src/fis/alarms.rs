@@ -1,19 +1,18 @@
 //! Stop conditions: the alarms that end an experiment.
 
 use super::definition::Definition;
-use crate::cloudwatch::AlarmState;
-use crate::store::State;
-
-/// The state of an alarm; None if there is none.
-pub(super) fn state_of(state: &State, alarm: &str) -> Option<AlarmState> {
-    state.cloudwatch.alarm_state(alarm)
-}
+use super::services::Services;
+use crate::Context;
 
 /// The name of an alarm that is in ALARM. One that has too little data stops nothing; nor does one that was
 /// deleted on the way.
-pub(super) fn triggered<'d>(state: &State, definition: &'d Definition) -> Option<&'d str> {
-    let alarm = definition.alarms().find(|alarm| state_of(state, alarm) == Some(AlarmState::Alarm))?;
-    Some(name(alarm))
+pub(super) fn triggered<'d>(
+    services: &dyn Services,
+    definition: &'d Definition,
+    context: &Context,
+) -> Option<&'d str> {
+    let in_alarm = |arn: &&str| services.alarm(arn, context).is_some_and(|alarm| alarm.in_alarm);
+    definition.alarms().find(in_alarm).map(name)
 }
 
 /// The name in an alarm's ARN.

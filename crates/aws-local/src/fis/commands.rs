@@ -1,20 +1,17 @@
-//! What the service calls in Systems Manager for an action: SendCommand, ListCommands, CancelCommand. They go
-//! through the same door as everybody's calls, so Run Command's history shows them.
+//! What an action does in Systems Manager: it sends commands, asks what became of them, cancels them.
 //!
 //! One command for each task; the service's own way is not documented.
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::document::{self, HEARTBEAT, Order};
-use super::engine::{Failure, World};
 use super::experiment::{CommandRole, Experiment, SentCommand};
-use crate::ecs::TASK_ARN_TAG;
+use super::services::{self, Instance};
+use super::step::{Failure, Step};
 use crate::error::ApiError;
-use crate::ssm;
-use crate::store::{Instance, State};
+use crate::tags::TASK_ARN_TAG;
 
 /// How long a command may wait for its agent. An agent that is there takes it within a second.
 const DELIVERY: Duration = Duration::from_secs(60);
@@ -27,7 +24,7 @@ pub(super) fn send_all(
     experiment: &mut Experiment,
     name: &str,
     tasks: &[String],
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) -> Result<(), Failure> {
     let action = &experiment.definition.actions[name];
     let failed = |code: &'static str, reason: String| Failure { code, location: name.to_owned(), reason };
@@ -44,7 +41,7 @@ pub(super) fn send_all(
     };
     let mut pairs = Vec::with_capacity(tasks.len());
     for task in tasks {
-        let Some(instance) = instance_of(world.state, task) else {
+        let Some(instance) = step.services.instance_of(task, step.context.now) else {
             return Err(failed(
                 "InvalidTarget",
                 format!(
@@ -53,21 +50,20 @@ pub(super) fn send_all(
                 ),
             ));
         };
-        let online = instance.ping_status(world.context.now) == "Online";
-        pairs.push((task.clone(), instance.id.clone(), online));
+        pairs.push((task.clone(), instance));
     }
-    for (task, instance, online) in pairs {
+    for (task, Instance { id: instance, online }) in pairs {
         if !online {
             let text = format!(
                 "the sidecar of {task} ({instance}) has been silent for a while; it may never answer"
             );
-            experiment.note(world, Some(name), text);
+            experiment.note(step, Some(name), text);
         }
         let state_id = Uuid::new_v4().to_string();
-        let sent = send(experiment, &order, &task, &instance, (&state_id, 1), world).map_err(|error| {
+        let sent = send(experiment, &order, &task, &instance, (&state_id, 1), step).map_err(|error| {
             failed("DependentServiceFailure", format!("SendCommand for task {task}: {error}"))
         })?;
-        world.say(
+        step.say(
             &experiment.id,
             name,
             format!("SendCommand {} to {instance}: {}", order.name, sent.command_id),
@@ -79,103 +75,85 @@ pub(super) fn send_all(
     Ok(())
 }
 
-/// The instance that has registered for a task, the one heard last if there are several.
-fn instance_of<'s>(state: &'s State, task: &str) -> Option<&'s Instance> {
-    let of_task = |instance: &&Instance| instance.tags.get(TASK_ARN_TAG).is_some_and(|arn| arn == task);
-    state.instances.values().filter(of_task).max_by_key(|instance| instance.last_ping)
-}
-
 fn send(
     experiment: &Experiment,
     order: &Order,
     task: &str,
     instance: &str,
     (state_id, count): (&str, u32),
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) -> Result<SentCommand, ApiError> {
-    let now = world.context.now;
-    let request = json!({
-        "DocumentName": order.name,
-        "InstanceIds": [instance],
-        "Parameters": order.sent(state_id, count, now),
-        "TimeoutSeconds": DELIVERY.as_secs(),
-        "Comment": format!("AWS FIS experiment {}", experiment.id),
-    });
-    let answer = call("SendCommand", request, world)?;
-    let text = |member: &str| answer["Command"][member].as_str().unwrap_or_default().to_owned();
+    let now = step.context.now;
+    let sent = services::Order {
+        document: order.name,
+        instance_id: instance,
+        parameters: order.sent(state_id, count, now),
+        delivery: DELIVERY,
+        comment: format!("AWS FIS experiment {}", experiment.id),
+    };
+    let command_id = step.services.send_command(sent, step.context)?;
+    let status = step.services.command_status(&command_id);
     Ok(SentCommand {
         task_arn: task.to_owned(),
         instance_id: instance.to_owned(),
-        command_id: text("CommandId"),
+        command_id,
         document: order.name.to_owned(),
         role: if count == 1 { CommandRole::Fault } else { CommandRole::Heartbeat },
         sent: now,
-        status: text("Status"),
-        details: text("StatusDetails"),
+        status: status.map_or("", |now| now.status).to_owned(),
+        details: status.map_or("", |now| now.details).to_owned(),
         ended: None,
         state_id: state_id.to_owned(),
         count,
     })
 }
 
-fn call(operation: &str, request: Value, world: &mut World<'_>) -> Result<Value, ApiError> {
-    let body = match request {
-        Value::Object(body) => body,
-        _ => serde_json::Map::new(),
-    };
-    let answer = ssm::call(operation, &body, world.state, world.context);
-    answer.unwrap_or_else(|| Err(ApiError::new("UnknownOperationException", operation)))
-}
-
 /// Asks for the statuses of the commands of an action that have not ended.
-pub(super) fn refresh(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn refresh(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let Experiment { id, actions, .. } = experiment;
     let Some(run) = actions.get_mut(name) else { return };
     for command in run.commands.iter_mut().filter(|command| command.ended.is_none()) {
-        let Ok(answer) = call("ListCommands", json!({ "CommandId": command.command_id }), world) else {
-            continue;
-        };
-        let text = |member: &str| answer["Commands"][0][member].as_str().unwrap_or_default();
-        if command.status == text("Status") && command.details == text("StatusDetails") {
+        let Some(now) = step.services.command_status(&command.command_id) else { continue };
+        if command.status == now.status && command.details == now.details {
             continue;
         }
-        command.status = text("Status").to_owned();
-        command.details = text("StatusDetails").to_owned();
-        if matches!(command.status.as_str(), "Success" | "Failed" | "TimedOut" | "Cancelled") {
-            command.ended = Some(world.context.now);
+        command.status = now.status.to_owned();
+        command.details = now.details.to_owned();
+        if now.is_final {
+            command.ended = Some(step.context.now);
         }
         if command.role == CommandRole::Fault {
-            world.say(id, name, format!("command {} is {}", command.command_id, command.details));
+            step.say(id, name, format!("command {} is {}", command.command_id, command.details));
         } else {
-            world.changed = true;
+            step.changed = true;
         }
     }
 }
 
 /// Cancels the commands of an action that have not ended.
-pub(super) fn cancel_all(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn cancel_all(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let Experiment { id, actions, .. } = experiment;
     let Some(run) = actions.get_mut(name) else { return };
     if run.cancelled.is_some() {
         return;
     }
-    run.cancelled = Some(world.context.now);
+    run.cancelled = Some(step.context.now);
     for command in run.commands.iter().filter(|command| command.ended.is_none()) {
-        let outcome = call("CancelCommand", json!({ "CommandId": command.command_id }), world);
-        let said = outcome.map_or_else(|error| error.to_string(), |_| "asked".to_owned());
-        world.say(id, name, format!("CancelCommand {}: {said}", command.command_id));
+        let outcome = step.services.cancel_command(&command.command_id, step.context.now);
+        let said = outcome.map_or_else(|error| error.to_string(), |()| "asked".to_owned());
+        step.say(id, name, format!("CancelCommand {}: {said}", command.command_id));
     }
 }
 
 /// Tells the faults of an action that they may go on, if they live on heartbeats and it is time.
-pub(super) fn beat(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn beat(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let action = &experiment.definition.actions[name];
     let Some(order) = document::order(action, experiment.speed).filter(|order| order.beats) else { return };
-    for (first, count) in due(experiment, name, world.context.now) {
+    for (first, count) in due(experiment, name, step.context.now) {
         let number = (first.state_id.as_str(), count);
-        match send(experiment, &order, &first.task_arn, &first.instance_id, number, world) {
+        match send(experiment, &order, &first.task_arn, &first.instance_id, number, step) {
             Ok(sent) => {
-                world.changed = true;
+                step.changed = true;
                 if let Some(run) = experiment.actions.get_mut(name) {
                     run.commands.push(sent);
                 }
@@ -185,7 +163,7 @@ pub(super) fn beat(experiment: &mut Experiment, name: &str, world: &mut World<'_
                     "a heartbeat for {} could not be sent ({error}); without them the fault ends by itself after 60 s",
                     first.task_arn
                 );
-                experiment.note(world, Some(name), text);
+                experiment.note(step, Some(name), text);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// An experiment template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

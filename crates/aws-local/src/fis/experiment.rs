@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{Accounts, Definition};
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// One run of a template.
 #[derive(Debug, Clone, Serialize, Deserialize)]

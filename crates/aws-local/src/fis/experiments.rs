@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::definition::AccountTargeting;
+use super::call::Call;
+use super::definition::{AccountTargeting, Template};
 use super::experiment::{ActionRun, Ending, Experiment, ExperimentStatus};
 use super::read;
-use super::request::Call;
-use super::{alarms, arn, conflict, document, listing, not_found, over_quota, templates, view};
+use super::services::Services;
+use super::state::FisState;
+use super::{arn, conflict, document, listing, not_found, over_quota, templates, view};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 
 /// The most experiments that run at once.
 const MOST_ACTIVE: usize = 5;
@@ -19,20 +20,20 @@ const MOST_ACTIVE: usize = 5;
 type Answer = Result<Value, ApiError>;
 
 /// StartExperiment.
-pub(super) fn start(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn start(call: &Call, state: &mut FisState, services: &dyn Services, context: &Context) -> Answer {
     let members = call.members();
     let token = members.required("clientToken");
     let template = members.required("experimentTemplateId");
     let options = members.nested("experimentOptions");
     let rehearsal = options.is_some_and(|options| options.text("actionsMode") == Some("skip-all"));
     let tags = read::tags(members)?;
-    if let Some(id) = state.fis.tokens.made("StartExperiment", token, call.all())?
+    if let Some(id) = state.tokens.made("StartExperiment", token, call.all())?
         && let Ok(experiment) = find(state, id)
     {
         return Ok(shown(experiment, context));
     }
     let template = templates::find(state, template)?.clone();
-    may_start(state, &template.definition, template.accounts.len())?;
+    may_start(state, &template, services, context)?;
     let actions: BTreeMap<String, ActionRun> = template
         .definition
         .actions
@@ -62,34 +63,40 @@ pub(super) fn start(call: &Call, state: &mut State, context: &Context) -> Answer
         speed: context.speed,
         ending: None,
     };
-    state.fis.tokens.remember("StartExperiment", token, call.all(), &experiment.id);
+    state.tokens.remember("StartExperiment", token, call.all(), &experiment.id);
     let response = shown(&experiment, context);
-    state.fis.experiments.push(experiment);
+    state.experiments.push(experiment);
     Ok(response)
 }
 
 /// What keeps an experiment from being started at all. An alarm that is in ALARM already is not among it: the
 /// service starts the experiment and stops it at once.
-fn may_start(state: &State, definition: &super::Definition, accounts: usize) -> Result<(), ApiError> {
-    if state.fis.lever.engaged {
+fn may_start(
+    state: &FisState,
+    template: &Template,
+    services: &dyn Services,
+    context: &Context,
+) -> Result<(), ApiError> {
+    let Template { definition, accounts, .. } = template;
+    if state.lever.engaged {
         return Err(conflict(format!(
             "The safety lever is engaged ({}): no experiment can start. Disengage it with update-safety-lever-state.",
-            state.fis.lever.reason
+            state.lever.reason
         )));
     }
-    let active = state.fis.experiments.iter().filter(|experiment| !experiment.status.is_final()).count();
+    let active = state.experiments.iter().filter(|experiment| !experiment.status.is_final()).count();
     if active >= MOST_ACTIVE {
         return Err(over_quota(format!(
             "{active} experiments run already; at most {MOST_ACTIVE} run at once. Wait for one to end, or stop one."
         )));
     }
-    if definition.account_targeting == AccountTargeting::MultiAccount && accounts == 0 {
+    if definition.account_targeting == AccountTargeting::MultiAccount && accounts.is_empty() {
         return Err(ApiError::validation(
             "The template is for several accounts and has no target account configuration; \
              add one with create-target-account-configuration.",
         ));
     }
-    match definition.alarms().find(|alarm| alarms::state_of(state, alarm).is_none()) {
+    match definition.alarms().find(|alarm| services.alarm(alarm, context).is_none()) {
         Some(alarm) => Err(ApiError::validation(format!(
             "Stop condition: there is no alarm {alarm}. An experiment whose stop condition cannot be watched does \
              not start; make the alarm first (aws cloudwatch put-metric-alarm)."
@@ -99,23 +106,23 @@ fn may_start(state: &State, definition: &super::Definition, accounts: usize) -> 
 }
 
 /// GetExperiment.
-pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn get(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     Ok(shown(find(state, call.id())?, context))
 }
 
 /// ListExperiments: the newest first.
-pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let page = listing::asked(members);
     let template = members.text("experimentTemplateId");
     let wanted = |experiment: &&Experiment| template.is_none_or(|id| experiment.template_id == id);
-    let found = state.fis.experiments.iter().rev().filter(wanted);
+    let found = state.experiments.iter().rev().filter(wanted);
     let items = found.map(|experiment| view::experiment_summary(experiment, context)).collect();
     listing::answer("experiments", items, |item| item["id"].to_string(), page)
 }
 
 /// StopExperiment.
-pub(super) fn stop(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn stop(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let experiment = find_mut(state, call.id())?;
     if experiment.status.is_final() {
         return Err(ApiError::validation(format!(
@@ -135,7 +142,7 @@ pub(super) fn stop(call: &Call, state: &mut State, context: &Context) -> Answer 
 }
 
 /// ListExperimentResolvedTargets.
-pub(super) fn resolved_targets(call: &Call, state: &mut State, _context: &Context) -> Answer {
+pub(super) fn resolved_targets(call: &Call, state: &mut FisState, _context: &Context) -> Answer {
     let members = call.members();
     let page = listing::asked(members);
     let wanted = members.text("targetName");
@@ -157,12 +164,12 @@ pub(super) fn resolved_targets(call: &Call, state: &mut State, _context: &Contex
 ///
 /// # Errors
 /// `ResourceNotFoundException`.
-pub(super) fn find<'s>(state: &'s State, id: &str) -> Result<&'s Experiment, ApiError> {
-    state.fis.experiment(id).ok_or_else(|| unknown(id))
+pub(super) fn find<'s>(state: &'s FisState, id: &str) -> Result<&'s Experiment, ApiError> {
+    state.experiment(id).ok_or_else(|| unknown(id))
 }
 
-fn find_mut<'s>(state: &'s mut State, id: &str) -> Result<&'s mut Experiment, ApiError> {
-    state.fis.experiments.iter_mut().find(|experiment| experiment.id == id).ok_or_else(|| unknown(id))
+fn find_mut<'s>(state: &'s mut FisState, id: &str) -> Result<&'s mut Experiment, ApiError> {
+    state.experiments.iter_mut().find(|experiment| experiment.id == id).ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: &str) -> ApiError {

@@ -1,11 +1,22 @@
-//! Filters on the description of a resource, as DescribeTasks gives it.
+//! Which tasks fit a target: by tags, parameters, and filters on the description that DescribeTasks gives.
 
 use serde_json::Value;
 
-use super::definition::Filter;
+use super::arn;
+use super::definition::{Filter, Target};
+use super::services::Task;
+
+/// Whether a task fits tags, parameters and filters, whatever its status.
+pub(super) fn is_meant(task: &Task, target: &Target) -> bool {
+    let parameter = |name: &str| target.parameters.get(name).map(|value| arn::last_name(value));
+    target.resource_tags.iter().all(|(key, value)| task.tags.get(key) == Some(value))
+        && parameter("cluster").is_none_or(|cluster| task.cluster == cluster)
+        && parameter("service").is_none_or(|service| task.service.as_deref() == Some(service))
+        && passes(&task.description, &target.filters)
+}
 
 /// Whether a resource passes all filters.
-pub(super) fn passes(resource: &Value, filters: &[Filter]) -> bool {
+fn passes(resource: &Value, filters: &[Filter]) -> bool {
     filters.iter().all(|filter| {
         let mut found = Vec::new();
         collect(resource, &mut filter.path.split('.'), &mut found);

@@ -1,34 +1,25 @@
 //! The safety lever: engaged, it stops what runs and lets nothing start.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::request::Call;
+use super::call::Call;
+use super::safety::SafetyLever;
+use super::state::FisState;
 use super::{arn, conflict, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 
 /// The id of the only lever of an account and region.
 const ID: &str = "default";
 
-/// The safety lever.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SafetyLever {
-    pub engaged: bool,
-    /// Why, in the words of who moved it.
-    pub reason: String,
-}
-
 /// GetSafetyLever.
-pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+pub(super) fn get(call: &Call, state: &mut FisState, context: &Context) -> Result<Value, ApiError> {
     known(call, context)?;
     Ok(shown(state, context))
 }
 
 /// UpdateSafetyLeverState.
-pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+pub(super) fn update(call: &Call, state: &mut FisState, context: &Context) -> Result<Value, ApiError> {
     let members = call.members();
     let sent = members
         .nested("state")
@@ -41,7 +32,7 @@ pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Resul
         ));
     }
     if let Some((engaged, reason)) = sent {
-        state.fis.lever = SafetyLever { engaged, reason };
+        state.lever = SafetyLever { engaged, reason };
     }
     Ok(shown(state, context))
 }
@@ -55,17 +46,17 @@ fn known(call: &Call, context: &Context) -> Result<(), ApiError> {
 }
 
 /// It is engaged once nothing runs any more.
-fn status(state: &State) -> &'static str {
-    let running = state.fis.experiments.iter().any(|experiment| !experiment.status.is_final());
-    match (state.fis.lever.engaged, running) {
+fn status(state: &FisState) -> &'static str {
+    let running = state.experiments.iter().any(|experiment| !experiment.status.is_final());
+    match (state.lever.engaged, running) {
         (false, _) => "disengaged",
         (true, true) => "engaging",
         (true, false) => "engaged",
     }
 }
 
-fn shown(state: &State, context: &Context) -> Value {
-    let reason = &state.fis.lever.reason;
+fn shown(state: &FisState, context: &Context) -> Value {
+    let reason = &state.lever.reason;
     json!({ "safetyLever": {
         "id": ID,
         "arn": arn::of("safety-lever", ID, context),

@@ -8,7 +8,7 @@ use super::definition::{Action, Filter, StopCondition, Target};
 use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::check::Violation;
-use crate::store::Tags;
+use crate::tags::Tags;
 
 /// The most tags of a resource.
 pub(super) const MOST_TAGS: usize = 50;

@@ -4,12 +4,12 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::engine::World;
 use super::experiment::Experiment;
+use super::step::Step;
 use crate::wire::date_text;
 
 /// Writes one record, if the template has a log group. A group that is not there is said once.
-fn write(experiment: &mut Experiment, kind: &str, mut details: Value, world: &mut World<'_>) {
+fn write(experiment: &mut Experiment, kind: &str, mut details: Value, step: &mut Step<'_>) {
     let Some(group) = experiment.definition.log_group().map(str::to_owned) else { return };
     let version = log_version(experiment);
     if version < 2 && matches!(kind, "action-error" | "target-resolution-detail") {
@@ -21,14 +21,14 @@ fn write(experiment: &mut Experiment, kind: &str, mut details: Value, world: &mu
     let record = json!({
         "id": experiment.id,
         "log_type": kind,
-        "event_timestamp": date_text(world.context.now),
+        "event_timestamp": date_text(step.context.now),
         "version": version.to_string(),
         "details": details,
     });
     let stream = format!("/aws/fis/{}", experiment.id);
-    if !world.state.logs.put(&group, &stream, world.context.now, record.to_string()) {
+    if !step.services.write_log(&group, &stream, step.context.now, record.to_string()) {
         let text = format!("there is no log group {group}: its records are lost (aws logs create-log-group)");
-        experiment.note(world, None, text);
+        experiment.note(step, None, text);
     }
 }
 
@@ -42,19 +42,19 @@ fn time(when: Option<SystemTime>) -> Value {
 }
 
 /// `experiment-start`.
-pub(super) fn experiment_start(experiment: &mut Experiment, world: &mut World<'_>) {
+pub(super) fn experiment_start(experiment: &mut Experiment, step: &mut Step<'_>) {
     let details = json!({
         "experiment_template_id": experiment.template_id,
         "experiment_start_time": time(experiment.started),
     });
-    write(experiment, "experiment-start", details, world);
+    write(experiment, "experiment-start", details, step);
 }
 
 /// `target-resolution-start`.
-pub(super) fn resolution_start(experiment: &mut Experiment, target: &str, world: &mut World<'_>) {
+pub(super) fn resolution_start(experiment: &mut Experiment, target: &str, step: &mut Step<'_>) {
     let details =
-        json!({ "target_resolution_start_time": date_text(world.context.now), "target_name": target });
-    write(experiment, "target-resolution-start", details, world);
+        json!({ "target_resolution_start_time": date_text(step.context.now), "target_name": target });
+    write(experiment, "target-resolution-start", details, step);
 }
 
 /// `target-resolution-detail` and `target-resolution-end`.
@@ -63,20 +63,20 @@ pub(super) fn resolution_end(
     target: &str,
     chosen: &[String],
     error: Option<&str>,
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) {
     let kind = experiment.definition.targets[target].resource_type.clone();
-    let ended = date_text(world.context.now);
+    let ended = date_text(step.context.now);
     let detail = json!({
         "target_resolution_end_time": ended,
         "target_name": target,
         "target_type": kind,
-        "account_id": world.context.account,
+        "account_id": step.context.account,
         "resolved_targets_count": chosen.len(),
         "status": if error.is_some() { "failed" } else { "completed" },
         "error_information": error,
     });
-    write(experiment, "target-resolution-detail", detail, world);
+    write(experiment, "target-resolution-detail", detail, step);
     let new = log_version(experiment) >= 2;
     let targets: Vec<Value> =
         chosen.iter().map(|arn| if new { json!({ "arn": arn }) } else { json!(arn) }).collect();
@@ -89,11 +89,11 @@ pub(super) fn resolution_end(
         "page": 1,
         "total_pages": 1,
     });
-    write(experiment, "target-resolution-end", end, world);
+    write(experiment, "target-resolution-end", end, step);
 }
 
 /// `action-start`.
-pub(super) fn action_start(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn action_start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let action = &experiment.definition.actions[name];
     let details = json!({
         "action_name": name,
@@ -102,29 +102,29 @@ pub(super) fn action_start(experiment: &mut Experiment, name: &str, world: &mut 
         "action_targets": action.targets,
         "parameters": (!action.parameters.is_empty()).then_some(&action.parameters),
     });
-    write(experiment, "action-start", details, world);
+    write(experiment, "action-start", details, step);
 }
 
 /// `action-error`.
-pub(super) fn action_error(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn action_error(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let details = json!({
         "action_name": name,
         "action_id": experiment.definition.actions[name].action_id,
-        "account_id": world.context.account,
+        "account_id": step.context.account,
         "action_state": action_state(experiment, name),
     });
-    write(experiment, "action-error", details, world);
+    write(experiment, "action-error", details, step);
 }
 
 /// `action-end`.
-pub(super) fn action_end(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn action_end(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let details = json!({
         "action_name": name,
         "action_id": experiment.definition.actions[name].action_id,
         "action_end_time": time(experiment.actions[name].ended),
         "action_state": action_state(experiment, name),
     });
-    write(experiment, "action-end", details, world);
+    write(experiment, "action-end", details, step);
 }
 
 fn action_state(experiment: &Experiment, name: &str) -> Value {
@@ -133,10 +133,10 @@ fn action_state(experiment: &Experiment, name: &str) -> Value {
 }
 
 /// `experiment-end`.
-pub(super) fn experiment_end(experiment: &mut Experiment, world: &mut World<'_>) {
+pub(super) fn experiment_end(experiment: &mut Experiment, step: &mut Step<'_>) {
     let details = json!({
         "experiment_end_time": time(experiment.ended),
         "experiment_state": { "status": experiment.status.as_str(), "reason": experiment.reason },
     });
-    write(experiment, "experiment-end", details, world);
+    write(experiment, "experiment-end", details, step);
 }

@@ -1,74 +1,94 @@
 //! The service's rest-json protocol: from method, path, query and body to an operation and its members, and back.
 
-use http::request::Parts;
 use serde_json::{Map, Value, json};
 
+use super::call::Call;
+use super::services::Services;
+use super::state::FisState;
 use super::{accounts, actions, experiments, lever, restart, tags, templates};
+use crate::Context;
 use crate::error::ApiError;
-use crate::members::Members;
 use crate::model::{FIS, Operation, Place, Shape};
-use crate::shared::Shared;
-use crate::store::State;
 use crate::wire::{self, Answer};
-use crate::{Context, caller};
 
-/// One call: its members, wherever in the request they stood.
-#[derive(Debug)]
-pub(super) struct Call(Map<String, Value>);
+type Alone = fn(&Call, &mut FisState, &Context) -> Result<Value, ApiError>;
+type Reaching = fn(&Call, &mut FisState, &dyn Services, &Context) -> Result<Value, ApiError>;
 
-impl Call {
-    /// Holds the members against the operation's model.
-    ///
-    /// # Errors
-    /// `ValidationException`, or `SerializationException` for a member of a wrong type.
-    pub(super) fn new(operation: Operation, members: Map<String, Value>) -> Result<Call, ApiError> {
-        operation.check(&members)?;
-        Ok(Call(members))
-    }
+/// What performs an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Perform {
+    /// Knows the service's own state only.
+    Alone(Alone),
+    /// Asks other services.
+    Reaching(Reaching),
+}
 
-    pub(super) fn members(&self) -> Members<'_> {
-        Members::new(&self.0)
-    }
-
-    /// All members as they were sent.
-    pub(super) fn all(&self) -> &Map<String, Value> {
-        &self.0
-    }
-
-    /// The id of what the path names.
-    pub(super) fn id(&self) -> &str {
-        self.members().required("id")
+impl Perform {
+    pub(super) fn perform(
+        self,
+        call: &Call,
+        state: &mut FisState,
+        services: &dyn Services,
+        context: &Context,
+    ) -> Result<Value, ApiError> {
+        restart::end_what_was_running(state, context);
+        match self {
+            Perform::Alone(perform) => perform(call, state, context),
+            Perform::Reaching(perform) => perform(call, state, services, context),
+        }
     }
 }
 
-/// What performs an operation.
-pub(super) type Perform = fn(&Call, &mut State, &Context) -> Result<Value, ApiError>;
+/// A request by its method and its path.
+#[derive(Debug)]
+pub(crate) struct Request {
+    operation: Operation,
+    /// The variable parts of the path.
+    labels: Vec<(&'static str, String)>,
+    perform: Perform,
+}
 
-/// Answers a request, if its path is one of the service's.
-pub(super) fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer> {
-    let (operation, labels) = route(parts.method.as_str(), parts.uri.path())?;
-    let perform = perform(operation.name)?;
-    let mut who = "?".to_owned();
-    let outcome = (|| {
-        who = caller::client(shared, parts, body)?;
-        let sent = members(operation, &labels, parts.uri.query().unwrap_or_default(), wire::object(body)?);
-        let call = Call::new(operation, sent)?;
-        let context = shared.context();
-        shared.change(|state| {
-            restart::end_what_was_running(state, &context);
-            perform(&call, state, &context)
-        })
-    })();
-    let name = format!("FIS.{}", operation.name);
-    match &outcome {
-        Ok(_) => shared.log.line(&who, &name, "200"),
-        Err(error) => shared.log.line(&who, &name, format!("{} {error}", error.status)),
+impl Request {
+    /// None if the path is none of the service's.
+    pub(crate) fn of(method: &str, path: &str) -> Option<Request> {
+        let (operation, labels) = route(method, path)?;
+        Some(Request { perform: perform(operation.name)?, operation, labels })
     }
-    shared.look(|state| state.fis.tell(&shared.log));
-    Some(match outcome {
-        Ok(value) => wire::plain_json(200, &value),
-        Err(error) => refusal(&error),
-    })
+
+    /// The name of the operation.
+    pub(crate) fn name(&self) -> &'static str {
+        self.operation.name
+    }
+
+    /// Reads the members, which stand in path, query and body, and holds them against the model.
+    ///
+    /// # Errors
+    /// `ValidationException`, or `SerializationException` for a member of a wrong type.
+    pub(crate) fn read(&self, query: &str, body: Map<String, Value>) -> Result<Call, ApiError> {
+        Call::new(self.operation, members(self.operation, &self.labels, query, body))
+    }
+
+    /// Performs the operation.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub(crate) fn perform(
+        &self,
+        call: &Call,
+        state: &mut FisState,
+        services: &dyn Services,
+        context: &Context,
+    ) -> Result<Value, ApiError> {
+        self.perform.perform(call, state, services, context)
+    }
+}
+
+/// An outcome as the protocol has it.
+pub(crate) fn answer(outcome: &Result<Value, ApiError>) -> Answer {
+    match outcome {
+        Ok(value) => wire::plain_json(200, value),
+        Err(error) => refusal(error),
+    }
 }
 
 fn refusal(error: &ApiError) -> Answer {
@@ -95,7 +115,10 @@ fn route(method: &str, path: &str) -> Option<(Operation, Vec<(&'static str, Stri
 
 /// What performs the operation with this name.
 pub(super) fn perform(operation: &str) -> Option<Perform> {
-    Some(match operation {
+    if operation == "StartExperiment" {
+        return Some(Perform::Reaching(experiments::start));
+    }
+    let alone: Alone = match operation {
         "CreateExperimentTemplate" => templates::create,
         "CreateTargetAccountConfiguration" => accounts::create,
         "DeleteExperimentTemplate" => templates::delete,
@@ -115,7 +138,6 @@ pub(super) fn perform(operation: &str) -> Option<Perform> {
         "ListTagsForResource" => tags::list,
         "ListTargetAccountConfigurations" => accounts::list,
         "ListTargetResourceTypes" => actions::list_types,
-        "StartExperiment" => experiments::start,
         "StopExperiment" => experiments::stop,
         "TagResource" => tags::add,
         "UntagResource" => tags::remove,
@@ -123,7 +145,8 @@ pub(super) fn perform(operation: &str) -> Option<Perform> {
         "UpdateSafetyLeverState" => lever::update,
         "UpdateTargetAccountConfiguration" => accounts::update,
         _ => return None,
-    })
+    };
+    Some(Perform::Alone(alone))
 }
 
 fn decoded(text: &str) -> String {

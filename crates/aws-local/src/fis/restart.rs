@@ -1,17 +1,17 @@
 //! A restart of the local AWS in the middle of an experiment: what ran is stopped, and it is said what is lost.
 
 use super::experiment::{Ending, ExperimentError, ExperimentStatus, Note};
+use super::state::FisState;
 use crate::Context;
-use crate::store::State;
 
 /// Once in the life of a process: ends the experiments that an earlier process left running. Their commands are
 /// cancelled as with every other end. True if there were any.
-pub(super) fn end_what_was_running(state: &mut State, context: &Context) -> bool {
-    if std::mem::replace(&mut state.fis.resumed, true) {
+pub(super) fn end_what_was_running(fis: &mut FisState, context: &Context) -> bool {
+    if std::mem::replace(&mut fis.resumed, true) {
         return false;
     }
     let mut lines = Vec::new();
-    for experiment in state.fis.experiments.iter_mut().filter(|experiment| !experiment.status.is_final()) {
+    for experiment in fis.experiments.iter_mut().filter(|experiment| !experiment.status.is_final()) {
         let reason = "The local AWS was restarted while the experiment ran.".to_owned();
         let text = "the local AWS was restarted in the middle: the time it was away is lost, actions that had not \
                     started never will, and the commands of those that ran are cancelled now";
@@ -25,7 +25,7 @@ pub(super) fn end_what_was_running(state: &mut State, context: &Context) -> bool
         experiment.end(Ending { status: ExperimentStatus::Failed, reason, error: Some(error) });
     }
     for (id, text) in &lines {
-        state.fis.say(id, "note", (*text).to_owned());
+        fis.say(id, "note", (*text).to_owned());
     }
     !lines.is_empty()
 }

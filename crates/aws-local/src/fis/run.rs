@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use super::catalog::{self, Does};
 use super::commands;
-use super::engine::{Failure, World};
 use super::experiment::{ActionRun, ActionStatus, CommandRole, Experiment, SentCommand};
+use super::step::{Failure, Step};
 use super::{advice, records};
-use crate::ecs;
 
 /// How long an ending action waits for its commands after CancelCommand. An agent that is gone never answers;
 /// one that is there has ten seconds for it, and the store gives up on it after thirty.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts an action whose turn has come.
-pub(super) fn start(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
+pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let action = experiment.definition.actions[name].clone();
     let targets = experiment.targets_of(name).to_vec();
     let does = catalog::action(&action.action_id).map(|kind| kind.does);
@@ -25,24 +24,24 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, world: &mut World<'
     if targets.is_empty() && !matches!(does, Some(Does::Wait)) {
         run.status = ActionStatus::Skipped;
         run.reason = "Action was skipped: its target is empty.".to_owned();
-        world.say(&experiment.id, name, "skipped: its target is empty".to_owned());
+        step.say(&experiment.id, name, "skipped: its target is empty".to_owned());
         return;
     }
-    run.started = Some(world.context.now);
+    run.started = Some(step.context.now);
     run.status = ActionStatus::Running;
     run.reason = "Action is running.".to_owned();
-    world.say(&experiment.id, name, format!("running {} on {} target(s)", action.action_id, targets.len()));
-    records::action_start(experiment, name, world);
+    step.say(&experiment.id, name, format!("running {} on {} target(s)", action.action_id, targets.len()));
+    records::action_start(experiment, name, step);
     let outcome = match does {
         Some(Does::Wait) => Ok(()),
-        Some(Does::StopTasks) => stop_tasks(experiment, name, &targets, world),
-        Some(Does::Document { .. }) => commands::send_all(experiment, name, &targets, world),
+        Some(Does::StopTasks) => stop_tasks(experiment, name, &targets, step),
+        Some(Does::Document { .. }) => commands::send_all(experiment, name, &targets, step),
         None => Err(failure("InternalFailure", name, format!("there is no action {}", action.action_id))),
     };
     match outcome {
-        Ok(()) if matches!(does, Some(Does::StopTasks)) => complete(experiment, name, world),
+        Ok(()) if matches!(does, Some(Does::StopTasks)) => complete(experiment, name, step),
         Ok(()) => {}
-        Err(failure) => fail(experiment, name, failure, world),
+        Err(failure) => fail(experiment, name, failure, step),
     }
 }
 
@@ -54,69 +53,70 @@ fn stop_tasks(
     experiment: &Experiment,
     name: &str,
     targets: &[String],
-    world: &mut World<'_>,
+    step: &mut Step<'_>,
 ) -> Result<(), Failure> {
     for task in targets {
         let why = format!("stopped by action {name} of experiment {}", experiment.id);
-        ecs::stop_task(world.state, task, &why, world.context)
+        step.services
+            .stop_task(task, &why, step.context)
             .map_err(|error| failure("DependentServiceFailure", name, format!("StopTask: {error}")))?;
-        world.say(&experiment.id, name, format!("StopTask {task}"));
+        step.say(&experiment.id, name, format!("StopTask {task}"));
     }
     Ok(())
 }
 
 /// Looks after a running action.
-pub(super) fn poll(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
-    commands::refresh(experiment, name, world);
-    let now = world.context.now;
+pub(super) fn poll(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    commands::refresh(experiment, name, step);
+    let now = step.context.now;
     let Some(run) = experiment.actions.get(name) else { return };
     let over = run.started.zip(run.duration).is_some_and(|(began, lasts)| now >= began + lasts);
     if run.cancelled.is_some() {
-        if commands_are_over(run, world) {
-            complete(experiment, name, world);
-        } else if out_of_patience(run, world) {
-            advice::no_answer(experiment, name, world);
-            complete(experiment, name, world);
+        if commands_are_over(run, step) {
+            complete(experiment, name, step);
+        } else if out_of_patience(run, step) {
+            advice::no_answer(experiment, name, step);
+            complete(experiment, name, step);
         }
         return;
     }
     let broken = faults(run).find(|command| command.ended.is_some() && command.status != "Success").cloned();
     if let Some(broken) = broken {
         let failure = commands::failure_of(&broken, name);
-        advice::of_failed_command(experiment, name, &broken, world);
-        fail(experiment, name, failure, world);
-    } else if over && !commands_are_over(run, world) {
-        commands::cancel_all(experiment, name, world);
-        advice::cancelled_at_the_end(experiment, name, world);
-    } else if over || (run.duration.is_none() && commands_are_over(run, world)) {
-        complete(experiment, name, world);
+        advice::of_failed_command(experiment, name, &broken, step);
+        fail(experiment, name, failure, step);
+    } else if over && !commands_are_over(run, step) {
+        commands::cancel_all(experiment, name, step);
+        advice::cancelled_at_the_end(experiment, name, step);
+    } else if over || (run.duration.is_none() && commands_are_over(run, step)) {
+        complete(experiment, name, step);
     } else {
-        commands::beat(experiment, name, world);
+        commands::beat(experiment, name, step);
     }
 }
 
 /// Stops a running action before its time.
-pub(super) fn stop(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
-    commands::cancel_all(experiment, name, world);
+pub(super) fn stop(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    commands::cancel_all(experiment, name, step);
     if let Some(run) = experiment.actions.get_mut(name) {
         run.status = ActionStatus::Stopping;
         run.reason = "Action is stopping.".to_owned();
     }
-    world.say(&experiment.id, name, "stopping".to_owned());
-    poll_stopping(experiment, name, world);
+    step.say(&experiment.id, name, "stopping".to_owned());
+    poll_stopping(experiment, name, step);
 }
 
 /// A stopped action is over when its faults are.
-pub(super) fn poll_stopping(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
-    commands::refresh(experiment, name, world);
+pub(super) fn poll_stopping(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    commands::refresh(experiment, name, step);
     let Some(run) = experiment.actions.get(name) else { return };
-    if !commands_are_over(run, world) {
-        if !out_of_patience(run, world) {
+    if !commands_are_over(run, step) {
+        if !out_of_patience(run, step) {
             return;
         }
-        advice::no_answer(experiment, name, world);
+        advice::no_answer(experiment, name, step);
     }
-    end(experiment, name, ActionStatus::Stopped, "Action was stopped.".to_owned(), world);
+    end(experiment, name, ActionStatus::Stopped, "Action was stopped.".to_owned(), step);
 }
 
 fn faults(run: &ActionRun) -> impl Iterator<Item = &SentCommand> {
@@ -124,37 +124,36 @@ fn faults(run: &ActionRun) -> impl Iterator<Item = &SentCommand> {
 }
 
 /// Nothing of it runs any more: all commands have ended, or the instances are gone that would say so.
-fn commands_are_over(run: &ActionRun, world: &World<'_>) -> bool {
-    faults(run)
-        .all(|command| command.ended.is_some() || !world.state.instances.contains_key(&command.instance_id))
+fn commands_are_over(run: &ActionRun, step: &Step<'_>) -> bool {
+    faults(run).all(|command| command.ended.is_some() || !step.services.is_registered(&command.instance_id))
 }
 
-fn out_of_patience(run: &ActionRun, world: &World<'_>) -> bool {
-    run.cancelled.is_some_and(|since| world.context.now >= since + CANCEL_PATIENCE)
+fn out_of_patience(run: &ActionRun, step: &Step<'_>) -> bool {
+    run.cancelled.is_some_and(|since| step.context.now >= since + CANCEL_PATIENCE)
 }
 
-fn complete(experiment: &mut Experiment, name: &str, world: &mut World<'_>) {
-    end(experiment, name, ActionStatus::Completed, "Action was completed.".to_owned(), world);
+fn complete(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    end(experiment, name, ActionStatus::Completed, "Action was completed.".to_owned(), step);
 }
 
 /// The action failed, and with it the experiment. What it had sent is cancelled.
-fn fail(experiment: &mut Experiment, name: &str, failure: Failure, world: &mut World<'_>) {
-    commands::cancel_all(experiment, name, world);
+fn fail(experiment: &mut Experiment, name: &str, failure: Failure, step: &mut Step<'_>) {
+    commands::cancel_all(experiment, name, step);
     let reason = failure.reason.clone();
     if let Some(run) = experiment.actions.get_mut(name) {
         run.status = ActionStatus::Failed;
         run.reason.clone_from(&reason);
     }
-    records::action_error(experiment, name, world);
-    end(experiment, name, ActionStatus::Failed, reason, world);
-    experiment.fail(world, failure);
+    records::action_error(experiment, name, step);
+    end(experiment, name, ActionStatus::Failed, reason, step);
+    experiment.fail(step, failure);
 }
 
-fn end(experiment: &mut Experiment, name: &str, status: ActionStatus, reason: String, world: &mut World<'_>) {
+fn end(experiment: &mut Experiment, name: &str, status: ActionStatus, reason: String, step: &mut Step<'_>) {
     let Some(run) = experiment.actions.get_mut(name) else { return };
     run.status = status;
-    run.ended = Some(world.context.now);
-    world.say(&experiment.id, name, format!("{}: {reason}", status.as_str()));
+    run.ended = Some(step.context.now);
+    step.say(&experiment.id, name, format!("{}: {reason}", status.as_str()));
     run.reason = reason;
-    records::action_end(experiment, name, world);
+    records::action_end(experiment, name, step);
 }

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::request::{Call, perform};
+use super::call::Call;
+use super::request::perform;
 use super::{Experiment, advance};
-use crate::ecs::TASK_ARN_TAG;
 use crate::error::ApiError;
 use crate::model::FIS;
-use crate::store::{Instance, State, Status};
+use crate::ssm::state::{Instance, Status};
+use crate::tags::TASK_ARN_TAG;
+use crate::world::World;
 use crate::{Context, documents};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) state: State,
+    pub(super) state: World,
     pub(super) context: Context,
     calls: u32,
 }
@@ -26,8 +28,10 @@ impl Scene {
     pub(super) fn new(tasks: usize) -> Scene {
         let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let documents = documents::built_in(now).into_iter().map(|one| (one.name.clone(), one));
+        let mut state = World::default();
+        state.ssm.documents = documents.collect();
         let mut scene = Scene {
-            state: State { documents: documents.collect(), ..State::default() },
+            state,
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
             calls: 0,
         };
@@ -57,15 +61,15 @@ impl Scene {
             information: information.as_object().expect("an object").clone(),
             last_ping: Some(self.context.now),
         };
-        self.state.instances.insert(id, instance);
+        self.state.ssm.instances.insert(id, instance);
     }
 
     /// One call of the API, with the members of its path, query and body.
     pub(super) fn call(&mut self, operation: &str, members: Value) -> Result<Value, ApiError> {
         let model = FIS.operation(operation).expect("a known operation");
         let call = Call::new(model, object(members))?;
-        super::restart::end_what_was_running(&mut self.state, &self.context);
-        perform(operation).expect("an operation")(&call, &mut self.state, &self.context)
+        let (fis, services) = self.state.fis_and_services();
+        perform(operation).expect("an operation").perform(&call, fis, &services, &self.context)
     }
 
     /// Creates a template with these members over a CPU stress on everything; returns its id.
@@ -118,16 +122,19 @@ impl Scene {
     /// Moves the clock, in seconds, and lets time in.
     pub(super) fn pass(&mut self, seconds: u64) {
         self.context.now += Duration::from_secs(seconds);
-        self.state.sweep(self.context.now);
-        advance(&mut self.state, &self.context);
+        self.state.ssm.sweep(self.context.now);
+        let (fis, mut services) = self.state.fis_and_services();
+        advance(fis, &mut services, &self.context);
     }
 
     /// What an agent makes of every command that is in one of these statuses.
     pub(super) fn agents(&mut self, from: &[Status], to: Status) -> usize {
         let mut count = 0;
         // They have taken what was on its way to them.
-        self.state.outgoing.clear();
-        for invocation in self.state.commands.iter_mut().flat_map(|command| command.invocations.iter_mut()) {
+        self.state.ssm.outgoing.clear();
+        for invocation in
+            self.state.ssm.commands.iter_mut().flat_map(|command| command.invocations.iter_mut())
+        {
             if from.contains(&invocation.status) {
                 invocation.status = to;
                 count += 1;
@@ -138,7 +145,7 @@ impl Scene {
 
     /// The statuses of all commands, in the order of sending.
     pub(super) fn commands(&self) -> Vec<Status> {
-        self.state.commands.iter().map(|command| command.invocations[0].status).collect()
+        self.state.ssm.commands.iter().map(|command| command.invocations[0].status).collect()
     }
 
     /// An experiment.

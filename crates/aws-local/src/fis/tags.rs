@@ -2,17 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::read::{self, MOST_TAGS};
-use super::request::Call;
+use super::state::FisState;
 use super::{arn, not_found};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::{State, Tags};
+use crate::tags::Tags;
 
 type Answer = Result<Value, ApiError>;
 
 /// TagResource.
-pub(super) fn add(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn add(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let added = read::tags(members)?;
     let tags = of(resource(call), state, context)?;
@@ -28,7 +29,7 @@ pub(super) fn add(call: &Call, state: &mut State, context: &Context) -> Answer {
 }
 
 /// UntagResource. A key that is not there is no error; without keys all go, as nothing else is said.
-pub(super) fn remove(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn remove(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let keys = members.texts("tagKeys");
     let tags = of(resource(call), state, context)?;
@@ -37,7 +38,7 @@ pub(super) fn remove(call: &Call, state: &mut State, context: &Context) -> Answe
 }
 
 /// ListTagsForResource.
-pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     Ok(json!({ "tags": of(resource(call), state, context)? }))
 }
 
@@ -46,11 +47,11 @@ fn resource(call: &Call) -> &str {
 }
 
 /// The tags of the resource with this ARN.
-fn of<'s>(resource: &str, state: &'s mut State, context: &Context) -> Result<&'s mut Tags, ApiError> {
+fn of<'s>(resource: &str, state: &'s mut FisState, context: &Context) -> Result<&'s mut Tags, ApiError> {
     let unknown =
         || not_found(format!("{resource} is the ARN of no experiment template and no experiment here."));
     let named = |kind: &str, id: &str| resource == arn::of(kind, id, context);
-    let super::FisState { templates, experiments, .. } = &mut state.fis;
+    let FisState { templates, experiments, .. } = state;
     let template = templates.iter_mut().find(|template| named("experiment-template", &template.id));
     if let Some(template) = template {
         return Ok(&mut template.tags);

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::definition::{AccountTargeting, Accounts, Definition, EmptyTargets, Template};
 use super::read::{self, Sent};
-use super::request::Call;
+use super::state::FisState;
 use super::{advice, arn, check, listing, not_found, over_quota, view};
 use crate::Context;
 use crate::error::ApiError;
-use crate::store::State;
 
 /// The most templates of an account and region.
 const MOST_TEMPLATES: usize = 500;
@@ -16,19 +16,19 @@ const MOST_TEMPLATES: usize = 500;
 type Answer = Result<Value, ApiError>;
 
 /// CreateExperimentTemplate.
-pub(super) fn create(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn create(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let token = members.required("clientToken");
     let sent = read::template(members);
     let tags = read::tags(members)?;
-    if let Some(id) = state.fis.tokens.made("CreateExperimentTemplate", token, call.all())?
+    if let Some(id) = state.tokens.made("CreateExperimentTemplate", token, call.all())?
         && let Ok(template) = find(state, id)
     {
         return Ok(shown(template, context));
     }
     let definition = defined(sent);
     check::definition(&definition)?;
-    if state.fis.templates.len() >= MOST_TEMPLATES {
+    if state.templates.len() >= MOST_TEMPLATES {
         return Err(over_quota(format!(
             "There are {MOST_TEMPLATES} templates already; delete some with delete-experiment-template."
         )));
@@ -41,30 +41,30 @@ pub(super) fn create(call: &Call, state: &mut State, context: &Context) -> Answe
         updated: context.now,
         accounts: Accounts::new(),
     };
-    state.fis.tokens.remember("CreateExperimentTemplate", token, call.all(), &template.id);
+    state.tokens.remember("CreateExperimentTemplate", token, call.all(), &template.id);
     for note in advice::of_template(&template.definition, context.speed) {
-        state.fis.say(&template.id, "note", note);
+        state.say(&template.id, "note", note);
     }
     let response = shown(&template, context);
-    state.fis.templates.push(template);
+    state.templates.push(template);
     Ok(response)
 }
 
 /// GetExperimentTemplate.
-pub(super) fn get(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn get(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     Ok(shown(find(state, call.id())?, context))
 }
 
 /// ListExperimentTemplates.
-pub(super) fn list(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let page = listing::asked(members);
-    let items = state.fis.templates.iter().map(|template| view::summary(template, context)).collect();
+    let items = state.templates.iter().map(|template| view::summary(template, context)).collect();
     listing::answer("experimentTemplates", items, |item| item["id"].to_string(), page)
 }
 
 /// UpdateExperimentTemplate: replaces the members that were sent, if the whole is still in order.
-pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn update(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     // The model of an update has no accountTargeting.
     let sent = Sent { account_targeting: None, ..read::template(call.members()) };
     let template = find_mut(state, call.id())?;
@@ -75,15 +75,15 @@ pub(super) fn update(call: &Call, state: &mut State, context: &Context) -> Answe
     let response = shown(template, context);
     let notes = advice::of_template(&template.definition, context.speed);
     for note in notes {
-        state.fis.say(call.id(), "note", note);
+        state.say(call.id(), "note", note);
     }
     Ok(response)
 }
 
 /// DeleteExperimentTemplate. Experiments that were made from it go on.
-pub(super) fn delete(call: &Call, state: &mut State, context: &Context) -> Answer {
+pub(super) fn delete(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let response = shown(find(state, call.id())?, context);
-    state.fis.templates.retain(|template| template.id != call.id());
+    state.templates.retain(|template| template.id != call.id());
     Ok(response)
 }
 
@@ -91,13 +91,13 @@ pub(super) fn delete(call: &Call, state: &mut State, context: &Context) -> Answe
 ///
 /// # Errors
 /// `ResourceNotFoundException`.
-pub(super) fn find<'s>(state: &'s State, id: &str) -> Result<&'s Template, ApiError> {
-    state.fis.templates.iter().find(|template| template.id == id).ok_or_else(|| unknown(id))
+pub(super) fn find<'s>(state: &'s FisState, id: &str) -> Result<&'s Template, ApiError> {
+    state.templates.iter().find(|template| template.id == id).ok_or_else(|| unknown(id))
 }
 
 /// As [`find`], to change it.
-pub(super) fn find_mut<'s>(state: &'s mut State, id: &str) -> Result<&'s mut Template, ApiError> {
-    state.fis.templates.iter_mut().find(|template| template.id == id).ok_or_else(|| unknown(id))
+pub(super) fn find_mut<'s>(state: &'s mut FisState, id: &str) -> Result<&'s mut Template, ApiError> {
+    state.templates.iter_mut().find(|template| template.id == id).ok_or_else(|| unknown(id))
 }
 
 fn unknown(id: &str) -> ApiError {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::document::{self, Purpose};
-use super::{Answer, IamState, Role, listing, paging};
+use super::state::Role;
+use super::{Answer, IamState, listing, paging};
 use crate::Context;
 use crate::members::Members;
 use crate::model::IAM;

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::call;
+use super::{IamState, call};
 use crate::Context;
-use crate::store::State;
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
     "Principal":{"Service":["fis.amazonaws.com"]},"Action":"sts:AssumeRole"}]}"#;
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:SendCommand"],"Resource":"*"}]}"#;
 
 #[derive(Default)]
-struct Scene(State);
+struct Scene(IamState);
 
 impl Scene {
     fn ask(&mut self, action: &str, pairs: &[(&str, &str)]) -> (u16, String) {

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::pattern::Pattern;
-use super::{Answer, Event, LogsState, group_of, invalid, streams};
+use super::state::Event;
+use super::{Answer, LogsState, group_of, invalid, streams};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Group, LogsState, group_arn, group_name, invalid, listing};
+use super::state::{Group, group_name};
+use super::{Answer, LogsState, group_arn, invalid, listing};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Event, LogsState, invalid, streams};
+use super::state::Event;
+use super::{Answer, LogsState, invalid, streams};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;

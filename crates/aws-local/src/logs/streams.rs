@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, LogsState, Stream, group_arn, group_of, invalid, listing};
+use super::state::Stream;
+use super::{Answer, LogsState, group_arn, group_of, invalid, listing};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;

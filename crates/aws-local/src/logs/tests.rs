@@ -4,14 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::call;
+use super::{LogsState, call};
 use crate::Context;
-use crate::store::State;
 
 const NOW_MS: u64 = 1_767_225_600_000;
 
 #[derive(Default)]
-struct Scene(State);
+struct Scene(LogsState);
 
 impl Scene {
     fn ask(&mut self, operation: &str, body: Value) -> Result<Value, &'static str> {
@@ -188,7 +187,7 @@ fn events_are_filtered_over_streams_in_pages() {
 fn an_experiment_logs_to_a_group_that_is_there() {
     let mut scene = Scene::new();
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS);
-    let logs = &mut scene.0.logs;
+    let logs = &mut scene.0;
     assert!(logs.put("g", "/aws/fis/EXP1", at, "one".into()));
     assert!(logs.put("arn:aws:logs:eu-west-1:0:log-group:g:*", "/aws/fis/EXP1", at, "two".into()));
     assert!(logs.put("arn:aws:logs:eu-west-1:0:log-group:g", "/aws/fis/EXP1", at, "three".into()));

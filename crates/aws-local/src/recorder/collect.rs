@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use crate::fis;
-use crate::store::{self, State};
+use crate::ssm::state;
 use crate::wire::epoch_seconds;
+use crate::world::World;
 use record::{Action, AlarmChange, Command, Experiment, Note, Record, Resolved, Step, Task};
 
 /// Every command, one entry for each of its instances. `owners` has the task of each instance.
-pub(super) fn commands(state: &State, owners: &BTreeMap<String, String>) -> Vec<Command> {
-    let each = |command: &store::Command| -> Vec<Command> {
+pub(super) fn commands(state: &World, owners: &BTreeMap<String, String>) -> Vec<Command> {
+    let each = |command: &state::Command| -> Vec<Command> {
         let invocations = command.invocations.iter();
         invocations.map(|invocation| one(command, invocation, owners)).collect()
     };
-    state.commands.iter().flat_map(each).collect()
+    state.ssm.commands.iter().flat_map(each).collect()
 }
 
 fn one(
-    command: &store::Command,
-    invocation: &store::Invocation,
+    command: &state::Command,
+    invocation: &state::Invocation,
     owners: &BTreeMap<String, String>,
 ) -> Command {
     Command {
@@ -34,7 +35,7 @@ fn one(
     }
 }
 
-fn step(plugin: &store::Plugin) -> Step {
+fn step(plugin: &state::Plugin) -> Step {
     let said = if plugin.stdout.is_empty() { &plugin.output } else { &plugin.stdout };
     let mut step = Step::of_output(said);
     let errors = plugin.stderr.lines().filter(|line| !line.trim().is_empty());
@@ -48,7 +49,7 @@ fn step(plugin: &store::Plugin) -> Step {
 }
 
 /// Every experiment that was started, and the notes on them.
-pub(super) fn experiments(state: &State, record: &mut Record) {
+pub(super) fn experiments(state: &World, record: &mut Record) {
     for experiment in &state.fis.experiments {
         record.experiments.push(self::experiment(experiment));
         record.notes.extend(experiment.notes.iter().map(|note| Note {
@@ -99,7 +100,7 @@ fn experiment(experiment: &fis::Experiment) -> Experiment {
 }
 
 /// Every change of an alarm's state.
-pub(super) fn alarms(state: &State, record: &mut Record) {
+pub(super) fn alarms(state: &World, record: &mut Record) {
     for alarm in state.cloudwatch.alarms.values() {
         record.alarms.extend(alarm.history.iter().map(|change| AlarmChange {
             alarm: alarm.name.clone(),
@@ -113,7 +114,7 @@ pub(super) fn alarms(state: &State, record: &mut Record) {
 }
 
 /// The life of every task that was started here and has run.
-pub(super) fn tasks(state: &State) -> Vec<Task> {
+pub(super) fn tasks(state: &World) -> Vec<Task> {
     let replaced = |id: &String| {
         let gone = state.ecs.tasks.values().find(|task| task.id == *id);
         gone.map_or_else(|| id.clone(), |task| task.arn.clone())
@@ -142,7 +143,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::{Invocation, Plugin, Status};
+    use crate::ssm::state::{Invocation, Plugin, Status};
 
     #[test]
     fn a_command_is_told_with_its_task_and_its_steps() {
@@ -164,8 +165,8 @@ mod tests {
         let mut invocation = Invocation::pending("mi-1", "");
         invocation.status = Status::DeliveryTimedOut;
         invocation.plugins.push(plugin);
-        let mut state = State::default();
-        state.commands.push(store::Command {
+        let mut state = World::default();
+        state.ssm.commands.push(state::Command {
             id: Uuid::from_u128(7),
             document_name: "AWSFIS-Run-CPU-Stress".into(),
             document_version: "1".into(),

@@ -12,7 +12,7 @@ use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::SSM;
-use crate::store::{Activation, State};
+use crate::ssm::state::{Activation, SsmState};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_DAYS: u32 = 30;
 
 /// CreateActivation.
-pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let description = members.text("Description").map(str::to_owned);
     let name = members.text("DefaultInstanceName").map(str::to_owned);
@@ -54,7 +54,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
 }
 
 /// DeleteActivation. Instances that registered with it stay.
-pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
+pub(super) fn delete(body: &Map<String, Value>, state: &mut SsmState) -> Answer {
     let members = Members::new(body);
     let id = members.required("ActivationId");
     match state.activations.remove(id) {
@@ -64,7 +64,7 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
 }
 
 /// DescribeActivations.
-pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn describe(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let filters: Vec<(&str, Vec<&str>)> = members
         .each("Filters")

@@ -1,5 +1,7 @@
 //! CancelCommand.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -8,10 +10,10 @@ use super::targets::no_duplicates;
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::State;
+use crate::ssm::state::SsmState;
 
 /// CancelCommand: of a whole command, or on some of its instances. What has finished stays as it is.
-pub(super) fn cancel(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn cancel(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let id = members.required("CommandId");
     let ids = members.texts("InstanceIds");
@@ -26,6 +28,19 @@ pub(super) fn cancel(body: &Map<String, Value>, state: &mut State, context: &Con
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     state.cancel(id, &ids, context.now);
     Ok(json!({}))
+}
+
+/// Cancels a command on all its instances on behalf of another service.
+///
+/// # Errors
+/// `InvalidCommandId`.
+pub fn cancel_command(id: &str, state: &mut SsmState, now: SystemTime) -> Result<(), ApiError> {
+    let id = command_id(id)?;
+    if !state.commands.iter().any(|command| command.id == id) {
+        return Err(unknown(id));
+    }
+    state.cancel(id, &[], now);
+    Ok(())
 }
 
 /// A command's id as a number; a text that is none cannot name a command.

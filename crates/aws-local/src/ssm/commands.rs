@@ -13,7 +13,7 @@ use super::{Answer, epoch, listing};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Command, State};
+use crate::ssm::state::{Command, SsmState};
 
 /// What both listings of commands can be narrowed by.
 #[derive(Debug)]
@@ -34,14 +34,14 @@ enum Filter<'a> {
 }
 
 /// ListCommands: the newest first.
-pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn list(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let query = Query::read(members)?;
     if let Some(id) = query.command_id.filter(|id| !state.commands.iter().any(|command| command.id == *id)) {
         return Err(unknown(id));
     }
     let wanted = |command: &&Command| {
-        let summary = State::summary(command);
+        let summary = SsmState::summary(command);
         query.takes(command, summary.status.as_str(), summary.status.is_final())
             && query
                 .instance_id
@@ -101,7 +101,7 @@ impl<'a> Filter<'a> {
 
 /// A command as SendCommand and ListCommands show it.
 pub(super) fn item(command: &Command, context: &Context) -> Value {
-    let summary = State::summary(command);
+    let summary = SsmState::summary(command);
     // "Understanding command statuses" of the Systems Manager guide; the store has no status for it.
     let details = if summary.target_count == 0 { "NoInstancesInTag" } else { summary.status.details() };
     json!({

@@ -8,10 +8,10 @@ use crate::Context;
 use crate::documents::{AMAZON, content, find};
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Document, DocumentVersion, State};
+use crate::ssm::state::{Document, DocumentVersion, SsmState};
 
 /// GetDocument: the text as it was given, or in the other format if that is asked for. JSON is the default.
-pub(super) fn get(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn get(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (name, asked) = named_version(members)?;
     let format = members.text("DocumentFormat").unwrap_or("JSON");
@@ -32,7 +32,7 @@ pub(super) fn get(body: &Map<String, Value>, state: &State, context: &Context) -
 }
 
 /// DescribeDocument.
-pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn describe(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (name, asked) = named_version(members)?;
     let (document, version) = look_up(state, name, asked, context)?;
@@ -40,7 +40,7 @@ pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Conte
 }
 
 /// ListDocuments, with either form of its filters: each document with its default version.
-pub(super) fn list(body: &Map<String, Value>, state: &State) -> Answer {
+pub(super) fn list(body: &Map<String, Value>, state: &SsmState) -> Answer {
     let members = Members::new(body);
     let old = members.each("DocumentFilterList");
     let old: Vec<_> = old.map(|filter| (filter.required("key"), vec![filter.required("value")])).collect();
@@ -97,7 +97,7 @@ pub(super) fn description(document: &Document, version: &DocumentVersion) -> Val
 
 /// The version and the document that a caller means.
 fn look_up<'s>(
-    state: &'s State,
+    state: &'s SsmState,
     name: &str,
     asked: Option<&str>,
     context: &Context,

@@ -10,7 +10,7 @@ use crate::documents::content::{self, ContentError};
 use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::check::Violation;
-use crate::store::{Document, DocumentVersion, State};
+use crate::ssm::state::{Document, DocumentVersion, SsmState};
 
 /// The most documents of an account, and the most versions of a document (Systems Manager quotas).
 const MOST_DOCUMENTS: usize = 500;
@@ -20,7 +20,7 @@ const MOST_VERSIONS: usize = 1_000;
 const RESERVED: [&str; 3] = ["aws", "amazon", "amzn"];
 
 /// CreateDocument. Only documents of type Command are kept here.
-pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (text, name) = (members.required("Content"), members.required("Name"));
     let kind = members.text("DocumentType").unwrap_or("Command");
@@ -59,7 +59,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut State, context: &Con
 }
 
 /// UpdateDocument: adds a version; only the latest one can be updated.
-pub(super) fn update(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn update(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (text, name) = (members.required("Content"), members.required("Name"));
     let asked = members.text("DocumentVersion").unwrap_or("$LATEST");
@@ -95,7 +95,7 @@ pub(super) fn update(body: &Map<String, Value>, state: &mut State, context: &Con
 }
 
 /// UpdateDocumentDefaultVersion.
-pub(super) fn set_default(body: &Map<String, Value>, state: &mut State) -> Answer {
+pub(super) fn set_default(body: &Map<String, Value>, state: &mut SsmState) -> Answer {
     let members = Members::new(body);
     let (name, asked) = (members.required("Name"), members.required("DocumentVersion"));
     let document = own(state, name)?;
@@ -105,7 +105,7 @@ pub(super) fn set_default(body: &Map<String, Value>, state: &mut State) -> Answe
 }
 
 /// DeleteDocument: all of it, or one version that is not the default.
-pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
+pub(super) fn delete(body: &Map<String, Value>, state: &mut SsmState) -> Answer {
     let members = Members::new(body);
     let name = members.required("Name");
     let asked = members.text("DocumentVersion");
@@ -139,7 +139,7 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut State) -> Answer {
 }
 
 /// A document that the account may change.
-fn own<'s>(state: &'s mut State, name: &str) -> Result<&'s mut Document, ApiError> {
+fn own<'s>(state: &'s mut SsmState, name: &str) -> Result<&'s mut Document, ApiError> {
     let document = state.documents.get_mut(name).ok_or_else(|| missing(name))?;
     if document.owner == AMAZON {
         let message = format!("Document {name} belongs to Amazon and cannot be changed.");

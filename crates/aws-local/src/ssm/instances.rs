@@ -7,7 +7,7 @@ use super::{Answer, epoch, listing, without_nulls};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Instance, State};
+use crate::ssm::state::{Instance, SsmState};
 
 /// The filter keys of DescribeInstanceInformation, beside `tag:<key>` and `tag-key`.
 const KEYS: [&str; 8] = [
@@ -22,7 +22,7 @@ const KEYS: [&str; 8] = [
 ];
 
 /// DescribeInstanceInformation, with either form of its filters.
-pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn describe(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let old = members.each("InstanceInformationFilterList");
     let old: Vec<_> = old.map(|filter| (filter.required("key"), filter.texts("valueSet"))).collect();
@@ -44,7 +44,7 @@ pub(super) fn describe(body: &Map<String, Value>, state: &State, context: &Conte
 }
 
 /// DeregisterManagedInstance.
-pub(super) fn deregister(body: &Map<String, Value>, state: &mut State) -> Answer {
+pub(super) fn deregister(body: &Map<String, Value>, state: &mut SsmState) -> Answer {
     let members = Members::new(body);
     let id = members.required("InstanceId");
     match state.deregister(id) {
@@ -54,7 +54,7 @@ pub(super) fn deregister(body: &Map<String, Value>, state: &mut State) -> Answer
 }
 
 /// UpdateManagedInstanceRole.
-pub(super) fn update_role(body: &Map<String, Value>, state: &mut State) -> Answer {
+pub(super) fn update_role(body: &Map<String, Value>, state: &mut SsmState) -> Answer {
     let members = Members::new(body);
     let id = members.required("InstanceId");
     let role = members.required("IamRole");
@@ -101,7 +101,7 @@ fn fits(instance: &Instance, key: &str, values: &[&str], context: &Context) -> b
         "tag-key" => return values.iter().any(|value| instance.tags.contains_key(*value)),
         _ => match key.strip_prefix("tag:").and_then(|tag| instance.tags.get(tag)) {
             Some(value) => value,
-            // State Manager is not part of this service: no instance has an association status.
+            // SsmState Manager is not part of this service: no instance has an association status.
             None => return false,
         },
     };

@@ -14,7 +14,7 @@ use crate::Context;
 use crate::documents::content;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Command, Invocation, Plugin, State, Status};
+use crate::ssm::state::{Command, Invocation, Plugin, SsmState, Status};
 
 /// The most characters of a plugin's output, and of a trace, in ListCommandInvocations.
 const LISTED_CHARACTERS: usize = 2_500;
@@ -23,7 +23,7 @@ const STDOUT_CHARACTERS: usize = 24_000;
 const STDERR_CHARACTERS: usize = 8_000;
 
 /// ListCommandInvocations: the newest command first. An unknown command has no invocations.
-pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) -> Answer {
+pub(super) fn list(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let query = Query::read(members)?;
     let details = members.flag("Details").unwrap_or_default();
@@ -45,7 +45,7 @@ pub(super) fn list(body: &Map<String, Value>, state: &State, context: &Context) 
 }
 
 /// GetCommandInvocation. Of a document with several steps, one must be named.
-pub(super) fn get(body: &Map<String, Value>, state: &State) -> Answer {
+pub(super) fn get(body: &Map<String, Value>, state: &SsmState) -> Answer {
     let members = Members::new(body);
     let instance = members.required("InstanceId");
     let plugin = members.text("PluginName");

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::call;
 use crate::Context;
 use crate::documents;
-use crate::store::{Instance, State};
+use crate::ssm::state::{Instance, SsmState};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Scene {
-    pub(super) state: State,
+    pub(super) state: SsmState,
     pub(super) context: Context,
 }
 
@@ -24,7 +24,7 @@ impl Scene {
         let documents =
             documents::built_in(now).into_iter().map(|document| (document.name.clone(), document));
         Scene {
-            state: State { documents: documents.collect(), ..State::default() },
+            state: SsmState { documents: documents.collect(), ..SsmState::default() },
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
         }
     }

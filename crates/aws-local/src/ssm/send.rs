@@ -14,7 +14,7 @@ use crate::Context;
 use crate::documents::{content, find, parameters};
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Command, Document, DocumentVersion, Invocation, State};
+use crate::ssm::state::{Command, Document, DocumentVersion, Invocation, SsmState};
 
 /// TimeoutSeconds where the caller says nothing.
 const DEFAULT_TIMEOUT_SECONDS: i64 = 3_600;
@@ -31,8 +31,76 @@ struct Request<'a> {
 }
 
 /// SendCommand.
-pub(super) fn send(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
-    let request = read(body, context)?;
+pub(super) fn send(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
+    let command = prepared(read(body, context)?, state, context)?;
+    let response = json!({ "Command": item(&command, context) });
+    state.submit(command, context.now);
+    Ok(response)
+}
+
+/// A command to one instance, as another service sends it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order<'a> {
+    pub document: &'a str,
+    pub instance_id: &'a str,
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// TimeoutSeconds: how long it may wait for its agent.
+    pub delivery: Duration,
+    pub comment: String,
+}
+
+/// Sends a command on behalf of another service. It stands in the history as everybody's. Returns its id.
+///
+/// # Errors
+/// As SendCommand.
+pub fn send_order(order: Order<'_>, state: &mut SsmState, context: &Context) -> Result<Uuid, ApiError> {
+    let Order { document, instance_id, parameters, delivery, comment } = order;
+    let command = Command {
+        comment,
+        instance_ids: vec![instance_id.to_owned()],
+        ..command(document, delivery, context)
+    };
+    let request = Request {
+        document_name: document,
+        document_version: None,
+        document_hash: None,
+        parameters,
+        asked: Asked::new(vec![instance_id], Vec::new())?,
+        command,
+    };
+    let command = prepared(request, state, context)?;
+    let id = command.id;
+    state.submit(command, context.now);
+    Ok(id)
+}
+
+/// A command of which only this much is known.
+fn command(document_name: &str, timeout: Duration, context: &Context) -> Command {
+    Command {
+        id: Uuid::new_v4(),
+        document_name: document_name.to_owned(),
+        document_version: "$DEFAULT".to_owned(),
+        document: Value::Null,
+        parameters: BTreeMap::new(),
+        comment: String::new(),
+        instance_ids: Vec::new(),
+        targets: Vec::new(),
+        timeout,
+        execution_timeout: Duration::ZERO,
+        max_concurrency: "50".to_owned(),
+        max_errors: "0".to_owned(),
+        requested: context.now,
+        output_s3_bucket: String::new(),
+        output_s3_prefix: String::new(),
+        cloudwatch_log_group: String::new(),
+        cloudwatch_enabled: false,
+        cancel_requested: false,
+        invocations: Vec::new(),
+    }
+}
+
+/// The command of a request, with its document and its instances.
+fn prepared(request: Request<'_>, state: &SsmState, context: &Context) -> Result<Command, ApiError> {
     let (document, version) = document(state, &request, context)?;
     let content = content::parse(&version.text, &version.format)
         .map_err(|error| ApiError::new("InvalidDocument", format!("{}: {error}", document.name)))?;
@@ -54,16 +122,13 @@ pub(super) fn send(body: &Map<String, Value>, state: &mut State, context: &Conte
         .iter()
         .map(|instance| Invocation::pending(&*instance.id, instance.name.as_deref().unwrap_or_default()))
         .collect();
-    let command = Command {
+    Ok(Command {
         execution_timeout: content::execution_timeout(&content, &request.parameters),
         document: content,
         parameters: request.parameters,
         invocations,
         ..request.command
-    };
-    let response = json!({ "Command": item(&command, context) });
-    state.submit(command, context.now);
-    Ok(response)
+    })
 }
 
 fn read<'a>(body: &'a Map<String, Value>, context: &Context) -> Result<Request<'a>, ApiError> {
@@ -95,26 +160,19 @@ fn read<'a>(body: &'a Map<String, Value>, context: &Context) -> Result<Request<'
         let message = format!("Parameters are larger than {} bytes.", content::MAX_BYTES);
         return Err(ApiError::new("MaxDocumentSizeExceeded", message));
     }
+    let timeout = Duration::from_secs(u64::try_from(timeout).unwrap_or_default());
     let command = Command {
-        id: Uuid::new_v4(),
-        document_name: document_name.to_owned(),
         document_version: document_version.unwrap_or("$DEFAULT").to_owned(),
-        document: Value::Null,
-        parameters: BTreeMap::new(),
         comment: comment.to_owned(),
         instance_ids: instance_ids.iter().map(|id| (*id).to_owned()).collect(),
         targets: body.get("Targets").and_then(Value::as_array).cloned().unwrap_or_default(),
-        timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
-        execution_timeout: Duration::ZERO,
         max_concurrency: concurrency.to_owned(),
         max_errors: errors.to_owned(),
-        requested: context.now,
         output_s3_bucket: bucket.to_owned(),
         output_s3_prefix: prefix.to_owned(),
         cloudwatch_log_group: logs.0,
         cloudwatch_enabled: logs.1,
-        cancel_requested: false,
-        invocations: Vec::new(),
+        ..command(document_name, timeout, context)
     };
     let asked = Asked::new(instance_ids, targets)?;
     Ok(Request { document_name, document_version, document_hash, parameters, asked, command })
@@ -138,7 +196,7 @@ fn refuse_what_is_not_here(notified: bool, alarms: bool, hash_type: Option<&str>
 }
 
 fn document<'s>(
-    state: &'s State,
+    state: &'s SsmState,
     request: &Request<'_>,
     context: &Context,
 ) -> Result<(&'s Document, &'s DocumentVersion), ApiError> {

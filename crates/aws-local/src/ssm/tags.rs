@@ -6,13 +6,14 @@ use super::{Answer, tag_list};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{State, Tags};
+use crate::ssm::state::SsmState;
+use crate::tags::Tags;
 
 /// The most tags a resource has (AddTagsToResource).
 const MOST_TAGS: usize = 50;
 
 /// AddTagsToResource.
-pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn add(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (kind, id) = resource(members);
     let added = members.tags()?;
@@ -31,7 +32,7 @@ pub(super) fn add(body: &Map<String, Value>, state: &mut State, context: &Contex
 }
 
 /// RemoveTagsFromResource. A key that is not there is no error.
-pub(super) fn remove(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn remove(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (kind, id) = resource(members);
     let keys = members.texts("TagKeys");
@@ -41,7 +42,7 @@ pub(super) fn remove(body: &Map<String, Value>, state: &mut State, context: &Con
 }
 
 /// ListTagsForResource.
-pub(super) fn list(body: &Map<String, Value>, state: &mut State, context: &Context) -> Answer {
+pub(super) fn list(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (kind, id) = resource(members);
     Ok(json!({ "TagList": tag_list(tags_of(kind, id, state, context)?) }))
@@ -54,7 +55,7 @@ fn resource(members: Members<'_>) -> (&str, &str) {
 fn tags_of<'s>(
     kind: &str,
     id: &str,
-    state: &'s mut State,
+    state: &'s mut SsmState,
     context: &Context,
 ) -> Result<&'s mut Tags, ApiError> {
     let tags = match kind {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::store::{Instance, State};
+use crate::ssm::state::{Instance, SsmState};
 
 /// What the caller asked for.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Target<'_> {
 /// The instances that are meant: in the order of the ids, or in the order of the store. Targets may choose
 /// none; an id that is not registered is an error.
 pub(super) fn chosen<'s>(
-    state: &'s State,
+    state: &'s SsmState,
     asked: &Asked<'_>,
     context: &Context,
 ) -> Result<Vec<&'s Instance>, ApiError> {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::CommandRole;
 use super::super::scene::Scene;
-use crate::store::{State, Status};
+use crate::ssm::state::Status;
+use crate::world::World;
 
 const UNSEEN: &[Status] = &[Status::Pending];
 const RUNNING: &[Status] = &[Status::InProgress];
@@ -37,7 +38,7 @@ fn a_stress_lasts_as_long_as_its_action_and_is_cancelled_at_the_end() {
     assert_eq!(scene.status(&id).0, "running");
     assert_eq!(scene.commands(), [Status::Pending], "66 % of three is one");
     assert!(scene.notes(&id, "rounds down: 1"));
-    let command = &scene.state.commands[0];
+    let command = &scene.state.ssm.commands[0];
     assert_eq!(command.document_name, "AWSFIS-Run-CPU-Stress");
     assert_eq!(command.parameters["DurationSeconds"], ["300"]);
     scene.agents(UNSEEN, Status::InProgress);
@@ -183,7 +184,7 @@ fn a_sidecar_that_is_gone_does_not_hold_up_the_end() {
     let template = scene.template(json!({}));
     let id = scene.start(&template);
     scene.agents(UNSEEN, Status::InProgress);
-    scene.state.deregister("mi-00000000000000001");
+    scene.state.ssm.deregister("mi-00000000000000001");
     stop(&mut scene, &id).unwrap();
     scene.pass(1);
     assert_eq!(scene.status(&id).0, "stopping", "the other one has not answered");
@@ -255,7 +256,7 @@ fn a_task_without_a_sidecar_fails_the_action_and_nothing_is_sent() {
     stress["startAfter"] = json!(["wait"]);
     let later = scene.template(json!({ "actions": { "wait": wait, "stress": stress } }));
     let id = scene.start(&later);
-    scene.state.deregister("mi-00000000000000002");
+    scene.state.ssm.deregister("mi-00000000000000002");
     scene.pass(60);
     assert_eq!(scene.status(&id).2, actions(&[("stress", "failed"), ("wait", "completed")]));
     assert!(scene.status(&id).1.contains("not a managed instance"));
@@ -290,12 +291,13 @@ fn faults_through_the_agent_get_heartbeats_every_twenty_seconds() {
     for second in 1..=45 {
         scene.pass(1);
         assert_eq!(scene.commands().len(), 1 + second / 20, "after {second} s");
-        for command in scene.state.commands.iter_mut().skip(1) {
+        for command in scene.state.ssm.commands.iter_mut().skip(1) {
             command.invocations[0].status = Status::Success;
         }
     }
     let counts: Vec<String> = scene
         .state
+        .ssm
         .commands
         .iter()
         .map(|command| {
@@ -345,7 +347,7 @@ fn a_restart_ends_what_was_running_and_says_so() {
     let template = scene.template(json!({}));
     let id = scene.start(&template);
     scene.agents(UNSEEN, Status::InProgress);
-    scene.state = serde_json::from_str::<State>(&serde_json::to_string(&scene.state).unwrap()).unwrap();
+    scene.state = serde_json::from_str::<World>(&serde_json::to_string(&scene.state).unwrap()).unwrap();
     scene.pass(100);
     assert_eq!(scene.status(&id).2, actions(&[("stress", "stopping")]));
     assert_eq!(scene.commands(), CANCELLED);
@@ -365,7 +367,7 @@ fn short_experiments_are_short_and_say_so() {
     scene.context.speed = 30.0;
     let template = scene.template(json!({}));
     let id = scene.start(&template);
-    assert_eq!(scene.state.commands[0].parameters["DurationSeconds"], ["10"]);
+    assert_eq!(scene.state.ssm.commands[0].parameters["DurationSeconds"], ["10"]);
     assert!(scene.notes(&id, "300 s of the template take 10.0 s here"));
     scene.agents(UNSEEN, Status::Success);
     scene.pass(9);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Command, Invocation, Outgoing, State, Status, Topic};
+use super::{Command, Invocation, Outgoing, SsmState, Status, Topic};
 
 /// MaxConcurrency where the caller gave none (botocore, SendCommand).
 const MAX_CONCURRENCY: usize = 50;
@@ -28,7 +28,7 @@ pub fn job_id(id: Uuid, instance_id: &str) -> String {
     format!("aws.ssm.{id}.{instance_id}")
 }
 
-impl State {
+impl SsmState {
     /// Takes a command whose invocations are built, and queues a message for each, MaxConcurrency at a time.
     pub fn submit(&mut self, command: Command, now: SystemTime) {
         self.commands.push(command);
@@ -41,7 +41,7 @@ impl State {
         let command = &mut self.commands[index];
         let targets = command.invocations.len();
         let most = share(&command.max_concurrency, targets).unwrap_or(MAX_CONCURRENCY).max(1);
-        let stop = State::summary(command).errors > share(&command.max_errors, targets).unwrap_or(0);
+        let stop = SsmState::summary(command).errors > share(&command.max_errors, targets).unwrap_or(0);
         let busy = |invocation: &&Invocation| invocation.queued.is_some() && !invocation.status.is_final();
         let mut free = most.saturating_sub(command.invocations.iter().filter(busy).count());
         let mut content = None;
@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    /// [`State::advance`] for the command that a job belongs to.
+    /// [`SsmState::advance`] for the command that a job belongs to.
     pub(super) fn advance_job(&mut self, job: &str, now: SystemTime) {
         let id = split_job(job).map(|(id, _)| id);
         if let Some(index) = self.commands.iter().position(|command| Some(command.id) == id) {
@@ -72,7 +72,7 @@ impl State {
 
     /// Cancels a command on some instances, or on all of its own if none are named. Invocations that have
     /// finished, and ids that do not belong to the command, are left alone. What never reached its agent is
-    /// Cancelled at once; the rest is Cancelling until the agent answers or [`State::sweep`] loses patience.
+    /// Cancelled at once; the rest is Cancelling until the agent answers or [`SsmState::sweep`] loses patience.
     pub fn cancel(&mut self, command_id: Uuid, instance_ids: &[String], now: SystemTime) {
         let Some(index) = self.commands.iter().position(|command| command.id == command_id) else { return };
         let command = &mut self.commands[index];
@@ -232,7 +232,7 @@ mod tests {
 
     const ID: Uuid = Uuid::from_u128(7);
 
-    fn status(state: &State) -> Status {
+    fn status(state: &SsmState) -> Status {
         state.commands[0].invocations[0].status
     }
 
@@ -317,7 +317,7 @@ mod tests {
         state.cancel(ID, &[], at(3));
         assert_eq!(status(&state), Status::Success);
         assert!(offers(&mut state, 4).is_empty());
-        assert_eq!(State::summary(&state.commands[0]).status, Status::Success);
+        assert_eq!(SsmState::summary(&state.commands[0]).status, Status::Success);
     }
 
     #[test]
@@ -333,11 +333,11 @@ mod tests {
 
     #[test]
     fn no_more_run_at_once_than_the_caller_allows() {
-        let mut state = State::default();
+        let mut state = SsmState::default();
         let mut command = command(&["mi-1", "mi-2", "mi-3", "mi-4"]);
         (command.max_concurrency, command.max_errors) = ("50%".to_owned(), "1".to_owned());
         state.submit(command, at(0));
-        let waiting = |state: &State| {
+        let waiting = |state: &SsmState| {
             state
                 .outgoing
                 .iter()
@@ -353,12 +353,12 @@ mod tests {
         let statuses: Vec<_> = state.commands[0].invocations.iter().map(|one| one.status).collect();
         assert_eq!(statuses, [Status::Failed, Status::Failed, Status::Pending, Status::Terminated]);
         state.reply(&job("mi-3"), &reply("Success", json!({})), at(4));
-        assert_eq!(State::summary(&state.commands[0]).status, Status::Failed);
+        assert_eq!(SsmState::summary(&state.commands[0]).status, Status::Failed);
     }
 
     #[test]
     fn what_waits_for_others_is_cancelled_at_once() {
-        let mut state = State::default();
+        let mut state = SsmState::default();
         let mut command = command(&["mi-1", "mi-2"]);
         command.max_concurrency = "1".to_owned();
         state.submit(command, at(0));
@@ -394,7 +394,7 @@ mod tests {
             for (invocation, status) in command.invocations.iter_mut().zip(targets) {
                 invocation.status = *status;
             }
-            assert_eq!(State::summary(&command).status, whole, "{targets:?} with {max_errors}");
+            assert_eq!(SsmState::summary(&command).status, whole, "{targets:?} with {max_errors}");
         }
     }
 
@@ -413,7 +413,7 @@ mod tests {
             errors: 2,
             delivery_timed_out: 1,
         };
-        assert_eq!(State::summary(&command), expected);
+        assert_eq!(SsmState::summary(&command), expected);
     }
 
     #[test]

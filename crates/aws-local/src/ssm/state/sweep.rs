@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Command, Invocation, State, Status, job_id};
+use super::{Command, Invocation, SsmState, Status, job_id};
 
 /// How long an agent may stay silent after it took a cancel message. The stock agent says nothing at all for
 /// a command that was still in its queue, and waits at most ten seconds for one that runs.
@@ -11,7 +11,7 @@ pub const CANCEL_GRACE: Duration = Duration::from_secs(30);
 /// How long expired credentials are remembered.
 const TOKEN_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
-impl State {
+impl SsmState {
     /// Applies every rule that depends on time: deliveries that came too late, executions that never ended,
     /// cancels that nobody answered, credentials long gone. Call it before looking. True if it changed
     /// anything.
@@ -75,11 +75,11 @@ mod tests {
     use super::super::{RoleToken, Topic};
     use super::*;
 
-    fn status(state: &State) -> Status {
+    fn status(state: &SsmState) -> Status {
         state.commands[0].invocations[0].status
     }
 
-    fn accepted() -> State {
+    fn accepted() -> SsmState {
         let mut state = submitted(&["mi-1"]);
         offers(&mut state, 0);
         state.acknowledge(&job("mi-1"), "200", Duration::ZERO, at(1));
@@ -95,7 +95,7 @@ mod tests {
         assert!(state.sweep(at(60)));
         assert_eq!(status(&state), Status::DeliveryTimedOut);
         assert!(offers(&mut state, 100).is_empty());
-        let summary = State::summary(&state.commands[0]);
+        let summary = SsmState::summary(&state.commands[0]);
         assert_eq!((summary.delivery_timed_out, summary.errors), (1, 0));
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn expired_tokens_are_remembered_for_a_day() {
-        let mut state = State::default();
+        let mut state = SsmState::default();
         let token = RoleToken {
             access_key_id: "ASIA".to_owned(),
             instance_id: "mi-1".to_owned(),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{State, Status, Topic};
+use super::{SsmState, Status, Topic};
 
 /// A message to put on a wire now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Ack {
     Unknown,
 }
 
-impl State {
+impl SsmState {
     /// The messages to send to an instance now, `most` of them. Each is not due again before `hold` has passed.
     pub fn offers(&mut self, instance_id: &str, most: usize, hold: Duration, now: SystemTime) -> Vec<Offer> {
         let Some(queue) = self.outgoing.get_mut(instance_id) else { return Vec::new() };
@@ -127,14 +127,14 @@ mod tests {
 
     const LATER: Duration = Duration::from_secs(5);
 
-    fn after_ack(code: &str) -> (State, Ack) {
+    fn after_ack(code: &str) -> (SsmState, Ack) {
         let mut state = submitted(&["mi-1"]);
         assert_eq!(offers(&mut state, 0).len(), 1);
         let ack = state.acknowledge(&job("mi-1"), code, LATER, at(1));
         (state, ack)
     }
 
-    fn status(state: &State) -> Status {
+    fn status(state: &SsmState) -> Status {
         state.commands[0].invocations[0].status
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Command, Instance, Invocation, Offer, Reply, State};
+use super::{Command, Instance, Invocation, Offer, Reply, SsmState};
 
 /// So many seconds after the command was requested.
 pub(super) fn at(seconds: u64) -> SystemTime {
@@ -61,14 +61,14 @@ pub(super) fn command(instances: &[&str]) -> Command {
 }
 
 /// A state with that command in it.
-pub(super) fn submitted(instances: &[&str]) -> State {
-    let mut state = State::default();
+pub(super) fn submitted(instances: &[&str]) -> SsmState {
+    let mut state = SsmState::default();
     state.submit(command(instances), at(0));
     state
 }
 
 /// The messages that go out to `mi-1` at some second.
-pub(super) fn offers(state: &mut State, seconds: u64) -> Vec<Offer> {
+pub(super) fn offers(state: &mut SsmState, seconds: u64) -> Vec<Offer> {
     state.offers("mi-1", 10, Duration::from_secs(10), at(seconds))
 }
 

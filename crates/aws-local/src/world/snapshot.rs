@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::State;
+use super::World;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -16,16 +16,16 @@ pub enum SnapshotError {
     Parse { path: PathBuf, source: serde_json::Error },
 }
 
-impl State {
+impl World {
     /// Reads the state of an earlier run; an empty state if there is no such file.
     ///
     /// # Errors
     /// The file exists but cannot be read, or is not a state.
-    pub fn load(path: &Path) -> Result<State, SnapshotError> {
+    pub fn load(path: &Path) -> Result<World, SnapshotError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|source| SnapshotError::Parse { path: path.to_owned(), source }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(State::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(World::default()),
             Err(source) => Err(SnapshotError::Read { path: path.to_owned(), source }),
         }
     }
@@ -49,35 +49,30 @@ fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// A uuid as text in the state file.
-pub(super) mod uuid_text {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use uuid::Uuid;
-
-    pub(in super::super) fn serialize<S: Serializer>(id: &Uuid, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(id)
-    }
-
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
-        Uuid::parse_str(&String::deserialize(from)?).map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::sample::submitted;
     use super::*;
+
+    /// A state file from before each service owned its state.
+    const EARLIER: &str = include_str!("../../tests/data/state.json");
+
+    #[test]
+    fn a_state_file_of_an_earlier_version_is_read_and_written_as_it_is() {
+        let world: World = serde_json::from_str(EARLIER).unwrap();
+        assert_eq!(world.ssm.commands[0].document_name, "AWSFIS-Run-CPU-Stress");
+        assert_eq!(serde_json::to_string(&world).unwrap(), EARLIER.trim_end());
+    }
 
     #[test]
     fn what_was_saved_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert!(State::load(&path).unwrap().commands.is_empty());
-        let state = submitted(&["mi-1"]);
+        assert!(World::load(&path).unwrap().ssm.commands.is_empty());
+        let state = serde_json::from_str::<World>(EARLIER).unwrap();
         state.save(&path).unwrap();
-        let back = State::load(&path).unwrap();
+        let back = World::load(&path).unwrap();
         assert_eq!(format!("{back:?}"), format!("{state:?}"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -88,8 +83,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         std::fs::write(&path, "{\"commands\": 5").unwrap();
-        let error = State::load(&path).unwrap_err().to_string();
+        let error = World::load(&path).unwrap_err().to_string();
         assert!(error.contains("state.json") && error.contains("remove it"), "{error}");
-        assert!(State::default().save(&folder.path().join("no/such/folder")).is_err());
+        assert!(World::default().save(&folder.path().join("no/such/folder")).is_err());
     }
 }

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
-use super::store::{Instance, RoleToken, State};
-use super::switches::Switches;
-use super::wire::{epoch_seconds, text};
-use super::{Context, random};
+use crate::error::ApiError;
+use crate::ssm::state::{Instance, RoleToken, SsmState};
+use crate::switches::Switches;
+use crate::wire::{epoch_seconds, text};
+use crate::{Context, random};
 
 type Body = Map<String, Value>;
 
@@ -21,7 +21,7 @@ type Body = Map<String, Value>;
 /// # Errors
 /// `InvalidActivation`, `ActivationExpired`, `RegistrationLimitExceeded`, `InvalidPublicKey`,
 /// `ValidationException`. A refused registration changes nothing.
-pub fn register(body: &Body, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+pub fn register(body: &Body, state: &mut SsmState, context: &Context) -> Result<Value, ApiError> {
     let (id, code) = (text(body, "ActivationId")?, text(body, "ActivationCode")?);
     let fingerprint = text(body, "Fingerprint")?.to_owned();
     let public_key = public_key(body, "PublicKey", "PublicKeyType")?;
@@ -62,7 +62,7 @@ pub fn register(body: &Body, state: &mut State, context: &Context) -> Result<Val
 pub fn request_role_token(
     instance_id: &str,
     body: &Body,
-    state: &mut State,
+    state: &mut SsmState,
     switches: &Switches,
     context: &Context,
 ) -> Result<Value, ApiError> {
@@ -94,7 +94,7 @@ pub fn request_role_token(
 ///
 /// # Errors
 /// `InvalidInstanceId`, `InvalidPublicKey`, `PublicKeyAlreadyRegistered`, `ValidationException`.
-pub fn update_public_key(instance_id: &str, body: &Body, state: &mut State) -> Result<Value, ApiError> {
+pub fn update_public_key(instance_id: &str, body: &Body, state: &mut SsmState) -> Result<Value, ApiError> {
     let key = public_key(body, "NewPublicKey", "NewPublicKeyType")?;
     if state.instances.values().any(|instance| instance.public_key == key) {
         return Err(ApiError::new("PublicKeyAlreadyRegistered", "the public key is registered already"));
@@ -109,7 +109,7 @@ pub fn update_public_key(instance_id: &str, body: &Body, state: &mut State) -> R
 ///
 /// # Errors
 /// `InvalidInstanceId`, `InvalidInstanceInformationValue`, `ValidationException`.
-pub fn update_information(body: &Body, state: &mut State, context: &Context) -> Result<Value, ApiError> {
+pub fn update_information(body: &Body, state: &mut SsmState, context: &Context) -> Result<Value, ApiError> {
     let id = text(body, "InstanceId")?;
     check_information(body)?;
     let instance = state.instances.get_mut(id).ok_or_else(|| unknown_instance(id))?;
@@ -121,7 +121,7 @@ pub fn update_information(body: &Body, state: &mut State, context: &Context) -> 
 }
 
 /// `InvalidInstanceId` for an id that is not (or no longer) registered.
-pub(super) fn unknown_instance(id: &str) -> ApiError {
+pub(crate) fn unknown_instance(id: &str) -> ApiError {
     ApiError::new("InvalidInstanceId", format!("instance {id} is not registered here"))
 }
 

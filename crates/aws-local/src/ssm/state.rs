@@ -1,6 +1,6 @@
-//! Everything the local AWS knows, and the state machines of commands and invocations.
+//! What Systems Manager knows, and the state machines of commands and invocations.
 //!
-//! Plain data behind one lock; time comes in as a parameter, so every rule can be tested without waiting.
+//! Plain data; time comes in as a parameter, so every rule can be tested without waiting.
 //! Keys and lists are ordered, so that listings and pages are stable.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,27 +10,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::cloudwatch::CloudWatchState;
-use super::ecs::EcsState;
-use super::fis::FisState;
-use super::iam::IamState;
-use super::logs::LogsState;
+use crate::tags::Tags;
 
 mod commands;
 mod messages;
 mod replies;
 #[cfg(test)]
 mod sample;
-mod snapshot;
 mod sweep;
+mod uuid_text;
 
 pub use commands::{CommandSummary, job_id};
 pub use messages::{Ack, Offer};
 pub use replies::{Reply, StepReply};
-pub use snapshot::SnapshotError;
-
-/// Resource tags, in key order.
-pub type Tags = BTreeMap<String, String>;
 
 /// What `CreateActivation` made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,7 +112,7 @@ impl Status {
 /// One `SendCommand`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Command {
-    #[serde(with = "snapshot::uuid_text")]
+    #[serde(with = "uuid_text")]
     pub id: Uuid,
     pub document_name: String,
     pub document_version: String,
@@ -266,9 +258,9 @@ pub struct RoleToken {
     pub expires: SystemTime,
 }
 
-/// The whole state.
+/// Activations, managed instances, commands and documents.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct State {
+pub struct SsmState {
     pub activations: BTreeMap<String, Activation>,
     pub instances: BTreeMap<String, Instance>,
     /// In the order of their requests.
@@ -278,16 +270,6 @@ pub struct State {
     pub outgoing: BTreeMap<String, VecDeque<Outgoing>>,
     /// By access key id. Kept for a while after their end, so that an agent is told *expired*, not *unknown*.
     pub tokens: BTreeMap<String, RoleToken>,
-    #[serde(default)]
-    pub cloudwatch: CloudWatchState,
-    #[serde(default)]
-    pub ecs: EcsState,
-    #[serde(default)]
-    pub fis: FisState,
-    #[serde(default)]
-    pub iam: IamState,
-    #[serde(default)]
-    pub logs: LogsState,
 }
 
 /// An instance that has been silent for longer is ConnectionLost: two heartbeats of five minutes. The
@@ -305,7 +287,7 @@ impl Instance {
     }
 }
 
-impl State {
+impl SsmState {
     /// Forgets an instance, its credentials and what was on its way to it. Its control channel is closed by
     /// the gateway when it next looks. False if there is no such instance.
     pub fn deregister(&mut self, instance_id: &str) -> bool {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Invocation, Plugin, State, Status};
+use super::{Invocation, Plugin, SsmState, Status};
 
 /// Characters that the service keeps: `Output` of ListCommandInvocations, `StandardOutputContent` and
 /// `StandardErrorContent` of GetCommandInvocation (botocore's ssm model).
@@ -41,7 +41,7 @@ pub struct StepReply {
     pub standard_error: String,
 }
 
-impl State {
+impl SsmState {
     /// Takes a reply of an agent in. False if the job is not a command's (the reply to a cancel message, for
     /// instance): nothing is changed then. Whether a reply also counts as the acknowledgement of its job is
     /// the caller's business.

@@ -1,0 +1,127 @@
+//! A task definition as data. The JSON is kept as it was sent.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::request::{client, invalid};
+use crate::error::ApiError;
+use crate::tags::Tags;
+
+/// One revision of a task definition.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Definition {
+    pub family: String,
+    pub revision: u32,
+    pub registered: SystemTime,
+    /// INACTIVE since then: no new task or service may use it.
+    pub deregistered: Option<SystemTime>,
+    /// The request's members without its tags.
+    pub body: Map<String, Value>,
+    pub tags: Tags,
+}
+
+/// What a container instance needs of a container definition. Members that are not here are not used when a
+/// task is started as processes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerDefinition {
+    pub name: String,
+    #[serde(default)]
+    pub image: String,
+    #[serde(default = "yes")]
+    pub essential: bool,
+    #[serde(default)]
+    pub entry_point: Vec<String>,
+    #[serde(default)]
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub environment: Vec<Variable>,
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
+    #[serde(default)]
+    pub docker_labels: BTreeMap<String, String>,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_timeout: Option<u32>,
+    /// CPU units, 1,024 for a core.
+    #[serde(default)]
+    pub cpu: u32,
+    /// MiB.
+    pub memory: Option<u64>,
+    pub memory_reservation: Option<u64>,
+}
+
+/// A variable of a container's environment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Variable {
+    pub name: String,
+    #[serde(default)]
+    pub value: String,
+}
+
+/// A port that a container listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    pub container_port: Option<u16>,
+    pub protocol: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Definition {
+    /// `family:revision`.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.family, self.revision)
+    }
+
+    /// Its containers, in their order.
+    pub fn containers(&self) -> Vec<ContainerDefinition> {
+        // It was read at the registration.
+        containers(&self.body).unwrap_or_default()
+    }
+
+    /// A member of the definition as a text: `cpu`, `networkMode`, …
+    pub fn text(&self, member: &str) -> Option<&str> {
+        self.body.get(member).and_then(Value::as_str)
+    }
+
+    /// `cpu` of the task in vCPU: units (`512`) or a number of vCPU (`.5 vCPU`).
+    pub fn vcpu(&self) -> Option<f64> {
+        let text = self.text("cpu")?.trim().to_ascii_lowercase();
+        match text.strip_suffix("vcpu") {
+            Some(number) => number.trim().parse().ok(),
+            None => text.parse::<f64>().ok().map(|units| units / 1024.0),
+        }
+    }
+
+    /// `memory` of the task in MiB: a number, or a number of GB (`1 GB`).
+    pub fn memory_mib(&self) -> Option<u64> {
+        let text = self.text("memory")?.trim().to_ascii_lowercase();
+        match text.strip_suffix("gb") {
+            // Below 2^53 for any memory there is.
+            Some(number) => number.trim().parse::<f64>().ok().map(|gb| (gb * 1024.0) as u64),
+            None => text.parse().ok(),
+        }
+    }
+
+    /// `enableFaultInjection`.
+    pub fn fault_injection(&self) -> bool {
+        self.body.get("enableFaultInjection").and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// The containers of a request or of a definition.
+///
+/// # Errors
+/// `ClientException`: there are none; `InvalidParameterException`: they cannot be read.
+pub(super) fn containers(body: &Map<String, Value>) -> Result<Vec<ContainerDefinition>, ApiError> {
+    let value = body.get("containerDefinitions").filter(|value| !value.is_null());
+    let value = value.ok_or_else(|| client("Container list cannot be empty."))?;
+    serde_json::from_value(value.clone())
+        .map_err(|error| invalid(format!("containerDefinitions cannot be read: {error}")))
+}

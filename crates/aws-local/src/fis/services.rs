@@ -1,0 +1,112 @@
+//! What experiments reach of the other services: typed calls, and nothing of how those services keep things.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::Context;
+use crate::error::ApiError;
+use crate::tags::Tags;
+
+/// The other services, as an experiment acts upon them. Commands go where everybody's go, so Run Command's
+/// history shows them.
+pub trait Services: std::fmt::Debug {
+    /// The managed instance that has registered for a task, the one heard last if there are several.
+    fn instance_of(&self, task_arn: &str, now: SystemTime) -> Option<Instance>;
+
+    /// Whether a managed instance is still registered.
+    fn is_registered(&self, instance_id: &str) -> bool;
+
+    /// Sends a document to one instance; returns the id of the command.
+    ///
+    /// # Errors
+    /// As SendCommand.
+    fn send_command(&mut self, order: Order<'_>, context: &Context) -> Result<String, ApiError>;
+
+    /// What a command amounts to now; None if there is no such command.
+    fn command_status(&self, command_id: &str) -> Option<CommandStatus>;
+
+    /// Cancels a command on all its instances.
+    ///
+    /// # Errors
+    /// As CancelCommand.
+    fn cancel_command(&mut self, command_id: &str, now: SystemTime) -> Result<(), ApiError>;
+
+    /// The last line that the steps of a command wrote, errors first.
+    fn last_words(&self, command_id: &str) -> Option<String>;
+
+    /// Every task: running, on its way, and stopped a while ago.
+    fn tasks(&self, context: &Context) -> Vec<Task>;
+
+    /// Asks a task to stop.
+    ///
+    /// # Errors
+    /// As StopTask.
+    fn stop_task(&mut self, task_arn: &str, reason: &str, context: &Context) -> Result<(), ApiError>;
+
+    /// The alarm with this ARN; None if there is none.
+    fn alarm(&self, arn: &str, context: &Context) -> Option<Alarm>;
+
+    /// Writes a line into a stream of a log group; false if there is no such group.
+    fn write_log(&mut self, group: &str, stream: &str, at: SystemTime, line: String) -> bool;
+}
+
+/// A managed instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: String,
+    /// Heard of lately.
+    pub online: bool,
+}
+
+/// A document to be sent to one instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order<'a> {
+    pub document: &'a str,
+    pub instance_id: &'a str,
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// How long the command may wait for its agent.
+    pub delivery: Duration,
+    pub comment: String,
+}
+
+/// What a command amounts to: `Status` and `StatusDetails` of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandStatus {
+    pub status: &'static str,
+    pub details: &'static str,
+    /// Nothing changes it any more.
+    pub is_final: bool,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    pub arn: String,
+    pub cluster: String,
+    pub service: Option<String>,
+    pub stage: Stage,
+    pub tags: Tags,
+    /// As DescribeTasks shows it: filters are paths into it.
+    pub description: Value,
+}
+
+/// Where in its life a task is, as far as experiments ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Running, and nobody has asked it to stop.
+    Running,
+    /// On its way up or down.
+    OnTheWay,
+    Stopped,
+}
+
+/// An alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alarm {
+    /// In the state ALARM.
+    pub in_alarm: bool,
+    /// The periods that must breach before it goes there, as long as they are here.
+    pub needs: Duration,
+}

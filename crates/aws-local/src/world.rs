@@ -1,0 +1,81 @@
+//! The services together: the only place that knows all their states.
+//!
+//! A service owns its state and sees no other's. What one needs of another goes through here: FIS by its trait
+//! [`fis::Services`], ECS by what it is given.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Context;
+use crate::cloudwatch::{self, CloudWatchState};
+use crate::ecs::{self, EcsState};
+use crate::error::ApiError;
+use crate::fis::{self, FisState};
+use crate::iam::IamState;
+use crate::logs::LogsState;
+use crate::ssm::SsmState;
+
+mod services;
+mod snapshot;
+
+use services::Others;
+pub use snapshot::SnapshotError;
+
+/// Everything that the local AWS knows. Plain data behind one lock; time comes in as a parameter.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct World {
+    // The state file has had its members at the top from its first day.
+    #[serde(flatten)]
+    pub ssm: SsmState,
+    #[serde(default)]
+    pub cloudwatch: CloudWatchState,
+    #[serde(default)]
+    pub ecs: EcsState,
+    #[serde(default)]
+    pub fis: FisState,
+    #[serde(default)]
+    pub iam: IamState,
+    #[serde(default)]
+    pub logs: LogsState,
+}
+
+impl World {
+    /// Applies everything that time does: to commands, metrics, alarms and experiments. True if anything
+    /// changed that somebody may wait for.
+    pub(crate) fn let_time_pass(&mut self, context: &Context) -> bool {
+        let swept = self.ssm.sweep(context.now);
+        self.count_tasks(context);
+        let alarms = cloudwatch::advance(&mut self.cloudwatch, context);
+        let (fis, mut services) = self.fis_and_services();
+        swept | alarms | fis::advance(fis, &mut services, context)
+    }
+
+    /// The count of running tasks as a metric, as Container Insights has it.
+    fn count_tasks(&mut self, context: &Context) {
+        let sidecars = services::sidecars(&self.ssm);
+        for count in ecs::running_counts(&mut self.ecs, &sidecars, context) {
+            let dimensions =
+                [("ClusterName", count.cluster.as_str()), ("ServiceName", count.service.as_str())];
+            let running = f64::from(count.running);
+            let (namespace, metric) = ("ECS/ContainerInsights", "RunningTaskCount");
+            self.cloudwatch.put(namespace, metric, &dimensions, context.now, running, "Count");
+        }
+    }
+
+    /// Performs one operation of ECS; None if it is not one.
+    pub fn call_ecs(
+        &mut self,
+        operation: &str,
+        body: &Map<String, Value>,
+        context: &Context,
+    ) -> Option<Result<Value, ApiError>> {
+        let sidecars = services::sidecars(&self.ssm);
+        ecs::call(operation, body, &mut self.ecs, &sidecars, context)
+    }
+
+    /// FIS, and what its experiments act upon.
+    pub(crate) fn fis_and_services(&mut self) -> (&mut FisState, Others<'_>) {
+        let World { ssm, cloudwatch, ecs, fis, logs, .. } = self;
+        (fis, Others { ssm, ecs, cloudwatch, logs })
+    }
+}
