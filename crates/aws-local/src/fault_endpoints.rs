@@ -40,7 +40,7 @@ fn route(path: &str) -> Option<Route<'_>> {
     let (task, call) = path.strip_prefix("/api/")?.split_once("/fault/v1/")?;
     let names: Vec<&str> = task.split('/').collect();
     let [cluster, _service, id] = names[..] else { return None };
-    if !names.iter().all(|name| super::metadata::is_name(name)) {
+    if !names.iter().all(|name| super::ecs::is_name(name)) {
         return None;
     }
     let (kind, operation) = call.split_once('/')?;

@@ -5,6 +5,7 @@
 
 mod axis;
 mod chart;
+mod extent;
 mod figure;
 mod figures;
 mod markup;

@@ -156,3 +156,8 @@ fn keep_logs(folder: &Path, directory: &Path) -> Result<(), String> {
     };
     copy().map_err(|error| format!("keeping the logs in {}: {error}", directory.display()))
 }
+
+fn system(what: &str) -> impl FnOnce(io::Error) -> DemoError {
+    let what = what.to_owned();
+    move |source| DemoError::System { what, source }
+}

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use maud::{Markup, html};
 
-use super::chart::{Format, Span, Window};
+use super::extent::{Format, Span, Window};
 use super::markup::clock;
 use super::paint::Paint;
 

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::chart::{Format, Window};
+use super::extent::{Format, Window};
 use super::paint::Paint;
 use record::Record;
 

@@ -1,6 +1,6 @@
 //! What a record amounts to: traffic before, during and after each experiment, and points for the charts.
 
-use super::chart::Window;
+use super::extent::Window;
 use record::Second;
 use record::{Experiment, Record};
 

@@ -2,7 +2,8 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::chart::{Chart, Scale, Series, Shape, Span, Window};
+use super::chart::{Chart, Scale, Series, Shape};
+use super::extent::{Span, Window};
 use super::figure::{Figure, legend};
 use super::figures::{self, Point};
 use super::markup::{clock, count, date, finished, lasting, milliseconds};

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::axis::{self, BELOW, Plane, width_of};
-use super::chart::{Format, Span};
+use super::extent::{Format, Span};
 use super::figure::Picture;
 use super::markup::cut;
 use super::paint::Paint;

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::screen::Screen;
-use super::{DemoError, story};
+use super::{DemoError, system};
 use crate::stage::{AGENT_ADDRESS, Stage};
 use crate::up::{self, Change, Cluster, ServiceWanted, Settings, TaskEvent};
 use aws_local::log::Log;
@@ -48,14 +48,14 @@ impl Aws {
     /// Starts both on a stage; logs go to `folder`.
     pub(super) async fn start(mut stage: Stage, folder: &Path) -> Result<Aws, DemoError> {
         stage.pin_tasks();
-        let log = File::create(folder.join("local-aws.log")).map_err(story::system("making the log"))?;
+        let log = File::create(folder.join("local-aws.log")).map_err(system("making the log"))?;
         let log = Mutex::new(log);
         let options = Options {
             speed: SPEED,
             log: Log::to(move |line| drop(writeln!(log.lock(), "{line}"))),
             ..Options::default()
         };
-        let listener = up::agent_listener().await.map_err(story::system("listening for tasks"))?;
+        let listener = up::agent_listener().await.map_err(system("listening for tasks"))?;
         let server = Server::on(listener, options).map_err(|error| DemoError::Unmet(error.to_string()))?;
         let handle = server.handle();
         let cluster = Cluster::start(stage, handle.clone(), Settings::in_folder(folder));
@@ -103,17 +103,18 @@ pub(super) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// Starts the load. The balancer follows the service by `events`, which must be older than its tasks.
+    /// Starts the load. The balancer follows the `service` by `events`, which must be older than its tasks.
     pub(super) fn start(
         screen: &'a Screen,
         handle: &Handle,
         events: broadcast::Receiver<TaskEvent>,
+        service: &str,
     ) -> Result<Watched<'a>, DemoError> {
         let (registered, targets) = watch::channel(Vec::new());
         let follower = tokio::spawn(follow(events, registered));
         let (told, seconds) = mpsc::unbounded_channel();
         let options = LoadOptions::default();
-        let what = format!("GET / of service {}", story::SERVICE);
+        let what = format!("GET / of service {service}");
         handle.observe(|recorder| recorder.load_begins(what, options.rate));
         let handle = handle.clone();
         let load = Load::start(options, targets, move |second| {
@@ -121,7 +122,7 @@ impl<'a> Watched<'a> {
             // The story may have ended.
             let _ = told.send(second);
         });
-        let load = load.map_err(story::system("starting the load"))?;
+        let load = load.map_err(system("starting the load"))?;
         Ok(Watched { screen, load, seconds, all: Vec::new(), follower })
     }
 

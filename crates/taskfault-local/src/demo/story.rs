@@ -1,6 +1,5 @@
 //! The story the demo tells, act by act. Each act checks what it shows.
 
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,10 @@ use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
-use super::DemoError;
 use super::api::Api;
 use super::play::{Aws, SPEED, Watched};
 use super::screen::Screen;
+use super::{DemoError, system};
 use crate::stage::{Namespaces, Stage};
 use crate::up::{Change, ServiceWanted, TaskEvent};
 use experiment::report;
@@ -22,7 +21,7 @@ use record::Second;
 use record::{Command, Record, short};
 
 const CLUSTER: &str = "ecs-blueprint-infra";
-pub(super) const SERVICE: &str = "fis-service";
+const SERVICE: &str = "fis-service";
 const TASKS: usize = 3;
 const DEFINITION: &str = include_str!("data/task-definition.json");
 const CPU_STRESS: &str = include_str!("data/cpu-stress.json");
@@ -64,7 +63,7 @@ pub(super) async fn tell(
     let aws = Aws::start(stage, folder).await?;
     screen.done("local AWS", &format!("{}, inside only", aws.endpoint));
     let (events, mut watched_events) = (aws.events(), aws.events());
-    let mut watched = Watched::start(screen, &aws.handle, events)?;
+    let mut watched = Watched::start(screen, &aws.handle, events, SERVICE)?;
     let wanted = ServiceWanted { cluster: CLUSTER.into(), name: SERVICE.into(), count: TASKS as u32 };
     aws.serve(DEFINITION, &wanted)?;
     let api = Api::at(&aws.endpoint)?;
@@ -317,9 +316,4 @@ fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), DemoEr
 
 fn too_long(what: &str, limit: Duration) -> DemoError {
     DemoError::Unmet(format!("{what} after {} s", limit.as_secs()))
-}
-
-pub(super) fn system(what: &str) -> impl FnOnce(io::Error) -> DemoError {
-    let what = what.to_owned();
-    move |source| DemoError::System { what, source }
 }
