@@ -74,7 +74,7 @@ impl Cloud {
 
     /// The instances that there are.
     pub fn instances(&self) -> Vec<String> {
-        self.handle.state(|state| state.instances.keys().cloned().collect())
+        self.handle.state(|world| world.ssm.instances.keys().cloned().collect())
     }
 
     /// A call as a client makes it, on one connection.

@@ -9,7 +9,6 @@ use super::state::DEFAULT_CLUSTER;
 use super::{Cluster, EcsState, LastStatus, ServiceStatus, arn, guests};
 use crate::Context;
 use crate::error::ApiError;
-use crate::tags::Tags;
 
 /// CreateCluster; making one that is there already changes nothing.
 pub(super) fn create(
