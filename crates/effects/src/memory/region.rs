@@ -3,54 +3,32 @@
 
 use std::io;
 use std::ops::Range;
-use std::ptr::{self, NonNull};
+
+use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
 
 /// Bytes of our own. The kernel takes them back when they are dropped, or with the process.
 #[derive(Debug)]
-pub(super) struct Region {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: the region is owned memory without thread affinity, as a Vec's is.
-unsafe impl Send for Region {}
+pub(super) struct Region(MmapMut);
 
 impl Region {
     /// Address space for `length` bytes, not a page of it in memory yet.
     pub(super) fn new(length: usize) -> io::Result<Region> {
-        let (access, kind) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-        );
-        // SAFETY: a new mapping at an address of the kernel's choice cannot touch memory that is in use.
-        let start = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        match length {
+            0 => Err(io::ErrorKind::InvalidInput.into()),
+            _ => MmapOptions::new().len(length).no_reserve_swap().map_anon().map(Region),
         }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Region { start, length })
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the mapping is readable and writable for `length` bytes, zero where nothing was written, and
-        // borrowed through `&mut self` by nobody else.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+        &mut self.0
     }
 
     /// Gives the pages of `range` back; they read as zeros from then on. Whole pages only.
     pub(super) fn give_back(&mut self, range: Range<usize>) -> io::Result<()> {
-        let part = &mut self.bytes()[range];
-        // SAFETY: the pages are within the mapping and nobody holds a reference into them; a private anonymous
-        // mapping stays valid, its pages are zero.
-        let done = unsafe { libc::madvise(part.as_mut_ptr().cast(), part.len(), libc::MADV_DONTNEED) };
-        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and no reference into it outlives the region.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+        self.0.get(range.clone()).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: the pages are within the region, which nobody else borrows; a private anonymous mapping stays
+        // valid, its pages are zero.
+        unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
     }
 }
 
