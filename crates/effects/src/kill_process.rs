@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, join_all};
-use nix::sys::signal::Signal;
 use outcome::{Achieved, Asked, figures};
 
 use crate::amount::many;
@@ -46,12 +45,8 @@ impl Perform for KillProcess {
 }
 
 fn start(asked: &KillProcess, duration: Duration, task: &Task) -> Started {
-    let signal = match asked.signal {
-        kill_process::Signal::Term => Signal::SIGTERM,
-        kill_process::Signal::Kill => Signal::SIGKILL,
-    };
     let allow_host = asked.host_processes || task.allow_host_processes;
-    let Signals { signalled, spared } = signal_by_name(&asked.name, signal, allow_host)?;
+    let Signals { signalled, spared } = signal_by_name(&asked.name, asked.signal, allow_host)?;
     let asked = asked.clone();
     let mut live = ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), spared };
     for mut one in signalled {

@@ -6,10 +6,12 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use faults::kill_process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -159,30 +161,24 @@ fn pin_and_signal(process: Process, name: &str, signal: Signal) -> Option<Signal
     if now.started != process.started || now.matches(name) != Match::Yes {
         return None;
     }
-    let refused = match pidfd_send(&pidfd, signal) {
+    let refused = match rustix::process::pidfd_send_signal(&pidfd, number(signal)) {
         // It ended by itself in between.
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return None,
-        other => other.err(),
+        Err(Errno::SRCH) => return None,
+        other => other.err().map(io::Error::from),
     };
     Some(Signalled { process, refused, pidfd })
 }
 
 fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: takes two integers and touches no memory of ours.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just made this descriptor for us, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
-    let (fd, none) = (pidfd.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-    // SAFETY: the descriptor is open; a null siginfo makes the kernel fill in the sender as kill(2) does.
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as i32, none, 0) };
-    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+fn number(signal: Signal) -> rustix::process::Signal {
+    match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Kill => rustix::process::Signal::KILL,
+    }
 }
 
 #[cfg(test)]
@@ -206,10 +202,10 @@ mod tests {
         let own = Process::read(Path::new("/proc"), std::process::id()).unwrap();
         // This process under a name or a start that it does not have: were the checks missing, SIGTERM would
         // end the test.
-        assert!(pin_and_signal(own.clone(), "not-my-name", Signal::SIGTERM).is_none());
+        assert!(pin_and_signal(own.clone(), "not-my-name", Signal::Term).is_none());
         let name = own.name.clone();
         let earlier = Process { started: own.started + 1, ..own };
-        assert!(pin_and_signal(earlier, &name, Signal::SIGTERM).is_none());
-        assert!(pin_and_signal(process(4_194_305, false), "x", Signal::SIGTERM).is_none(), "above pid_max");
+        assert!(pin_and_signal(earlier, &name, Signal::Term).is_none());
+        assert!(pin_and_signal(process(4_194_305, false), "x", Signal::Term).is_none(), "above pid_max");
     }
 }
