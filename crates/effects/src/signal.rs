@@ -106,7 +106,7 @@ pub fn signal_by_name(name: &str, signal: Signal, allow_host: bool) -> Result<Si
     // Before the first signal, so that either all can be sent or none is.
     pidfd_open(std::process::id()).map_err(SignalError::NoPidfd)?;
     let mut signals = Signals::default();
-    for process in process::all(Path::new("/proc")).map_err(SignalError::Proc)? {
+    for process in process::all().map_err(SignalError::Proc)? {
         match process.matches(name) {
             Match::No => continue,
             Match::CannotTell => {
@@ -155,9 +155,9 @@ fn bounds(process: &Process) -> Option<&'static str> {
 /// None if the process was gone or became another one before it was pinned.
 fn pin_and_signal(process: Process, name: &str, signal: Signal) -> Option<Signalled> {
     let pidfd = pidfd_open(process.pid).ok()?;
-    // From here on the descriptor means one process for ever. Whether it is the one that was looked at shows
-    // in what /proc says now: the same start, and still the name.
-    let now = Process::read(Path::new("/proc"), process.pid)?;
+    // From here on the descriptor means one process for ever, and if that has ended, the signal is refused. So
+    // what /proc says now, a start in the same second and still the name, is said of the one that gets it.
+    let now = Process::read(process.pid)?;
     if now.started != process.started || now.matches(name) != Match::Yes {
         return None;
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_or_another_gets_nothing() {
-        let own = Process::read(Path::new("/proc"), std::process::id()).unwrap();
+        let own = Process::read(std::process::id()).unwrap();
         // This process under a name or a start that it does not have: were the checks missing, SIGTERM would
         // end the test.
         assert!(pin_and_signal(own.clone(), "not-my-name", Signal::Term).is_none());

@@ -1,13 +1,12 @@
 //! Processes as `/proc` shows them, and whether one has a name.
 
-use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
 
 /// The kernel keeps so many bytes of a name (`TASK_COMM_LEN` is one more, for the zero).
 const KEPT: usize = 15;
-/// `PF_KTHREAD` of `include/linux/sched.h`, in field 9 of `/proc/PID/stat`.
-const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// One process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub struct Process {
     pub pid: u32,
     /// What the kernel calls it: `comm`, at most 15 bytes.
     pub name: String,
-    /// Clock ticks after boot. With the id it tells a process from a later one of the same id.
+    /// Seconds after 1970. With the id it tells a process from a later one of the same id.
     pub started: u64,
     pub kernel_thread: bool,
     /// The first words of its command line, as bytes; empty for zombies and kernel threads.
@@ -33,11 +32,8 @@ pub enum Match {
 
 impl Process {
     /// The process `pid`; None if it is not there (any more).
-    pub(super) fn read(proc: &Path, pid: u32) -> Option<Process> {
-        let folder = proc.join(pid.to_string());
-        let stat = fs::read(folder.join("stat")).ok()?;
-        let command = fs::read(folder.join("cmdline")).unwrap_or_default();
-        parse(pid, &stat, &command)
+    pub(super) fn read(pid: u32) -> Option<Process> {
+        list(ProcessesToUpdate::Some(&[Pid::from_u32(pid)])).ok()?.pop()
     }
 
     /// As killall matches: the whole of the kernel's name; where that may be cut off, the last part of the
@@ -70,62 +66,94 @@ fn last_part(word: &[u8]) -> &[u8] {
     word.strip_prefix(b"-").unwrap_or(word)
 }
 
-/// From the texts of `stat` and `cmdline`.
-fn parse(pid: u32, stat: &[u8], command: &[u8]) -> Option<Process> {
-    // `PID (NAME) STATE PPID …`: the name may hold blanks and brackets, so the last bracket ends it.
-    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
-    let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
-    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
-    // The first of these is field 3; flags are field 9, the start time is field 22 (proc_pid_stat(5)).
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let flags: u64 = fields.get(9 - 3)?.parse().ok()?;
-    let started = fields.get(22 - 3)?.parse().ok()?;
-    let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    let command = words.take(2).map(<[u8]>::to_vec).collect();
-    Some(Process { pid, name, started, kernel_thread: flags & KERNEL_THREAD != 0, command })
+impl From<&sysinfo::Process> for Process {
+    fn from(listed: &sysinfo::Process) -> Process {
+        let words = listed.cmd().iter().filter(|word| !word.is_empty());
+        Process {
+            pid: listed.pid().as_u32(),
+            name: listed.name().to_string_lossy().into_owned(),
+            started: listed.start_time(),
+            kernel_thread: listed.thread_kind() == Some(ThreadKind::Kernel),
+            command: words.take(2).map(|word| word.as_bytes().to_vec()).collect(),
+        }
+    }
 }
 
 /// Every process that can be seen.
-pub(super) fn all(proc: &Path) -> io::Result<Vec<Process>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(proc)? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        found.extend(Process::read(proc, pid));
-    }
+pub(super) fn all() -> io::Result<Vec<Process>> {
+    let mut found = list(ProcessesToUpdate::All)?;
     found.sort_by_key(|process| process.pid);
     Ok(found)
 }
 
+/// What `/proc` says now. A list that is refreshed would keep the name that a process had when it was first
+/// seen, so each is made anew.
+fn list(which: ProcessesToUpdate<'_>) -> io::Result<Vec<Process>> {
+    let mut system = System::new().map_err(io::Error::other)?;
+    let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(which, true, what);
+    Ok(system.processes().values().map(Process::from).collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
     use super::*;
 
-    /// A real line, with the name put in.
-    fn stat(name: &str, flags: u64) -> Vec<u8> {
-        format!(
-            "4711 ({name}) S 1 4711 4711 0 -1 {flags} 512 0 0 0 3 1 0 0 20 0 1 0 987654 9748480 1216 \
-             18446744073709551615 1 1 0 0 0 0 0 0 65536 1 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0"
-        )
-        .into_bytes()
+    fn named(name: &str, command: &[u8]) -> Process {
+        let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+        let command = words.map(<[u8]>::to_vec).collect();
+        Process { pid: 4711, name: name.into(), started: 0, kernel_thread: false, command }
     }
 
-    fn named(name: &str, command: &[u8]) -> Process {
-        parse(4711, &stat(name, 4_194_560), command).unwrap()
+    /// A process of this name, which ends by itself.
+    fn sleeper(folder: &Path, name: &str) -> Child {
+        let program = folder.join(name);
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        Command::new(&program).arg("60").spawn().unwrap()
+    }
+
+    /// The process once it is as `is` says: a program that starts gets its name before its command line.
+    fn once(pid: u32, is: impl Fn(&Process) -> bool) -> Option<Process> {
+        (0..1000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            Process::read(pid).filter(&is)
+        })
     }
 
     #[test]
-    fn a_stat_line_is_read_whatever_the_name() {
-        for name in ["nginx", "a) b (c", "tmux: server", ""] {
-            let found = named(name, b"");
-            assert_eq!((found.name.as_str(), found.started, found.kernel_thread), (name, 987_654, false));
+    fn a_process_is_read_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["nginx", "a) b (c", "tmux: server", "a-name-that-is-longer-than-is-kept"] {
+            let mut child = sleeper(folder.path(), name);
+            let found = once(child.id(), |process| process.command.len() == 2).unwrap();
+            child.kill().unwrap();
+            // A zombie still has a name, and no command line.
+            let zombie = once(child.id(), |process| process.command.is_empty());
+            child.wait().unwrap();
+            let kept: String = name.chars().take(KEPT).collect();
+            assert_eq!((found.name.as_str(), found.kernel_thread), (kept.as_str(), false));
+            assert_eq!(found.command[0], folder.path().join(name).as_os_str().as_bytes());
+            assert_eq!(found.matches(name), Match::Yes);
+            assert_eq!(zombie.map(|zombie| (zombie.name, zombie.started)), Some((kept, found.started)));
+            assert_eq!(Process::read(child.id()), None);
         }
-        assert!(parse(2, &stat("kthreadd", 2_129_984), b"").unwrap().kernel_thread);
-        for broken in
-            [&b""[..], b"1 (x", b"1 (x) S 1", b")(", b"1 (x) S 1 1 1 0 -1 y 0 0 0 0 0 0 0 0 0 0 0 0 0 z"]
-        {
-            assert_eq!(parse(1, broken, b""), None);
-        }
+    }
+
+    #[test]
+    fn a_new_name_is_seen() {
+        let mut shell = Command::new("/bin/sh");
+        let mut child = shell.args(["-c", "read x; exec sleep 60"]).stdin(Stdio::piped()).spawn().unwrap();
+        let before = once(child.id(), |process| process.name == "sh").unwrap();
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let after = once(child.id(), |process| process.name == "sleep");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(after.map(|after| after.started), Some(before.started));
     }
 
     #[test]
@@ -159,7 +187,7 @@ mod tests {
 
     #[test]
     fn this_process_is_among_all() {
-        let all = all(Path::new("/proc")).unwrap();
+        let all = all().unwrap();
         let own = all.iter().find(|process| process.pid == std::process::id()).unwrap();
         assert!(!own.kernel_thread && !own.command.is_empty(), "{own:?}");
     }
