@@ -21,6 +21,7 @@ mod definitions;
 pub mod guests;
 mod metric;
 mod names;
+mod refusal;
 mod request;
 #[cfg(test)]
 mod scene;

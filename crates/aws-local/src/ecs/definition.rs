@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::request::{client, invalid};
+use super::refusal::{client, invalid};
 use crate::error::ApiError;
 use crate::tags::Tags;
 

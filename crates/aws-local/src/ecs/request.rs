@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+pub(super) use super::refusal::{client, invalid};
 use super::state::DEFAULT_CLUSTER;
 use crate::error::ApiError;
 use crate::members::Members;
@@ -18,16 +19,6 @@ pub(super) type Answer = Result<Value, ApiError>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     body: &'a Map<String, Value>,
-}
-
-/// `InvalidParameterException`.
-pub(super) fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new("InvalidParameterException", message)
-}
-
-/// `ClientException`.
-pub(super) fn client(message: impl Into<String>) -> ApiError {
-    ApiError::new("ClientException", message)
 }
 
 /// Refuses a request that breaks the model.
