@@ -28,8 +28,8 @@ test: ## Run every check and test; PARTS="fmt unit" runs some (scripts/test name
 	@scripts/test $(PARTS)
 
 .PHONY: lint
-lint: ## Check form, lints, dependencies and scripts
-	@scripts/test fmt clippy dependencies scripts
+lint: ## Check form, lints, dependencies, structure and scripts
+	@scripts/test fmt clippy dependencies structure scripts
 
 .PHONY: docs
 docs: ## Build the documents as a site, in target/docs
