@@ -91,8 +91,9 @@ pub(super) fn data(body: &Map<String, Value>, state: &CloudWatchState) -> Answer
     let times = (members.time("StartTime"), members.time("EndTime"));
     let order = members.text("ScanBy");
     let most = members.number("MaxDatapoints").unwrap_or(MOST_DATA_POINTS);
+    let rule = if most < 1 { Rule::MinValue(1) } else { Rule::MaxValue(MOST_DATA_POINTS) };
     if !(1..=MOST_DATA_POINTS).contains(&most) {
-        return Err(Violation::new("MaxDatapoints", most, Rule::MaxValue(MOST_DATA_POINTS)).into());
+        return Err(Violation::new("MaxDatapoints", most, rule).into());
     }
     let token = members.text("NextToken");
     if token.is_some() {
@@ -132,6 +133,12 @@ struct Query<'a> {
 impl<'a> Query<'a> {
     fn read(item: Members<'a>) -> Result<Query<'a>, ApiError> {
         let id = item.required("Id");
+        // The model has no pattern for it, the service's guide does.
+        let word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+        if !id.starts_with(|first: char| first.is_ascii_lowercase()) || !id.bytes().all(word) {
+            let rule = "Member must satisfy regular expression pattern: [a-z][a-zA-Z0-9_]*";
+            return Err(Violation::other("Id", id, rule).into());
+        }
         let label = item.text("Label");
         let returned = item.flag("ReturnData").unwrap_or(true);
         let expression = item.has("Expression");

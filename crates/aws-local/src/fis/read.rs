@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::definition::{Action, Filter, StopCondition, Target};
 use crate::error::ApiError;
 use crate::members::Members;
-use crate::model::check::Violation;
+use crate::model::check::{Rule, Violation};
 use crate::tags::Tags;
 
 /// The most tags of a resource.
@@ -28,11 +28,15 @@ pub(super) struct Sent {
 }
 
 /// Reads a template.
-pub(super) fn template(members: Members<'_>) -> Sent {
+///
+/// # Errors
+/// `ValidationException`: a log schema that the service does not have.
+pub(super) fn template(members: Members<'_>) -> Result<Sent, ApiError> {
+    log_schema(members)?;
     let by_name = |name: &str| members.has(name).then(|| members.each_by_name(name));
     let conditions = members.has("stopConditions").then(|| members.each("stopConditions"));
     let option = |name: &str| members.nested("experimentOptions")?.text(name).map(str::to_owned);
-    Sent {
+    Ok(Sent {
         description: members.text("description").map(str::to_owned),
         targets: by_name("targets")
             .map(|all| all.map(|(name, members)| (name.clone(), target(members))).collect()),
@@ -44,6 +48,18 @@ pub(super) fn template(members: Members<'_>) -> Sent {
         account_targeting: option("accountTargeting"),
         empty_targets: option("emptyTargetResolutionMode"),
         report_configuration: members.value("experimentReportConfiguration").cloned(),
+    })
+}
+
+/// The model takes any number; the service's guide has the schemas 1 and 2.
+fn log_schema(members: Members<'_>) -> Result<(), ApiError> {
+    let sent = members.nested("logConfiguration").and_then(|log| log.number("logSchemaVersion"));
+    let refused =
+        |number, rule| Err(Violation::new("logConfiguration.logSchemaVersion", number, rule).into());
+    match sent {
+        Some(number) if number < 1 => refused(number, Rule::MinValue(1)),
+        Some(number) if number > 2 => refused(number, Rule::MaxValue(2)),
+        _ => Ok(()),
     }
 }
 

@@ -249,6 +249,10 @@ mod tests {
         let body = json!({ "id": "EXP2" }).as_object().unwrap().clone();
         let sent = members(stop, &[("id", "EXP1".to_owned())], "", body);
         assert_eq!(Call::new(stop, sent).unwrap().id(), "EXP1");
+        // The same part of a path, where its member has a longer name.
+        let targets = FIS.operation("ListExperimentResolvedTargets").unwrap();
+        let sent = members(targets, &[("id", "EXP1".to_owned())], "", Map::new());
+        assert_eq!(Call::new(targets, sent).unwrap().id(), "EXP1");
         assert_eq!(Call::new(stop, Map::new()).unwrap_err().code, "ValidationException");
     }
 }

@@ -19,7 +19,7 @@ type Answer = Result<Value, ApiError>;
 pub(super) fn create(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     let members = call.members();
     let token = members.required("clientToken");
-    let sent = read::template(members);
+    let sent = read::template(members)?;
     let tags = read::tags(members)?;
     if let Some(id) = state.tokens.made("CreateExperimentTemplate", token, call.all())?
         && let Ok(template) = find(state, id)
@@ -66,7 +66,7 @@ pub(super) fn list(call: &Call, state: &mut FisState, context: &Context) -> Answ
 /// UpdateExperimentTemplate: replaces the members that were sent, if the whole is still in order.
 pub(super) fn update(call: &Call, state: &mut FisState, context: &Context) -> Answer {
     // The model of an update has no accountTargeting.
-    let sent = Sent { account_targeting: None, ..read::template(call.members()) };
+    let sent = Sent { account_targeting: None, ..read::template(call.members())? };
     let template = find_mut(state, call.id())?;
     let changed = merged(&template.definition, sent);
     check::definition(&changed)?;
