@@ -13,8 +13,9 @@ use std::time::SystemTime;
 
 use aws_local::documents::{built_in, parameters};
 use aws_local::fis::catalog::{self, Accepts, Does, Kind};
-use faults::document::{self, Document};
-use faults::spec::{Preset, Values};
+use faults::document;
+use faults::parameter::{Preset, Values};
+use faults::spec::Document;
 use faults::{Parameter, Range, Spec, read_back};
 use serde_json::Value;
 use taskfault::document::pattern::Pattern;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use faults::document::{self, Document, Field};
+use faults::document;
+use faults::parameter::Field;
+use faults::spec::Document;
 use faults::{ALL, Parameter, Spec};
 
 /// Options of `taskfault faults`.

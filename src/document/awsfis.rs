@@ -10,7 +10,9 @@ use super::parameters::{go_text, wrong};
 use super::pattern::Pattern;
 use super::precondition::RUN_SHELL_SCRIPT;
 use super::{OnFailure, ParseError, Plan, Step, Work};
-use faults::document::{self, Asked, Document, Field};
+use faults::document::{self, Asked};
+use faults::parameter::Field;
+use faults::spec::Document;
 
 pub use faults::document::{ActionState, known_name};
 

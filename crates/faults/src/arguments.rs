@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use crate::spec::{Parameter, Preset, Values};
+use crate::parameter::{Parameter, Preset, Values};
 use crate::{ParameterError, Range};
 
 /// Texts, by parameter. What was not given is what the parameter's [`Preset`] says.

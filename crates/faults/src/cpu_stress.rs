@@ -1,8 +1,10 @@
 //! `cpu-stress`: worker threads that keep a share of a core busy.
 
-use crate::document::{DIGITS, Document, PERCENT_FROM_0};
 use crate::duration::DURATION;
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern::{DIGITS, PERCENT_FROM_0};
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-cpu-stress`.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::document::{self, Document};
 use crate::duration::DURATION;
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern;
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// Document `AWSFIS-Run-Disk-Fill`; FIS has no action of that name for tasks.
@@ -27,7 +29,7 @@ pub static SPEC: Spec = Spec {
 const PERCENT: Parameter = Parameter {
     option: "percent",
     fis: None,
-    document: Some(InDocument::new("Percent", document::PERCENT)),
+    document: Some(InDocument::new("Percent", pattern::PERCENT)),
     default: Preset::Value("95"),
     values: Values::Number(Range::PERCENT),
     description: "how full the file system is to be, as df counts: used of used and available",

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::duration::DURATION;
-use crate::spec::{Lives, Parameter};
+use crate::parameter::{Field, Parameter};
+use crate::spec::{Document, Lives};
 use crate::{ALL, Arguments, Fault, ParameterError};
 
 mod action_state;
@@ -18,43 +19,9 @@ pub use action_state::ActionState;
 /// The names of all of them begin so.
 const PREFIX: &str = "AWSFIS-Run-";
 
-/// Digits alone; whether they are in range is seen when the fault is to start.
-pub(crate) const DIGITS: &str = "^[0-9]+$";
-/// 0 to 100 without leading zeros.
-pub(crate) const PERCENT_FROM_0: &str = "^(100|[1-9]?[0-9])$";
-/// 1 to 100 without leading zeros.
-pub(crate) const PERCENT: &str = "^(100|[1-9][0-9]?)$";
-
 /// True or False, in all documents. There is nothing to install either way.
 pub const INSTALL_DEPENDENCIES: Field =
     Field { name: "InstallDependencies", pattern: "^(True|False)$", default: Some("True") };
-
-/// One document.
-#[derive(Debug, Clone, Copy)]
-pub struct Document {
-    /// As it is sent by.
-    pub name: &'static str,
-    /// Those of the fault's parameters that it has. Besides them, all have [`INSTALL_DEPENDENCIES`].
-    pub parameters: &'static [Parameter],
-    /// Whether it lives on heartbeats, with the parameter `FISActionState`.
-    pub heartbeats: bool,
-    /// Parameters of the fault that it has not, with the values that it means.
-    pub settles: &'static [(Parameter, &'static str)],
-    /// The fault that its values ask for. [`Spec::read`](crate::Spec::read) of the fault, but where the document
-    /// takes less than the fault does.
-    pub read: fn(&Arguments) -> Result<Fault, ParameterError>,
-}
-
-/// One parameter as documents have it; its values are texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field {
-    /// Its name.
-    pub name: &'static str,
-    /// What the document's `allowedPattern` takes. A value that breaks it is refused before anything runs.
-    pub pattern: &'static str,
-    /// None: the caller has to give it.
-    pub default: Option<&'static str>,
-}
 
 /// What a document asks for.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use durations::DurationError as FormError;
 use thiserror::Error;
 
-use crate::document::DIGITS;
-use crate::spec::{InDocument, Parameter, Preset, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern::DIGITS;
 use crate::{ParameterError, Range};
 
 /// How long a fault may live: up to 12 hours (FIS: the documents enforce 1–43200).

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::document::{self, DIGITS, Document};
 use crate::duration::DURATION;
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern;
+use crate::pattern::DIGITS;
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-io-stress`.
@@ -27,7 +30,7 @@ pub static SPEC: Spec = Spec {
 const PERCENT: Parameter = Parameter {
     option: "percent",
     fis: Some("percent"),
-    document: Some(InDocument::new("Percent", document::PERCENT)),
+    document: Some(InDocument::new("Percent", pattern::PERCENT)),
     default: Preset::Value("80"),
     values: Values::Number(Range::PERCENT),
     description: "share of the free space of the file system that the files may grow to, all together",

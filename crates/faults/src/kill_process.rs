@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::document::Document;
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters};
 
 /// FIS reference, `aws:ecs:task-kill-process`.

@@ -17,14 +17,17 @@ pub mod network_blackhole_port;
 pub mod network_latency;
 pub mod network_packet_loss;
 pub mod network_source;
+pub mod parameter;
+pub(crate) mod pattern;
 mod range;
 #[cfg(feature = "read-back")]
 pub mod read_back;
 pub mod spec;
 
 pub use arguments::Arguments;
+pub use parameter::Parameter;
 pub use range::{ParameterError, Range, plain_number};
-pub use spec::{Parameter, Spec};
+pub use spec::Spec;
 
 /// The parameters of one fault, all accepted.
 pub trait Parameters: Sized {
@@ -114,7 +117,8 @@ pub fn find(name: &str) -> Option<&'static Spec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Lives, Preset, Values};
+    use crate::parameter::{Preset, Values};
+    use crate::spec::Lives;
 
     #[test]
     fn the_registry_is_alphabetical_and_without_twins() {

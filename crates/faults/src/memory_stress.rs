@@ -1,8 +1,11 @@
 //! `memory-stress`: worker threads that hold a share of the memory.
 
-use crate::document::{self, DIGITS, Document};
 use crate::duration::DURATION;
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern;
+use crate::pattern::DIGITS;
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// Document `AWSFIS-Run-Memory-Stress`; FIS has no action of that name for tasks.
@@ -25,7 +28,7 @@ pub static SPEC: Spec = Spec {
 const PERCENT: Parameter = Parameter {
     option: "percent",
     fis: None,
-    document: Some(InDocument::new("Percent", document::PERCENT)),
+    document: Some(InDocument::new("Percent", pattern::PERCENT)),
     default: Preset::Value("80"),
     values: Values::Number(Range::PERCENT),
     description: "share of the memory that is free to the task at the start: of its limit, less its use",

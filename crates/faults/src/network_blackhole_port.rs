@@ -1,9 +1,10 @@
 //! `network-blackhole-port`: packets to a port vanish, those of established connections too.
 
-use crate::document::Document;
 use crate::duration::DURATION;
 use crate::network_source::{self, Direction, Protocol};
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-network-blackhole-port`.

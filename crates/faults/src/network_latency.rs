@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::document::{DIGITS, Document};
 use crate::duration::DURATION;
 use crate::network_source::{
     CHOSEN_INTERFACE, FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
 };
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern::DIGITS;
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// The longest delay, in milliseconds, and the widest jitter (the documents enforce both).

@@ -1,11 +1,13 @@
 //! `network-packet-loss`: a share of the packets of chosen peers is lost.
 
-use crate::document::{self, Document};
 use crate::duration::DURATION;
 use crate::network_source::{
     CHOSEN_INTERFACE, FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
 };
-use crate::spec::{InDocument, Lives, Parameter, Preset, Spec, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern;
+use crate::spec::Document;
+use crate::spec::{Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-network-packet-loss`.
@@ -49,7 +51,7 @@ pub static SPEC: Spec = Spec {
 const LOSS: Parameter = Parameter {
     option: "loss-percent",
     fis: Some("lossPercent"),
-    document: Some(InDocument::new("LossPercent", document::PERCENT)),
+    document: Some(InDocument::new("LossPercent", pattern::PERCENT)),
     default: Preset::Value("7"),
     values: Values::Number(Range::PERCENT),
     description: "share of the packets that are lost, without a word to the sender",

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
-use faults::spec::{Lives, Preset, Values};
+use faults::parameter::{Preset, Values};
+use faults::spec::Lives;
 use faults::{ALL, Arguments, Fault, Parameter, ParameterError, Spec, duration, plain_number};
 
 /// A fault and how long it is to live.

@@ -1,6 +1,6 @@
 //! `FISActionState`: what FIS sends with every call of an `-ECS` document. Pure.
 
-use super::Field;
+use crate::parameter::Field;
 
 /// As compact JSON with its members in this order. Anything else is refused.
 pub(super) const FIELD: Field = Field {

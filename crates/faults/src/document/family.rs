@@ -3,7 +3,8 @@
 //! AWS has added documents by putting words behind the name of an older one (`-Sources`, `-ECS`). One more of
 //! that kind, with parameters that a known one has, means what that one means.
 
-use super::{Document, all};
+use super::all;
+use crate::spec::Document;
 
 /// Words of a name that only documents on heartbeats have.
 const ON_HEARTBEATS: &str = "ECS";

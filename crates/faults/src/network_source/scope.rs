@@ -1,8 +1,8 @@
 //! Whose traffic: what latency and packet loss have in common. Pure.
 
 use super::{Direction, Interfaces, Source, parse_sources};
-use crate::document::PERCENT;
-use crate::spec::{InDocument, Parameter, Preset, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern::PERCENT;
 use crate::{Arguments, ParameterError, Range};
 
 pub(crate) const SOURCES: Parameter = Parameter {
