@@ -5,6 +5,8 @@
 //! kernel in [`effect`] and nowhere else, and go back as a reply through [`report`]. [`identity`] (who am
 //! I) and [`task`] (where am I) stand beside the flow. ARCHITECTURE.md has the picture and the invariants.
 
+#![forbid(unsafe_code)]
+
 pub mod aws;
 pub mod channel;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! taskfault: parse, do, exit code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

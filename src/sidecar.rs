@@ -51,7 +51,7 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Err(error) => return failed(&error),
     };
     protect(&config);
-    keep_heap_small();
+    effects::heap::keep_small();
     // One thread does everything but the faults' own work: idle it waits in epoll, and under a fault that
     // burns every core it still gets its turn, because it nearly never uses its share.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -67,20 +67,6 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
     // Not waited for: the thread of a name look-up whose call was given up may hang for longer than ECS waits.
     runtime.shutdown_background();
     code
-}
-
-/// Gives memory back as soon as it is free, at the price of a system call: after ten thousand commands the heap is
-/// half as large as with glibc's own thresholds, which grow with what is freed. One arena is enough for what few
-/// threads there are.
-fn keep_heap_small() {
-    #[cfg(target_env = "gnu")]
-    for (what, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 64 * 1024), (libc::M_TRIM_THRESHOLD, 64 * 1024)]
-    {
-        // SAFETY: mallopt(3) only sets a number of the allocator; no other thread runs yet. A value that it does
-        // not take changes nothing.
-        unsafe { libc::mallopt(what, value) };
-    }
 }
 
 /// Before any socket is made: keeps ours out of network faults. And puts back what an earlier life left.

@@ -2,6 +2,8 @@
 //! ordinary AWS CLI. Written to the services' documented behaviour, not to our own sidecar: the stock
 //! amazon-ssm-agent must be as much at home here.
 
+#![forbid(unsafe_code)]
+
 mod caller;
 pub mod cloudwatch;
 mod context;

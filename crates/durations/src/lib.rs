@@ -1,5 +1,7 @@
 //! Durations as people and FIS write them: `PT1H30M` (ISO 8601) or `90s`, `5m`, `2h`, `1h30m`. Pure.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use thiserror::Error;

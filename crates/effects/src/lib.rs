@@ -5,6 +5,7 @@ pub mod crew;
 pub mod disk;
 pub mod ecs_agent;
 pub mod fault;
+pub mod heap;
 pub mod io;
 pub mod load;
 pub mod memory;

@@ -5,6 +5,8 @@
 //! Adding a fault: a file like `disk_fill.rs` with its table and its [`Parameters`], its `mod` line, and its line in
 //! the registry below.
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 pub mod cpu_stress;
 pub mod disk_fill;

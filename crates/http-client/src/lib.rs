@@ -1,5 +1,7 @@
 //! The one HTTP client: hyper and rustls, roots compiled in, plus those of `AWS_CA_BUNDLE`.
 
+#![forbid(unsafe_code)]
+
 pub mod blocking;
 #[cfg(feature = "sdk")]
 pub mod sdk;

@@ -11,6 +11,8 @@
 //!  "ending":"completed","lived_seconds":4.0,"undone":true}
 //! ```
 
+#![forbid(unsafe_code)]
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

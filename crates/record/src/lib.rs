@@ -4,6 +4,8 @@
 //! `GET /_taskfault/record`, as `report.json`, and as the source of `report.html`. All times are seconds since
 //! 1970, as the AWS APIs write them.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;

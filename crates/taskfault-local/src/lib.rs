@@ -1,6 +1,8 @@
 //! What `taskfault-local` does beside serving: the [`stage`] (tasks as processes in namespaces), services of
 //! tasks on it ([`up`]), the [`demo`], and two small programs that tasks run.
 
+#![forbid(unsafe_code)]
+
 pub mod application;
 pub mod demo;
 pub mod pause;

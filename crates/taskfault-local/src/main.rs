@@ -1,5 +1,7 @@
 //! `taskfault-local`: the AWS side of the conversation on one local port.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
