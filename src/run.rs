@@ -1,6 +1,6 @@
-//! The life of one invocation: admit, start, run, cancel, end.
+//! One invocation: admitted, started, run, cancelled, ended.
 
-pub mod board;
+pub mod active_faults;
 pub mod heartbeat;
 pub mod invocation;
 pub mod queue;

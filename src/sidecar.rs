@@ -131,7 +131,7 @@ impl Sidecar {
             task: place(config, &registered),
             environment: config.environment.clone(),
             heartbeats: Rc::default(),
-            board: Rc::default(),
+            active_faults: Rc::default(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
         let queue = Queue::new(context, replier, Rc::clone(&outbox));

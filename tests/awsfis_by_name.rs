@@ -36,7 +36,7 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
         platform_version: String::new(),
         task: Task::default(),
         heartbeats: std::rc::Rc::default(),
-        board: std::rc::Rc::default(),
+        active_faults: std::rc::Rc::default(),
         environment: BTreeMap::from_iter([("PATH".into(), "/nonexistent".into())]),
     };
     let cancel = CancellationToken::new();
@@ -58,7 +58,7 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
     reports
 }
 
-fn words(reports: &[StepReport]) -> Vec<(&str, &str, i32)> {
+fn summary(reports: &[StepReport]) -> Vec<(&str, &str, i32)> {
     reports.iter().map(|report| (report.name.as_str(), report.status.as_str(), report.code)).collect()
 }
 
@@ -66,25 +66,25 @@ fn words(reports: &[StepReport]) -> Vec<(&str, &str, i32)> {
 fn a_cpu_stress_runs_its_duration_and_succeeds() {
     let parameters = json!({"DurationSeconds": ["1"], "CPU": ["1"], "LoadPercent": ["5"]});
     let reports = run("AWSFIS-Run-CPU-Stress", parameters, false);
-    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)]);
+    assert_eq!(summary(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)]);
     assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Success);
 }
 
 #[test]
 fn resource_documents_run_their_duration_and_say_what_they_achieved() {
-    for (name, parameters, said) in [
+    for (name, parameters, undone) in [
         ("IO-Stress", json!({"DurationSeconds": "1", "Percent": "1"}), "undone: no file and no thread left"),
         ("Memory-Stress", json!({"DurationSeconds": "1", "Percent": "1"}), "undone: all of it is given back"),
     ] {
         let reports = run(&format!("AWSFIS-Run-{name}"), parameters, false);
         assert_eq!(
-            words(&reports),
+            summary(&reports),
             [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)],
             "{}",
             String::from_utf8_lossy(&reports[1].stderr)
         );
         let stdout = std::str::from_utf8(&reports[1].stdout).unwrap();
-        assert!(stdout.contains("achieved: ") && stdout.contains(said), "{stdout}");
+        assert!(stdout.contains("achieved: ") && stdout.contains(undone), "{stdout}");
         assert!(stdout.contains("completed after 1."), "{stdout}");
     }
 }
@@ -92,7 +92,7 @@ fn resource_documents_run_their_duration_and_say_what_they_achieved() {
 #[test]
 fn a_disk_that_is_full_enough_fails_with_code_1() {
     let reports = run("AWSFIS-Run-Disk-Fill", json!({"DurationSeconds": "5", "Percent": "1"}), false);
-    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
+    assert_eq!(summary(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
     let stderr = std::str::from_utf8(&reports[1].stderr).unwrap();
     assert!(stderr.contains("is already") && stderr.contains("which is not below the 1 % asked"), "{stderr}");
 }
@@ -102,7 +102,7 @@ fn a_cancel_ends_the_fault() {
     let parameters = json!({"DurationSeconds": "43200", "CPU": "1", "LoadPercent": "5"});
     let reports = run("arn:aws:ssm:eu-west-1::document/AWSFIS-Run-CPU-Stress", parameters, true);
     assert_eq!(
-        words(&reports),
+        summary(&reports),
         [("InstallDependencies", "Success", 0), ("FaultInjection", "Cancelled", 137)]
     );
     assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Cancelled);
@@ -111,7 +111,7 @@ fn a_cancel_ends_the_fault() {
 #[test]
 fn a_value_out_of_range_fails_with_code_1() {
     let reports = run("AWSFIS-Run-CPU-Stress", json!({"DurationSeconds": "0"}), false);
-    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
+    assert_eq!(summary(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Failed", 1)]);
     let stderr = std::str::from_utf8(&reports[1].stderr).unwrap();
     assert!(stderr.contains("DurationSeconds is 0; accepted are 1 to 43200"), "{stderr}");
     assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Failed);
@@ -121,7 +121,7 @@ fn a_value_out_of_range_fails_with_code_1() {
 fn a_name_that_is_new_runs_as_its_family_does() {
     let parameters = json!({"DurationSeconds": "1", "CPU": "1", "LoadPercent": "5"});
     let reports = run("AWSFIS-Run-CPU-Stress-V2", parameters, false);
-    assert_eq!(words(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)]);
+    assert_eq!(summary(&reports), [("InstallDependencies", "Success", 0), ("FaultInjection", "Success", 0)]);
     let note = std::str::from_utf8(&reports[0].stdout).unwrap();
     assert!(note.contains("it is taken for AWSFIS-Run-CPU-Stress"), "{note}");
 }
@@ -134,7 +134,7 @@ fn a_document_of_no_known_family_is_one_like_any_other() {
         ("AWSFIS-Run-CPU-Stress-V2", json!({"DurationSeconds": "5", "Flavour": "salt"})),
     ] {
         let reports = run(name, parameters, false);
-        assert_eq!(words(&reports), [("x", "Failed", 1)]);
+        assert_eq!(summary(&reports), [("x", "Failed", 1)]);
         let stderr = std::str::from_utf8(&reports[0].stderr).unwrap();
         assert!(stderr.contains("this image has no shell"), "{stderr}");
     }

@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 const COMMAND: &str = "da11fb41-9572-47f6-9aae-6f3494230478";
 
 /// A folder for the scripts, and what runs in it.
-struct Bench {
+struct Fixture {
     folder: tempfile::TempDir,
     path: Option<&'static str>,
 }
 
-impl Bench {
-    fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap(), path: Some("/usr/bin:/bin") }
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture { folder: tempfile::tempdir().unwrap(), path: Some("/usr/bin:/bin") }
     }
 
     fn context(&self) -> InvocationContext {
@@ -40,7 +40,7 @@ impl Bench {
             platform_version: "12".to_owned(),
             task: Task::default(),
             heartbeats: std::rc::Rc::default(),
-            board: std::rc::Rc::default(),
+            active_faults: std::rc::Rc::default(),
             environment: BTreeMap::from_iter([("INHERITED".into(), "yes".into())].into_iter().chain(path)),
         }
     }
@@ -92,7 +92,7 @@ fn step_with(name: &str, script: &str, inputs: Value) -> Value {
     json!({"action": "aws:runShellScript", "name": name, "inputs": Map::from_iter(inputs)})
 }
 
-fn words(reports: &[StepReport]) -> Vec<(&str, &str, i32)> {
+fn summary(reports: &[StepReport]) -> Vec<(&str, &str, i32)> {
     reports.iter().map(|report| (report.name.as_str(), report.status.as_str(), report.code)).collect()
 }
 
@@ -117,9 +117,9 @@ fn ended(pid: &str) -> bool {
 
 /// SIGKILL was sent already; the kernel ends a process that is not our child in its own time.
 fn assert_ends(pid: &str) {
-    let patience = std::time::Instant::now() + Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
     while !ended(pid) {
-        assert!(std::time::Instant::now() < patience, "process {pid} lives");
+        assert!(std::time::Instant::now() < deadline, "process {pid} lives");
         std::thread::yield_now();
     }
 }
@@ -148,16 +148,16 @@ fn exit_codes_mean_what_they_mean_to_the_stock_agent() {
              Further document steps will be skipped.",
         ),
     ] {
-        let reports = Bench::new().run(document(&[step("a", script)]));
-        assert_eq!(words(&reports), [("a", status, code)], "{script}");
+        let reports = Fixture::new().run(document(&[step("a", script)]));
+        assert_eq!(summary(&reports), [("a", status, code)], "{script}");
         assert_eq!((text(&reports[0].stdout), text(&reports[0].stderr)), (stdout, stderr), "{script}");
     }
 }
 
 #[test]
 fn a_reboot_is_refused_in_words_and_nothing_runs_without_it() {
-    let reports = Bench::new().run(document(&[step("a", "exit 194"), step("b", "echo b")]));
-    assert_eq!(words(&reports), [("a", "Failed", 194), ("b", "Skipped", 0)]);
+    let reports = Fixture::new().run(document(&[step("a", "exit 194"), step("b", "echo b")]));
+    assert_eq!(summary(&reports), [("a", "Failed", 194), ("b", "Skipped", 0)]);
     assert!(text(&reports[0].stderr).contains("cannot reboot its host"));
 }
 
@@ -195,14 +195,14 @@ fn flow_control_is_read_from_the_inputs() {
         ),
     ];
     for (inputs, script, expected) in cases {
-        let reports = Bench::new().run(document(&[
+        let reports = Fixture::new().run(document(&[
             step_with("a", script, inputs.clone()),
             step_with("b", "echo b", json!({"finallyStep": "true"})),
             step_with("c", "echo c", json!({"finallyStep": true})),
         ]));
-        assert_eq!(words(&reports), expected, "{inputs} {script}");
+        assert_eq!(summary(&reports), expected, "{inputs} {script}");
     }
-    let reports = Bench::new().run(document(&[
+    let reports = Fixture::new().run(document(&[
         step_with("a", "echo out; exit 1", json!({"onFailure": "exit"})),
         step("b", "echo b"),
     ]));
@@ -220,10 +220,10 @@ fn flow_control_is_read_from_the_inputs() {
 
 #[test]
 fn each_report_is_given_out_before_the_next_step_starts() {
-    let bench = Bench::new();
-    let mark = bench.folder.path().join("mark");
+    let fixture = Fixture::new();
+    let mark = fixture.folder.path().join("mark");
     let second = step("b", &format!("cat {}", mark.display()));
-    let reports = bench.run_with(
+    let reports = fixture.run_with(
         document(&[step("a", "echo a"), second]),
         json!({}),
         CancellationToken::new(),
@@ -235,12 +235,12 @@ fn each_report_is_given_out_before_the_next_step_starts() {
 /// Protocol sheet §7.6: the environment, the command line, the file.
 #[test]
 fn a_script_finds_what_the_stock_agent_gives_it() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let script = "echo $INHERITED $SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID $AWS_SSM_REGION_NAME; \
                   echo $AWS_SSM_PLATFORM_NAME $AWS_SSM_PLATFORM_VERSION $OWN; \
                   stat -c %a \"$0\" \"$(dirname \"$0\")\"; echo \"$0\"; cat; pwd; ps -o pgid= -p $$ | tr -d ' '; echo $$";
     let inputs = json!({"workingDirectory": "/tmp", "environment": {"OWN": "a b", "SSM_COMMAND_ID": "no"}});
-    let reports = bench.run(document(&[step_with("one step", script, inputs)]));
+    let reports = fixture.run(document(&[step_with("one step", script, inputs)]));
     let lines: Vec<_> = text(&reports[0].stdout).lines().collect();
     assert_eq!(lines[0], format!("yes {COMMAND} mi-0123456789abcdef0 eu-west-1"), "{reports:?}");
     assert_eq!(lines[1], "Debian GNU/Linux 12 a b");
@@ -264,8 +264,8 @@ fn a_document_of_schema_1_2_runs_its_list_of_properties() {
         ]}},
     });
     let parameters = json!({"commands": ["echo first", "echo \"$0\""]});
-    let reports = Bench::new().run_with(document, parameters, CancellationToken::new(), |_| {});
-    assert_eq!(words(&reports), [("aws:runShellScript", "Failed", 4)]);
+    let reports = Fixture::new().run_with(document, parameters, CancellationToken::new(), |_| {});
+    assert_eq!(summary(&reports), [("aws:runShellScript", "Failed", 4)]);
     let stdout = text(&reports[0].stdout);
     assert!(stdout.starts_with("first\n/") && stdout.ends_with("\n\nsecond\n\nthird\n"), "{stdout}");
     let script = format!("/{COMMAND}/awsrunShellScript/0.awsrunShellScript/_script.sh\n");
@@ -275,10 +275,10 @@ fn a_document_of_schema_1_2_runs_its_list_of_properties() {
 }
 
 /// Starts `document`, waits until the script has written `file`, cancels, and returns what was in it.
-fn cancel_when_written(bench: &Bench, document: Value, file: &Path) -> (String, Vec<StepReport>) {
+fn cancel_when_written(fixture: &Fixture, document: Value, file: &Path) -> (String, Vec<StepReport>) {
     let cancel = CancellationToken::new();
     let plan = document::plan(&request(document, json!({}))).unwrap();
-    let context = bench.context();
+    let context = fixture.context();
     let reports = block_on(async {
         let watch = async {
             loop {
@@ -297,14 +297,14 @@ fn cancel_when_written(bench: &Bench, document: Value, file: &Path) -> (String, 
         };
         tokio::join!(cancelled, run)
     });
-    assert_eq!(walk(&bench.folder.path().join("orchestration")).count(), 0);
+    assert_eq!(walk(&fixture.folder.path().join("orchestration")).count(), 0);
     reports
 }
 
 #[test]
 fn a_cancel_kills_the_whole_group_whatever_it_traps() {
-    let bench = Bench::new();
-    let (ready, trapped) = (bench.folder.path().join("ready"), bench.folder.path().join("trapped"));
+    let fixture = Fixture::new();
+    let (ready, trapped) = (fixture.folder.path().join("ready"), fixture.folder.path().join("trapped"));
     let script = format!(
         "trap 'echo trapped > {0}' TERM INT EXIT; sleep 1000 & echo begun; sleep 1000 & \
          echo \"$$ $!\" > {1}.part; mv {1}.part {1}; wait",
@@ -312,8 +312,8 @@ fn a_cancel_kills_the_whole_group_whatever_it_traps() {
         ready.display()
     );
     let steps = document(&[step("a", &script), step("b", "echo b"), json!({"action": "no", "name": "c"})]);
-    let (pids, reports) = cancel_when_written(&bench, steps, &ready);
-    assert_eq!(words(&reports), [("a", "Cancelled", 137), ("b", "Cancelled", 1), ("c", "Failed", 1)]);
+    let (pids, reports) = cancel_when_written(&fixture, steps, &ready);
+    assert_eq!(summary(&reports), [("a", "Cancelled", 137), ("b", "Cancelled", 1), ("c", "Failed", 1)]);
     assert_eq!(text(&reports[0].stdout), "begun\n");
     assert_eq!(pids.split_whitespace().count(), 2);
     pids.split_whitespace().for_each(assert_ends);
@@ -322,37 +322,37 @@ fn a_cancel_kills_the_whole_group_whatever_it_traps() {
 
 #[test]
 fn a_cancel_gets_through_to_a_script_that_prints_without_end() {
-    let bench = Bench::new();
-    let ready = bench.folder.path().join("ready");
+    let fixture = Fixture::new();
+    let ready = fixture.folder.path().join("ready");
     let script = format!("echo $$ > {0}.part; mv {0}.part {0}; exec yes", ready.display());
-    let (pid, reports) = cancel_when_written(&bench, document(&[step("a", &script)]), &ready);
-    assert_eq!(words(&reports), [("a", "Cancelled", 137)]);
+    let (pid, reports) = cancel_when_written(&fixture, document(&[step("a", &script)]), &ready);
+    assert_eq!(summary(&reports), [("a", "Cancelled", 137)]);
     assert!(reports[0].stdout.len() <= 24_000);
     assert_ends(&pid);
 }
 
 #[test]
 fn a_process_that_left_the_group_cannot_hold_up_a_cancel() {
-    let bench = Bench::new();
-    let ready = bench.folder.path().join("ready");
+    let fixture = Fixture::new();
+    let ready = fixture.folder.path().join("ready");
     // It keeps the pipe open, which would keep the step open had it not been cancelled.
     let script = format!(
         "setsid sh -c 'echo $$ > {0}.part; mv {0}.part {0}; exec sleep 1000' & wait",
         ready.display()
     );
-    let (pid, reports) = cancel_when_written(&bench, document(&[step("a", &script)]), &ready);
-    assert_eq!(words(&reports), [("a", "Cancelled", 137)]);
+    let (pid, reports) = cancel_when_written(&fixture, document(&[step("a", &script)]), &ready);
+    assert_eq!(summary(&reports), [("a", "Cancelled", 137)]);
     assert!(!ended(&pid), "as under the stock agent, what left the group survives");
     kill(Pid::from_raw(pid.trim().parse().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
 #[test]
 fn a_future_that_is_dropped_leaves_nothing() {
-    let bench = Bench::new();
-    let ready = bench.folder.path().join("ready");
+    let fixture = Fixture::new();
+    let ready = fixture.folder.path().join("ready");
     let script = format!("echo $$ > {0}.part; mv {0}.part {0}; sleep 1000", ready.display());
     let plan = document::plan(&request(document(&[step("a", &script)]), json!({}))).unwrap();
-    let (context, cancel) = (bench.context(), CancellationToken::new());
+    let (context, cancel) = (fixture.context(), CancellationToken::new());
     let pid = block_on(async {
         let mut ignore = |_: &StepReport| {};
         let watch = async {
@@ -367,18 +367,18 @@ fn a_future_that_is_dropped_leaves_nothing() {
         std::fs::read_to_string(&ready).unwrap()
     });
     assert_ends(&pid);
-    assert_eq!(walk(&bench.folder.path().join("orchestration")).count(), 0);
+    assert_eq!(walk(&fixture.folder.path().join("orchestration")).count(), 0);
 }
 
 #[test]
 fn a_cancel_before_the_start_runs_nothing() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let mark = bench.folder.path().join("mark");
+    let mark = fixture.folder.path().join("mark");
     let steps = document(&[step("a", &format!("touch {}", mark.display())), step("b", "echo b")]);
-    let reports = bench.run_with(steps, json!({}), cancel, |_| {});
-    assert_eq!(words(&reports), [("a", "Cancelled", 1), ("b", "Cancelled", 1)]);
+    let reports = fixture.run_with(steps, json!({}), cancel, |_| {});
+    assert_eq!(summary(&reports), [("a", "Cancelled", 1), ("b", "Cancelled", 1)]);
     assert_eq!(DocumentStatus::of(&reports), DocumentStatus::Cancelled);
     assert!(!mark.exists());
 }
@@ -386,8 +386,8 @@ fn a_cancel_before_the_start_runs_nothing() {
 #[test]
 fn output_beyond_every_limit_is_cut_and_the_script_not_blocked() {
     let script = "head -c 60000 /dev/zero | tr '\\0' o; head -c 60000 /dev/zero | tr '\\0' e >&2";
-    let reports = Bench::new().run(document(&[step("a", script)]));
-    assert_eq!(words(&reports), [("a", "Success", 0)]);
+    let reports = Fixture::new().run(document(&[step("a", script)]));
+    assert_eq!(summary(&reports), [("a", "Success", 0)]);
     let status = &replies(&reports)["runtimeStatus"]["a"];
     for key in ["standardOutput", "standardError"] {
         let stream = status[key].as_str().unwrap();
@@ -400,7 +400,7 @@ fn output_beyond_every_limit_is_cut_and_the_script_not_blocked() {
 #[test]
 fn binary_output_still_makes_a_reply() {
     let script = "head -c 60000 /dev/zero; head -c 60000 /dev/zero | tr '\\0' '\\377' >&2";
-    let reports = Bench::new().run(document(&[step("a", script)]));
+    let reports = Fixture::new().run(document(&[step("a", script)]));
     let reply = replies(&reports);
     let stderr = reply["runtimeStatus"]["a"]["standardError"].as_str().unwrap();
     assert!(stderr.starts_with('\u{fffd}') && stderr.ends_with("--output truncated--"));
@@ -408,16 +408,16 @@ fn binary_output_still_makes_a_reply() {
 
 #[test]
 fn a_step_ends_when_its_pipes_are_closed() {
-    let bench = Bench::new();
-    let (go, fifo) = (bench.folder.path().join("go"), bench.folder.path().join("fifo"));
-    // The background child holds the pipe until somebody writes to the fifo; the shell itself exits at once.
+    let fixture = Fixture::new();
+    let (go, fifo) = (fixture.folder.path().join("go"), fixture.folder.path().join("fifo"));
+    // The background child holds the pipe until the test writes to the FIFO; the shell itself exits at once.
     let script = format!(
         "mkfifo {fifo}; (read line < {fifo}; echo \"late $line\") & echo early; touch {go}",
         fifo = fifo.display(),
         go = go.display()
     );
     let plan = document::plan(&request(document(&[step("a", &script)]), json!({}))).unwrap();
-    let context = bench.context();
+    let context = fixture.context();
     let reports = block_on(async {
         let release = async {
             while !go.exists() {
@@ -436,7 +436,7 @@ fn a_step_ends_when_its_pipes_are_closed() {
 #[test]
 fn a_daemon_with_its_output_elsewhere_survives_the_step() {
     let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
-    let reports = Bench::new().run(document(&[step("a", script)]));
+    let reports = Fixture::new().run(document(&[step("a", script)]));
     let pid = text(&reports[0].stdout).trim();
     assert!(!ended(pid));
     kill(Pid::from_raw(pid.parse().unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -446,8 +446,8 @@ fn a_daemon_with_its_output_elsewhere_survives_the_step() {
 fn a_time_out_kills_the_group() {
     // It prints without end meanwhile, which must not keep the time-out from being noticed.
     let script = "sleep 1000 & echo $$ $!; yes >&2";
-    let reports = Bench::new().run(document(&[step_with("a", script, json!({"timeoutSeconds": "5"}))]));
-    assert_eq!(words(&reports), [("a", "TimedOut", 137)]);
+    let reports = Fixture::new().run(document(&[step_with("a", script, json!({"timeoutSeconds": "5"}))]));
+    assert_eq!(summary(&reports), [("a", "TimedOut", 137)]);
     assert_eq!(text(&reports[0].stdout).split_whitespace().count(), 2);
     text(&reports[0].stdout).split_whitespace().for_each(assert_ends);
     assert_eq!(reports[0].status, StepStatus::TimedOut);
@@ -455,35 +455,35 @@ fn a_time_out_kills_the_group() {
 
 #[test]
 fn what_cannot_be_run_says_why() {
-    let no_shell = Bench { path: Some("/nonexistent"), ..Bench::new() };
+    let no_shell = Fixture { path: Some("/nonexistent"), ..Fixture::new() };
     let reports = no_shell.run(document(&[step("a", "echo a")]));
-    assert_eq!(words(&reports), [("a", "Failed", 1)]);
+    assert_eq!(summary(&reports), [("a", "Failed", 1)]);
     assert!(text(&reports[0].stderr).contains("this image has no shell; use an AWSFIS document"));
 
     let inputs = json!({"workingDirectory": "/nonexistent/x"});
-    let reports = Bench::new().run(document(&[step_with("a", "echo a", inputs)]));
+    let reports = Fixture::new().run(document(&[step_with("a", "echo a", inputs)]));
     assert!(text(&reports[0].stderr).contains("working directory /nonexistent/x cannot be entered"));
 
-    let bench = Bench::new();
-    std::fs::write(bench.folder.path().join("orchestration"), "a file").unwrap();
+    let fixture = Fixture::new();
+    std::fs::write(fixture.folder.path().join("orchestration"), "a file").unwrap();
     let plan = document::plan(&request(document(&[step("a", "echo a")]), json!({}))).unwrap();
     let reports = block_on(async {
-        invocation::run(&plan, &bench.context(), &CancellationToken::new(), &mut |_| {}).await
+        invocation::run(&plan, &fixture.context(), &CancellationToken::new(), &mut |_| {}).await
     });
     assert!(text(&reports[0].stderr).contains("cannot make the folder"), "{reports:?}");
 
-    let bench = Bench::new();
-    let in_the_way = bench.folder.path().join("orchestration").join(COMMAND).join("a/_script.sh");
+    let fixture = Fixture::new();
+    let in_the_way = fixture.folder.path().join("orchestration").join(COMMAND).join("a/_script.sh");
     std::fs::create_dir_all(in_the_way).unwrap();
-    let reports = bench.run(document(&[step("a", "echo a")]));
+    let reports = fixture.run(document(&[step("a", "echo a")]));
     assert!(text(&reports[0].stderr).contains("cannot write the script"), "{reports:?}");
 }
 
 #[test]
 fn an_orchestration_folder_may_have_any_name() {
-    let bench = Bench::new();
-    let folder = bench.folder.path().join("it's a $(folder)");
-    let context = InvocationContext { orchestration_dir: folder.clone(), ..bench.context() };
+    let fixture = Fixture::new();
+    let folder = fixture.folder.path().join("it's a $(folder)");
+    let context = InvocationContext { orchestration_dir: folder.clone(), ..fixture.context() };
     let plan = document::plan(&request(document(&[step("a", "echo \"$0\"")]), json!({}))).unwrap();
     let reports =
         block_on(async { invocation::run(&plan, &context, &CancellationToken::new(), &mut |_| {}).await });
@@ -496,9 +496,9 @@ fn an_orchestration_folder_may_have_any_name() {
 fn a_refused_step_fails_in_its_place_and_the_others_run() {
     let unknown = json!({"action": "aws:noSuch", "name": "b", "inputs": {}});
     let broken = json!({"action": "aws:runShellScript", "name": "c", "inputs": {"runCommand": "echo c"}});
-    let reports = Bench::new().run(document(&[step("a", "echo a"), unknown, broken, step("d", "echo d")]));
+    let reports = Fixture::new().run(document(&[step("a", "echo a"), unknown, broken, step("d", "echo d")]));
     let expected = [("a", "Success", 0), ("b", "Failed", 1), ("c", "Failed", 1), ("d", "Success", 0)];
-    assert_eq!(words(&reports), expected);
+    assert_eq!(summary(&reports), expected);
     let unknown = "Plugin with name aws:noSuch is not supported by this version of ssm agent, please update to latest \
                    version. Step name: b";
     assert_eq!(reports[1].message.as_deref(), Some(unknown));

@@ -1,8 +1,8 @@
-//! FIS actions that live on heartbeats: which run or wait here, and until when.
+//! FIS actions that need heartbeats: which run or wait here, and until when.
 //!
 //! The `-ECS` documents are sent again and again by FIS with the same id; each call extends the life of the
-//! first to 60 s after the time of the call. Time is a parameter where it is the wall clock's, and tokio's
-//! elsewhere, so that tests turn both.
+//! first to 60 s after the time of the call. The wall clock's time is a parameter; all other time is tokio's, so that
+//! tests control both.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::document::awsfis::ActionState;
 
-/// How long a fault lives after the last call (the `-ECS` documents: 60 s; FIS calls every 20 s).
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a fault goes on after the last call (the `-ECS` documents: 60 s; FIS calls every 20 s).
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a call of FIS cannot be honoured. The command exits with 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum HeartbeatError {
 #[derive(Debug)]
 struct Entry {
     deadline: watch::Sender<Instant>,
-    /// Whether its fault lives; else its command waits for its turn.
+    /// Whether its fault is active; else its command waits.
     runs: bool,
 }
 
@@ -101,19 +101,20 @@ impl Heartbeats {
             later
         });
         let left = entry.deadline.borrow().saturating_duration_since(Instant::now());
-        // Its time is over, and it is just about to be told.
+        // Its time is over, and its step is about to end.
         if left.is_zero() { Err(gone()) } else { Ok(left) }
     }
 }
 
 /// When the fault of a call ends: 60 s after the time of the call.
 fn deadline(state: &ActionState, now: SystemTime) -> Instant {
-    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(state.call_time) + PATIENCE;
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(state.call_time) + TIMEOUT;
     Instant::now() + end.duration_since(now).unwrap_or(Duration::ZERO)
 }
 
-/// A fault that lives on heartbeats.
+/// Keeps a FIS action registered while its fault is active. Dropping it ends the action.
 #[derive(Debug)]
+#[must_use = "the action ends when this is dropped"]
 pub struct Lease {
     id: String,
     deadline: watch::Receiver<Instant>,

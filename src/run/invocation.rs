@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::active_faults::ActiveFaults;
 use super::heartbeat::{self, Heartbeats, Lease};
 use super::run_fault::{Ending, FaultOutcome, run_fault};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
@@ -47,10 +47,10 @@ pub struct InvocationContext {
     pub task: Task,
     /// What scripts inherit: our own environment as it was at the start.
     pub environment: BTreeMap<OsString, OsString>,
-    /// The FIS actions that live on heartbeats.
+    /// The FIS actions that need heartbeats.
     pub heartbeats: Rc<Heartbeats>,
-    /// Where the faults that live are shown.
-    pub board: Rc<Board>,
+    /// Where active faults are listed.
+    pub active_faults: Rc<ActiveFaults>,
 }
 
 impl std::fmt::Debug for InvocationContext {
@@ -81,7 +81,9 @@ pub async fn run(
             )),
             work @ (Work::Skip(_) | Work::Refuse(_)) => perform(work, context, cancel).await,
             _ if cancel.is_cancelled() => Finished::new(StepStatus::Cancelled, 1),
-            work => remark(survive(perform(work, context, cancel)).await, step.on_failure),
+            work => {
+                add_flow_control_remark(catch_panic(perform(work, context, cancel)).await, step.on_failure)
+            }
         };
         exited |= exits(step, &result);
         let report = result.report(step, started);
@@ -140,8 +142,8 @@ impl Finished {
 
 /// The result of `step`, or a failure if it panics: a mistake in one fault must not leave the command without
 /// an answer. Unwinding has undone the step's effects by then.
-async fn survive(step: impl Future<Output = Finished>) -> Finished {
-    // Nothing that the step could have left half changed is looked at afterwards.
+async fn catch_panic(step: impl Future<Output = Finished>) -> Finished {
+    // Nothing that the step could have left half changed is read afterwards.
     AssertUnwindSafe(step).catch_unwind().await.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -154,11 +156,11 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
     match work {
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
-            let mut shown = None;
-            let mut show = |words: &str| {
-                shown = Some(context.board.post(&context.command_id, words, *duration, None));
+            let mut listed = None;
+            let mut list = |description: &str| {
+                listed = Some(context.active_faults.add(&context.command_id, description, *duration, None));
             };
-            told(run_fault(fault, *duration, &context.task, cancel, &mut show).await)
+            of_outcome(run_fault(fault, *duration, &context.task, cancel, &mut list).await)
         }
         Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
             Ok(lease) => run_leased(fault, *duration, lease, context, cancel).await,
@@ -167,9 +169,9 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
         Work::Heartbeat(call) => match context.heartbeats.beat(call, SystemTime::now()) {
             Ok(left) => {
                 let (id, count, left) = (&call.id, call.call_count, left.as_secs_f64());
-                let words =
+                let stdout =
                     format!("heartbeat {count} of FIS action {id}: its fault goes on for {left:.0} s\n");
-                Finished { stdout: words.into(), ..Finished::new(StepStatus::Success, 0) }
+                Finished { stdout: stdout.into(), ..Finished::new(StepStatus::Success, 0) }
             }
             Err(error) => Finished::failed(1, &format!("{error}\n")),
         },
@@ -180,8 +182,8 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
     }
 }
 
-/// What became of a fault, as a step.
-fn told(outcome: FaultOutcome) -> Finished {
+/// The outcome of a fault as the result of its step.
+fn of_outcome(outcome: FaultOutcome) -> Finished {
     let (status, code) = match outcome.ending {
         Ending::Completed => (StepStatus::Success, 0),
         Ending::Cancelled => (StepStatus::Cancelled, KILLED),
@@ -191,7 +193,7 @@ fn told(outcome: FaultOutcome) -> Finished {
     Finished { stdout, stderr, ..Finished::new(status, code) }
 }
 
-/// Runs a fault until its time is over, it is cancelled, or FIS has been silent for too long.
+/// Runs a fault until its duration is over, it is cancelled, or its heartbeats stop.
 async fn run_leased(
     fault: &Fault,
     duration: Duration,
@@ -200,24 +202,25 @@ async fn run_leased(
     cancel: &CancellationToken,
 ) -> Finished {
     let silence = cancel.child_token();
-    let (mut shown, action) = (None, lease.id().to_owned());
-    let mut show = |words: &str| {
-        shown = Some(context.board.post(&context.command_id, words, duration, Some(&action)));
+    let (mut listed, action) = (None, lease.id().to_owned());
+    let mut list = |description: &str| {
+        let entry = context.active_faults.add(&context.command_id, description, duration, Some(&action));
+        listed = Some(entry);
     };
-    let mut running = std::pin::pin!(run_fault(fault, duration, &context.task, &silence, &mut show));
+    let mut running = std::pin::pin!(run_fault(fault, duration, &context.task, &silence, &mut list));
     let outcome = tokio::select! {
         biased;
-        outcome = &mut running => return told(outcome),
+        outcome = &mut running => return of_outcome(outcome),
         () = lease.expired() => {
             silence.cancel();
             running.await
         }
     };
-    let words = format!(
+    let reason = format!(
         "FIS sent no heartbeat for {} s: the fault was ended before its time\n",
-        heartbeat::PATIENCE.as_secs()
+        heartbeat::TIMEOUT.as_secs()
     );
-    let stderr = format!("{words}{}", outcome.stderr).into_bytes();
+    let stderr = format!("{reason}{}", outcome.stderr).into_bytes();
     Finished { stdout: outcome.stdout.into(), stderr, ..Finished::new(StepStatus::Failed, 1) }
 }
 
@@ -282,7 +285,7 @@ async fn run_script(script: &Script, context: &InvocationContext, cancel: &Cance
         directory: &script.directory,
     };
     match shell::run(&job, cancel).await {
-        Ok(outcome) => judge(outcome),
+        Ok(outcome) => of_script(outcome),
         Err(error) => {
             tracing::warn!(command_id = %context.command_id, %error, "A script could not be run");
             Finished::failed(1, &format!("failed to run commands: {error}"))
@@ -311,8 +314,8 @@ fn file_name(command_id: &str) -> String {
     command_id.chars().map(safe).take(200).collect()
 }
 
-/// What the ending of a script means.
-fn judge(outcome: shell::Outcome) -> Finished {
+/// The outcome of a script as the result of its step.
+fn of_script(outcome: shell::Outcome) -> Finished {
     let (status, code, remark) = match outcome.ending {
         shell::Ending::Cancelled => (StepStatus::Cancelled, KILLED, None),
         shell::Ending::TimedOut => (StepStatus::TimedOut, KILLED, None),
@@ -361,7 +364,7 @@ fn signal_name(signal: i32) -> String {
 
 /// The remarks that flow control leaves in the streams. The combined output is taken before they are added, and
 /// shows the step as it was.
-fn remark(mut result: Finished, on_failure: OnFailure) -> Finished {
+fn add_flow_control_remark(mut result: Finished, on_failure: OnFailure) -> Finished {
     let before =
         |result: &Finished, stderr: &[u8]| Some(output::text(&output::combined(&result.stdout, stderr)));
     match (result.code, result.status, on_failure) {
@@ -401,7 +404,7 @@ mod tests {
     use crate::document::awsfis::ActionState;
 
     fn ended(ending: shell::Ending) -> Finished {
-        judge(shell::Outcome { ending, stdout: Vec::new(), stderr: b"err\n".to_vec() })
+        of_script(shell::Outcome { ending, stdout: Vec::new(), stderr: b"err\n".to_vec() })
     }
 
     /// Protocol sheet §6.5. The rows that a real shell shows are tested with one in `tests/shell_steps.rs`.
@@ -454,7 +457,7 @@ mod tests {
             task: Task::default(),
             environment: BTreeMap::new(),
             heartbeats: Rc::default(),
-            board: Rc::default(),
+            active_faults: Rc::default(),
         }
     }
 
@@ -492,7 +495,7 @@ mod tests {
     #[test]
     fn a_step_that_panics_is_a_failed_step() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let result = runtime.block_on(survive(async { panic!("on purpose: {}", 1) }));
+        let result = runtime.block_on(catch_panic(async { panic!("on purpose: {}", 1) }));
         assert_eq!((result.status, result.code), (StepStatus::Failed, 1));
         assert_eq!(result.message.as_deref(), Some("Plugin crashed with message on purpose: 1!"));
     }

@@ -1,6 +1,6 @@
 //! Which jobs run, which wait, which are refused: five at once, five waiting, the same job once in 30 minutes.
 //!
-//! The channels offer jobs ([`Inbox`]); an accepted job runs when its channel has told the service. Limits
+//! The channels offer jobs ([`Inbox`]); an accepted job runs when its channel has acknowledged it. Limits
 //! and answers as in the stock agent (`agent/task/pool.go`, `messagehandler/idempotency`), except that a job
 //! which is cancelled while it waits is answered `Cancelled` instead of never; and that heartbeats of FIS never
 //! wait: they are over at once, and behind five running faults they would come too late to keep those alive.
@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Posted;
+use super::active_faults::Entry;
 use super::invocation::{self, InvocationContext};
 use super::seen::Seen;
 use crate::channel::outbox::{Outbox, Reply};
@@ -48,7 +48,7 @@ enum Accepted {
 
 /// What `taskfault status` shows of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Live {
+pub struct ActiveCommand {
     pub command_id: String,
     pub document: String,
     /// The name of the fault, where the document is one of ours.
@@ -56,8 +56,8 @@ pub struct Live {
     pub since: SystemTime,
     pub waiting: bool,
     /// Its fault, once that has started.
-    pub posted: Option<Posted>,
-    /// When the fault ends unless FIS sends another heartbeat, where it lives on heartbeats.
+    pub active_fault: Option<Entry>,
+    /// When the fault ends unless FIS sends another heartbeat, where it needs them.
     pub heartbeat_until: Option<SystemTime>,
 }
 
@@ -127,28 +127,28 @@ impl Queue {
         }
     }
 
-    /// Waits until the set of live commands changes, or a fault starts.
+    /// Waits until the set of active commands changes, or a fault starts.
     pub async fn changed(&self) {
         tokio::select! {
             () = self.changed.notified() => {}
-            () = self.context.board.changed() => {}
+            () = self.context.active_faults.changed() => {}
         }
     }
 
     /// What runs and what waits, in this order.
-    pub fn live(&self) -> Vec<Live> {
-        let (board, heartbeats) = (&self.context.board, &self.context.heartbeats);
+    pub fn active(&self) -> Vec<ActiveCommand> {
+        let (faults, heartbeats) = (&self.context.active_faults, &self.context.heartbeats);
         let show = |command: &Rc<Command>, waiting| {
-            let posted = board.of(command.id.command_id());
-            let action = posted.as_ref().and_then(|posted| posted.action.as_deref());
-            Live {
+            let active_fault = faults.of(command.id.command_id());
+            let action = active_fault.as_ref().and_then(|fault| fault.action.as_deref());
+            ActiveCommand {
                 command_id: command.id.command_id().to_owned(),
                 document: command.document_name.clone(),
                 fault: command.plan.fault_name(),
                 since: command.accepted,
                 waiting,
                 heartbeat_until: action.and_then(|id| heartbeats.until(id, SystemTime::now())),
-                posted,
+                active_fault,
             }
         };
         let running = self.running.borrow();
@@ -240,10 +240,10 @@ impl Queue {
     async fn perform(&self, command: &Command) {
         let context =
             InvocationContext { command_id: command.id.command_id().to_owned(), ..self.context.clone() };
-        let mut told = Vec::new();
+        let mut ended = Vec::new();
         let mut on_step = |step: &StepReport| {
-            told.push(step.clone());
-            self.reply(command, self.replier.progress(&told, SystemTime::now()));
+            ended.push(step.clone());
+            self.reply(command, self.replier.progress(&ended, SystemTime::now()));
         };
         let steps = invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
         tracing::info!(job = %command.id, steps = %summary(&steps), "command ended");
@@ -260,7 +260,7 @@ impl Queue {
         self.outbox.push(Reply::new(&command.id, Topic::Send, content, command.origin));
     }
 
-    /// A command that was cancelled before it ran: every step is told Cancelled, then the whole.
+    /// A command that was cancelled before it ran: each step is reported Cancelled, then the whole.
     fn answer_unstarted(&self, command: &Command) {
         let now = SystemTime::now();
         if let Some(call) = command.plan.first_call() {
@@ -272,14 +272,14 @@ impl Queue {
             .iter()
             .map(|step| StepReport::unstarted(&step.name, &step.action, now))
             .collect();
-        for told in 1..=steps.len() {
-            self.reply(command, self.replier.progress(&steps[..told], now));
+        for count in 1..=steps.len() {
+            self.reply(command, self.replier.progress(&steps[..count], now));
         }
         self.reply(command, self.replier.finished(&steps, now));
         tracing::info!(job = %command.id, "command cancelled before it ran");
     }
 
-    /// Cancels what has exactly this job id. One that is unknown, ended, or somebody else's changes nothing.
+    /// Cancels what has exactly this job id. One that is unknown, ended, or of another instance changes nothing.
     fn cancel(&self, target: &str) {
         if let Some(command) = self.running.borrow().iter().find(|command| command.id.as_str() == target) {
             tracing::info!(job = target, "cancelling");
@@ -299,9 +299,9 @@ impl Queue {
 }
 
 fn summary(steps: &[StepReport]) -> String {
-    let words: Vec<String> =
+    let steps: Vec<String> =
         steps.iter().map(|step| format!("{}={}", step.name, step.status.as_str())).collect();
-    words.join(" ")
+    steps.join(" ")
 }
 
 impl Inbox for Queue {
@@ -363,7 +363,7 @@ mod tests {
             platform_version: "6.1".into(),
             task: effects::task::Task::default(),
             heartbeats: Rc::default(),
-            board: Rc::default(),
+            active_faults: Rc::default(),
             environment: BTreeMap::new(),
         };
         let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancel_for_somebody_elses_command_changes_nothing() {
+    async fn a_cancel_for_another_instances_command_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, _outbox) = queue(dir.path());
         in_local(async {

@@ -32,10 +32,10 @@ impl FaultOutcome {
     }
 }
 
-/// Starts `fault`, keeps it for `duration`, undoes it and reports what was achieved. `on_start` hears what was
+/// Starts `fault`, keeps it for `duration`, undoes it and reports what was achieved. `on_start` gets what was
 /// started, once it is active.
 ///
-/// Dropping the future undoes the fault too, but then nobody hears what was achieved.
+/// Dropping the future undoes the fault too, without a report.
 pub async fn run_fault(
     fault: &Fault,
     duration: Duration,
@@ -49,21 +49,21 @@ pub async fn run_fault(
         biased;
         started = performable(fault).start(duration, task) => started,
         () = cancel.cancelled() => {
-            let words = format!("{name}: cancelled before it had started; undone\n");
-            return FaultOutcome::without_report(Ending::Cancelled, words);
+            let message = format!("{name}: cancelled before it had started; undone\n");
+            return FaultOutcome::without_report(Ending::Cancelled, message);
         }
     };
     let mut active = match started {
         Ok(active) => active,
         Err(reason) => {
-            let words = format!("{name} did not start: {reason}\n");
-            return FaultOutcome::without_report(Ending::Failed, words);
+            let message = format!("{name} did not start: {reason}\n");
+            return FaultOutcome::without_report(Ending::Failed, message);
         }
     };
     let since = Instant::now();
-    let words = active.started();
-    tracing::info!(fault = name, "{words}");
-    on_start(&words);
+    let description = active.started();
+    tracing::info!(fault = name, "{description}");
+    on_start(&description);
     let cancelled = tokio::select! {
         biased;
         () = cancel.cancelled() => true,
@@ -137,14 +137,14 @@ mod tests {
 
     fn run_for(fault: &Fault, duration: Duration, task: &Task, cancel: &CancellationToken) -> FaultOutcome {
         let mut started = Vec::new();
-        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |words: &str| {
-            started.push(words.to_owned());
+        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |text: &str| {
+            started.push(text.to_owned());
         }));
         assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
         outcome
     }
 
-    /// Whatever a fault has to say, it fits, and the figures are there.
+    /// The longest report fits, and the figures are in it.
     #[test]
     fn the_longest_output_fits_run_command() {
         let figures = outcome::figures([("percent", 100.into())]);
@@ -169,16 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_behind_is_said() {
-        let told = |undone, failure: Option<&str>| {
+    fn what_is_left_behind_is_reported() {
+        let reported = |undone, failure: Option<&str>| {
             let summary = Some(FaultSummary::default());
             let report = FaultReport { summary, undone, failure: failure.map(str::to_owned) };
             let outcome = outcome("x", report, false, Duration::ZERO, Duration::ZERO);
-            Outcome::read(&outcome.stdout).map(|told| (told.ending, told.undone)).unwrap()
+            Outcome::read(&outcome.stdout).map(|read| (read.ending, read.undone)).unwrap()
         };
-        assert_eq!(told(Undone::Done("gone"), None), (Ending::Completed, Some(true)));
-        assert_eq!(told(Undone::Failed, Some("no")), (Ending::Failed, Some(false)));
-        assert_eq!(told(Undone::Nothing, None), (Ending::Completed, None));
+        assert_eq!(reported(Undone::Done("gone"), None), (Ending::Completed, Some(true)));
+        assert_eq!(reported(Undone::Failed, Some("no")), (Ending::Failed, Some(false)));
+        assert_eq!(reported(Undone::Nothing, None), (Ending::Completed, None));
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::needless_update, reason = "the task learns more about itself; this test needs one limit")]
-    fn the_meaning_of_all_cores_under_a_task_limit_is_said() {
+    fn the_meaning_of_all_cores_under_a_task_limit_is_reported() {
         let task = Task { cpu_limit: Some(0.25), ..Task::default() };
         let cancel = CancellationToken::new();
         cancel.cancel();

@@ -101,18 +101,18 @@ pub(super) async fn keep(identity: &Identity, queue: &Rc<Queue>, link: &Link) {
 
 fn describe(identity: &Identity, queue: &Queue, channel: &str) -> String {
     let commands: Vec<_> = queue
-        .live()
+        .active()
         .into_iter()
-        .map(|live| {
+        .map(|command| {
             json!({
-                "command_id": live.command_id,
-                "document": live.document,
-                "fault": live.fault,
-                "since": iso8601(live.since),
-                "waiting": live.waiting,
-                "started": live.posted.as_ref().map(|posted| &posted.words),
-                "until": live.posted.as_ref().map(|posted| iso8601(posted.until)),
-                "heartbeat_until": live.heartbeat_until.map(iso8601),
+                "command_id": command.command_id,
+                "document": command.document,
+                "fault": command.fault,
+                "since": iso8601(command.since),
+                "waiting": command.waiting,
+                "started": command.active_fault.as_ref().map(|fault| &fault.description),
+                "until": command.active_fault.as_ref().map(|fault| iso8601(fault.until)),
+                "heartbeat_until": command.heartbeat_until.map(iso8601),
             })
         })
         .collect();
