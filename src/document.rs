@@ -35,6 +35,7 @@ pub struct Request {
 /// The steps of one document, ready to run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// In the order in which they run.
     pub steps: Vec<Step>,
 }
 
@@ -68,8 +69,11 @@ pub struct Step {
     pub name: String,
     /// The action, `aws:runShellScript` for instance.
     pub action: String,
+    /// What running it means.
     pub work: Work,
+    /// What its failure does to the steps after it.
     pub on_failure: OnFailure,
+    /// The steps after it are skipped when it succeeds.
     pub exit_on_success: bool,
     /// Runs even when an earlier step asked to exit. Only ever set on the last step.
     pub finally: bool,
@@ -82,9 +86,21 @@ pub enum Work {
     /// has a list of properties. They run one after another and their outputs are merged.
     Scripts(Vec<Script>),
     /// A fault that taskfault performs itself, for a time.
-    Fault { fault: Fault, duration: Duration },
+    Fault {
+        /// With all its parameters.
+        fault: Fault,
+        /// It is undone after it.
+        duration: Duration,
+    },
     /// The same, but it ends when FIS sends no heartbeats any more. This is the first call.
-    Leased { fault: Fault, duration: Duration, call: awsfis::ActionState },
+    Leased {
+        /// With all its parameters.
+        fault: Fault,
+        /// It is undone after it, whatever heartbeats come.
+        duration: Duration,
+        /// The action, and the time of its first call.
+        call: awsfis::ActionState,
+    },
     /// A further call of FIS: extends the life of the fault that its first call started.
     Heartbeat(awsfis::ActionState),
     /// Nothing to do, and this is the step's standard output (the dependency step of an AWSFIS document).
@@ -92,7 +108,7 @@ pub enum Work {
     /// The step is skipped, and this is why.
     Skip(String),
     /// The step cannot be run at all (an unknown plugin, a precondition that makes no sense): it fails, and
-    /// this stands where its output would. The stock agent's words where it has any.
+    /// this stands where its output would. The stock agent's text where it has one.
     Refuse(String),
     /// The step was understood but its inputs are wrong or the fault is not there yet: it fails without
     /// anything having been started, and this is its standard error.
@@ -104,8 +120,11 @@ pub enum Work {
 pub struct Script {
     /// The text of the script file.
     pub text: String,
+    /// After it the script is killed and the step is `TimedOut`; 5 s to 48 h.
     pub timeout: Duration,
+    /// As the document has it; a relative one is ignored when the script is run.
     pub working_directory: Option<String>,
+    /// Variables of the step, in addition to what every script inherits.
     pub environment: BTreeMap<String, String>,
     /// Sub-directory of the orchestration folder: the step name, or for schema 1.2 plugin and property id.
     pub directory: String,
@@ -136,7 +155,12 @@ pub enum ParseError {
     NoSteps,
     /// The document is not shaped as a document.
     #[error("document {document}: {reason}; check it against the Systems Manager document schema")]
-    Shape { document: String, reason: String },
+    Shape {
+        /// The name of the document.
+        document: String,
+        /// The member that is wrong, and how.
+        reason: String,
+    },
     /// `parameterstore.go`, ValidateSSMParameters: every parameter that is wrong, a line each.
     #[error("all errors during param validation errors: {}", .0.join("\n"))]
     Parameters(Vec<String>),
@@ -144,7 +168,12 @@ pub enum ParseError {
     #[error(
         "{place} refers to the Parameter Store ({reference}), which taskfault does not read; send the value itself"
     )]
-    ParameterStore { place: String, reference: String },
+    ParameterStore {
+        /// The parameter or step that has it.
+        place: String,
+        /// The beginning of the reference, `{{ssm:name}}`.
+        reference: String,
+    },
     /// See [`parameters::EXPANDED_BYTES`].
     #[error(
         "the document with its parameters put in is over {} bytes; use a value less often, or a shorter one",
@@ -153,7 +182,14 @@ pub enum ParseError {
     TooLarge,
     /// Only for documents known by name: the stock agent ignores parameters that are not declared.
     #[error("document {document} has no parameter {name:?}; it has {known}")]
-    UnknownParameter { document: String, name: String, known: String },
+    UnknownParameter {
+        /// The name of the document.
+        document: String,
+        /// The parameter that was supplied, its first 200 characters.
+        name: String,
+        /// All that the document has, with commas between.
+        known: String,
+    },
 }
 
 /// Decides everything about `request` that can be decided before anything runs.

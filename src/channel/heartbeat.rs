@@ -24,6 +24,7 @@ pub struct Machine {
     pub platform_name: String,
     /// `VERSION_ID` of os-release.
     pub platform_version: String,
+    /// The host name; 1 to 255 characters.
     pub computer_name: String,
     /// The service refuses an empty one.
     pub ip_address: String,

@@ -80,6 +80,7 @@ impl Link {
         }
     }
 
+    /// Whether messages can be sent over the control channel now.
     pub fn gateway_is_open(&self) -> bool {
         self.gateway.borrow().is_some()
     }
@@ -95,6 +96,7 @@ impl Link {
         });
     }
 
+    /// Whether the long poll is wanted, now and at each change.
     pub fn polling(&self) -> watch::Receiver<Polling> {
         self.polling.subscribe()
     }

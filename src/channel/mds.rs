@@ -32,7 +32,9 @@ const VISIBILITY_SECONDS: u32 = 10;
 /// The long poll of one instance.
 #[derive(Debug)]
 pub struct Poll {
+    /// Signs the calls.
     pub identity: Rc<Identity>,
+    /// Says when to poll.
     pub link: Rc<Link>,
 }
 

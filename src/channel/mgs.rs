@@ -52,12 +52,19 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The control channel of one instance.
 #[derive(Debug)]
 pub struct Gateway {
+    /// Makes the POST that asks for a token, and has the TLS settings.
     pub client: Client,
+    /// `https://ssmmessages.<region>.amazonaws.com`, or what stands in its place.
     pub endpoint: Uri,
+    /// What calls are signed for.
     pub region: String,
+    /// Signs the calls.
     pub identity: Rc<Identity>,
+    /// Takes the jobs.
     pub inbox: Rc<dyn Inbox>,
+    /// Hears of replies that the service acknowledged.
     pub outbox: Rc<Outbox>,
+    /// Is told when the channel opens and closes.
     pub link: Rc<Link>,
 }
 
@@ -255,7 +262,7 @@ impl Gateway {
         }
     }
 
-    /// One message of the service. A bad one is said and dropped; the channel stays open.
+    /// One message of the service. A bad one is logged and dropped; the channel stays open.
     fn take(&self, bytes: &[u8]) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
@@ -297,7 +304,7 @@ impl Gateway {
         self.acknowledge(frame, delivery.id.as_str(), AckCode::from(&verdict));
         match verdict {
             Verdict::Accepted { first } => {
-                // Sent once and not kept, as the stock agent does: the step replies say more.
+                // Sent once and not kept, as the stock agent does: the step replies contain more.
                 let reply = Reply::new(&delivery.id, topic, first, Origin::Gateway);
                 self.link.send_frame(&reply.frame(super::now_ms()));
                 self.inbox.start(&delivery.id);
@@ -374,8 +381,8 @@ fn token_of(xml: &str) -> Result<String, GatewayError> {
 }
 
 /// What may be an error code in the body of a refusal. How AWS writes it here is known from the stock agent alone, which
-/// looks for the element `<AccessDeniedException>`: so the names of all elements count, and what a `Code` or a JSON
-/// `__type` says.
+/// searches for the element `<AccessDeniedException>`: so the names of all elements count, and the text of a `Code` or a
+/// JSON `__type`.
 fn error_codes(body: &str) -> Vec<String> {
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(body) {
         let texts = ["__type", "code", "Code"].into_iter().filter_map(|name| json.get(name)?.as_str());

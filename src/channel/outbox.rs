@@ -26,14 +26,18 @@ const LEAST_TRIES: u32 = 6;
 pub struct Reply {
     /// The same on every repetition: the service acknowledges it by this id.
     pub id: Uuid,
+    /// The job that it answers.
     pub job: JobId,
+    /// The kind of that job.
     pub topic: Topic,
     /// JSON text of the reply's content.
     pub content: String,
+    /// The channel by which the job came.
     pub origin: Origin,
 }
 
 impl Reply {
+    /// A reply with an id of its own.
     pub fn new(job: &JobId, topic: Topic, content: String, origin: Origin) -> Reply {
         Reply { id: Uuid::new_v4(), job: job.clone(), topic, content, origin }
     }
@@ -102,6 +106,7 @@ impl Outbox {
         self.changed.notify_waiters();
     }
 
+    /// How many replies wait for their acknowledgement.
     pub fn len(&self) -> usize {
         self.pending.borrow().len()
     }
@@ -118,6 +123,7 @@ impl Outbox {
         self.pending.borrow().iter().map(|pending| pending.tries).collect()
     }
 
+    /// Whether every reply was acknowledged or given up.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -15,8 +15,11 @@ pub const SUPPORTED_VERSIONS: [&str; 7] = ["1.0", "1.2", "2.0", "2.0.1", "2.0.2"
 /// A document whose shape is right. Placeholders are still in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
+    /// What messages call it.
     pub name: String,
+    /// The declared parameters, by name.
     pub parameters: BTreeMap<String, Parameter>,
+    /// What it does.
     pub body: Body,
 }
 
@@ -27,6 +30,7 @@ pub enum Body {
     Plugins(BTreeMap<String, Value>),
     /// Schema 2.x, `mainSteps`.
     Steps {
+        /// In the document's order.
         steps: Vec<MainStep>,
         /// Schema 2.2 and later have preconditions; before that a precondition fails its step.
         preconditions: bool,
@@ -36,8 +40,11 @@ pub enum Body {
 /// One entry of `mainSteps`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MainStep {
+    /// The plugin, `aws:runShellScript` for instance.
     pub action: String,
+    /// Unique in the document; the key of the step in replies.
     pub name: String,
+    /// `Null` where there are none.
     pub inputs: Value,
     /// Operator to operands.
     pub precondition: BTreeMap<String, Vec<String>>,
@@ -47,6 +54,7 @@ pub struct MainStep {
 /// values, lengths and counts are the service's business.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameter {
+    /// `type`, for messages: `String`, `StringList`, …
     pub kind: String,
     /// `Null` where there is none.
     pub default: Value,

@@ -13,7 +13,7 @@ use super::{OnFailure, ParseError, Plan, Script, Step, Work};
 /// The time-out of a script that names none, or one that is not in [`TIMEOUT_SECONDS`].
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The time-outs that are taken, in seconds.
-pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<i64> = 5..=172_800;
+pub const TIMEOUT_SECONDS: std::ops::RangeInclusive<u64> = 5..=172_800;
 
 /// The steps of `document` with `values` put in.
 ///
@@ -194,11 +194,10 @@ fn optional_text(members: &Map<String, Value>, key: &str) -> Result<Option<Strin
 /// default (`pluginutil.go`, ValidateExecutionTimeout).
 fn timeout(input: Option<&Value>) -> Duration {
     let text = input.filter(|value| value.is_string() || value.is_number()).map(go_text).unwrap_or_default();
-    let whole = text.parse::<i64>().ok();
-    // The cast saturates, and a saturated value is out of range.
-    let seconds = whole.or_else(|| text.parse::<f64>().ok().map(|float| float as i64));
+    let fraction = || Duration::try_from_secs_f64(text.parse().ok()?).ok();
+    let seconds = text.parse().ok().or_else(|| Some(fraction()?.as_secs()));
     match seconds {
-        Some(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Duration::from_secs(seconds.unsigned_abs()),
+        Some(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Duration::from_secs(seconds),
         _ => DEFAULT_TIMEOUT,
     }
 }

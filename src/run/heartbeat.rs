@@ -20,18 +20,30 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// Why a call of FIS cannot be honoured. The command exits with 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeartbeatError {
+    /// A further call, and no fault to extend.
     #[error(
         "there is no fault of FIS action {id} to extend here: it has ended, its heartbeats stopped for \
          60 s, or it never started in this task"
     )]
-    NoSuchFault { id: String },
+    NoSuchFault {
+        /// The FIS action.
+        id: String,
+    },
+    /// A first call for an action whose fault is active.
     #[error("a fault of FIS action {id} runs already in this task; nothing was started")]
-    RunsAlready { id: String },
+    RunsAlready {
+        /// The FIS action.
+        id: String,
+    },
+    /// A first call that had to wait for too long.
     #[error(
         "FIS action {id} was called more than 60 s ago by this task's clock, and no heartbeat came since: nothing \
          was started"
     )]
-    Expired { id: String },
+    Expired {
+        /// The FIS action.
+        id: String,
+    },
 }
 
 #[derive(Debug)]

@@ -35,15 +35,19 @@ pub const REBOOT: i32 = 194;
 /// which holds secrets.
 #[derive(Clone)]
 pub struct InvocationContext {
+    /// The second-to-last part of the job id, a UUID.
     pub command_id: String,
     /// `mi-…`
     pub instance_id: String,
+    /// For `AWS_SSM_REGION_NAME`.
     pub region: String,
     /// Scripts are put in a folder of the command's own below it.
     pub orchestration_dir: PathBuf,
     /// For `AWS_SSM_PLATFORM_NAME`, `Amazon Linux` for instance.
     pub platform_name: String,
+    /// For `AWS_SSM_PLATFORM_VERSION`.
     pub platform_version: String,
+    /// What faults have to know about the task.
     pub task: Task,
     /// What scripts inherit: our own environment as it was at the start.
     pub environment: BTreeMap<OsString, OsString>,

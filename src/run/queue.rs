@@ -49,11 +49,15 @@ enum Accepted {
 /// What `taskfault status` shows of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveCommand {
+    /// The second-to-last part of its job id, a UUID.
     pub command_id: String,
+    /// The name of the document.
     pub document: String,
     /// The name of the fault, where the document is one of ours.
     pub fault: Option<&'static str>,
+    /// When it was accepted.
     pub since: SystemTime,
+    /// It was accepted and does not run yet.
     pub waiting: bool,
     /// Its fault, once that has started.
     pub active_fault: Option<Entry>,

@@ -17,12 +17,14 @@ pub use outcome::Ending;
 /// What a fault did: asked, achieved, for how long, and that it was undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultOutcome {
+    /// How it ended.
     pub ending: Ending,
     /// Lines for people, then one line of figures ([`Outcome`]); empty where nothing was started. Under 2,200 bytes
     /// ([`MOST_BYTES`]), so that it fits the 2,500 characters that ListCommandInvocations gives: what a fault achieved
     /// second by second has at most sixty values, each of more than a second where it lived for longer than a
     /// minute.
     pub stdout: String,
+    /// Why it failed or never started; empty otherwise.
     pub stderr: String,
 }
 

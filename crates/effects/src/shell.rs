@@ -40,6 +40,7 @@ const SCRIPT_NAME: &str = "_script.sh";
 pub struct Job<'a> {
     /// The text of the script file.
     pub text: &'a str,
+    /// After it the whole process group is killed.
     pub timeout: Duration,
     /// An absolute path; none is our own working directory.
     pub working_directory: Option<&'a Path>,
@@ -55,9 +56,11 @@ pub struct Job<'a> {
 /// What became of a script that was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
+    /// Why it is not running any more.
     pub ending: Ending,
     /// The first [`KEPT_BYTES`] of each.
     pub stdout: Vec<u8>,
+    /// As `stdout`, of the other stream.
     pub stderr: Vec<u8>,
 }
 
@@ -77,22 +80,43 @@ pub enum Ending {
 /// Why a script was not started, or could not be followed to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
+    /// The folder for the script is not there and cannot be made.
     #[error(
         "cannot make the folder {path}: {source}; the orchestration folder must be writable for taskfault (mount a \
          volume there if the root file system is read-only)"
     )]
-    Folder { path: PathBuf, source: io::Error },
+    Folder {
+        /// The script's folder.
+        path: PathBuf,
+        /// The answer to `mkdir`.
+        source: io::Error,
+    },
+    /// The script file cannot be written.
     #[error("cannot write the script {path}: {source}; look for a full or read-only disk")]
-    Script { path: PathBuf, source: io::Error },
+    Script {
+        /// The script file.
+        path: PathBuf,
+        /// The answer to `open` or `write`.
+        source: io::Error,
+    },
+    /// The working directory of the step is no directory, or is not there.
     #[error("working directory {path} cannot be entered: {reason}; it is taken inside this container")]
-    WorkingDirectory { path: PathBuf, reason: String },
+    WorkingDirectory {
+        /// As the document names it.
+        path: PathBuf,
+        /// What is wrong with it, without its name.
+        reason: String,
+    },
+    /// No directory of the script's `PATH` has an executable `sh`.
     #[error(
         "there is no sh on the PATH: this image has no shell; use an AWSFIS document by name, which needs none, or the \
          debug image of taskfault, which has /bin/sh"
     )]
     NoShell,
+    /// `fork` or `exec` failed.
     #[error("cannot start sh: {0}")]
     Start(io::Error),
+    /// `waitid` failed; the script's process group has been killed.
     #[error("cannot wait for the script: {0}")]
     Wait(io::Error),
 }
@@ -108,13 +132,13 @@ pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, S
     }
     let mut folder = Folder::default();
     let mut child = start(job, &mut folder)?;
-    let _living = Living::new();
+    let _running = RunningShell::count();
     let group = Group::of(&child);
     let mut stdout = Captured::default();
     let mut stderr = Captured::default();
     let (mut out_pipe, mut err_pipe) = (child.stdout.take(), child.stderr.take());
     // Output first, then the exit: as long as the shell is not waited for, its process group id cannot be
-    // given to anybody else, and a kill reaches this group or nobody.
+    // reused, so a kill reaches this group or no process.
     let ended = {
         let output = async {
             tokio::join!(stdout.fill(out_pipe.as_mut()), stderr.fill(err_pipe.as_mut()));
@@ -143,7 +167,7 @@ pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, S
             let last = async {
                 tokio::join!(stdout.fill(out_pipe.as_mut()), stderr.fill(err_pipe.as_mut()));
             };
-            // Too late is no error: it is somebody outside the group who holds the pipes.
+            // Too late is no error: a process outside the group holds the pipes.
             let _ = tokio::time::timeout(AFTER_KILL, last).await;
             child.wait().await.map_err(ShellError::Wait)?;
             group.release();
@@ -172,7 +196,7 @@ fn check_directory(path: &Path) -> Result<(), ShellError> {
 /// Writes the script and starts it.
 fn start(job: &Job<'_>, folder: &mut Folder) -> Result<Child, ShellError> {
     // A script file that is open for writing anywhere, even for a moment in a child of another thread between
-    // fork and exec, cannot be executed ("text file busy"). So nobody writes while anybody starts.
+    // fork and exec, cannot be executed ("text file busy"). So writing and starting exclude each other.
     static WRITE_OR_START: Mutex<()> = Mutex::new(());
     let _turn = WRITE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
     folder.make(job.command_folder, job.directory)?;
@@ -220,12 +244,12 @@ fn quoted(path: &Path) -> OsString {
     }
 }
 
-/// A stream as far as it is kept.
+/// The part of a stream that is kept.
 #[derive(Default)]
 struct Captured(Vec<u8>);
 
 impl Captured {
-    /// Reads to the end. Can be abandoned and taken up again without losing what was read.
+    /// Reads to the end. Can be abandoned and resumed without losing what was read.
     async fn fill(&mut self, pipe: Option<&mut (impl AsyncRead + Unpin)>) {
         let Some(pipe) = pipe else { return };
         let mut chunk = [0; 8192];
@@ -239,31 +263,31 @@ impl Captured {
 
 thread_local! {
     /// Shells that are not waited for yet. They are all started and waited for on the control thread.
-    static LIVING: Cell<usize> = const { Cell::new(0) };
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts one shell for as long as it lives.
-struct Living;
+/// Counts one shell until it is dropped.
+struct RunningShell;
 
-impl Living {
-    fn new() -> Living {
-        LIVING.set(LIVING.get() + 1);
-        Living
+impl RunningShell {
+    fn count() -> RunningShell {
+        RUNNING.set(RUNNING.get() + 1);
+        RunningShell
     }
 }
 
-impl Drop for Living {
+impl Drop for RunningShell {
     fn drop(&mut self) {
-        LIVING.set(LIVING.get() - 1);
+        RUNNING.set(RUNNING.get() - 1);
         reap_orphans();
     }
 }
 
 /// Waits for processes that were left to us as the first process of a PID namespace: what a script put in
-/// the background comes to us when its shell ends. Does nothing while a shell lives, because that one is
+/// the background comes to us when its shell ends. Does nothing while a shell runs, because that one is
 /// waited for elsewhere; and nothing where we are not the first process.
 pub fn reap_orphans() {
-    if std::process::id() != 1 || LIVING.get() > 0 {
+    if std::process::id() != 1 || RUNNING.get() > 0 {
         return;
     }
     // An error means that there is no child left, or none that has ended.
@@ -273,6 +297,7 @@ pub fn reap_orphans() {
 }
 
 /// The process group of a shell that is not yet waited for. Killed on drop.
+#[must_use = "the group is killed when this is dropped"]
 struct Group(Option<Pid>);
 
 impl Group {
@@ -283,12 +308,12 @@ impl Group {
 
     fn kill(&self) {
         if let Some(group) = self.0 {
-            // The only error there can be is that nobody is left in it.
+            // The only possible error is that the group is empty.
             let _ = killpg(group, Signal::SIGKILL);
         }
     }
 
-    /// The shell has been waited for: its id may belong to somebody else from now on.
+    /// The shell has been waited for: its id may be reused from now on.
     fn release(mut self) {
         self.0 = None;
     }
@@ -301,6 +326,7 @@ impl Drop for Group {
 }
 
 /// The folders made for a script. Removed on drop.
+#[must_use = "the folders are removed when this is dropped"]
 #[derive(Default)]
 struct Folder {
     command: PathBuf,
