@@ -29,7 +29,7 @@ pub trait Inbox: fmt::Debug {
     fn offer(&self, delivery: &Delivery, origin: Origin) -> Verdict;
     /// The service knows that the job is taken: it may run now. Called once for each accepted job.
     fn start(&self, id: &JobId);
-    /// The service could not be told: as if the job had never come.
+    /// The service refused the acknowledgement: as if the job had never come.
     fn withdraw(&self, id: &JobId);
 }
 

@@ -1,7 +1,7 @@
-//! The heartbeat (`UpdateInstanceInformation`): says that the instance is there, and by which channel.
+//! The heartbeat (`UpdateInstanceInformation`): reports that the instance is reachable, and by which channel.
 //!
 //! Once at the start, whenever the channel changes, then every five minutes after a first random pause, so
-//! that a fleet does not beat in step. Source: amazon-ssm-agent `agent/health/healthcheck.go`.
+//! that a fleet does not send them in step. Source: amazon-ssm-agent `agent/health/healthcheck.go`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use http_client::CALL_TIMEOUT;
 
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// What the heartbeat says about the machine.
+/// What the heartbeat reports about the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// `NAME` of os-release.
@@ -34,7 +34,7 @@ pub struct Machine {
 ///
 /// # Errors
 /// The service's; `InvalidInstanceId` when it does not know us any more.
-pub async fn beat(identity: &Identity, machine: &Machine, channel: &str) -> Result<(), AwsError> {
+pub async fn send(identity: &Identity, machine: &Machine, channel: &str) -> Result<(), AwsError> {
     let operation = "UpdateInstanceInformation";
     let body = json!({
         "AgentName": "amazon-ssm-agent",
@@ -53,7 +53,7 @@ pub async fn beat(identity: &Identity, machine: &Machine, channel: &str) -> Resu
     identity.call(CALL_TIMEOUT, Service::Ssm, operation, &body).await.map(drop)
 }
 
-/// Beats for ever; the first beat was sent by whoever calls this.
+/// Sends heartbeats for ever; the caller has sent the first.
 pub async fn run(identity: &Identity, machine: &Machine, link: &Link) {
     let mut channel = link.channel();
     let mut pause = jitter(EVERY);
@@ -63,7 +63,7 @@ pub async fn run(identity: &Identity, machine: &Machine, link: &Link) {
             () = tokio::time::sleep(pause) => pause = EVERY,
         }
         let now = *channel.borrow_and_update();
-        match beat(identity, machine, now).await {
+        match send(identity, machine, now).await {
             Ok(()) => tracing::debug!(channel = now, "heartbeat"),
             Err(error) => tracing::warn!(%error, "heartbeat failed"),
         }

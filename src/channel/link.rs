@@ -1,4 +1,4 @@
-//! Which channels are up, as all that use them see it.
+//! Which channels are up, shared by everything that uses them.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Link {
         *self.polling.borrow() != Polling::Off
     }
 
-    /// `ssmmessages`, `ec2messages`, or empty while neither is known to work: what the heartbeat says.
+    /// `ssmmessages`, `ec2messages`, or empty while neither is known to work: what the heartbeat reports.
     pub fn channel(&self) -> watch::Receiver<&'static str> {
         self.channel.subscribe()
     }

@@ -82,7 +82,7 @@ impl Poll {
                     backoff.reset();
                     let none = messages.is_empty();
                     for message in messages {
-                        self.take(message, inbox, outbox).await;
+                        self.handle(message, inbox, outbox).await;
                     }
                     if none && began.elapsed() < QUICK {
                         tokio::time::sleep(QUICK_PAUSE + jitter(QUICK_JITTER)).await;
@@ -119,7 +119,7 @@ impl Poll {
         }
     }
 
-    async fn take(&self, message: Message, inbox: &dyn Inbox, outbox: &Outbox) {
+    async fn handle(&self, message: Message, inbox: &dyn Inbox, outbox: &Outbox) {
         let id = match JobId::try_from(message.message_id.clone()) {
             Ok(id) => id,
             Err(error) => {

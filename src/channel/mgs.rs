@@ -93,7 +93,7 @@ impl Gateway {
             match self.open().await {
                 Ok(socket) => {
                     backoff.reset();
-                    let reason = self.converse(socket).await;
+                    let reason = self.serve(socket).await;
                     self.link.gateway_closed();
                     tracing::warn!(reason, "control channel closed, opening it again");
                     tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
@@ -234,17 +234,17 @@ impl Gateway {
     }
 
     /// Reads and writes until the channel ends; returns why it did.
-    async fn converse(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
+    async fn serve(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.link.gateway_opened(sender);
-        self.outbox.hurry();
+        self.outbox.resend_all();
         let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         let mut deadline = Instant::now() + FIRST_DEADLINE;
         loop {
             let written = tokio::select! {
                 message = socket.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => { self.take(&bytes); Ok(()) }
-                    Some(Ok(Message::Text(text))) => { self.take(text.as_bytes()); Ok(()) }
+                    Some(Ok(Message::Binary(bytes))) => { self.handle(&bytes); Ok(()) }
+                    Some(Ok(Message::Text(text))) => { self.handle(text.as_bytes()); Ok(()) }
                     Some(Ok(Message::Pong(_))) => { deadline = Instant::now() + PONG_DEADLINE; Ok(()) }
                     Some(Ok(Message::Close(_))) | None => return "closed by the service".to_owned(),
                     Some(Ok(_)) => Ok(()),
@@ -263,7 +263,7 @@ impl Gateway {
     }
 
     /// One message of the service. A bad one is logged and dropped; the channel stays open.
-    fn take(&self, bytes: &[u8]) {
+    fn handle(&self, bytes: &[u8]) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -274,7 +274,7 @@ impl Gateway {
             tracing::warn!(message = %frame.id, "a message does not match its SHA-256; reading it all the same");
         }
         match frame.message_type.as_str() {
-            "agent_job" => self.take_job(&frame),
+            "agent_job" => self.handle_job(&frame),
             "agent_job_reply_ack" => match serde_json::from_slice::<ReplyAck>(&frame.payload) {
                 Ok(ack) => self.outbox.acknowledged(ack.acknowledged_message_id),
                 Err(error) => tracing::warn!(%error, "dropping a reply acknowledgement that cannot be read"),
@@ -283,7 +283,7 @@ impl Gateway {
         }
     }
 
-    fn take_job(&self, frame: &Frame) {
+    fn handle_job(&self, frame: &Frame) {
         let payload = match serde_json::from_slice::<AgentJob>(&frame.payload) {
             Ok(payload) => payload,
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Replies on their way out: kept and repeated until the service acknowledges them.
+//! Outgoing replies: kept and repeated until the service acknowledges them.
 //!
 //! Over the control channel a reply is sent again after 1, 2 and 4 s, then every 2 minutes, and at once when
 //! the channel opens again; it is given up after 2 hours and 6 tries. Over the long poll it is an HTTP call,
@@ -57,21 +57,21 @@ impl Reply {
 #[derive(Debug)]
 struct Pending {
     reply: Reply,
-    born: Instant,
+    created: Instant,
     due: Instant,
     tries: u32,
 }
 
 impl Pending {
-    /// Notes a try; the next comes after the wait that belongs to it.
+    /// Counts a try, and sets when the next is due.
     fn tried(&mut self, now: Instant) {
         let wait = FIRST_WAITS.get(self.tries as usize).copied().unwrap_or(LATER_WAIT);
         self.tries += 1;
         self.due = now + wait;
     }
 
-    fn is_hopeless(&self, now: Instant) -> bool {
-        self.tries >= LEAST_TRIES && now.duration_since(self.born) > LIFE
+    fn has_expired(&self, now: Instant) -> bool {
+        self.tries >= LEAST_TRIES && now.duration_since(self.created) > LIFE
     }
 }
 
@@ -87,7 +87,7 @@ impl Outbox {
     /// Adds a reply; it goes out as soon as its channel lets it.
     pub fn push(&self, reply: Reply) {
         let now = Instant::now();
-        self.pending.borrow_mut().push(Pending { reply, born: now, due: now, tries: 0 });
+        self.pending.borrow_mut().push(Pending { reply, created: now, due: now, tries: 0 });
         self.changed.notify_waiters();
     }
 
@@ -97,8 +97,8 @@ impl Outbox {
         self.changed.notify_waiters();
     }
 
-    /// Everything that waits goes out now: the control channel opened, or the sidecar is about to end.
-    pub fn hurry(&self) {
+    /// Makes every reply due now: the control channel opened, or the sidecar is about to end.
+    pub fn resend_all(&self) {
         let now = Instant::now();
         for pending in self.pending.borrow_mut().iter_mut() {
             pending.due = now;
@@ -146,8 +146,8 @@ impl Outbox {
         changed
     }
 
-    /// The replies whose time has come among those that `wanted` names, each noted as tried, and when the next
-    /// one's comes. Those that nobody wants are given up first.
+    /// The due replies among those that `wanted` selects, each counted as tried, and when the next one is due.
+    /// Expired replies are removed first.
     pub(super) fn due(&self, wanted: impl Fn(&Reply) -> bool) -> (Vec<Reply>, Option<Instant>) {
         self.give_up();
         let now = Instant::now();
@@ -169,11 +169,11 @@ impl Outbox {
     fn give_up(&self) {
         let now = Instant::now();
         self.pending.borrow_mut().retain(|pending| {
-            let hopeless = pending.is_hopeless(now);
-            if hopeless {
+            let expired = pending.has_expired(now);
+            if expired {
                 tracing::error!(job = %pending.reply.job, tries = pending.tries, "reply never acknowledged, giving up");
             }
-            !hopeless
+            !expired
         });
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_that_nobody_wants_is_given_up_after_two_hours() {
+    async fn a_reply_that_is_never_acknowledged_expires_after_two_hours() {
         let outbox = Outbox::default();
         outbox.push(reply());
         let mut turns = 0;

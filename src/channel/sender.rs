@@ -1,24 +1,24 @@
-//! What carries the replies of the outbox: over the control channel while it is open, else over the long poll.
+//! Sends the replies of the outbox: over the control channel while it is open, else over the long poll.
 
 use super::Origin;
 use super::link::Link;
 use super::mds::Poll;
 use super::outbox::{Outbox, Reply};
 
-/// Sends what is due, for ever. Replies of the control channel are written and forgotten until their next
-/// turn; those of the long poll are calls, one after the other. The two do not wait for each other: a call
-/// that hangs must not keep anything from an open control channel.
+/// Sends what is due, for ever. Replies on the control channel are written, and repeated when they are due
+/// again; those on the long poll are calls, one after the other. The two do not wait for each other: a call
+/// that hangs must not delay an open control channel.
 pub async fn deliver(outbox: &Outbox, link: &Link, poll: &Poll) {
-    tokio::join!(carry(Origin::Gateway, outbox, link, poll), carry(Origin::Poll, outbox, link, poll));
+    tokio::join!(send_by(Origin::Gateway, outbox, link, poll), send_by(Origin::Poll, outbox, link, poll));
 }
 
-async fn carry(by: Origin, outbox: &Outbox, link: &Link, poll: &Poll) {
+async fn send_by(by: Origin, outbox: &Outbox, link: &Link, poll: &Poll) {
     let mut polling = link.polling();
     loop {
         polling.mark_unchanged();
-        // Asked for before the look, so that nothing added during a call is missed.
+        // Subscribed before the outbox is read, so that nothing added during a call is missed.
         let changed = outbox.changed();
-        let (due, next) = outbox.due(|reply| way(reply, link) == Some(by));
+        let (due, next) = outbox.due(|reply| route(reply, link) == Some(by));
         for reply in &due {
             attempt(reply, outbox, link, poll).await;
         }
@@ -34,14 +34,14 @@ async fn carry(by: Origin, outbox: &Outbox, link: &Link, poll: &Poll) {
         tokio::select! {
             () = changed => {}
             () = pause => {}
-            // The long poll took over: replies that had no way have one now.
+            // The long poll took over: replies that had no channel have one now.
             _ = polling.changed() => {}
         }
     }
 }
 
 async fn attempt(reply: &Reply, outbox: &Outbox, link: &Link, poll: &Poll) {
-    match way(reply, link) {
+    match route(reply, link) {
         Some(Origin::Gateway) => {
             link.send_frame(&reply.frame(super::now_ms()));
         }
@@ -55,8 +55,8 @@ async fn attempt(reply: &Reply, outbox: &Outbox, link: &Link, poll: &Poll) {
     }
 }
 
-/// The way a reply can go now: the one its job came by, or the long poll while the control channel is down.
-fn way(reply: &Reply, link: &Link) -> Option<Origin> {
+/// The channel that a reply can use now: the one its job came by, or the long poll while the control channel is down.
+fn route(reply: &Reply, link: &Link) -> Option<Origin> {
     match reply.origin {
         Origin::Poll => Some(Origin::Poll),
         Origin::Gateway if link.gateway_is_open() => Some(Origin::Gateway),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_that_had_no_way_goes_out_when_the_long_poll_takes_over() {
+    async fn a_reply_without_a_channel_goes_out_when_the_long_poll_takes_over() {
         let dir = tempfile::tempdir().unwrap();
         let (outbox, link) = (Outbox::default(), Rc::new(Link::default()));
         // Without credentials the call fails, but it is tried.
@@ -112,7 +112,7 @@ mod tests {
         outbox.push(reply());
         let tried = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(is_untried(&outbox), "there is no way yet");
+            assert!(is_untried(&outbox), "there is no channel yet");
             link.gateway_failed();
             while is_untried(&outbox) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -134,9 +134,9 @@ mod tests {
         let (sender, mut messages) = mpsc::unbounded_channel();
         let opened = async {
             tokio::time::sleep(Duration::from_secs(3600)).await;
-            assert!(is_untried(&outbox), "there is no way yet");
+            assert!(is_untried(&outbox), "there is no channel yet");
             link.gateway_opened(sender);
-            outbox.hurry();
+            outbox.resend_all();
             messages.recv().await.unwrap()
         };
         let message = tokio::select! {

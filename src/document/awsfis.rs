@@ -2,7 +2,7 @@
 //! what they ask for. Pure.
 //!
 //! Which documents there are, and what they take and mean, stands in the faults' tables ([`faults::document`]). Here is
-//! what a document is to Run Command: two steps, refusals in the stock agent's words, exit codes.
+//! what a document is to Run Command: two steps, refusals with the stock agent's texts, exit codes.
 
 use serde_json::{Map, Value};
 

@@ -131,7 +131,7 @@ fn valid_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// `allowedPattern`, in the words of `allowedregexparamvalidator.go`.
+/// `allowedPattern`, with the texts of `allowedregexparamvalidator.go`.
 fn check(name: &str, parameter: &Parameter, value: &Value) -> Result<(), String> {
     if parameter.allowed_pattern.is_empty() {
         return Ok(());

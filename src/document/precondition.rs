@@ -1,7 +1,7 @@
 //! Whether a step runs at all: its precondition, and whether its plugin is one that an agent has. Pure.
 //!
 //! Rules and texts of `runpluginutil.go` (getStepExecutionOperation, evaluatePreconditions), so that a
-//! document that is skipped or refused there is skipped or refused here in the same words.
+//! document that is skipped or refused there is skipped or refused here with the same text.
 
 use super::ParseError;
 use super::parameters::{Values, parameter_store_reference};
@@ -135,8 +135,8 @@ fn perform(known: Plugin, action: &str, name: &str) -> Verdict {
     }
 }
 
-/// Whether the precondition allows the step, and what there is to say against it. A precondition that is not
-/// allowed skips the step; one that is allowed but has something said against it fails the step.
+/// Whether the precondition allows the step, and what is wrong with it. A precondition that does not allow the
+/// step skips it; one that allows it but has something wrong fails it.
 fn evaluate(step: &MainStep, values: &Values) -> Result<(bool, Vec<String>), ParseError> {
     let (mut allowed, mut findings) = (true, Vec::new());
     for (operator, operands) in &step.precondition {

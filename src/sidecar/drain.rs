@@ -17,7 +17,7 @@ impl Sidecar {
     pub(super) async fn drain(&self, channels: Pin<&mut impl Future<Output = ()>>) -> ExitCode {
         self.queue.close();
         // Replies that wait for a later try have no later.
-        self.outbox.hurry();
+        self.outbox.resend_all();
         let mut clean = true;
         let last_words = async {
             if tokio::time::timeout(UNDO_LIMIT, self.queue.idle()).await.is_err() {

@@ -189,7 +189,7 @@ impl Enrolment<'_> {
             None => self.enrol().await?,
         };
         let machine = machine(self.task);
-        self.call(|| heartbeat::beat(&identity, &machine, "")).await?;
+        self.call(|| heartbeat::send(&identity, &machine, "")).await?;
         tracing::info!(instance = identity.instance_id(), "online");
         Ok(identity)
     }
