@@ -91,7 +91,7 @@ fn access() -> AgentAccess {
 }
 
 fn targets() -> Targets {
-    Targets { sources: vec!["10.0.0.0/8".into()], spared: vec!["169.254.170.2".into()] }
+    Targets { sources: vec!["10.0.0.0/8".into()], exempt: vec!["169.254.170.2".into()] }
 }
 
 fn scope() -> Scope {

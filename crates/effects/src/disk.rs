@@ -19,12 +19,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 pub mod space;
 pub mod unlinked;
 
-use super::crew::{Call, Crew};
+use super::worker_pool::{StopSignal, WorkerPool};
 use space::Space;
 use unlinked::unlinked;
 
-/// Most bytes taken in one step. Between two steps the space that is left is looked at again, and a call to end
-/// is heard.
+/// Most bytes taken in one step. Between two steps the space that is left is looked at again, and a stop
+/// is seen.
 const STEP_BYTES: u64 = 64 * 1024 * 1024;
 /// The same where the file system cannot reserve space and bytes have to be written.
 const WRITE_STEP_BYTES: u64 = 1024 * 1024;
@@ -81,7 +81,7 @@ pub struct DiskFill {
     plan: FillPlan,
     before: Space,
     taken: Arc<AtomicU64>,
-    crew: Crew<Grown>,
+    pool: WorkerPool<Grown>,
 }
 
 /// What the growing thread saw.
@@ -105,20 +105,20 @@ impl DiskFill {
         let before = Space::of_file(&file).map_err(|source| FillError::NoSpace { folder, source })?;
         check_file_limit(plan.used_goal.saturating_sub(before.used))?;
         let taken = Arc::new(AtomicU64::new(0));
-        let mut crew = Crew::new("disk-fill");
+        let mut pool = WorkerPool::new("disk-fill");
         let (goal, size) = (plan.used_goal, Arc::clone(&taken));
-        crew.add(move |call| Growth::new(file, goal, size, before).live(call)).map_err(FillError::Thread)?;
-        Ok(DiskFill { plan, before, taken, crew })
+        pool.add(move |stop| Growth::new(file, goal, size, before).run(stop)).map_err(FillError::Thread)?;
+        Ok(DiskFill { plan, before, taken, pool })
     }
 
     /// Is ready if the fill broke.
     pub fn broken(&self) -> WaitForCancellationFutureOwned {
-        self.crew.one_ended()
+        self.pool.one_ended()
     }
 
     /// Gives the space back and says what it was; or why the goal could not be reached.
     pub fn stop(mut self) -> (FillReport, Option<String>) {
-        let ended = self.crew.end().pop();
+        let ended = self.pool.end().pop();
         let nothing = Grown { fullest: self.before, least_full: None, reached_after: None, written: false };
         let (grown, failure) = match ended {
             Some(Ok(grown)) => (grown, None),
@@ -163,14 +163,14 @@ impl Growth {
         Growth { file, goal, size, started: Instant::now(), grown, filler: Vec::new() }
     }
 
-    /// Grows, then looks on, until called to end. The file closes when this returns.
-    fn live(mut self, call: &Call) -> Result<Grown, String> {
-        while !call.stopped() {
+    /// Grows, then observes, until told to end. The file closes when this returns.
+    fn run(mut self, stop: &StopSignal) -> Result<Grown, String> {
+        while !stop.is_set() {
             let space = self.look()?;
             let missing = self.goal.saturating_sub(space.used).min(space.available) / BLOCK * BLOCK;
             if self.grown.reached_after.is_some() || missing == 0 {
                 self.reached(space);
-                call.rest(LOOK);
+                stop.sleep(LOOK);
                 continue;
             }
             match self.grow(missing) {
@@ -228,7 +228,7 @@ impl Growth {
 
     fn write(&mut self, at: u64, bytes: u64) -> io::Result<u64> {
         if self.filler.is_empty() {
-            self.filler = super::io::noise(WRITE_STEP_BYTES as usize);
+            self.filler = super::io::random_bytes(WRITE_STEP_BYTES as usize);
         }
         let written = self.file.write_at(&self.filler[..bytes as usize], at)?;
         // Only blocks that were allocated count as used.

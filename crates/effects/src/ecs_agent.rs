@@ -23,7 +23,7 @@ use crate::task::ecs_agent::AgentAccess;
 
 /// How often one request is sent again after the agent said that it was too early: it knows of requests that
 /// others made.
-const PATIENCE: u32 = 3;
+const RETRIES: u32 = 3;
 /// How often a stop is tried.
 const STOPS: u32 = 4;
 /// Between two tries to tidy up after an earlier life.
@@ -243,7 +243,7 @@ impl Call {
                 Err(broken) => std::panic::resume_unwind(broken.into_panic()),
             };
             match self.judge(operation, &answer) {
-                Err(AgentError::TooOften { .. }) if tried < PATIENCE => pace::refused(&url),
+                Err(AgentError::TooOften { .. }) if tried < RETRIES => pace::refused(&url),
                 judged => return judged,
             }
         }

@@ -19,11 +19,11 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 mod buffer;
 mod worker;
 
-pub use buffer::noise;
+pub use buffer::random_bytes;
 
-use super::crew::Crew;
 use super::disk::space::Space;
 use super::disk::unlinked::{self, unlinked};
+use super::worker_pool::WorkerPool;
 use worker::Worker;
 
 /// The least that a worker's file may grow to; less is no load.
@@ -107,7 +107,7 @@ pub struct IoLoad {
     started: Instant,
     direct: bool,
     counters: Arc<Counters>,
-    crew: Crew<()>,
+    pool: WorkerPool<()>,
 }
 
 impl IoLoad {
@@ -126,27 +126,27 @@ impl IoLoad {
             files.push(unlinked(&plan.folder).and_then(writable).map_err(no_file)?);
         }
         let counters = Arc::new(Counters::default());
-        let mut crew = Crew::new("io-stress");
+        let mut pool = WorkerPool::new("io-stress");
         let mut direct = true;
         for (number, file) in (1..).zip(files) {
             let most = (plan.bytes / u64::from(plan.workers)).max(LEAST_BYTES_PER_WORKER);
             let worker = Worker::new(file, &plan, most, number, Arc::clone(&counters)).map_err(no_file)?;
             direct &= worker.is_direct();
-            crew.add(move |call| worker.live(call)).map_err(IoError::Thread)?;
+            pool.add(move |stop| worker.run(stop)).map_err(IoError::Thread)?;
         }
-        Ok(IoLoad { plan, before, started: Instant::now(), direct, counters, crew })
+        Ok(IoLoad { plan, before, started: Instant::now(), direct, counters, pool })
     }
 
     /// Is ready if a worker broke.
     pub fn broken(&self) -> WaitForCancellationFutureOwned {
-        self.crew.one_ended()
+        self.pool.one_ended()
     }
 
     /// Ends the load, waits until its threads and files are gone, and says what it achieved; and the first
     /// reason, if a worker broke.
     pub fn stop(mut self) -> (IoReport, Option<String>) {
         let elapsed = self.started.elapsed();
-        let failure = self.crew.end().into_iter().find_map(Result::err);
+        let failure = self.pool.end().into_iter().find_map(Result::err);
         let counted = &self.counters;
         let report = IoReport {
             elapsed,
@@ -169,6 +169,6 @@ impl IoLoad {
 /// `file`, if a block can be written to it.
 fn writable(file: File) -> io::Result<File> {
     use std::os::unix::fs::FileExt;
-    file.write_all_at(&noise(4096), 0)?;
+    file.write_all_at(&random_bytes(4096), 0)?;
     Ok(file)
 }

@@ -11,7 +11,7 @@ use crate::amount::many;
 use crate::fault::{ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone};
 use crate::signal::namespace::Namespace;
 use crate::signal::process::Process;
-use crate::signal::{End, Signals, Spared, admit, signal_by_name};
+use crate::signal::{End, Exempt, Signals, admit, signal_by_name};
 use crate::task::Task;
 use faults::kill_process::{self, KillProcess};
 
@@ -31,7 +31,7 @@ struct ActiveKillProcess {
     hit: Vec<(Process, End, Cell<bool>)>,
     /// Those that did not, with the reason.
     refused: Vec<(Process, String)>,
-    spared: Vec<Spared>,
+    exempt: Vec<Exempt>,
 }
 
 impl Perform for KillProcess {
@@ -46,9 +46,9 @@ impl Perform for KillProcess {
 
 fn start(asked: &KillProcess, duration: Duration, task: &Task) -> Started {
     let allow_host = asked.host_processes || task.allow_host_processes;
-    let Signals { signalled, spared } = signal_by_name(&asked.name, asked.signal, allow_host)?;
+    let Signals { signalled, exempt } = signal_by_name(&asked.name, asked.signal, allow_host)?;
     let asked = asked.clone();
-    let mut live = ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), spared };
+    let mut live = ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), exempt };
     for mut one in signalled {
         let process = one.process.clone();
         if let Some(error) = one.refused.take() {
@@ -89,7 +89,7 @@ fn fitting(texts: impl Iterator<Item = String>, bytes: usize) -> Vec<String> {
 impl ActiveKillProcess {
     /// Why nobody got the signal.
     fn nobody(&self) -> String {
-        let mut text = match (self.refused.is_empty(), self.spared.is_empty()) {
+        let mut text = match (self.refused.is_empty(), self.exempt.is_empty()) {
             (true, true) => format!("no process is called {}", self.asked.name),
             _ => format!("no process called {} could be signalled", self.asked.name),
         };
@@ -108,10 +108,10 @@ impl ActiveKillProcess {
             .iter()
             .take(MOST_NAMED / 4)
             .map(|(process, why)| format!("{} {} refused it: {why}", process.pid, process.name));
-        let spared = self.spared.iter().take(MOST_NAMED / 4).map(|spared| {
-            format!("{} {} was left alone: {}", spared.process.pid, spared.process.name, spared.why)
+        let exempt = self.exempt.iter().take(MOST_NAMED / 4).map(|exempt| {
+            format!("{} {} was left alone: {}", exempt.process.pid, exempt.process.name, exempt.why)
         });
-        fitting(refused.chain(spared), MOST_NAMED * MOST_BYTES_PER_NAME)
+        fitting(refused.chain(exempt), MOST_NAMED * MOST_BYTES_PER_NAME)
     }
 
     /// `7 python, 9 python`, of those that were signalled; at most `most` of them, and fewer if their names are long.
@@ -146,7 +146,7 @@ impl ActiveKillProcess {
         let mut summary =
             FaultSummary { text, asked, achieved, matched: Some(hit), ..FaultSummary::default() };
         let left_alone = self.left_alone();
-        let unsaid = self.refused.len() + self.spared.len() - left_alone.len();
+        let unsaid = self.refused.len() + self.exempt.len() - left_alone.len();
         left_alone.into_iter().for_each(|line| summary.note(line));
         if unsaid > 0 {
             summary.note(format!("{} left alone as well", many(unsaid as u64, "other")));

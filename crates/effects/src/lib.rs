@@ -1,7 +1,6 @@
 //! What is asked of the kernel: the only crate that touches the kernel. Each effect is a value whose Drop undoes it.
 
 pub mod amount;
-pub mod crew;
 pub mod disk;
 pub mod ecs_agent;
 pub mod fault;
@@ -14,6 +13,7 @@ pub mod registry;
 pub mod shell;
 pub mod signal;
 pub mod task;
+pub mod worker_pool;
 
 mod cpu_stress;
 mod disk_fill;

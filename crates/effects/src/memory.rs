@@ -14,11 +14,11 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 mod region;
 
-use super::crew::{Call, Crew};
-use super::io::noise;
+use super::io::random_bytes;
+use super::worker_pool::{StopSignal, WorkerPool};
 use region::Region;
 
-/// Taken in one go, at most. Between two, the room is looked at again and a call to end is heard.
+/// Taken in one go, at most. Between two, the room is looked at again and a stop is seen.
 const STEP: u64 = 4 * 1024 * 1024;
 /// The least that is taken or given back, but for the last of a share.
 const GRAIN: usize = 1024 * 1024;
@@ -83,7 +83,7 @@ pub struct MemoryReport {
 #[derive(Debug)]
 pub struct MemoryLoad {
     counters: Arc<Counters>,
-    crew: Crew<()>,
+    pool: WorkerPool<()>,
 }
 
 impl MemoryLoad {
@@ -102,22 +102,22 @@ impl MemoryLoad {
         let regions: Result<Vec<_>, _> = (0..workers).map(|_| Region::new(share)).collect();
         let regions = regions.map_err(|source| MemoryError::Space { bytes, source })?;
         let counters = Arc::new(Counters { least: u64::MAX.into(), ..Counters::default() });
-        let pattern: Arc<[u8]> = noise(STEP as usize).into();
-        let mut crew = Crew::new("memory-stress");
+        let pattern: Arc<[u8]> = random_bytes(STEP as usize).into();
+        let mut pool = WorkerPool::new("memory-stress");
         let (workers, started) = (u64::from(workers), Instant::now());
         let all = share as u64 * workers;
         for region in regions {
             let (pattern, counters) = (Arc::clone(&pattern), Arc::clone(&counters));
             let worker = Worker { region, share, held: 0, workers, pattern, counters, all, started };
-            crew.add(move |call| worker.live(call)).map_err(MemoryError::Thread)?;
+            pool.add(move |stop| worker.run(stop)).map_err(MemoryError::Thread)?;
         }
         let (room, counted) = (Arc::clone(room), Arc::clone(&counters));
-        let looking = move |call: &Call| {
-            look_after(call, &room, &counted, all);
+        let looking = move |stop: &StopSignal| {
+            update_allowed(stop, &room, &counted, all);
             Ok(())
         };
-        crew.add(looking).map_err(MemoryError::Thread)?;
-        Ok(MemoryLoad { counters, crew })
+        pool.add(looking).map_err(MemoryError::Thread)?;
+        Ok(MemoryLoad { counters, pool })
     }
 
     /// Bytes held at this moment.
@@ -127,13 +127,13 @@ impl MemoryLoad {
 
     /// Is ready if a worker broke.
     pub fn broken(&self) -> WaitForCancellationFutureOwned {
-        self.crew.one_ended()
+        self.pool.one_ended()
     }
 
     /// Gives everything back and says what was achieved; and the first reason, if a worker broke.
     pub fn stop(mut self) -> (MemoryReport, Option<String>) {
         let held = self.held();
-        let failure = self.crew.end().into_iter().find_map(Result::err);
+        let failure = self.pool.end().into_iter().find_map(Result::err);
         let counted = &self.counters;
         let reached = counted.reached.load(Relaxed).checked_sub(1);
         let report = MemoryReport {
@@ -149,13 +149,13 @@ impl MemoryLoad {
 }
 
 /// Keeps saying how much may be held.
-fn look_after(call: &Call, room: &Room, counters: &Counters, all: u64) {
-    while !call.stopped() {
+fn update_allowed(stop: &StopSignal, room: &Room, counters: &Counters, all: u64) {
+    while !stop.is_set() {
         // In this order: what is taken in between makes the room smaller, and the sum too small, never too large.
         let held = counters.held.load(Relaxed);
         let allowed = held.saturating_add_signed(room()).min(all);
         counters.allowed.store(allowed, Relaxed);
-        call.rest(LOOK);
+        stop.sleep(LOOK);
     }
 }
 
@@ -174,9 +174,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn live(mut self, call: &Call) -> Result<(), String> {
+    fn run(mut self, stop: &StopSignal) -> Result<(), String> {
         let mut touched = Instant::now();
-        while !call.stopped() {
+        while !stop.is_set() {
             let allowed = (self.counters.allowed.load(Relaxed) / self.workers) as usize;
             if allowed < self.held {
                 let surplus = self.held - allowed;
@@ -186,10 +186,10 @@ impl Worker {
                 continue;
             }
             if touched.elapsed() >= TOUCH {
-                self.touch(call);
+                self.touch(stop);
                 touched = Instant::now();
             }
-            call.rest(LOOK);
+            stop.sleep(LOOK);
         }
         Ok(())
     }
@@ -231,11 +231,11 @@ impl Worker {
     }
 
     /// Writes to every page that is held.
-    fn touch(&mut self, call: &Call) {
+    fn touch(&mut self, stop: &StopSignal) {
         let held = self.held;
         let mut pages = 0;
         for step in self.region.bytes()[..held].chunks_mut(STEP as usize) {
-            if call.stopped() {
+            if stop.is_set() {
                 break;
             }
             for page in step.chunks_mut(PAGE) {

@@ -58,6 +58,6 @@ impl NetworkFault for NetworkBlackholePort {
     }
 
     fn request(&self, targets: &Targets) -> Request {
-        Request::blackhole_port(self, &targets.spared)
+        Request::blackhole_port(self, &targets.exempt)
     }
 }

@@ -86,12 +86,12 @@ impl End {
 pub struct Signals {
     pub signalled: Vec<Signalled>,
     /// Named alike, and left alone.
-    pub spared: Vec<Spared>,
+    pub exempt: Vec<Exempt>,
 }
 
 /// A process of that name that gets no signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spared {
+pub struct Exempt {
     pub process: Process,
     pub why: &'static str,
 }
@@ -112,10 +112,10 @@ pub fn signal_by_name(name: &str, signal: Signal, allow_host: bool) -> Result<Si
             Match::CannotTell => {
                 let why =
                     "its name is as long as the kernel keeps, and its command line does not say the rest";
-                signals.spared.push(Spared { process, why });
+                signals.exempt.push(Exempt { process, why });
             }
             Match::Yes => match bounds(&process) {
-                Some(why) => signals.spared.push(Spared { process, why }),
+                Some(why) => signals.exempt.push(Exempt { process, why }),
                 None => signals.signalled.extend(pin_and_signal(process, name, signal)),
             },
         }

@@ -59,12 +59,12 @@ impl Request {
         Request { fault: "network-packet-loss", body: shaping(own, &loss.scope, targets) }
     }
 
-    pub fn blackhole_port(hole: &NetworkBlackholePort, spared: &[String]) -> Request {
+    pub fn blackhole_port(hole: &NetworkBlackholePort, exempt: &[String]) -> Request {
         let body = json!({
             "Port": hole.port,
             "Protocol": hole.protocol.to_string(),
             "TrafficType": hole.direction.to_string(),
-            "SourcesToFilter": spared,
+            "SourcesToFilter": exempt,
         });
         Request { fault: "network-blackhole-port", body: body.to_string() }
     }
@@ -73,7 +73,7 @@ impl Request {
 fn shaping(mut body: Value, scope: &Scope, targets: &Targets) -> String {
     body["FlowsPercent"] = json!(scope.flows_percent);
     body["Sources"] = json!(targets.sources);
-    body["SourcesToFilter"] = json!(targets.spared);
+    body["SourcesToFilter"] = json!(targets.exempt);
     body.to_string()
 }
 
@@ -88,7 +88,7 @@ mod tests {
     /// FIS sheet §5.2.
     #[test]
     fn bodies_are_those_that_the_agent_takes() {
-        let targets = Targets { sources: vec!["10.0.0.0/8".into()], spared: vec!["169.254.170.2".into()] };
+        let targets = Targets { sources: vec!["10.0.0.0/8".into()], exempt: vec!["169.254.170.2".into()] };
         let scope = || Scope::new("10.0.0.0/8", "egress", "DEFAULT", 30).unwrap();
         let latency = Request::latency(&NetworkLatency::new(200, 10, scope()).unwrap(), &targets);
         assert_eq!(

@@ -21,7 +21,7 @@ const LOOK_UPS: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Targets {
     pub sources: Vec<String>,
-    pub spared: Vec<String>,
+    pub exempt: Vec<String>,
 }
 
 /// Why there are no targets.
@@ -38,7 +38,7 @@ pub enum TargetError {
         "the source {0} is always let through: without it this task has no metadata, no credentials or no way to \
          Systems Manager; name other sources"
     )]
-    Spared(String),
+    Exempt(String),
 }
 
 /// Looks everything up, now and once: the agent cannot extend a fault that runs. Takes as long as DNS takes.
@@ -46,11 +46,11 @@ pub enum TargetError {
 /// # Errors
 /// [`TargetError`], with every source that it is about.
 pub fn resolve(sources: &[Source], task: &Task) -> Result<Targets, TargetError> {
-    let spared = spared(task);
+    let exempt = exempt(task);
     let sources = addresses(sources, task.ecs_agent.has_v6)?;
-    match sources.iter().find(|source| spared.contains(source)) {
-        Some(source) => Err(TargetError::Spared(source.clone())),
-        None => Ok(Targets { sources, spared }),
+    match sources.iter().find(|source| exempt.contains(source)) {
+        Some(source) => Err(TargetError::Exempt(source.clone())),
+        None => Ok(Targets { sources, exempt }),
     }
 }
 
@@ -81,7 +81,7 @@ fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetErro
 }
 
 /// The addresses that no fault may cut. IPv6 only where the task has it: older agents refuse them.
-pub fn spared(task: &Task) -> Vec<String> {
+pub fn exempt(task: &Task) -> Vec<String> {
     let has_v6 = task.ecs_agent.has_v6;
     let hosts = task.ecs_agent.control_hosts.iter();
     let channel = hosts.flat_map(|host| (0..LOOK_UPS).flat_map(move |_| look_up(host, has_v6)));
@@ -142,15 +142,15 @@ mod tests {
     fn metadata_and_control_channel_are_let_through_and_no_target() {
         let mut task = Task { lifelines: vec!["10.9.9.9".parse().unwrap()], ..Task::default() };
         task.ecs_agent.control_hosts = vec!["10.8.8.8".into(), "127.0.0.1".into()];
-        let spared = spared(&task);
+        let exempt = exempt(&task);
         for address in ["169.254.170.2", "10.9.9.9", "10.8.8.8"] {
-            assert!(spared.iter().any(|one| one == address), "{spared:?}");
+            assert!(exempt.iter().any(|one| one == address), "{exempt:?}");
             let refused = resolve(&parse_sources(address).unwrap(), &task).unwrap_err();
-            assert_eq!(refused, TargetError::Spared(address.into()));
+            assert_eq!(refused, TargetError::Exempt(address.into()));
         }
-        assert!(!spared.iter().any(|one| one.contains(':') || one == "127.0.0.1"), "{spared:?}");
+        assert!(!exempt.iter().any(|one| one.contains(':') || one == "127.0.0.1"), "{exempt:?}");
         task.ecs_agent.has_v6 = true;
-        assert!(super::spared(&task).contains(&"fd00:ec2::23".to_owned()));
+        assert!(super::exempt(&task).contains(&"fd00:ec2::23".to_owned()));
     }
 
     #[test]

@@ -12,9 +12,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// `length` bytes of noise.
+    /// `length` random bytes.
     pub(super) fn new(length: usize) -> Buffer {
-        let bytes = noise(length + ALIGNMENT);
+        let bytes = random_bytes(length + ALIGNMENT);
         // The Vec is never resized, so that where it begins stays true.
         let start = bytes.as_ptr().align_offset(ALIGNMENT);
         Buffer { bytes, start, length }
@@ -30,7 +30,7 @@ impl Buffer {
 }
 
 /// Bytes without a pattern: neither sparse nor compressible, so that they take the space they seem to take.
-pub fn noise(length: usize) -> Vec<u8> {
+pub fn random_bytes(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     fastrand::Rng::with_seed(length as u64).fill(&mut bytes);
     bytes
@@ -50,8 +50,8 @@ mod tests {
     }
 
     #[test]
-    fn noise_has_no_blank_pages() {
-        let bytes = noise(3 * 4096 + 5);
+    fn random_bytes_have_no_blank_pages() {
+        let bytes = random_bytes(3 * 4096 + 5);
         assert_eq!(bytes.len(), 3 * 4096 + 5);
         assert!(bytes.chunks(64).all(|line| line.iter().any(|byte| *byte != 0)));
     }

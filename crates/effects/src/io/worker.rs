@@ -13,9 +13,9 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::buffer::{ALIGNMENT, Buffer};
 use super::{Counters, IoPlan};
-use crate::crew::Call;
 use crate::disk::space::Space;
 use crate::disk::unlinked::unlinked;
+use crate::worker_pool::StopSignal;
 
 /// A large transfer.
 const LARGE: usize = 1024 * 1024;
@@ -126,9 +126,9 @@ impl Worker {
         self.direct.is_some()
     }
 
-    /// Works until called to end. The file closes when this returns.
-    pub(super) fn live(mut self, call: &Call) -> Result<(), String> {
-        while !call.stopped() {
+    /// Works until told to end. The file closes when this returns.
+    pub(super) fn run(mut self, stop: &StopSignal) -> Result<(), String> {
+        while !stop.is_set() {
             let operation = MIX[(self.turn % MIX.len() as u64) as usize];
             self.turn += 1;
             if self.turn.is_multiple_of(LOOK_EVERY) {
@@ -138,7 +138,7 @@ impl Worker {
                 Ok(()) => Counters::add(&self.counters.operations, 1),
                 Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                     Counters::add(&self.counters.refused, 1);
-                    call.rest(PAUSE);
+                    stop.sleep(PAUSE);
                 }
                 Err(error) => {
                     return Err(format!("{operation:?} in {} failed: {error}", self.folder.display()));

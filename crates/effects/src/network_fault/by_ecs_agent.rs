@@ -24,7 +24,7 @@ struct ActiveByEcsAgent {
     asked: String,
     figures: Figures,
     duration: Duration,
-    spared: usize,
+    exempt: usize,
     fault: AgentFault,
     /// How often the agent said that it runs.
     seen: u32,
@@ -38,14 +38,14 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
     scope.map_or(Ok(()), request::check)?;
     let sources = scope.map_or_else(Vec::new, |scope| scope.sources.clone());
     let targets = look_up(sources, task.clone()).await?;
-    let (request, spared) = (fault.request(&targets), targets.spared.len());
+    let (request, exempt) = (fault.request(&targets), targets.exempt.len());
     let live = AgentFault::start(request, &task.ecs_agent, uri, task.state_dir()).await?;
     Ok(Box::new(ActiveByEcsAgent {
         name: F::NAME,
         asked: fault.words(),
         figures: fault.figures(),
         duration,
-        spared,
+        exempt,
         fault: live,
         seen: 0,
         vanished: false,
@@ -124,9 +124,9 @@ impl ActiveByEcsAgent {
         };
         let text = format!("{}: asked {}\nachieved: {}\n", self.name, asked.text, achieved.text);
         let mut summary = FaultSummary { text, asked, achieved, ..FaultSummary::default() };
-        let spared = self.spared;
+        let exempt = self.exempt;
         summary
-            .line(&format!("let through: {spared} addresses of metadata, credentials and Systems Manager"));
+            .line(&format!("let through: {exempt} addresses of metadata, credentials and Systems Manager"));
         summary
     }
 }

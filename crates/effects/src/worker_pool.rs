@@ -1,4 +1,4 @@
-//! Threads that work until they are told to end, and are gone when their crew is.
+//! Threads that work until they are told to end, and are gone when their pool is.
 //!
 //! Knows nothing of what they do. The kernel ends them with the process, whatever happens to our code.
 
@@ -12,23 +12,23 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// Enough for a worker; its buffers are on the heap.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// What every thread of a crew listens to.
+/// What tells every thread of a pool to end.
 #[derive(Debug, Clone, Default)]
-pub struct Call {
-    stop: Arc<AtomicBool>,
-    over: CancellationToken,
+pub struct StopSignal {
+    flag: Arc<AtomicBool>,
+    one_ended: CancellationToken,
 }
 
-impl Call {
+impl StopSignal {
     /// Whether the thread is to end now.
-    pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    pub fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
     }
 
-    /// Sleeps for `time`, or until it is called to end.
-    pub fn rest(&self, time: Duration) {
+    /// Sleeps for `time`, or until the thread is to end.
+    pub fn sleep(&self, time: Duration) {
         let until = Instant::now() + time;
-        while !self.stopped() {
+        while !self.is_set() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -38,28 +38,28 @@ impl Call {
     }
 }
 
-/// Says that a thread is gone, also when it unwinds.
-struct Farewell(CancellationToken);
+/// Reports that a thread has ended, also when it unwinds.
+struct ExitGuard(CancellationToken);
 
-impl Drop for Farewell {
+impl Drop for ExitGuard {
     fn drop(&mut self) {
         self.0.cancel();
     }
 }
 
-/// Running threads, each of which ends with an `R` or with the reason why it could not. Dropping the crew ends
+/// Running threads, each of which ends with an `R` or with the reason why it could not. Dropping the pool ends
 /// them and waits until they are gone.
 #[derive(Debug)]
-pub struct Crew<R> {
+pub struct WorkerPool<R> {
     name: &'static str,
-    call: Call,
+    stop: StopSignal,
     threads: Vec<JoinHandle<Result<R, String>>>,
 }
 
-impl<R: Send + 'static> Crew<R> {
-    /// A crew without anybody in it. Its threads will be called `name` and a number; 15 characters are seen.
-    pub fn new(name: &'static str) -> Crew<R> {
-        Crew { name, call: Call::default(), threads: Vec::new() }
+impl<R: Send + 'static> WorkerPool<R> {
+    /// A pool without a thread. Its threads will be called `name` and a number; 15 characters are seen.
+    pub fn new(name: &'static str) -> WorkerPool<R> {
+        WorkerPool { name, stop: StopSignal::default(), threads: Vec::new() }
     }
 
     /// Starts one more thread.
@@ -68,15 +68,15 @@ impl<R: Send + 'static> Crew<R> {
     /// If it cannot be had, in words. Those that run go on.
     pub fn add(
         &mut self,
-        work: impl FnOnce(&Call) -> Result<R, String> + Send + 'static,
+        work: impl FnOnce(&StopSignal) -> Result<R, String> + Send + 'static,
     ) -> Result<(), String> {
-        let (call, number) = (self.call.clone(), self.threads.len() + 1);
+        let (stop, number) = (self.stop.clone(), self.threads.len() + 1);
         let thread = thread::Builder::new()
             .name(format!("{}-{number}", self.name))
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let _farewell = Farewell(call.over.clone());
-                work(&call)
+                let _guard = ExitGuard(stop.one_ended.clone());
+                work(&stop)
             })
             .map_err(|error| {
                 format!(
@@ -89,12 +89,12 @@ impl<R: Send + 'static> Crew<R> {
 
     /// Is ready as soon as one thread has ended.
     pub fn one_ended(&self) -> WaitForCancellationFutureOwned {
-        self.call.over.clone().cancelled_owned()
+        self.stop.one_ended.clone().cancelled_owned()
     }
 
-    /// Calls all threads to end and waits until they are gone: what each of them came to, in order.
+    /// Tells all threads to end and waits for them: what each of them came to, in order.
     pub fn end(&mut self) -> Vec<Result<R, String>> {
-        self.call.stop.store(true, Ordering::Relaxed);
+        self.stop.flag.store(true, Ordering::Relaxed);
         for thread in &self.threads {
             thread.thread().unpark();
         }
@@ -102,9 +102,9 @@ impl<R: Send + 'static> Crew<R> {
     }
 }
 
-impl<R> Drop for Crew<R> {
+impl<R> Drop for WorkerPool<R> {
     fn drop(&mut self) {
-        self.call.stop.store(true, Ordering::Relaxed);
+        self.stop.flag.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.thread().unpark();
             let _ = thread.join();
@@ -126,41 +126,41 @@ mod tests {
 
     #[test]
     fn ending_wakes_sleepers_and_gives_what_they_came_to() {
-        let mut crew = Crew::new("test-crew");
+        let mut pool = WorkerPool::new("test-pool");
         for number in 0..3 {
-            crew.add(move |call| {
-                call.rest(Duration::from_secs(3600));
+            pool.add(move |stop| {
+                stop.sleep(Duration::from_secs(3600));
                 Ok(number)
             })
             .unwrap();
         }
-        assert_eq!(crew.end(), [Ok(0), Ok(1), Ok(2)]);
+        assert_eq!(pool.end(), [Ok(0), Ok(1), Ok(2)]);
     }
 
     #[test]
     fn one_that_panics_is_heard_and_told() {
-        let mut crew: Crew<()> = Crew::new("test-crew");
-        crew.add(|call| {
-            call.rest(Duration::from_secs(3600));
+        let mut pool: WorkerPool<()> = WorkerPool::new("test-pool");
+        pool.add(|stop| {
+            stop.sleep(Duration::from_secs(3600));
             Ok(())
         })
         .unwrap();
-        crew.add(|_| panic!("out of luck")).unwrap();
+        pool.add(|_| panic!("out of luck")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(crew.one_ended());
-        assert_eq!(crew.end(), [Ok(()), Err("a worker thread panicked: out of luck".into())]);
+        runtime.block_on(pool.one_ended());
+        assert_eq!(pool.end(), [Ok(()), Err("a worker thread panicked: out of luck".into())]);
     }
 
     #[test]
     fn drop_ends_too() {
-        let mut crew = Crew::new("test-crew");
-        crew.add(|call| {
-            call.rest(Duration::from_secs(3600));
+        let mut pool = WorkerPool::new("test-pool");
+        pool.add(|stop| {
+            stop.sleep(Duration::from_secs(3600));
             Ok(())
         })
         .unwrap();
-        let stop = Arc::downgrade(&crew.call.stop);
-        drop(crew);
+        let stop = Arc::downgrade(&pool.stop.flag);
+        drop(pool);
         assert_eq!(stop.strong_count(), 0, "a thread still holds the flag");
     }
 }
