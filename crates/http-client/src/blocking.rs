@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, header};
 use http_body_util::Full;
-
-use crate::Client;
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::rt::TokioExecutor;
 
 /// Asks `GET url`, and gives the whole answer within `limit`.
 ///
@@ -49,10 +49,11 @@ fn send(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes
 }
 
 fn exchange(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, String> {
-    let client = Client::new(None).map_err(|error| error.to_string())?;
+    // Without TLS: no roots are loaded for a link-local call.
+    let client = HyperClient::builder(TokioExecutor::new()).build(crate::tcp());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let answer = runtime.block_on(client.send(request, limit));
+    let answer = runtime.block_on(crate::exchange(&client, request, limit));
     // Not waited for: a name look-up that was given up may hang for longer than the limit.
     runtime.shutdown_background();
     answer.map_err(|error| error.to_string())

@@ -16,7 +16,7 @@ use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector as TcpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -92,10 +92,8 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = TcpConnector::new();
+        let mut tcp = tcp();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
             .https_or_http()
@@ -122,18 +120,32 @@ impl Client {
         request: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, SendError> {
-        let exchange = async {
-            let answer = self.inner.request(request).await.map_err(|error| SendError::of(&error))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| SendError::Broken(error.to_string()))?;
-            Ok(Response::from_parts(parts, body.to_bytes()))
-        };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(SendError::Late(timeout)),
-        }
+        exchange(&self.inner, request, timeout).await
     }
+}
+
+/// Sends `request` over `client` and reads the whole answer within `timeout`.
+async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
+    client: &HyperClient<C, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> Result<Response<Bytes>, SendError> {
+    let exchange = async {
+        let answer = client.request(request).await.map_err(|error| SendError::of(&error))?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| SendError::Broken(error.to_string()))?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    };
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(SendError::Late(timeout)))
+}
+
+/// Connections over TCP, as every client here makes them.
+fn tcp() -> TcpConnector {
+    let mut tcp = TcpConnector::new();
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_nodelay(true);
+    tcp
 }
 
 fn add_bundle(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(), ClientError> {
