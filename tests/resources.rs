@@ -250,7 +250,8 @@ fn processes_of_a_name_are_signalled_and_others_are_not() {
     assert!(text.contains("code 0\nleft vict victims\ncode 1\n"), "{text}");
     assert!(
         complaints
-            .contains("no process is called victim. Processes of other containers cannot be seen from here")
+            .contains("no process is called victim; there are vict, victims. Processes of other containers cannot be seen from here"),
+        "{complaints}"
     );
 }
 
@@ -268,6 +269,28 @@ fn a_long_name_is_matched_whole() {
     assert!(text.starts_with("code 1\n"), "{text}{complaints}");
     assert!(text.contains("asked SIGKILL") && text.contains("ended within 1 s: 1 of 1"), "{text}");
     assert!(text.ends_with("code 0\na-victim-with-a-longer-name\n"), "{text}");
+}
+
+#[test]
+fn a_script_is_found_by_its_long_name_behind_the_options_of_its_interpreter() {
+    let script = r#"
+        cat > "$2/script-with-a-long-name" <<'END'
+#!/usr/bin/python3 -u
+import time
+time.sleep(600)
+END
+        chmod +x "$2/script-with-a-long-name"
+        "$2/script-with-a-long-name" &
+        until [ "$(cat /proc/[0-9]*/comm | grep -c script-with-a-l)" = 1 ]; do :; done
+        "$1" inject kill-process --process-name script-with-a-l; echo "code $?"
+        "$1" inject kill-process --process-name script-with-a-long-name --signal SIGKILL; echo "code $?"
+        "$1" inject kill-process --process-name script-with-a-long-name; echo "code $?"
+    "#;
+    let Some((text, complaints)) = in_pid_namespace(script) else { return };
+    assert!(text.starts_with("code 1\n"), "{text}{complaints}");
+    assert!(text.contains("ended within 1 s: 1 of 1"), "{text}{complaints}");
+    // The shell has not waited for it yet, or has: either way it is no hit.
+    assert!(text.ends_with("code 0\ncode 1\n"), "{text}{complaints}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `kill-process`: signals by name, sent at the start, then it is watched whether the processes end.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ struct ActiveKillProcess {
     /// Those that did not, with the reason.
     refused: Vec<(Process, String)>,
     exempt: Vec<Exempt>,
+    /// The names of the processes that were not meant.
+    others: BTreeSet<String>,
 }
 
 impl Perform for KillProcess {
@@ -46,20 +49,21 @@ impl Perform for KillProcess {
 
 fn start(asked: &KillProcess, duration: Duration, task: &Task) -> Started {
     let allow_host = asked.host_processes || task.allow_host_processes;
-    let Signals { signalled, exempt } = signal_by_name(&asked.name, asked.signal, allow_host)?;
+    let Signals { signalled, exempt, others } = signal_by_name(&asked.name, asked.signal, allow_host)?;
     let asked = asked.clone();
-    let mut live = ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), exempt };
+    let mut active =
+        ActiveKillProcess { asked, duration, hit: Vec::new(), refused: Vec::new(), exempt, others };
     for mut one in signalled {
         let process = one.process.clone();
         if let Some(error) = one.refused.take() {
-            live.refused.push((process, error.to_string()));
+            active.refused.push((process, error.to_string()));
             continue;
         }
         let end =
             one.end().map_err(|error| format!("the signal was sent, but cannot be watched: {error}"))?;
-        live.hit.push((process, end, Cell::new(false)));
+        active.hit.push((process, end, Cell::new(false)));
     }
-    if live.hit.is_empty() { Err(live.nobody().into()) } else { Ok(Box::new(live)) }
+    if active.hit.is_empty() { Err(active.no_hit().into()) } else { Ok(Box::new(active)) }
 }
 
 /// Whose processes it would find.
@@ -87,10 +91,10 @@ fn fitting(texts: impl Iterator<Item = String>, bytes: usize) -> Vec<String> {
 }
 
 impl ActiveKillProcess {
-    /// Why nobody got the signal.
-    fn nobody(&self) -> String {
+    /// Why no process got the signal.
+    fn no_hit(&self) -> String {
         let mut text = match (self.refused.is_empty(), self.exempt.is_empty()) {
-            (true, true) => format!("no process is called {}", self.asked.name),
+            (true, true) => format!("no process is called {}{}", self.asked.name, self.there_are()),
             _ => format!("no process called {} could be signalled", self.asked.name),
         };
         for line in self.left_alone() {
@@ -100,6 +104,19 @@ impl ActiveKillProcess {
             text += &format!(". Processes of other containers cannot be seen from here: {NOT_SHARED}");
         }
         text
+    }
+
+    /// `; there are nginx, python3`: what the name may have been meant to be.
+    fn there_are(&self) -> String {
+        let mut names =
+            fitting(self.others.iter().take(MOST_NAMED).cloned(), MOST_NAMED * MOST_BYTES_PER_NAME);
+        if names.is_empty() {
+            return String::new();
+        }
+        if names.len() < self.others.len() {
+            names.push(format!("and {} more", self.others.len() - names.len()));
+        }
+        format!("; there are {}", names.join(", "))
     }
 
     fn left_alone(&self) -> Vec<String> {

@@ -4,6 +4,7 @@
 //! Whose names match is decided here as killall (psmisc) decides it. Which process ids are out of bounds is
 //! decided here too: this process, process 1, kernel threads.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -87,6 +88,8 @@ pub struct Signals {
     pub signalled: Vec<Signalled>,
     /// Named alike, and left alone.
     pub exempt: Vec<Exempt>,
+    /// The names of the others that may be signalled.
+    pub others: BTreeSet<String>,
 }
 
 /// A process of that name that gets no signal.
@@ -108,7 +111,10 @@ pub fn signal_by_name(name: &str, signal: Signal, allow_host: bool) -> Result<Si
     let mut signals = Signals::default();
     for process in process::all().map_err(SignalError::Proc)? {
         match process.matches(name) {
-            Match::No => continue,
+            Match::No if bounds(&process).is_none() && !process.zombie => {
+                signals.others.insert(process.name);
+            }
+            Match::No => {}
             Match::CannotTell => {
                 let why =
                     "its name is as long as the kernel keeps, and its command line does not say the rest";
@@ -186,7 +192,7 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, kernel_thread: bool) -> Process {
-        Process { pid, name: "x".into(), started: 0, kernel_thread, command: Vec::new() }
+        Process { pid, name: "x".into(), started: 0, kernel_thread, zombie: false, command: Vec::new() }
     }
 
     #[test]

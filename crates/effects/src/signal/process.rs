@@ -3,10 +3,14 @@
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, ThreadKind, UpdateKind};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, ThreadKind, UpdateKind};
 
 /// The kernel keeps so many bytes of a name (`TASK_COMM_LEN` is one more, for the zero).
 const KEPT: usize = 15;
+
+/// Words of a command line that are read: an interpreter, its options (`#!/usr/bin/python3 -u`, and what `env -S` makes
+/// of a line), then the script.
+const WORDS: usize = 16;
 
 /// One process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct Process {
     /// Seconds after 1970. With the id it tells a process from a later one of the same id.
     pub started: u64,
     pub kernel_thread: bool,
+    /// It has ended, and its parent has not waited for it.
+    pub zombie: bool,
     /// The first words of its command line, as bytes; empty for zombies and kernel threads.
     pub command: Vec<Vec<u8>>,
 }
@@ -39,6 +45,9 @@ impl Process {
     /// As killall matches: the whole of the kernel's name; where that may be cut off, the last part of the
     /// program's path in the command line, or of the script's where an interpreter runs one.
     pub(super) fn matches(&self, name: &str) -> Match {
+        if self.zombie {
+            return Match::No;
+        }
         if self.name.len() < KEPT || name.len() < KEPT {
             return if self.name == name { Match::Yes } else { Match::No };
         }
@@ -74,7 +83,8 @@ impl From<&sysinfo::Process> for Process {
             name: listed.name().to_string_lossy().into_owned(),
             started: listed.start_time(),
             kernel_thread: listed.thread_kind() == Some(ThreadKind::Kernel),
-            command: words.take(2).map(|word| word.as_bytes().to_vec()).collect(),
+            zombie: matches!(listed.status(), ProcessStatus::Zombie | ProcessStatus::Dead),
+            command: words.take(WORDS).map(|word| word.as_bytes().to_vec()).collect(),
         }
     }
 }
@@ -107,7 +117,7 @@ mod tests {
     fn named(name: &str, command: &[u8]) -> Process {
         let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
         let command = words.map(<[u8]>::to_vec).collect();
-        Process { pid: 4711, name: name.into(), started: 0, kernel_thread: false, command }
+        Process { pid: 4711, name: name.into(), started: 0, kernel_thread: false, zombie: false, command }
     }
 
     /// A process of this name, which ends by itself.
@@ -139,7 +149,9 @@ mod tests {
             assert_eq!((found.name.as_str(), found.kernel_thread), (kept.as_str(), false));
             assert_eq!(found.command[0], folder.path().join(name).as_os_str().as_bytes());
             assert_eq!(found.matches(name), Match::Yes);
-            assert_eq!(zombie.map(|zombie| (zombie.name, zombie.started)), Some((kept, found.started)));
+            let zombie = zombie.unwrap();
+            assert_eq!(zombie.matches(&kept), Match::No, "it has ended");
+            assert_eq!((zombie.name, zombie.started), (kept, found.started));
             assert_eq!(Process::read(child.id()), None);
         }
     }
@@ -173,6 +185,9 @@ mod tests {
         assert_eq!(long.matches("amazon-ssm-agen"), Match::No, "its whole name is longer");
         let script = named("a-script-with-a", b"/bin/sh\0./a-script-with-a-long-name\0");
         assert_eq!(script.matches("a-script-with-a-long-name"), Match::Yes);
+        let options = named("a-script-with-a", b"/usr/bin/python3\0-u\0./a-script-with-a-long-name\0");
+        assert_eq!(options.matches("a-script-with-a-long-name"), Match::Yes);
+        assert_eq!(options.matches("a-script-with-a"), Match::No, "its whole name is longer");
         let login = named("a-shell-with-a-", b"-a-shell-with-a-long-name\0");
         assert_eq!(login.matches("a-shell-with-a-long-name"), Match::Yes);
     }
