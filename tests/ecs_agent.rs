@@ -204,6 +204,7 @@ fn a_black_hole_of_somebody_else_is_left_alone() {
         assert_eq!(agent.call("POST", path, &hole(443).body).await, (200, json!({"Status": "running"})));
         let refused = start(&agent, hole(443), dir.path()).await.unwrap_err();
         assert!(matches!(refused, AgentError::RunsAlready { .. }), "{refused}");
+        assert!(refused.to_string().contains("curl -X POST -d '{\""), "{refused}");
         assert_eq!(agent.running().await.len(), 1);
         agent.switch(json!({"fault_rate_seconds": 0})).await;
         let mut other = start(&agent, hole(80), dir.path()).await.unwrap();

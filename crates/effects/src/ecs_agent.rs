@@ -62,9 +62,9 @@ pub enum AgentError {
     Senseless { what: String, text: String },
     #[error(
         "such a fault runs in this task already, and this command has not started it; wait for its end, or end it: \
-         curl -X POST {url}"
+         curl -X POST -d '{body}' {url}"
     )]
-    RunsAlready { url: String },
+    RunsAlready { url: String, body: String },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("{first}; it was stopped afterwards, in case it runs")]
@@ -112,7 +112,8 @@ impl AgentFault {
     ) -> Result<AgentFault, AgentError> {
         let call = Call { uri: uri.to_owned(), request };
         if call.ask().await? {
-            return Err(AgentError::RunsAlready { url: call.url(Operation::Stop) });
+            let (url, body) = (call.url(Operation::Stop), call.request.body);
+            return Err(AgentError::RunsAlready { url, body });
         }
         let ledger = Ledger::of(state_dir);
         let entry = Entry::new(&access.task_arn, &call.request);

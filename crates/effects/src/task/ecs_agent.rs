@@ -64,7 +64,7 @@ pub enum Way {
 
 /// The best way that there is: our own hands first, because then the kernel holds the undo.
 pub fn choose(capabilities: &Capabilities, access: &AgentAccess) -> Way {
-    if capabilities.net_admin && access.network_mode == "host" && !access.allow_host_network {
+    if access.network_mode == "host" && !access.allow_host_network {
         return Way::Neither(format!(
             "this task uses the network of its instance (networkMode host), so a network fault would hit everything \
              on that instance: use networkMode awsvpc, or allow it with {ALLOW_HOST_NETWORK_VARIABLE}=true"
@@ -128,9 +128,15 @@ mod tests {
     #[test]
     fn the_network_of_the_instance_is_left_alone_unless_that_is_asked_for() {
         let host = AgentAccess { network_mode: "host".into(), ..access() };
-        let Way::Neither(words) = choose(&capabilities(true), &host) else { panic!("not refused") };
-        assert!(words.contains("would hit everything on that instance"), "{words}");
-        assert!(words.contains("TASKFAULT_ALLOW_HOST_NETWORK=true"), "{words}");
+        // With NET_ADMIN, and without it through the ECS agent, whose fault is in the same network.
+        for net_admin in [true, false] {
+            let way = choose(&capabilities(net_admin), &host);
+            let Way::Neither(words) = way else { panic!("not refused") };
+            assert!(words.contains("would hit everything on that instance"), "{words}");
+            assert!(words.contains("TASKFAULT_ALLOW_HOST_NETWORK=true"), "{words}");
+        }
+        let through_agent = choose(&capabilities(false), &host.clone().allowing(Some("true")));
+        assert_eq!(through_agent, Way::Endpoints("http://169.254.170.2/api/x".into()));
         assert_eq!(choose(&capabilities(true), &host.clone().allowing(Some("true"))), Way::Netlink);
         assert_ne!(choose(&capabilities(true), &host.allowing(Some("yes"))), Way::Netlink);
     }
