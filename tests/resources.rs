@@ -217,6 +217,23 @@ fn a_task_without_room_is_told_so() {
     assert!(complaints.contains("are free, and 16.0 MiB stay free in any case"), "{complaints}");
 }
 
+// ---- cpu-stress --------------------------------------------------------------------------------------
+
+#[test]
+fn very_many_workers_are_cancelled_at_once() {
+    let mut command = Command::new(TASKFAULT);
+    command.args(["inject", "cpu-stress", "--duration", "1h", "--workers", "4096", "--percent", "1"]);
+    let stress = Injected::start(&mut command);
+    assert!(stress.ready.starts_with("cpu-stress: "), "{}", stress.ready);
+    let cancelled = std::time::Instant::now();
+    stress.signal(Signal::SIGTERM);
+    let ended = stress.end();
+    // With a thread for each worker it took longer than a minute.
+    assert!(cancelled.elapsed().as_secs() < 10, "{:?}", cancelled.elapsed());
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(ended.stdout.contains("note: 4096 workers asked; their load comes from "), "{}", ended.stdout);
+}
+
 // ---- kill-process ------------------------------------------------------------------------------------
 
 /// Runs `script` as the first process of a PID namespace, with the program as `$1` and a folder as `$2`; None

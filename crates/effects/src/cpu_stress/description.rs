@@ -11,6 +11,9 @@ use crate::load::record::Record;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
 use faults::cpu_stress::CpuStress;
 
+/// Threads for each CPU at most: more make no more load, only more to schedule and to stop.
+const THREADS_PER_CPU: u32 = 8;
+
 /// Achieved values in one row of the report.
 const VALUES_PER_ROW: usize = 10;
 
@@ -26,6 +29,8 @@ pub(super) struct CpuMeaning {
     pub(super) share: f64,
     /// The CPUs that 100 % stands for.
     pub(super) whole: f64,
+    /// The CPUs to keep busy, whether they can be had or not.
+    asked_cpus: f64,
     /// "of …", for the line of what was asked.
     of: String,
     /// The bound that makes the asked share impossible, if one does.
@@ -45,7 +50,14 @@ impl CpuMeaning {
                 workers => format!("each of {workers} CPUs"),
             };
             let impossible = (whole * share > most.cpus + 1e-9).then_some(most);
-            return CpuMeaning { threads: stress.workers, share, whole, of, impossible };
+            // The same load from fewer threads, as far as they can bear it.
+            let threads = stress.workers.min(limits.affinity.saturating_mul(THREADS_PER_CPU));
+            let asked_cpus = whole * share;
+            let share = match threads < stress.workers {
+                true => (asked_cpus / f64::from(threads)).min(1.0),
+                false => share,
+            };
+            return CpuMeaning { threads, share, whole, asked_cpus, of, impossible };
         }
         let threads = (most.cpus.ceil() as u32).max(1);
         let of = match (&most.source, threads) {
@@ -53,8 +65,9 @@ impl CpuMeaning {
             (LimitSource::Affinity, threads) => format!("each of all {threads} CPUs"),
             (source, _) => format!("the limit of {} vCPU ({source})", short(most.cpus)),
         };
-        let share = share * most.cpus / f64::from(threads);
-        CpuMeaning { threads, share, whole: most.cpus, of, impossible: None }
+        let asked_cpus = share * most.cpus;
+        let share = asked_cpus / f64::from(threads);
+        CpuMeaning { threads, share, whole: most.cpus, asked_cpus, of, impossible: None }
     }
 
     /// `2 threads at 80.0 % of a core each`.
@@ -151,8 +164,12 @@ fn note_missed(
     record: &Record,
     throttled: Option<u64>,
 ) {
+    if meaning.threads < asked.workers {
+        let threads = many(u64::from(meaning.threads), "thread");
+        summary.note(format!("{} workers asked; their load comes from {threads}", asked.workers));
+    }
     if let Some(bound) = &meaning.impossible {
-        let (asked, most) = (short(meaning.whole * meaning.share), short(bound.cpus));
+        let (asked, most) = (short(meaning.asked_cpus), short(bound.cpus));
         summary.note(format!("{asked} CPUs asked, but at most {most} to be had ({})", bound.source));
     }
     let missed = f64::from(asked.percent) - meaning.percent(record.mean_cpus());
@@ -224,6 +241,18 @@ mod tests {
         let meaning = meaning(3, 40, &limits(2, None, None));
         assert_eq!((meaning.threads, meaning.share, meaning.whole), (3, 0.4, 3.0));
         assert_eq!(meaning.impossible, None, "1.2 of 2 CPUs can be had");
+    }
+
+    #[test]
+    fn many_workers_are_few_threads_with_the_same_load() {
+        let limits = limits(2, None, None);
+        let few = meaning(1024, 1, &limits);
+        assert_eq!((few.threads, few.share, few.whole), (16, 0.64, 1024.0));
+        let all = meaning(4096, 1, &limits);
+        assert_eq!((all.threads, all.share), (16, 1.0));
+        let text = text(4096, 1, &limits, 4, 2.0, None);
+        assert!(text.contains("note: 4096 workers asked; their load comes from 16 threads"), "{text}");
+        assert!(text.contains("note: 40.96 CPUs asked, but at most 2 to be had"), "{text}");
     }
 
     #[test]
