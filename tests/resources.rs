@@ -84,6 +84,20 @@ fn what_cannot_be_filled_is_refused_before_anything_is_touched() {
     assert_eq!((disk.used(), disk.names()), (60 * MIB, 1));
 }
 
+#[test]
+fn inodes_that_are_used_up_are_called_inodes() {
+    let Some(disk) = SmallDisk::new() else { return };
+    fs::write(disk.outside().join("theirs"), "").unwrap();
+    let mut few_inodes = disk.command("mount");
+    few_inodes.args(["-o", "remount,nr_inodes=2"]).arg(disk.inside());
+    assert_eq!(ended(few_inodes).0, Some(0));
+    for words in [&FILL[..], &IO[..]] {
+        let (code, _, complaints) = ended(disk.inject(words));
+        assert_eq!(code, Some(1));
+        assert!(complaints.contains("has no inodes left"), "{complaints}");
+    }
+}
+
 // ---- io-stress ---------------------------------------------------------------------------------------
 
 #[test]

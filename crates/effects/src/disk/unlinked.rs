@@ -64,6 +64,7 @@ fn sweep(folder: &Path, own: &str) {
 
 /// Why no file can be made in `folder`, in words that say what to do.
 pub fn explain(folder: &Path, error: &io::Error) -> String {
+    let no_inodes = lacks_inodes(folder);
     let folder = folder.display();
     match error.kind() {
         ErrorKind::NotFound => format!("the folder {folder} does not exist"),
@@ -75,11 +76,19 @@ pub fn explain(folder: &Path, error: &io::Error) -> String {
             "the file system of {folder} is mounted read-only; name a folder on one that can be written, or \
              unset readonlyRootFilesystem"
         ),
+        ErrorKind::StorageFull if no_inodes => format!(
+            "the file system of {folder} has no inodes left, so no file can be made whatever space is free; remove files"
+        ),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             format!("the file system of {folder} is full ({error})")
         }
         _ => format!("could not make a file in {folder}: {error}"),
     }
+}
+
+/// Whether the file system has a number of inodes, and all of them are used.
+fn lacks_inodes(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder).is_ok_and(|told| told.files() > 0 && told.files_available() == 0)
 }
 
 #[cfg(test)]
