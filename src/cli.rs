@@ -20,6 +20,7 @@ pub const USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "taskfault", version, disable_help_subcommand = true)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }

@@ -17,11 +17,15 @@ const ROLE_NAME_MAX: usize = 64;
 /// Everything the sidecar is told. Debug shows nothing of the environment, which holds secrets.
 #[derive(Clone)]
 pub struct Config {
+    /// The name of the managed instance's role, not its ARN.
     pub role_name: String,
     /// `http://169.254.170.2/v4/<id>`.
     pub metadata_uri: String,
+    /// Where the task role's credentials come from.
     pub credentials: Source,
+    /// The folder for registration, status and ledger.
     pub state_dir: PathBuf,
+    /// A PEM file with further trusted roots.
     pub ca_bundle: Option<PathBuf>,
     /// The whole environment: shell steps inherit it, endpoints are looked up in it.
     pub environment: BTreeMap<OsString, OsString>,
@@ -41,17 +45,21 @@ impl std::fmt::Debug for Config {
 /// A setting that is missing or wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// [`ROLE_VARIABLE`] is not set.
     #[error(
         "{ROLE_VARIABLE} is not set: give the container this environment variable with the name (not the ARN) of \
          the role that Systems Manager gives to the managed instance"
     )]
     NoRole,
+    /// [`ROLE_VARIABLE`] holds this, which is no role name.
     #[error(
         "{ROLE_VARIABLE}={0:?} is not a role name: at most {ROLE_NAME_MAX} letters, digits and +=,.@_/-, and not an ARN"
     )]
     Role(String),
+    /// No usable source of credentials.
     #[error(transparent)]
     Credentials(#[from] SourceError),
+    /// No address of the task metadata.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
 }

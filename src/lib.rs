@@ -1,9 +1,9 @@
 //! taskfault: an in-task fault-injection agent for Amazon ECS.
 //!
-//! The modules below stand in the order of the flow: bytes come in at [`channel`], become a document's
-//! steps in [`document`], the parameters of one fault in [`fault`], live for a while in [`run`], touch the
-//! kernel in [`effect`] and nowhere else, and go back as a reply through [`report`]. [`identity`] (who am
-//! I) and [`task`] (where am I) stand beside the flow. ARCHITECTURE.md has the picture and the invariants.
+//! Bytes come in at [`channel`] and become a document's steps in [`document`]; [`run`] performs them with the
+//! crates `faults` (what can be asked for) and `effects` (the only one that touches the kernel), and the reply goes
+//! back by the channel. [`sidecar`] joins them, [`identity`] is the managed instance, [`aws`] the calls to the
+//! services. ARCHITECTURE.md has the picture and the invariants.
 
 #![forbid(unsafe_code)]
 

@@ -37,7 +37,7 @@ use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 use ssm_wire::job::Topic;
 use ssm_wire::report::reply::Replier;
 
-pub use start::PATIENCE as START_PATIENCE;
+pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
 use status::LeftOver;
 
@@ -175,7 +175,7 @@ impl Sidecar {
 
     /// Removes what a throttled start left over, then does nothing for ever.
     async fn tidy_up(&self, stop: &CancellationToken) {
-        self.registered.footprint.remove_expired(stop, START_PATIENCE).await;
+        self.registered.footprint.remove_expired(stop, START_RETRY_BUDGET).await;
         std::future::pending().await
     }
 

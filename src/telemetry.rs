@@ -10,8 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
+    /// A line of text for people.
     #[default]
     Text,
+    /// A JSON object a line.
     Json,
 }
 
@@ -33,7 +35,7 @@ const EFFECTS: &str = "effects";
 /// Starts the log. `filter` is a level (`info`) or targets with levels (`taskfault=debug,hyper=warn`).
 ///
 /// # Errors
-/// A filter that cannot be read, in words.
+/// A filter that cannot be read, with the reason.
 pub fn init(filter: &str, format: Format) -> Result<(), String> {
     let targets = targets(filter)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);

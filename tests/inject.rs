@@ -69,7 +69,7 @@ fn a_whole_stress_ends_with_0_and_a_report() {
 fn a_signal_undoes_it_and_still_reports() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let child = started();
-        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         let (ended, text) = end(child);
         assert_eq!(ended, code, "{text}");
         assert!(text.contains("cancelled after") && text.contains("undone"), "{text}");
@@ -80,7 +80,7 @@ fn a_signal_undoes_it_and_still_reports() {
 fn a_second_signal_does_not_cut_the_report_short() {
     let child = started();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGTERM] {
-        kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
     }
     let (code, text) = end(child);
     assert!(code == 143 || code == 130, "{code}: whichever of the first two was seen first");

@@ -20,7 +20,7 @@ mod small_disk;
 
 use cgroup::MemoryCgroup;
 use injected::{Injected, skip, until};
-use small_disk::{MIB, SIZE, SmallDisk};
+use small_disk::{MIB, MIB_BYTES, SIZE, SmallDisk};
 
 const FILL: [&str; 5] = ["disk-fill", "--duration", "1h", "--percent", "80"];
 const IO: [&str; 5] = ["io-stress", "--duration", "1h", "--workers", "2"];
@@ -53,7 +53,7 @@ fn a_fill_is_as_full_as_asked_and_gone_after_a_cancel() {
 #[test]
 fn a_fill_counts_what_others_have_and_never_takes_more() {
     let Some(disk) = SmallDisk::new() else { return };
-    fs::write(disk.outside().join("theirs"), vec![1; 32 * MIB as usize]).unwrap();
+    fs::write(disk.outside().join("theirs"), vec![1; 32 * MIB_BYTES]).unwrap();
     let filling = Injected::start(&mut disk.inject(&FILL));
     let used = until(|| disk.used(), |used| *used >= SIZE / 100 * 80 - 4096);
     assert!(used <= SIZE / 100 * 80, "{used}");
@@ -64,7 +64,7 @@ fn a_fill_counts_what_others_have_and_never_takes_more() {
 #[test]
 fn what_cannot_be_filled_is_refused_before_anything_is_touched() {
     let Some(disk) = SmallDisk::new() else { return };
-    fs::write(disk.outside().join("theirs"), vec![1; 60 * MIB as usize]).unwrap();
+    fs::write(disk.outside().join("theirs"), vec![1; 60 * MIB_BYTES]).unwrap();
     for (words, said) in [
         (&FILL[..], "is already 93.8 % full (60.0 MiB of 64.0 MiB), which is not below the 80 % asked"),
         (&IO[..], "is too full: 4.0 MiB are free, 8.0 MiB stay free in any case"),
@@ -127,8 +127,7 @@ fn an_io_stress_keeps_its_reserve_and_gives_way() {
     // Somebody needs half of the disk, and tries until there is room.
     let mut theirs = fs::File::create(disk.outside().join("theirs")).unwrap();
     for _ in 0..32 {
-        let wrote =
-            until(|| std::io::Write::write_all(&mut &theirs, &[1; MIB as usize]).is_ok(), |done| *done);
+        let wrote = until(|| std::io::Write::write_all(&mut &theirs, &[1; MIB_BYTES]).is_ok(), |done| *done);
         assert!(wrote);
     }
     std::io::Write::flush(&mut theirs).unwrap();

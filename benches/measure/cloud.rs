@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One line of the local AWS's log, and when it was said.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub(crate) struct Event {
     pub at: Instant,
     pub what: String,
     pub outcome: String,
 }
 
 /// The local AWS.
-pub struct Cloud {
+pub(crate) struct Cloud {
     pub address: SocketAddr,
     handle: Handle,
     events: Receiver<Event>,
@@ -40,7 +40,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    pub fn start() -> Cloud {
+    pub(crate) fn start() -> Cloud {
         let (said, events) = channel();
         let (ready, started) = channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -52,7 +52,7 @@ impl Cloud {
     }
 
     /// The next event that is meant; None if it does not come.
-    pub fn wait_within(&self, limit: Duration, meant: impl Fn(&Event) -> bool) -> Option<Event> {
+    pub(crate) fn wait_within(&self, limit: Duration, meant: impl Fn(&Event) -> bool) -> Option<Event> {
         let end = Instant::now() + limit;
         loop {
             let event = self.events.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
@@ -63,22 +63,22 @@ impl Cloud {
     }
 
     /// The next event that is meant.
-    pub fn wait(&self, meant: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) fn wait(&self, meant: impl Fn(&Event) -> bool) -> Event {
         self.wait_within(PATIENCE, meant).expect("the sidecar did not do it; its log may say why")
     }
 
     /// Waits for the answer to a call of Systems Manager.
-    pub fn answered(&self, operation: &str) -> Event {
+    pub(crate) fn answered(&self, operation: &str) -> Event {
         self.wait(|event| event.what == format!("AmazonSSM.{operation}") && event.outcome == "200")
     }
 
     /// The instances that there are.
-    pub fn instances(&self) -> Vec<String> {
+    pub(crate) fn instances(&self) -> Vec<String> {
         self.handle.state(|world| world.ssm.instances.keys().cloned().collect())
     }
 
     /// A call as a client makes it, on one connection.
-    pub fn call(&mut self, operation: &str, body: &Value) -> Value {
+    pub(crate) fn call(&mut self, operation: &str, body: &Value) -> Value {
         let body = body.to_string();
         let request = format!(
             "POST / HTTP/1.1\r\nhost: local\r\nx-amz-target: AmazonSSM.{operation}\r\n\
@@ -107,30 +107,30 @@ impl Cloud {
     }
 
     /// Sends a document to an instance; the command's id.
-    pub fn send(&mut self, instance: &str, document: &str, parameters: &[(&str, &str)]) -> String {
+    pub(crate) fn send(&mut self, instance: &str, document: &str, parameters: &[(&str, &str)]) -> String {
         let parameters: serde_json::Map<String, Value> =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), json!([value]))).collect();
         let body = json!({ "DocumentName": document, "InstanceIds": [instance], "Parameters": parameters });
         self.call("SendCommand", &body)["Command"]["CommandId"].as_str().unwrap().to_owned()
     }
 
-    pub fn cancel(&mut self, command: &str) {
+    pub(crate) fn cancel(&mut self, command: &str) {
         self.call("CancelCommand", &json!({ "CommandId": command }));
     }
 
     /// Waits for the last reply of a command.
-    pub fn ended(&self, command: &str) -> Event {
+    pub(crate) fn ended(&self, command: &str) -> Event {
         self.wait(|event| is_last_reply(event) && event.what.contains(command))
     }
 
     /// Forgets what has been said so far.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         while self.events.try_recv().is_ok() {}
     }
 }
 
 /// Whether it is a reply after which none comes.
-pub fn is_last_reply(event: &Event) -> bool {
+pub(crate) fn is_last_reply(event: &Event) -> bool {
     event.what.starts_with("< reply ") && !event.outcome.starts_with("InProgress")
 }
 
@@ -156,7 +156,7 @@ fn serve(said: Sender<Event>, ready: &Ready, stopped: oneshot::Receiver<()>) {
 }
 
 /// A sidecar, killed when dropped.
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     pub process: Running,
     pub began: Instant,
     pub instance: String,
@@ -164,7 +164,7 @@ pub struct Sidecar {
 
 impl Sidecar {
     /// Starts one and returns at once.
-    pub fn launch(cloud: &Cloud, state: &Path) -> Sidecar {
+    pub(crate) fn launch(cloud: &Cloud, state: &Path) -> Sidecar {
         let endpoint = format!("http://{}", cloud.address);
         let log = fs::File::options().create(true).append(true).open(state.with_extension("log")).unwrap();
         let mut command = Command::new(machine::taskfault());
@@ -185,7 +185,7 @@ impl Sidecar {
     }
 
     /// Starts one and returns when its control channel is open.
-    pub fn start(cloud: &Cloud, state: &Path) -> Sidecar {
+    pub(crate) fn start(cloud: &Cloud, state: &Path) -> Sidecar {
         cloud.forget();
         let mut sidecar = Sidecar::launch(cloud, state);
         sidecar.channel_opens(cloud);
@@ -193,7 +193,7 @@ impl Sidecar {
     }
 
     /// Waits for the control channel.
-    pub fn channel_opens(&mut self, cloud: &Cloud) -> Event {
+    pub(crate) fn channel_opens(&mut self, cloud: &Cloud) -> Event {
         let open = cloud.wait(|event| event.what == "control-channel" && event.outcome == "open");
         self.instance = cloud.instances().pop().unwrap();
         open

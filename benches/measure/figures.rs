@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which figures are the better ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Better {
+pub(crate) enum Better {
     Less,
     More,
     /// The nearer to this, the better.
@@ -15,7 +15,7 @@ pub enum Better {
 
 /// Which figure of many an aim is about.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Statistic {
+pub(crate) enum Statistic {
     /// With [`Better::Near`] this and the next are how far it is from what was asked.
     Median,
     P99,
@@ -25,7 +25,7 @@ pub enum Statistic {
 
 /// What design and issue want of our figure. Reported, never enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Aim {
+pub(crate) struct Aim {
     pub of: Statistic,
     /// At most this; at least this where more is better.
     pub limit: f64,
@@ -33,7 +33,7 @@ pub struct Aim {
 
 /// The figures of one program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub who: String,
     /// In the order in which they were measured.
     pub values: Vec<f64>,
@@ -45,7 +45,7 @@ pub struct Entry {
 
 /// One thing that was measured: ours first, then the peers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Row {
+pub(crate) struct Row {
     pub part: String,
     pub case: String,
     pub unit: String,
@@ -56,15 +56,15 @@ pub struct Row {
 }
 
 /// The name of our entries.
-pub const OURS: &str = "taskfault";
+pub(crate) const OURS: &str = "taskfault";
 
 /// How the words about an effect begin that did not end.
-pub const STILL_THERE: &str = "still there";
+pub(crate) const STILL_THERE: &str = "still there";
 /// How the words begin about what did not come.
-pub const NEVER: &str = "never";
+pub(crate) const NEVER: &str = "never";
 
 impl Row {
-    pub fn new(part: &str, case: impl Into<String>, unit: &str, better: Better) -> Row {
+    pub(crate) fn new(part: &str, case: impl Into<String>, unit: &str, better: Better) -> Row {
         Row {
             part: part.to_owned(),
             case: case.into(),
@@ -76,11 +76,11 @@ impl Row {
         }
     }
 
-    pub fn ours(self, values: Vec<f64>) -> Row {
+    pub(crate) fn ours(self, values: Vec<f64>) -> Row {
         self.peer(OURS, values)
     }
 
-    pub fn peer(mut self, who: &str, values: Vec<f64>) -> Row {
+    pub(crate) fn peer(mut self, who: &str, values: Vec<f64>) -> Row {
         // Six digits say more than any of these measurements knows.
         let values = values.into_iter().map(rounded).collect();
         self.entries.push(Entry { who: who.to_owned(), values, said: String::new(), quoted: false });
@@ -88,14 +88,14 @@ impl Row {
     }
 
     /// An entry in words.
-    pub fn said(mut self, who: &str, said: impl Into<String>) -> Row {
+    pub(crate) fn said(mut self, who: &str, said: impl Into<String>) -> Row {
         let entry = Entry { who: who.to_owned(), values: Vec::new(), said: said.into(), quoted: false };
         self.entries.push(entry);
         self
     }
 
     /// Words beside the figures of the last entry.
-    pub fn words(mut self, words: impl Into<String>) -> Row {
+    pub(crate) fn words(mut self, words: impl Into<String>) -> Row {
         if let Some(entry) = self.entries.last_mut() {
             entry.said = words.into();
         }
@@ -103,24 +103,24 @@ impl Row {
     }
 
     /// A figure that was measured elsewhere, with its source.
-    pub fn quoted(mut self, who: &str, value: f64, source: &str) -> Row {
+    pub(crate) fn quoted(mut self, who: &str, value: f64, source: &str) -> Row {
         let entry = Entry { who: who.to_owned(), values: vec![value], said: source.to_owned(), quoted: true };
         self.entries.push(entry);
         self
     }
 
-    pub fn aim(mut self, of: Statistic, limit: f64) -> Row {
+    pub(crate) fn aim(mut self, of: Statistic, limit: f64) -> Row {
         self.aim = Some(Aim { of, limit });
         self
     }
 
-    pub fn note(mut self, note: impl Into<String>) -> Row {
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Row {
         self.note = note.into();
         self
     }
 
     /// Hands it over to the program that called this part.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let mut out = std::io::stdout().lock();
         let line = serde_json::to_string(&self).unwrap();
         writeln!(out, "{line}").unwrap();
@@ -128,7 +128,7 @@ impl Row {
     }
 
     /// Whether our figure is what is wanted; None where nothing is wanted, or nothing was measured.
-    pub fn met(&self) -> Option<bool> {
+    pub(crate) fn met(&self) -> Option<bool> {
         let aim = self.aim?;
         let ours = self.entries.iter().find(|entry| entry.who == OURS)?;
         // What did not come to its end has no figure; it is a miss all the same.
@@ -141,7 +141,7 @@ impl Row {
 
     /// How many times better ours is than the peer with the best figure: their medians, or their farthest
     /// from what was asked.
-    pub fn ratio(&self) -> Option<(f64, &str)> {
+    pub(crate) fn ratio(&self) -> Option<(f64, &str)> {
         let of = if matches!(self.better, Better::Near(_)) { Statistic::Worst } else { Statistic::Median };
         let ours = self.entries.iter().find(|entry| entry.who == OURS)?.statistic(of, self.better)?;
         let peers = self.entries.iter().filter(|entry| entry.who != OURS);
@@ -155,25 +155,25 @@ impl Row {
 }
 
 impl Entry {
-    pub fn median(&self) -> Option<f64> {
+    pub(crate) fn median(&self) -> Option<f64> {
         let sorted = self.sorted();
         let last = sorted.len().checked_sub(1)?;
         Some((sorted[last / 2] + sorted[last.div_ceil(2)]) / 2.0)
     }
 
     /// The value that 99 % of them do not exceed.
-    pub fn p99(&self) -> Option<f64> {
+    pub(crate) fn p99(&self) -> Option<f64> {
         let sorted = self.sorted();
         let rank = (sorted.len() * 99).div_ceil(100);
         sorted.get(rank.checked_sub(1)?).copied()
     }
 
-    pub fn extremes(&self) -> Option<(f64, f64)> {
+    pub(crate) fn extremes(&self) -> Option<(f64, f64)> {
         let sorted = self.sorted();
         Some((*sorted.first()?, *sorted.last()?))
     }
 
-    pub fn statistic(&self, of: Statistic, better: Better) -> Option<f64> {
+    pub(crate) fn statistic(&self, of: Statistic, better: Better) -> Option<f64> {
         let (low, high) = self.extremes()?;
         match (of, better) {
             (Statistic::Median, Better::Near(asked)) => self.median().map(|median| (median - asked).abs()),

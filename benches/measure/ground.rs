@@ -8,26 +8,26 @@ use std::thread;
 
 use crate::process::Running;
 
-pub const NEAR: &str = "10.9.0.1";
+pub(crate) const NEAR: &str = "10.9.0.1";
 /// Addresses of the far side: the target of faults, and a bystander.
-pub const TARGET: &str = "10.9.0.2";
-pub const BYSTANDER: &str = "10.9.0.3";
+pub(crate) const TARGET: &str = "10.9.0.2";
+pub(crate) const BYSTANDER: &str = "10.9.0.3";
 /// A bystander whose address lies among those of many targets.
-pub const NEIGHBOUR: &str = "10.128.0.1";
+pub(crate) const NEIGHBOUR: &str = "10.128.0.1";
 /// Where the far side echoes UDP.
-pub const ECHO: u16 = 7000;
+pub(crate) const ECHO: u16 = 7000;
 /// Where the far side takes UDP and answers nothing.
-pub const SINK: u16 = 7001;
+pub(crate) const SINK: u16 = 7001;
 
 /// Both namespaces; the far one is gone when dropped, and the pair with it.
-pub struct Ground {
+pub(crate) struct Ground {
     _far: Running,
     _line: ChildStdin,
 }
 
 impl Ground {
     /// Needs `ip` of iproute2.
-    pub fn new() -> Ground {
+    pub(crate) fn new() -> Ground {
         let mut far = Command::new("unshare");
         far.args(["--net", "--"]).arg(std::env::current_exe().unwrap()).arg("far");
         let mut far: Child = far.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -51,22 +51,22 @@ impl Ground {
 }
 
 /// Raises `lo`: a part that needs no more of a network.
-pub fn loopback_up() {
+pub(crate) fn loopback_up() {
     ip("link set lo up");
 }
 
-pub fn ip(words: &str) {
+pub(crate) fn ip(words: &str) {
     call("ip", &words.split(' ').collect::<Vec<_>>());
 }
 
 /// Calls a program that has to work.
-pub fn call(program: &str, words: &[&str]) {
+pub(crate) fn call(program: &str, words: &[&str]) {
     let output = Command::new(program).args(words).output().unwrap();
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The far side: what the near one starts in a network namespace of its own. Ends when its input does.
-pub fn far() -> ExitCode {
+pub(crate) fn far() -> ExitCode {
     println!("here");
     let mut lines = std::io::stdin().lines();
     lines.next().unwrap().unwrap();

@@ -9,18 +9,18 @@ use std::process::Command;
 use serde::Serialize;
 
 /// The program under test: that of `TASKFAULT`, or the one built with this benchmark.
-pub fn taskfault() -> PathBuf {
+pub(crate) fn taskfault() -> PathBuf {
     std::env::var_os("TASKFAULT").map_or_else(|| env!("CARGO_BIN_EXE_taskfault").into(), PathBuf::from)
 }
 
 /// Whether a program can be called.
-pub fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 #[derive(Debug, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// UTC.
     date: String,
     cpu: String,
@@ -38,7 +38,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn read() -> Machine {
+    pub(crate) fn read() -> Machine {
         let of = |text: &str, key: &str| {
             let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
             line.split_once(':').map_or(String::new(), |(_, value)| value.trim().to_owned())
@@ -81,7 +81,7 @@ fn said(program: &str, words: &[&str]) -> String {
 }
 
 /// The load average of the last minute.
-pub fn load() -> String {
+pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()
 }
@@ -97,6 +97,6 @@ impl fmt::Display for Machine {
 }
 
 /// A folder of the file system that the sources lie on, where a part may write.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("taskfault-bench-").tempdir_in(std::env::temp_dir()).unwrap()
 }

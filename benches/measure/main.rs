@@ -33,7 +33,7 @@ use parts::Part;
 
 /// How a part is to measure.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Everything, however long it takes; otherwise what fits into a quarter of an hour.
     pub full: bool,
 }

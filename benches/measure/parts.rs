@@ -24,7 +24,7 @@ mod start;
 mod targets;
 
 /// One part.
-pub struct Part {
+pub(crate) struct Part {
     pub name: &'static str,
     pub about: &'static str,
     /// Its share of the quarter of an hour; ten times as much with `--full`.
@@ -37,14 +37,14 @@ pub struct Part {
 
 impl Part {
     /// After how long it is broken off; what it had measured counts.
-    pub fn limit(&self, options: Options) -> Duration {
+    pub(crate) fn limit(&self, options: Options) -> Duration {
         if options.full { self.limit * 10 } else { self.limit }
     }
 }
 
 /// Where a part runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Place {
+pub(crate) enum Place {
     /// In pid, mount and network namespaces of its own.
     Apart,
     /// As any process: it calls tools that need the machine.
@@ -57,7 +57,7 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub const ALL: &[Part] = &[
+pub(crate) const ALL: &[Part] = &[
     Part {
         name: "start",
         about: "from process to heartbeat to channel, and the end",
@@ -150,12 +150,12 @@ const _: () = {
     assert!(sum <= 15 * 60);
 };
 
-pub fn find(name: &str) -> Option<&'static Part> {
+pub(crate) fn find(name: &str) -> Option<&'static Part> {
     ALL.iter().find(|part| part.name == name)
 }
 
 /// Runs a part as a process of its own; `heard` is given its rows as they come. What went wrong, if something did.
-pub fn perform(part: &Part, options: Options, mut heard: impl FnMut(Row)) -> Option<String> {
+pub(crate) fn perform(part: &Part, options: Options, mut heard: impl FnMut(Row)) -> Option<String> {
     let mut command = command(part, options);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match child {

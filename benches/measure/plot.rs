@@ -18,10 +18,10 @@ const BAD: RGBColor = RGBColor(198, 40, 40);
 const QUOTED: f64 = 0.45;
 
 /// Draws all rows that have a peer with figures into an SVG file.
-pub fn draw(path: &Path, rows: &[Row], machine: &str) {
+pub(crate) fn draw(path: &Path, rows: &[Row], machine: &str) {
     let compared: Vec<(&Row, f64, &str)> =
         rows.iter().filter_map(|row| row.ratio().map(|(ratio, peer)| (row, ratio, peer))).collect();
-    let height = HEAD + ROW * compared.len() as u32 + 20;
+    let height = HEAD + ROW * u32::try_from(compared.len()).unwrap() + 20;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE).unwrap();
     let text = |words: String, at: (i32, i32), size: i32| {
@@ -39,17 +39,17 @@ pub fn draw(path: &Path, rows: &[Row], machine: &str) {
     let (low, high) = (logs().fold(0.0, f64::min).floor(), logs().fold(1.0, f64::max).ceil());
     let place = |ratio: f64| {
         let share = (ratio.log10() - low) / (high - low);
-        BARS.0 + (share * f64::from(BARS.1 - BARS.0)) as i32
+        BARS.0 + whole(share * f64::from(BARS.1 - BARS.0))
     };
-    for decade in low as i32..=high as i32 {
+    for decade in whole(low)..=whole(high) {
         let x = place(10_f64.powi(decade));
-        let line = [(x, HEAD as i32 - 6), (x, height as i32 - 14)];
+        let line = [(x, HEAD.cast_signed() - 6), (x, height.cast_signed() - 14)];
         let colour = if decade == 0 { BLACK.mix(1.0) } else { BLACK.mix(0.15) };
         area.draw(&PathElement::new(line, colour)).unwrap();
-        text(format!("{}×", 10_f64.powi(decade)), (x - 8, HEAD as i32 - 20), 11);
+        text(format!("{}×", 10_f64.powi(decade)), (x - 8, HEAD.cast_signed() - 20), 11);
     }
     for (index, (row, ratio, peer)) in compared.iter().enumerate() {
-        let top = (HEAD + ROW * index as u32) as i32;
+        let top = (HEAD + ROW * u32::try_from(index).unwrap()).cast_signed();
         let (one, end) = (place(1.0), place(*ratio));
         let quoted = row.entries.iter().any(|entry| entry.quoted && entry.who == *peer);
         let strength = if quoted { QUOTED } else { 1.0 };
@@ -60,4 +60,11 @@ pub fn draw(path: &Path, rows: &[Row], machine: &str) {
         text(format!("{}× {peer}", number(*ratio)), (BARS.1 + 8, top + 3), 11);
     }
     area.present().unwrap();
+}
+
+/// A number of pixels or decades.
+fn whole(number: f64) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a picture has some thousand pixels at most")]
+    let whole = number as i32;
+    whole
 }

@@ -10,14 +10,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 /// One packet.
 #[derive(Debug, Clone, Copy)]
-pub struct Packet {
+pub(crate) struct Packet {
     pub sent: Instant,
     /// None until it comes back.
     pub round_trip: Option<Duration>,
 }
 
 /// A packet every so often, until dropped.
-pub struct Probe {
+pub(crate) struct Probe {
     packets: Arc<Mutex<Vec<Packet>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -28,14 +28,14 @@ pub struct Probe {
 }
 
 /// An effect that does not come, or stay, for so long does not.
-pub const NEVER: Duration = Duration::from_secs(1);
+pub(crate) const NEVER: Duration = Duration::from_secs(1);
 
 impl Probe {
-    pub fn start(local: SocketAddr, remote: SocketAddr, gap: Duration, late: Duration) -> Probe {
+    pub(crate) fn start(local: SocketAddr, remote: SocketAddr, gap: Duration, late: Duration) -> Probe {
         let socket = Arc::new(UdpSocket::bind(local).unwrap());
         roomy(&socket);
         // Packets of an earlier probe may still come back to this port.
-        let life = uuid::Uuid::new_v4().as_u128() as u64;
+        let life = uuid::Uuid::new_v4().as_u64_pair().0;
         socket.connect(remote).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let packets = Arc::new(Mutex::new(Vec::<Packet>::new()));
@@ -68,7 +68,7 @@ impl Probe {
                         [0, 8].map(|at| u64::from_le_bytes(room[at..at + 8].try_into().unwrap()));
                     if heard.is_ok() && of == life {
                         let mut packets = packets.lock().unwrap();
-                        let packet = &mut packets[number as usize];
+                        let packet = &mut packets[usize::try_from(number).unwrap()];
                         packet.round_trip = Some(now - packet.sent);
                     }
                 }
@@ -78,14 +78,14 @@ impl Probe {
     }
 
     /// The same, sure of itself after so many packets in a row.
-    pub fn sure_after(mut self, packets: usize) -> Probe {
+    pub(crate) fn sure_after(mut self, packets: usize) -> Probe {
         self.in_a_row = packets;
         self
     }
 
     /// Time from `since` to the first of some packets in a row that are touched by the fault, or are not. The
     /// moment of a packet is the one at which it was sent. None if that does not come.
-    pub fn first(&self, since: Instant, touched: bool, limit: Duration) -> Option<Duration> {
+    pub(crate) fn first(&self, since: Instant, touched: bool, limit: Duration) -> Option<Duration> {
         loop {
             let now = Instant::now();
             {
@@ -115,14 +115,14 @@ impl Probe {
     }
 
     /// The packets sent from `since` on for so long; those that have had `patience` to come back.
-    pub fn between(&self, since: Instant, until: Instant) -> Vec<Packet> {
+    pub(crate) fn between(&self, since: Instant, until: Instant) -> Vec<Packet> {
         let packets = self.packets.lock().unwrap();
         packets.iter().filter(|packet| packet.sent >= since && packet.sent < until).copied().collect()
     }
 }
 
 /// Gives a socket a large receive buffer, so that a reader that is late loses nothing.
-pub fn roomy(socket: &UdpSocket) {
+pub(crate) fn roomy(socket: &UdpSocket) {
     // Only root may go beyond the machine's limit; others get that.
     let bytes = 16 * 1024 * 1024;
     if setsockopt(socket, sockopt::RcvBufForce, &bytes).is_err() {

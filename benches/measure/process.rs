@@ -10,24 +10,24 @@ use nix::unistd::Pid;
 
 /// A process that is killed when dropped.
 #[derive(Debug)]
-pub struct Running(pub Child);
+pub(crate) struct Running(pub Child);
 
 impl Running {
-    pub fn pid(&self) -> i32 {
-        self.0.id() as i32
+    pub(crate) fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         // One that has ended already needs none.
         let _ = kill(Pid::from_raw(self.pid()), signal);
     }
 
     /// Waits for its end.
-    pub fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
 }
@@ -41,14 +41,14 @@ impl Drop for Running {
 
 /// Memory of one process, in MiB.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     pub resident: f64,
     /// Shared pages are counted by their share.
     pub proportional: f64,
 }
 
 /// What a process has in memory (`/proc/PID/smaps_rollup`).
-pub fn memory(pid: i32) -> Memory {
+pub(crate) fn memory(pid: i32) -> Memory {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let of = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
@@ -58,14 +58,14 @@ pub fn memory(pid: i32) -> Memory {
 }
 
 /// CPU time of all threads of a process so far; nothing of one that is gone.
-pub fn cpu_time(pid: i32) -> Duration {
+pub(crate) fn cpu_time(pid: i32) -> Duration {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
     clock.and_then(ClockId::now).map_or(Duration::ZERO, Duration::from)
 }
 
 /// All living processes that are seen here, but for this one. Parts have a pid namespace of their own.
-pub fn others() -> Vec<i32> {
-    let own = std::process::id() as i32;
+pub(crate) fn others() -> Vec<i32> {
+    let own = std::process::id().cast_signed();
     let pids =
         fs::read_dir("/proc").unwrap().flatten().filter_map(|it| it.file_name().to_str()?.parse().ok());
     pids.filter(|pid| *pid != own && state(*pid).is_some_and(|state| state != 'Z')).collect()
@@ -77,7 +77,7 @@ fn state(pid: i32) -> Option<char> {
 }
 
 /// The process and all below it.
-pub fn family(root: i32) -> Vec<i32> {
+pub(crate) fn family(root: i32) -> Vec<i32> {
     let parents: Vec<(i32, i32)> = others().into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
     let mut all = vec![root];
     let mut next = 0;
@@ -94,7 +94,7 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 /// Looks until it holds, at most `limit`; the moment it held.
-pub fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<Instant> {
+pub(crate) fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<Instant> {
     let end = Instant::now() + limit;
     loop {
         let now = Instant::now();
@@ -108,6 +108,6 @@ pub fn until(limit: Duration, mut holds: impl FnMut() -> bool) -> Option<Instant
     }
 }
 
-pub fn ms(duration: Duration) -> f64 {
+pub(crate) fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

@@ -14,10 +14,10 @@ use crate::ground::TARGET;
 use crate::process::Running;
 
 /// A script in a process group of its own. Killed, group and all, when dropped.
-pub struct Script(pub Running);
+pub(crate) struct Script(pub Running);
 
 impl Script {
-    pub fn start(text: &str) -> Script {
+    pub(crate) fn start(text: &str) -> Script {
         let mut command = Command::new("bash");
         command.args(["-c", text]).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -25,12 +25,12 @@ impl Script {
     }
 
     /// SIGTERM to all of it, as a shell does on its end: the trap undoes.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let _ = killpg(Pid::from_raw(self.0.pid()), Signal::SIGTERM);
     }
 
     /// SIGKILL to the script alone, as when its sidecar's process is killed.
-    pub fn kill_9(&mut self) {
+    pub(crate) fn kill_9(&mut self) {
         let _ = self.0.0.kill();
         let _ = self.0.0.wait();
     }
@@ -48,28 +48,29 @@ fn rules(undo: &str, set_up: &str) -> String {
 }
 
 /// Somebody who has to have rules: what undoes them whatever became of the script.
-pub fn undo_now(text: &str) {
+pub(crate) fn undo_now(text: &str) {
     let _ = Command::new("bash").args(["-c", text]).stderr(Stdio::null()).status();
 }
 
 /// More follows in the documents' scripts: so a shell stays, and waits.
-pub fn stress(options: &str) -> String {
+pub(crate) fn stress(options: &str) -> String {
     format!("stress-ng {options} -t 600s\nexit $?")
 }
 
-pub fn disk_fill(folder: &str, kib: u64) -> String {
+pub(crate) fn disk_fill(folder: &str, kib: u64) -> String {
     let file = format!("{folder}/fillup");
     rules(&format!("rm -f {file}"), &format!("fallocate -l {kib}KiB {file}\nexec 3<{file}\nrm {file}"))
 }
 
-pub fn kill_process(name: &str) -> String {
+pub(crate) fn kill_process(name: &str) -> String {
     format!("killall -SIGTERM '{name}'")
 }
 
-pub const BLACK_HOLE_UNDO: &str = "iptables -F fault-in; iptables -D INPUT -j fault-in; iptables -X fault-in";
+pub(crate) const BLACK_HOLE_UNDO: &str =
+    "iptables -F fault-in; iptables -D INPUT -j fault-in; iptables -X fault-in";
 
 /// Black hole for what comes in to a UDP port, by iptables.
-pub fn black_hole_ingress(port: u16) -> String {
+pub(crate) fn black_hole_ingress(port: u16) -> String {
     rules(
         BLACK_HOLE_UNDO,
         &format!(
@@ -79,10 +80,10 @@ pub fn black_hole_ingress(port: u16) -> String {
     )
 }
 
-pub const NFT_UNDO: &str = "nft delete table inet fault";
+pub(crate) const NFT_UNDO: &str = "nft delete table inet fault";
 
 /// Loss of what comes in from the target, by nft: the kernel here has no netem.
-pub fn loss_ingress() -> String {
+pub(crate) fn loss_ingress() -> String {
     rules(
         NFT_UNDO,
         &format!(
@@ -94,7 +95,7 @@ pub fn loss_ingress() -> String {
 }
 
 /// Black hole for what goes out to a UDP port, by nft.
-pub fn black_hole_egress(port: u16) -> String {
+pub(crate) fn black_hole_egress(port: u16) -> String {
     rules(
         NFT_UNDO,
         &format!(
@@ -105,15 +106,15 @@ pub fn black_hole_egress(port: u16) -> String {
     )
 }
 
-pub const TC_UNDO: &str = "tc qdisc del dev eth0 root";
+pub(crate) const TC_UNDO: &str = "tc qdisc del dev eth0 root";
 
 /// Where the long scripts say that their last rule is there. Each machine has its own: it is named here, and
 /// made in the virtual machine.
-pub const DONE: &str = "/tmp/taskfault-bench-rules";
+pub(crate) const DONE: &str = "/tmp/taskfault-bench-rules";
 
 /// Latency or loss for the target, by `tc`: three layers of prio, a hundred netem leaves (all of the flows are
 /// meant), filters that spread the flows, and u32 for the target.
-pub fn shape(netem: &str) -> String {
+pub(crate) fn shape(netem: &str) -> String {
     let zeros = |number: usize| vec!["0"; number].join(" ");
     let all_third = vec!["2"; 16].join(" ");
     let ten = format!("bands 10 priomap {}", zeros(16));

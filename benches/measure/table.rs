@@ -3,7 +3,7 @@
 use crate::figures::{Aim, Better, Entry, Row, Statistic};
 
 /// Prints the rows of one part.
-pub fn print(rows: &[Row]) {
+pub(crate) fn print(rows: &[Row]) {
     println!(
         "{:<52} {:<27} {:>9} {:>9} {:>9} {:>9} {:>6}  aim",
         "what", "who", "median", "low", "high", "p99", "n"
@@ -59,7 +59,7 @@ fn aim(row: &Row) -> String {
 }
 
 /// Three digits, or all those before the point.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if size >= 100.0 => format!("{value:.0}"),

@@ -14,6 +14,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// A series whose first ceiling is `base`.
     pub fn new(base: Duration, cap: Duration) -> Backoff {
         Backoff { base, cap, attempt: 0 }
     }

@@ -30,7 +30,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the task role's credentials come from. Debug shows no token and no secret key.
 #[derive(Clone)]
 pub enum Source {
-    Container { uri: Uri, token: Option<String>, token_file: Option<String> },
+    /// An endpoint that serves them by HTTP.
+    Container {
+        /// The whole address.
+        uri: Uri,
+        /// Sent as Authorization.
+        token: Option<String>,
+        /// A file with the token, read at each request.
+        token_file: Option<String>,
+    },
+    /// Plain keys, as they stand in the environment.
     Variables(Credentials),
 }
 
@@ -48,13 +57,20 @@ impl std::fmt::Debug for Source {
 /// The credentials cannot be found out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
+    /// No variable names any.
     #[error(
         "no credentials: neither {RELATIVE_URI_VARIABLE} (ECS sets it when the task definition has a task \
          role) nor AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set; give the task a taskRoleArn"
     )]
     None,
     #[error("{variable}={value:?} is not a usable address of container credentials")]
-    Uri { variable: &'static str, value: String },
+    /// An address that is not http:// or https:// with a host.
+    Uri {
+        /// The variable that holds it.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
 }
 
 impl Source {
@@ -92,7 +108,9 @@ impl Source {
 /// in its life, at the start and at the end.
 #[derive(Debug, Clone)]
 pub struct TaskRole {
+    /// Where they come from.
     pub source: Source,
+    /// What asks the endpoint.
     pub client: Client,
 }
 

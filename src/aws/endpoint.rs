@@ -6,6 +6,7 @@ use http::Uri;
 /// The three services that an agent speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
+    /// Systems Manager itself.
     Ssm,
     /// The message gateway: the control channel.
     SsmMessages,
@@ -39,8 +40,11 @@ pub const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL";
 /// The endpoint of each service: a scheme and an authority, no path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
+    /// Of [`Service::Ssm`].
     pub ssm: Uri,
+    /// Of [`Service::SsmMessages`].
     pub ssmmessages: Uri,
+    /// Of [`Service::Ec2Messages`].
     pub ec2messages: Uri,
 }
 
@@ -48,7 +52,9 @@ pub struct Endpoints {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}={value:?} is not a URL of the form http://HOST[:PORT] or https://HOST[:PORT]")]
 pub struct EndpointError {
+    /// Where it stands: a variable, or `region`.
     pub variable: &'static str,
+    /// What stands there.
     pub value: String,
 }
 
@@ -85,6 +91,7 @@ impl Endpoints {
         all.into_iter().filter_map(|endpoint| endpoint.host()).map(str::to_owned).collect()
     }
 
+    /// The endpoint of one service.
     pub fn of(&self, service: Service) -> &Uri {
         match service {
             Service::Ssm => &self.ssm,

@@ -8,10 +8,13 @@ pub enum AwsError {
     /// The service answered with an error.
     #[error("{operation}: {code}: {message} (HTTP {status})")]
     Service {
+        /// The call's name.
         operation: String,
         /// `AccessDeniedException`, `ThrottlingException`, …
         code: String,
+        /// The service's own text.
         message: String,
+        /// HTTP status.
         status: u16,
         /// When to come again, where the answer says so (`Retry-After` in seconds). AWS itself hardly ever does;
         /// proxies do.
@@ -20,18 +23,31 @@ pub enum AwsError {
     /// No answer: the name did not resolve, the connection was refused or broke, TLS failed, or time ran out.
     #[error("{operation}: cannot reach {endpoint}: {reason}")]
     Unreachable {
+        /// The call's name.
         operation: String,
+        /// The address that was asked.
         endpoint: String,
+        /// The connection's error, with its causes.
         reason: String,
         /// Somebody is there, but with a certificate that is not trusted.
         untrusted: bool,
     },
     /// The call was not made: there was nothing to sign it with.
     #[error("{operation}: cannot get the task role's credentials: {reason}")]
-    Credentials { operation: String, reason: String },
+    Credentials {
+        /// The call's name.
+        operation: String,
+        /// Why there are none.
+        reason: String,
+    },
     /// An answer that makes no sense.
     #[error("{operation}: unexpected answer: {reason}")]
-    Unexpected { operation: String, reason: String },
+    Unexpected {
+        /// The call's name.
+        operation: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
 }
 
 impl AwsError {
@@ -44,20 +60,20 @@ impl AwsError {
     }
 
     /// What stands in the way of a call that may succeed later; None if it will not.
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub fn retry_reason(&self) -> Option<RetryReason> {
         match self {
             AwsError::Service { status, code, .. } if *status == 429 || is_throttling(code) => {
-                Some(Obstacle::Throttled)
+                Some(RetryReason::Throttled)
             }
-            AwsError::Service { status, .. } if *status >= 500 => Some(Obstacle::Failing),
-            AwsError::Unreachable { .. } | AwsError::Credentials { .. } => Some(Obstacle::Unreachable),
+            AwsError::Service { status, .. } if *status >= 500 => Some(RetryReason::Failing),
+            AwsError::Unreachable { .. } | AwsError::Credentials { .. } => Some(RetryReason::Unreachable),
             AwsError::Service { .. } | AwsError::Unexpected { .. } => None,
         }
     }
 
     /// The same call may succeed later: throttling, a busy or broken service, a broken connection.
     pub fn is_transient(&self) -> bool {
-        self.obstacle().is_some()
+        self.retry_reason().is_some()
     }
 
     /// When the service wants the call again, if it said so.
@@ -71,7 +87,7 @@ impl AwsError {
 
 /// Why a call did not succeed this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum RetryReason {
     /// Too many calls: it passes, and trying harder makes it worse.
     Throttled,
     /// The service is there and cannot.
@@ -111,19 +127,20 @@ mod tests {
 
     #[test]
     fn throttling_is_told_apart_from_failures_and_refusals() {
-        let obstacle = |code: &str, status| {
+        let reason = |code: &str, status| {
             let (operation, message) = (String::new(), String::new());
-            AwsError::Service { operation, code: code.into(), message, status, retry_after: None }.obstacle()
+            AwsError::Service { operation, code: code.into(), message, status, retry_after: None }
+                .retry_reason()
         };
         for (code, status) in
             [("ThrottlingException", 400), ("RateExceeded", 400), ("UnknownError", 429), ("SlowDown", 503)]
         {
-            assert_eq!(obstacle(code, status), Some(Obstacle::Throttled), "{code} {status}");
+            assert_eq!(reason(code, status), Some(RetryReason::Throttled), "{code} {status}");
         }
-        assert_eq!(obstacle("InternalServerError", 500), Some(Obstacle::Failing));
+        assert_eq!(reason("InternalServerError", 500), Some(RetryReason::Failing));
         for (code, status) in [("AccessDeniedException", 400), ("RegistrationLimitExceeded", 400), ("", 404)]
         {
-            assert_eq!(obstacle(code, status), None, "{code} {status}");
+            assert_eq!(reason(code, status), None, "{code} {status}");
         }
     }
 

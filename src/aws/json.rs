@@ -14,6 +14,7 @@ use super::error::retry_after;
 use super::{AwsError, sign};
 use http_client::{CALL_TIMEOUT, Client, chain, host_of, is_untrusted};
 
+/// Content-Type of every request.
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 /// Who we are, in every request: the name and version of taskfault, not those that the heartbeat announces.
@@ -27,7 +28,12 @@ pub enum Auth<'a> {
     /// SigV4 with a secret key.
     Keys(&'a Credentials),
     /// SigV4 with the instance's RSA key.
-    Rsa { instance_id: &'a str, key: &'a dyn sign::RsaSigner },
+    Rsa {
+        /// The managed instance, which stands where an access key id would.
+        instance_id: &'a str,
+        /// Signs with its private key.
+        key: &'a dyn sign::RsaSigner,
+    },
 }
 
 /// A caller of JSON 1.1 services.
@@ -39,6 +45,7 @@ pub struct JsonClient {
 }
 
 impl JsonClient {
+    /// A client for the services of `region` at `endpoints`.
     pub fn new(client: Client, endpoints: Endpoints, region: String) -> JsonClient {
         JsonClient { client, endpoints, region }
     }

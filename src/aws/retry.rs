@@ -1,6 +1,6 @@
 //! A row of calls, each tried again while that may help.
 //!
-//! Three things can stand in the way, and each has a patience of its own ([`Patience`]): the service says "too
+//! Three things can stand in the way, and each has a budget of its own ([`RetryBudget`]): the service says "too
 //! fast", the service fails, or nobody answers. A refusal ends the row at once.
 //!
 //! How fast to try again under "too fast" decides what becomes of a fleet that starts at once. No task knows how
@@ -19,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::AwsError;
 use super::backoff::{Backoff, jitter};
-use super::error::Obstacle;
+use super::error::RetryReason;
 
-/// How long to go on under each obstacle, from the first time that it was met.
+/// How long to go on under each reason, from the first time that it was met.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryBudget {
     /// No answer, or nothing to sign with. Each call counts for itself.
     pub unreachable: Duration,
     /// The service fails. Each call counts for itself.
@@ -70,21 +70,21 @@ impl Pace {
 #[derive(Debug)]
 pub struct Retry<'a> {
     stop: &'a CancellationToken,
-    patience: Patience,
+    budget: RetryBudget,
     /// When the row was throttled for the first time.
     throttled_since: Cell<Option<Instant>>,
     /// A call of the row was granted.
     begun: Cell<bool>,
-    logged: Cell<Option<(Obstacle, Instant)>>,
+    logged: Cell<Option<(RetryReason, Instant)>>,
     throttled: Notify,
 }
 
 impl<'a> Retry<'a> {
     /// After `stop` no call begins; one that is under way still ends.
-    pub fn new(stop: &'a CancellationToken, patience: Patience) -> Retry<'a> {
+    pub fn new(stop: &'a CancellationToken, budget: RetryBudget) -> Retry<'a> {
         Retry {
             stop,
-            patience,
+            budget,
             throttled_since: Cell::new(None),
             begun: Cell::new(false),
             logged: Cell::new(None),
@@ -92,7 +92,7 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// Makes a call until it succeeds, is refused, or the patience is at its end.
+    /// Makes a call until it succeeds, is refused, or the budget is at its end.
     ///
     /// # Errors
     /// The last error of the call.
@@ -124,22 +124,22 @@ impl<'a> Retry<'a> {
                 }
                 Err(error) => error,
             };
-            let Some(obstacle) = error.obstacle() else { return Err(error) };
+            let Some(reason) = error.retry_reason() else { return Err(error) };
             let now = Instant::now();
-            let (end, pause) = match obstacle {
-                Obstacle::Throttled => {
+            let (end, pause) = match reason {
+                RetryReason::Throttled => {
                     let since = self.throttled_since.get().unwrap_or(now);
                     self.throttled_since.set(Some(since));
                     let pace = if self.begun.get() { BEGUN } else { WAITING };
-                    (since + self.patience.throttled, pace.pause(now - since))
+                    (since + self.budget.throttled, pace.pause(now - since))
                 }
-                Obstacle::Failing => {
+                RetryReason::Failing => {
                     let since = *failing_since.get_or_insert(now);
-                    (since + self.patience.failing, backoff.next_delay())
+                    (since + self.budget.failing, backoff.next_delay())
                 }
-                Obstacle::Unreachable => {
+                RetryReason::Unreachable => {
                     let since = *unreachable_since.get_or_insert(now);
-                    (since + self.patience.unreachable, backoff.next_delay())
+                    (since + self.budget.unreachable, backoff.next_delay())
                 }
             };
             let pause = pause.max(error.retry_after().unwrap_or_default().min(WAITING.longest));
@@ -149,8 +149,8 @@ impl<'a> Retry<'a> {
             if deadline.is_some_and(|deadline| now + pause > deadline) {
                 return Ok(None);
             }
-            self.log(&error, obstacle, pause, end - now);
-            if obstacle == Obstacle::Throttled {
+            self.log(&error, reason, pause, end - now);
+            if reason == RetryReason::Throttled {
                 self.throttled.notify_one();
             }
             tokio::select! {
@@ -170,16 +170,16 @@ impl<'a> Retry<'a> {
         self.throttled.notified().await;
     }
 
-    fn log(&self, error: &AwsError, obstacle: Obstacle, pause: Duration, left: Duration) {
-        let (pause_ms, gives_up_s) = (pause.as_millis() as u64, left.as_secs());
+    fn log(&self, error: &AwsError, reason: RetryReason, pause: Duration, left: Duration) {
+        let (pause_ms, gives_up_s) = (pause.as_millis(), left.as_secs());
         let now = Instant::now();
         match self.logged.get() {
-            Some((last, at)) if last == obstacle && now < at + LOG_EVERY => {
+            Some((last, at)) if last == reason && now < at + LOG_EVERY => {
                 tracing::debug!(%error, pause_ms, gives_up_s, "call failed, trying again");
             }
             _ => {
                 tracing::warn!(%error, pause_ms, gives_up_s, "call failed, trying again");
-                self.logged.set(Some((obstacle, now)));
+                self.logged.set(Some((reason, now)));
             }
         }
     }
@@ -189,7 +189,7 @@ impl<'a> Retry<'a> {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const PATIENCE: Patience = Patience {
+    pub(crate) const RETRY_BUDGET: RetryBudget = RetryBudget {
         unreachable: Duration::from_secs(20),
         failing: Duration::from_secs(600),
         throttled: Duration::from_secs(7200),
@@ -226,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_obstacle_has_a_patience_of_its_own() {
+    async fn each_retry_reason_has_a_budget_of_its_own() {
         let stop = CancellationToken::new();
         for (error, least, most) in [
             (unreachable(), 4, 20),
@@ -236,7 +236,7 @@ pub(crate) mod tests {
             (refused("UnknownError", 429), 6600, 7200),
         ] {
             let began = Instant::now();
-            let (result, _) = calls(&Retry::new(&stop, PATIENCE), usize::MAX, error.clone()).await;
+            let (result, _) = calls(&Retry::new(&stop, RETRY_BUDGET), usize::MAX, error.clone()).await;
             let took = began.elapsed().as_secs();
             assert_eq!(result, Err(error.clone()));
             assert!((least..=most).contains(&took), "{error}: {took} s");
@@ -246,14 +246,14 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_not_retried() {
         let (stop, denied) = (CancellationToken::new(), refused("AccessDeniedException", 400));
-        let (result, times) = calls(&Retry::new(&stop, PATIENCE), usize::MAX, denied.clone()).await;
+        let (result, times) = calls(&Retry::new(&stop, RETRY_BUDGET), usize::MAX, denied.clone()).await;
         assert_eq!((result, times.len()), (Err(denied), 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_pause_is_a_quarter_of_the_time_throttled_so_far() {
         let stop = CancellationToken::new();
-        let (result, times) = calls(&Retry::new(&stop, PATIENCE), 40, throttled()).await;
+        let (result, times) = calls(&Retry::new(&stop, RETRY_BUDGET), 40, throttled()).await;
         assert_eq!(result, Ok(()));
         let first = times[1].as_secs_f64();
         assert!((0.5..=1.5).contains(&first), "{first}");
@@ -268,7 +268,7 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_begun_is_faster_until_it_starts_over() {
         let stop = CancellationToken::new();
-        let retry = Retry::new(&stop, PATIENCE);
+        let retry = Retry::new(&stop, RETRY_BUDGET);
         // Some twenty calls in vain are an hour.
         assert_eq!(calls(&retry, 35, throttled()).await.0, Ok(()));
         let (_, times) = calls(&retry, 1, throttled()).await;
@@ -281,7 +281,7 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_done_before_the_deadline_is_given_up() {
         let stop = CancellationToken::new();
-        let (retry, began) = (Retry::new(&stop, PATIENCE), Instant::now());
+        let (retry, began) = (Retry::new(&stop, RETRY_BUDGET), Instant::now());
         let deadline = began + Duration::from_secs(60);
         let result = retry.call_before::<()>(Some(deadline), async || Err(throttled())).await;
         assert_eq!(result, Ok(None));
@@ -296,7 +296,7 @@ pub(crate) mod tests {
             if let AwsError::Service { retry_after, .. } = &mut busy {
                 *retry_after = Some(Duration::from_secs(says));
             }
-            let (_, times) = calls(&Retry::new(&stop, PATIENCE), 1, busy).await;
+            let (_, times) = calls(&Retry::new(&stop, RETRY_BUDGET), 1, busy).await;
             assert!((least..=most).contains(&times[1].as_secs()), "{says}: {times:?}");
         }
     }
@@ -304,7 +304,7 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stop_ends_the_pauses_and_not_the_call() {
         let stop = CancellationToken::new();
-        let retry = Retry::new(&stop, PATIENCE);
+        let retry = Retry::new(&stop, RETRY_BUDGET);
         let made = Cell::new(0);
         let result: Result<(), _> = retry
             .call(async || {
@@ -316,7 +316,7 @@ pub(crate) mod tests {
             .await;
         assert_eq!((result, made.get()), (Err(throttled()), 1));
         let stop = CancellationToken::new();
-        let retry = Retry::new(&stop, PATIENCE);
+        let retry = Retry::new(&stop, RETRY_BUDGET);
         let began = Instant::now();
         let waits = calls(&retry, usize::MAX, throttled());
         let cancel = async {

@@ -64,13 +64,17 @@ pub trait RsaSigner: std::fmt::Debug {
 /// What an RSA-signed call signs: a JSON 1.1 POST to `/`.
 #[derive(Debug)]
 pub struct RsaSignable<'a> {
+    /// The Host header.
     pub host: &'a str,
+    /// The Content-Type header.
     pub content_type: &'a str,
     /// `yyyymmddThhmmssZ`.
     pub date: &'a str,
     /// X-Amz-Target.
     pub target: &'a str,
+    /// The region in the credential scope.
     pub region: &'a str,
+    /// The whole body; its digest is signed.
     pub body: &'a [u8],
 }
 

@@ -100,7 +100,7 @@ impl Gateway {
                 }
                 Err(error) => {
                     if let GatewayError::Refused { codes, .. } = &error {
-                        codes.iter().for_each(|code| self.identity.look_at_refusal(code));
+                        codes.iter().for_each(|code| self.identity.note_refusal(code));
                     }
                     self.link.gateway_failed();
                     let delay = RETRY_BASE / 4 + backoff.next_delay();

@@ -58,9 +58,10 @@ pub struct Status {
     pub pid: u32,
     /// The managed instance (`mi-…`); empty while it waits to be registered.
     pub instance_id: String,
+    /// The channel in use now.
     pub channel: Channel,
     /// Commands that are running.
-    pub commands: Vec<LiveCommand>,
+    pub commands: Vec<ActiveCommand>,
     /// Since when it waits to be registered because Systems Manager throttles it (RFC 3339). It has no instance
     /// then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,8 +92,10 @@ impl Channel {
 
 /// One running command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveCommand {
+pub struct ActiveCommand {
+    /// Run Command's id.
     pub command_id: String,
+    /// The document's name.
     pub document: String,
     /// The fault it performs, as FIS names it; None for other documents.
     #[serde(default)]
@@ -276,7 +279,7 @@ mod tests {
             ]
         );
         let injected =
-            Injected { fault: "disk-fill", pid: 9, since: 1, until: NOW.unix_timestamp() as u64 + 7 };
+            Injected { fault: "disk-fill", pid: 9, since: 1, until: NOW.unix_timestamp().unsigned_abs() + 7 };
         let others = describe_others(&[injected], &["network-latency".into()], NOW);
         assert!(
             others.starts_with("taskfault inject disk-fill runs as process 9, ends by itself in 7 s\n"),

@@ -36,7 +36,9 @@ pub const ACTIVATION_LIFE: Duration = Duration::from_secs(10 * 60);
 /// What `CreateActivation` gave. The code is a secret for as long as the activation lives.
 #[derive(Clone)]
 pub struct Activation {
+    /// Names it in DeleteActivation and in the registration.
     pub id: String,
+    /// The secret that a registration proves itself with.
     pub code: String,
 }
 
@@ -54,6 +56,7 @@ pub struct Activations {
 }
 
 impl Activations {
+    /// A client of Systems Manager in `region` that signs with `credentials`.
     pub fn new(
         client: &Client,
         endpoints: &Endpoints,

@@ -46,7 +46,7 @@ pub async fn enrol<I>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::retry::tests::{PATIENCE, refused};
+    use crate::aws::retry::tests::{RETRY_BUDGET, refused};
     use tokio_util::sync::CancellationToken;
 
     /// Enrols where registrations are answered so for the first `busy`; what came of it, when each activation was
@@ -69,7 +69,7 @@ mod tests {
             }
             if began.elapsed() < busy { Err(error.clone()) } else { Ok("mi-1") }
         };
-        let result = enrol(&Retry::new(&stop, PATIENCE), mint, register).await;
+        let result = enrol(&Retry::new(&stop, RETRY_BUDGET), mint, register).await;
         (
             result.map(|(activation, instance)| (activation.id, instance)),
             minted.into_inner(),

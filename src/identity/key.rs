@@ -28,10 +28,13 @@ impl std::fmt::Debug for InstanceKey {
 /// The crypto library refused; it says no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
+    /// No new key: the library has no randomness or no memory.
     #[error("cannot generate an RSA key")]
     Generate,
+    /// No DER of a key.
     #[error("cannot encode the RSA key")]
     Encode,
+    /// What is stored is no PKCS#8 key.
     #[error("the stored RSA key is damaged")]
     Damaged,
 }

@@ -18,10 +18,15 @@ const PROBE_BYTES: usize = 3 * 4096;
 /// One registered instance. Debug shows nothing of the key.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
+    /// `mi-…`.
     pub instance_id: String,
+    /// The region of the registration.
     pub region: String,
+    /// The task that registered; the identity counts for no other.
     pub task_arn: String,
+    /// The activation that was used up, to be deleted at the end.
     pub activation_id: String,
+    /// Sent with each request for a token; the service compares it with that of the registration.
     pub fingerprint: String,
     /// Base64 of the PKCS#8 private key.
     pub private_key: String,
@@ -67,6 +72,7 @@ impl Store {
         Ok(store)
     }
 
+    /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

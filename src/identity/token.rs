@@ -70,23 +70,28 @@ struct Token {
 }
 
 impl Identity {
+    /// An identity that has no credentials yet; see [`Self::fetch`].
     pub fn new(client: JsonClient, store: Store, stored: Stored, key: InstanceKey) -> Identity {
         let (stored, key) = (RefCell::new(stored), RefCell::new(Rc::new(key)));
         Identity { client, store, stored, key, token: RefCell::new(None), refused: Notify::new() }
     }
 
+    /// `mi-…`.
     pub fn instance_id(&self) -> String {
         self.stored.borrow().instance_id.clone()
     }
 
+    /// The activation that it was registered with.
     pub fn activation_id(&self) -> String {
         self.stored.borrow().activation_id.clone()
     }
 
+    /// The client that its calls go through.
     pub fn client(&self) -> &JsonClient {
         &self.client
     }
 
+    /// The state folder that it is kept in.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -114,13 +119,13 @@ impl Identity {
         let auth = Auth::Keys(&credentials);
         let answer = self.client.call_within(limit, service, operation, auth, body).await;
         if let Err(error) = &answer {
-            self.look_at_refusal(error.code());
+            self.note_refusal(error.code());
         }
         answer
     }
 
     /// Notes an error code of a call that was made with the current credentials.
-    pub fn look_at_refusal(&self, code: &str) {
+    pub fn note_refusal(&self, code: &str) {
         if REFUSALS.contains(&code) {
             self.refused.notify_one();
         }

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::Endpoints;
-use crate::aws::retry::{Patience, Retry};
+use crate::aws::retry::{Retry, RetryBudget};
 use crate::identity::activation::Activations;
 use http_client::Client;
 
 /// All of it happens within seconds.
-const PATIENCE: Patience = Patience {
+const RETRY_BUDGET: RetryBudget = RetryBudget {
     unreachable: Duration::from_secs(3),
     failing: Duration::from_secs(10),
     throttled: Duration::from_secs(10),
@@ -91,9 +91,9 @@ impl Footprint {
     }
 
     /// Removes the activations that expired before they could be used, for as long as it takes.
-    pub(super) async fn remove_expired(&self, stop: &CancellationToken, patience: Patience) {
+    pub(super) async fn remove_expired(&self, stop: &CancellationToken, budget: RetryBudget) {
         let api = self.api(SharedCredentialsProvider::new(self.task_role.clone()));
-        let retry = Retry::new(stop, patience);
+        let retry = Retry::new(stop, budget);
         let expired = self.activations.borrow().iter().rev().skip(1).cloned().collect::<Vec<_>>();
         for id in expired {
             match retry.call(async || api.delete(&id).await).await {
@@ -141,7 +141,7 @@ impl Footprint {
         let task_role = Some(SharedCredentialsProvider::new(self.task_role.clone()));
         for (role, provider) in [("managed-instance role", instance_role), ("task role", task_role)] {
             let Some(api) = provider.map(|provider| self.api(provider)) else { continue };
-            match Retry::new(&never, PATIENCE).call(async || call(&api).await).await {
+            match Retry::new(&never, RETRY_BUDGET).call(async || call(&api).await).await {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(role, %error, "cannot clean up with this role"),
             }

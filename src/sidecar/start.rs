@@ -14,7 +14,7 @@ use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
 use crate::aws::json::JsonClient;
-use crate::aws::retry::{Patience, Retry};
+use crate::aws::retry::{Retry, RetryBudget};
 use crate::channel::heartbeat::{self, Machine};
 use crate::config::Config;
 use crate::identity::activation::Activation;
@@ -31,7 +31,7 @@ use http_client::{Client, ClientError};
 /// A fleet that starts at once is throttled for as long as its calls take: ten thousand tasks make four calls each,
 /// at ten a second that is more than an hour. A service that fails recovers or is replaced; an endpoint that is not
 /// there when the network is will not come.
-pub const PATIENCE: Patience = Patience {
+pub const RETRY_BUDGET: RetryBudget = RetryBudget {
     unreachable: Duration::from_secs(20),
     failing: Duration::from_secs(600),
     throttled: Duration::from_secs(2 * 3600),
@@ -104,7 +104,7 @@ async fn register_with(
     let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
     let footprint = Footprint::new(client, endpoints, region, task_role);
     let role_name = &config.role_name;
-    let retry = Retry::new(stop, PATIENCE);
+    let retry = Retry::new(stop, RETRY_BUDGET);
     let enrolment =
         Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop, retry, key, begin_key };
     let outcome = {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub struct MemoryCgroup {
+pub(crate) struct MemoryCgroup {
     folder: PathBuf,
 }
 
 impl MemoryCgroup {
     /// With a limit in bytes; None where none can be made.
-    pub fn new(limit: u64) -> Option<MemoryCgroup> {
+    pub(crate) fn new(limit: u64) -> Option<MemoryCgroup> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -26,24 +26,24 @@ impl MemoryCgroup {
     }
 
     /// `program`, run in it. It replaces the process that enters, so that its id is the child's.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
         let script = "echo $$ > \"$1\" && shift && exec \"$@\"";
         command.args(["-c", script, "sh"]).arg(self.folder.join("cgroup.procs")).arg(program);
         command
     }
 
-    pub fn number(&self, file: &str) -> u64 {
+    pub(crate) fn number(&self, file: &str) -> u64 {
         fs::read_to_string(self.folder.join(file)).unwrap().trim().parse().unwrap()
     }
 
     /// Bytes in use.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.number("memory.usage_in_bytes")
     }
 
     /// How often the OOM killer came.
-    pub fn oom_kills(&self) -> u64 {
+    pub(crate) fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join("memory.oom_control")).unwrap();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
     }

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub struct Injected {
+pub(crate) struct Injected {
     child: Child,
     stderr: BufReader<ChildStderr>,
     /// The line that says it has started.
@@ -16,7 +16,7 @@ pub struct Injected {
 
 /// What an ended process left.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// None after a signal.
     pub code: Option<i32>,
     pub stdout: String,
@@ -25,7 +25,7 @@ pub struct Ended {
 
 impl Injected {
     /// Runs `command` and returns when the fault lives, or when the process has said why it does not.
-    pub fn start(command: &mut Command) -> Injected {
+    pub(crate) fn start(command: &mut Command) -> Injected {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -34,12 +34,12 @@ impl Injected {
         Injected { child, stderr, ready }
     }
 
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         let (mut stdout, mut stderr) = (String::new(), self.ready.clone());
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         self.stderr.read_to_string(&mut stderr).unwrap();
@@ -47,7 +47,7 @@ impl Injected {
     }
 
     /// `kill -9`, and waits until the process is gone.
-    pub fn kill_9(self) {
+    pub(crate) fn kill_9(self) {
         self.signal(Signal::SIGKILL);
         assert_eq!(self.end().code, None, "it had ended before");
     }
@@ -61,7 +61,7 @@ impl Drop for Injected {
 }
 
 /// Looks until `look` gives what satisfies `enough`; a minute without is a failure.
-pub fn until<T: Debug>(look: impl Fn() -> T, enough: impl Fn(&T) -> bool) -> T {
+pub(crate) fn until<T: Debug>(look: impl Fn() -> T, enough: impl Fn(&T) -> bool) -> T {
     let patience = std::time::Instant::now();
     loop {
         let seen = look();
@@ -74,7 +74,7 @@ pub fn until<T: Debug>(look: impl Fn() -> T, enough: impl Fn(&T) -> bool) -> T {
 }
 
 /// Says that a test cannot run here. Where nothing may be missing (`CI`), that is a failure.
-pub fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "cannot run here: {why}");
     eprintln!("SKIP {why}");
 }

@@ -7,17 +7,19 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::statvfs::statvfs;
 
-pub const MIB: u64 = 1024 * 1024;
-pub const SIZE: u64 = 64 * MIB;
+pub(crate) const MIB: u64 = 1024 * 1024;
+/// The same, as the length of a buffer.
+pub(crate) const MIB_BYTES: usize = 1024 * 1024;
+pub(crate) const SIZE: u64 = 64 * MIB;
 
-pub struct SmallDisk {
+pub(crate) struct SmallDisk {
     holder: Child,
     folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// None where namespaces are refused.
-    pub fn new() -> Option<SmallDisk> {
+    pub(crate) fn new() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().unwrap();
         let script = "mount -t tmpfs -o size=64m none \"$1\" && echo mounted && exec cat";
         let mut holder = Command::new("unshare")
@@ -38,38 +40,38 @@ impl SmallDisk {
     }
 
     /// Where it is mounted, as those inside see it.
-    pub fn inside(&self) -> &Path {
+    pub(crate) fn inside(&self) -> &Path {
         self.folder.path()
     }
 
     /// The same from here.
-    pub fn outside(&self) -> PathBuf {
+    pub(crate) fn outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.folder.path().strip_prefix("/").unwrap())
     }
 
     /// `program`, run inside. It replaces the process that enters, so that its id is the child's.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         let target = format!("--target={}", self.holder.id());
         command.args([&target, "--user", "--mount", "--preserve-credentials", program]);
         command
     }
 
-    pub fn inject(&self, words: &[&str]) -> Command {
+    pub(crate) fn inject(&self, words: &[&str]) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_taskfault"));
         command.arg("inject").args(words).arg("--path").arg(self.inside());
         command
     }
 
     /// Bytes in use.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         let told = statvfs(&self.outside()).unwrap();
         (told.blocks() - told.blocks_free()) * told.fragment_size()
     }
 
     /// Names in it.
-    pub fn names(&self) -> usize {
+    pub(crate) fn names(&self) -> usize {
         std::fs::read_dir(self.outside()).unwrap().count()
     }
 }

@@ -93,7 +93,7 @@ impl Tool {
     }
 }
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let mut tools = vec![Tool::Taskfault];
     if machine::has("stress-ng") {
         tools.extend([Tool::StressBest, Tool::StressAws]);
@@ -169,7 +169,7 @@ impl Quota {
         // Process ids are small in a namespace of our own: the moment tells two runs apart.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
         let name = format!("taskfault-bench-{now}");
-        let quota = (cpus * f64::from(PERIOD_US)) as u32;
+        let quota = Duration::from_micros(PERIOD_US.into()).mul_f64(cpus).as_micros();
         if v1.join("cpu.cfs_quota_us").exists() || v1.join("cpu.shares").exists() {
             let group = Quota(v1.join(name));
             fs::create_dir(&group.0)?;

@@ -26,7 +26,7 @@ use crate::script::{self, Script};
 mod watch;
 
 use watch::MIB;
-pub use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// What ends within this has ended: the limit for everything that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PORT: u16 = 7200;
 
 /// How a fault is made.
-pub enum Means {
+pub(crate) enum Means {
     /// A document, sent to the sidecar.
     Document { name: &'static str, parameters: Vec<(&'static str, String)> },
     /// `taskfault inject`, with these words.
@@ -44,7 +44,7 @@ pub enum Means {
 }
 
 /// One fault and how to see it.
-pub struct Fault {
+pub(crate) struct Fault {
     pub name: &'static str,
     pub ours: Means,
     /// Where a restart of the sidecar would take longer than what is measured: used for kill -9 alone.
@@ -56,7 +56,7 @@ pub struct Fault {
 
 /// How often each thing is done.
 #[derive(Clone, Copy)]
-pub struct Rounds {
+pub(crate) struct Rounds {
     pub part: &'static str,
     /// In and out, ours.
     pub cycles: usize,
@@ -67,7 +67,7 @@ pub struct Rounds {
 }
 
 /// The sidecar and what runs beside it.
-pub struct Scene {
+pub(crate) struct Fixture {
     cloud: Cloud,
     sidecar: Option<Sidecar>,
     state: PathBuf,
@@ -76,11 +76,11 @@ pub struct Scene {
     command: String,
 }
 
-impl Scene {
-    pub fn new(state: PathBuf) -> Scene {
+impl Fixture {
+    pub(crate) fn new(state: PathBuf) -> Fixture {
         let cloud = Cloud::start();
         let sidecar = Some(Sidecar::start(&cloud, &state));
-        Scene { cloud, sidecar, state, child: None, script: None, command: String::new() }
+        Fixture { cloud, sidecar, state, child: None, script: None, command: String::new() }
     }
 
     /// Starts the fault; the moment before.
@@ -228,13 +228,13 @@ fn after_kills(outcomes: &[AfterKill]) -> (Vec<f64>, String) {
 }
 
 /// Measures one fault and hands over its rows.
-pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
+pub(crate) fn measure(fixture: &mut Fixture, mut fault: Fault, rounds: Rounds) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut tries = rounds.peer_cycles;
     for _ in 0..rounds.cycles {
-        ours.extend(scene.cycle(&fault.ours, &mut fault.watch));
+        ours.extend(fixture.cycle(&fault.ours, &mut fault.watch));
         if let Some((_, means)) = fault.peer.as_ref().filter(|_| tries > 0) {
-            let found = scene.cycle(means, &mut fault.watch);
+            let found = fixture.cycle(means, &mut fault.watch);
             // What has no effect here has none the next time.
             tries = if found.is_some() { tries - 1 } else { 0 };
             theirs.extend(found);
@@ -260,11 +260,11 @@ pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
     let outward = row("cancel to none", "ms").ours(column(&ours, true)).aim(Statistic::P99, 50.0);
     peer(outward, true).emit();
     let means = fault.killed.as_ref().unwrap_or(&fault.ours);
-    let kills: Vec<_> = (0..rounds.kills).map(|_| scene.killed(means, &mut fault.watch)).collect();
+    let kills: Vec<_> = (0..rounds.kills).map(|_| fixture.killed(means, &mut fault.watch)).collect();
     let (times, words) = after_kills(&kills);
     let mut killed = row("kill -9 to none", "ms").ours(times).words(words).aim(Statistic::P99, 10.0);
     if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty() && rounds.peer_kills > 0) {
-        let kills: Vec<_> = (0..rounds.peer_kills).map(|_| scene.killed(means, &mut fault.watch)).collect();
+        let kills: Vec<_> = (0..rounds.peer_kills).map(|_| fixture.killed(means, &mut fault.watch)).collect();
         let (times, words) = after_kills(&kills);
         killed = killed.peer(name, times).words(words);
     }
@@ -273,43 +273,43 @@ pub fn measure(scene: &mut Scene, mut fault: Fault, rounds: Rounds) {
         let mut terminations = Vec::new();
         for _ in 0..rounds.terminations {
             fault.watch.arm();
-            let began = scene.begin(&fault.ours);
+            let began = fixture.begin(&fault.ours);
             fault.watch.seen(began, PATIENCE).expect("the effect is seen before the end");
-            terminations.push(scene.terminate());
+            terminations.push(fixture.terminate());
         }
         row("SIGTERM to deregistered", "ms").ours(terminations).emit();
     }
 }
 
-pub fn document(name: &'static str, parameters: &[(&'static str, &str)]) -> Means {
+pub(crate) fn document(name: &'static str, parameters: &[(&'static str, &str)]) -> Means {
     let parameters = parameters.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Means::Document { name, parameters }
 }
 
 /// A stream of packets from this port of ours to the far side's echo and back.
-pub fn packets(port: u16, gap: Duration, late: Duration, in_a_row: usize) -> Watch {
+pub(crate) fn packets(port: u16, gap: Duration, late: Duration, in_a_row: usize) -> Watch {
     let local: SocketAddr = format!("{NEAR}:{port}").parse().unwrap();
     let remote: SocketAddr = format!("{TARGET}:{ECHO}").parse().unwrap();
     Watch::Packets(Probe::start(local, remote, gap, late).sure_after(in_a_row))
 }
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let _ground = Ground::new();
     let folder = machine::scratch();
     let disk = folder.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
     call("mount", &["-t", "tmpfs", "-o", "size=256m", "none", disk.to_str().unwrap()]);
     let state = disk.join("state");
-    let mut scene = Scene::new(state.clone());
+    let mut fixture = Fixture::new(state.clone());
     let cycles = if options.full { 100 } else { 20 };
     let rounds =
         Rounds { part: "fault", cycles, peer_cycles: 10, peer_kills: 3, kills: cycles, terminations: 3 };
     for fault in resources(&disk, folder.path()) {
-        measure(&mut scene, fault, rounds);
+        measure(&mut fixture, fault, rounds);
     }
     let rounds = Rounds { kills: 100, ..rounds };
     for fault in network() {
-        measure(&mut scene, fault, rounds);
+        measure(&mut fixture, fault, rounds);
     }
 }
 

@@ -2,7 +2,7 @@
 //! bound that no fleet can beat, and how many calls were wasted.
 //!
 //! Virtual time: tokio's clock jumps from timer to timer. The calls, their order and the waiting are those of
-//! the sidecar's start: its own enrolment, its own retry, its own patience; an activation that expires meanwhile
+//! the sidecar's start: its own enrolment, its own retry, its own budget; an activation that expires meanwhile
 //! is refused, and one that was minted in vain is deleted afterwards, as the sidecar does it. The service is a
 //! token bucket as AWS describes its own: a call that finds a token takes it, one that finds none is refused and
 //! costs nothing.
@@ -15,7 +15,7 @@ use taskfault::aws::AwsError;
 use taskfault::aws::retry::Retry;
 use taskfault::identity::activation::{ACTIVATION_LIFE, Activation};
 use taskfault::identity::enrolment::enrol;
-use taskfault::sidecar::START_PATIENCE;
+use taskfault::sidecar::START_RETRY_BUDGET;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,7 @@ const FLEETS: [usize; 3] = [100, 1_000, 10_000];
 /// Calls a second that the account may make, all operations together.
 const LIMITS: [f64; 3] = [10.0, 50.0, 200.0];
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let seeds = if options.full { 10 } else { 3 };
     for tasks in FLEETS {
         for limit in LIMITS {
@@ -140,7 +140,7 @@ fn refused(operation: &str, code: &str) -> AwsError {
 /// One task's start, as `sidecar::start` makes it; how many activations it minted.
 async fn start(service: &Service) -> Result<usize, AwsError> {
     let (never, minted) = (CancellationToken::new(), Cell::new(0));
-    let retry = Retry::new(&never, START_PATIENCE);
+    let retry = Retry::new(&never, START_RETRY_BUDGET);
     let mint = async || {
         let activation = service.mint().await?;
         minted.set(minted.get() + 1);
@@ -155,7 +155,7 @@ async fn start(service: &Service) -> Result<usize, AwsError> {
 /// What a sidecar does once it is Online: deletes the activations that expired meanwhile.
 async fn tidy_up(service: &Service, expired: usize) {
     let never = CancellationToken::new();
-    let retry = Retry::new(&never, START_PATIENCE);
+    let retry = Retry::new(&never, START_RETRY_BUDGET);
     for _ in 0..expired {
         let _ = retry.call(async || service.call("DeleteActivation").await).await;
     }

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 10;
 const MANY_LIMIT: Duration = Duration::from_secs(40);
 const SOURCE: &str = "measured once elsewhere, two processes";
 
-pub fn run(_: Options) {
+pub(crate) fn run(_: Options) {
     sizes();
     ground::loopback_up();
     let folder = machine::scratch();

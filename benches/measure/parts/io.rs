@@ -29,7 +29,7 @@ const SPELL: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
 const STRESS: &str = "stress-ng --iomix";
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let folder = machine::scratch();
     if Device::of(folder.path()).is_none() {
         let row = Row::new("io", "bytes", "MiB/s", Better::More);
@@ -98,7 +98,7 @@ struct Rates {
 
 /// What a block device has done since the machine started, by the kernel's own count.
 #[derive(Clone, Copy)]
-pub struct Device {
+pub(crate) struct Device {
     read: u64,
     written: u64,
     operations: u64,
@@ -106,7 +106,7 @@ pub struct Device {
 
 impl Device {
     /// Of the device that `path` is on; None if it is on none.
-    pub fn of(path: &Path) -> Option<Device> {
+    pub(crate) fn of(path: &Path) -> Option<Device> {
         let device = fs::metadata(path).ok()?.dev();
         let file = format!("/sys/dev/block/{}:{}/stat", libc::major(device), libc::minor(device));
         let text = fs::read_to_string(file).ok()?;

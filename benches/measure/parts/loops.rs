@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Options;
 use crate::figures::{Better, Row};
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     command.args(["bench", "--locked", "--offline", "--quiet", "--bench", "loops", "--"]);
     if !options.full {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::faults::{Fault, Means, Rounds, Scene, document, measure, packets};
+use super::faults::{Fault, Fixture, Means, Rounds, document, measure, packets};
 use crate::Options;
 use crate::figures::{Better, Row, Statistic};
 use crate::ground::{BYSTANDER, ECHO, Ground, NEAR, TARGET};
@@ -27,7 +27,7 @@ const DELAYED: usize = 400;
 const LOST: usize = 20_000;
 const SCRIPT: &str = "tc as AWS's script has it";
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     if std::env::var_os("TASKFAULT_VM").is_none() {
         return boot(options);
     }
@@ -39,12 +39,12 @@ pub fn run(options: Options) {
         lost(loss, options.full);
     }
     let folder = machine::scratch();
-    let mut scene = Scene::new(folder.path().join("state"));
+    let mut fixture = Fixture::new(folder.path().join("state"));
     // The script's hundred calls of tc take most of a minute here.
     let (cycles, kills, peer_kills) = if options.full { (100, 500, 3) } else { (6, 20, 0) };
     let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, peer_kills, kills, terminations: 1 };
     for fault in shaped() {
-        measure(&mut scene, fault, rounds);
+        measure(&mut fixture, fault, rounds);
     }
 }
 
@@ -99,16 +99,16 @@ fn probe(port: u16, to: &str, gap: Duration, late: Duration) -> Probe {
 }
 
 /// Round trips of the packets that are sent from now on, once the last of them is back or lost.
-fn collect(probe: &Probe, count: usize, gap: Duration, patience: Duration) -> Vec<Packet> {
+fn collect(probe: &Probe, count: usize, gap: Duration, longest: Duration) -> Vec<Packet> {
     let from = Instant::now();
-    let mut to = from + gap * count as u32;
+    let mut to = from + gap.mul_f64(count as f64);
     thread::sleep(to - from);
     // A slow machine sends fewer; the number is what counts.
     while probe.between(from, to).len() < count {
         thread::sleep(Duration::from_millis(50));
         to = Instant::now();
     }
-    thread::sleep(patience);
+    thread::sleep(longest);
     probe.between(from, to)
 }
 
@@ -129,11 +129,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn delayed(delay: u64) {
     let gap = Duration::from_millis(4);
-    let patience = Duration::from_millis(delay + 300);
+    let longest = Duration::from_millis(delay + 300);
     let stream = probe(7300, TARGET, gap, Duration::from_millis(delay / 2));
     let bystander = probe(7301, BYSTANDER, gap * 4, Duration::from_millis(delay));
     thread::sleep(Duration::from_millis(300));
-    let before = median(round_trips(&collect(&stream, DELAYED, gap, patience)));
+    let before = median(round_trips(&collect(&stream, DELAYED, gap, longest)));
     let beyond = |packets: &[Packet]| -> Vec<f64> {
         round_trips(packets).into_iter().map(|time| time - before).collect()
     };
@@ -144,8 +144,8 @@ fn delayed(delay: u64) {
         &stream,
     );
     let from = Instant::now();
-    let ours = beyond(&collect(&stream, DELAYED, gap, patience));
-    let beside = round_trips(&bystander.between(from, Instant::now() - patience));
+    let ours = beyond(&collect(&stream, DELAYED, gap, longest));
+    let beside = round_trips(&bystander.between(from, Instant::now() - longest));
     fault.end();
     let mut row =
         Row::new("netem", format!("delay of {delay} ms: achieved"), "ms", Better::Near(delay as f64))
@@ -156,7 +156,7 @@ fn delayed(delay: u64) {
         let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("delay {delay}ms")));
         rules_are_there();
-        row = row.peer(SCRIPT, beyond(&collect(&stream, DELAYED, gap, patience)));
+        row = row.peer(SCRIPT, beyond(&collect(&stream, DELAYED, gap, longest)));
         drop(script);
         script::undo_now(script::TC_UNDO);
     }
@@ -168,21 +168,21 @@ fn delayed(delay: u64) {
 
 fn lost(percent: u32, with_peer: bool) {
     let gap = Duration::from_micros(400);
-    let patience = Duration::from_millis(1000);
-    let stream = probe(7302, TARGET, gap, patience);
+    let longest = Duration::from_millis(1000);
+    let stream = probe(7302, TARGET, gap, longest);
     let share = |packets: &[Packet]| {
         let lost = packets.iter().filter(|packet| packet.round_trip.is_none()).count();
         100.0 * lost as f64 / packets.len() as f64
     };
     thread::sleep(Duration::from_millis(300));
-    let before = share(&collect(&stream, LOST / 10, gap, patience));
+    let before = share(&collect(&stream, LOST / 10, gap, longest));
     let words = format!("network-packet-loss --duration 600s --loss-percent {percent} --sources {TARGET}");
     let mut command = Command::new(machine::taskfault());
     command.arg("inject").args(words.split(' ')).env("TASKFAULT_STATE_DIR", "/tmp/inject");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let fault = Injected(Running(command.spawn().unwrap()));
     thread::sleep(Duration::from_secs(2));
-    let packets = collect(&stream, LOST, gap, patience);
+    let packets = collect(&stream, LOST, gap, longest);
     let mut row =
         Row::new("netem", format!("loss of {percent} %: achieved"), "%", Better::Near(f64::from(percent)))
             .ours(vec![share(&packets)])
@@ -193,7 +193,7 @@ fn lost(percent: u32, with_peer: bool) {
         let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("loss {percent}%")));
         rules_are_there();
-        row = row.peer(SCRIPT, vec![share(&collect(&stream, LOST, gap, patience))]);
+        row = row.peer(SCRIPT, vec![share(&collect(&stream, LOST, gap, longest))]);
         drop(script);
         script::undo_now(script::TC_UNDO);
     }

@@ -14,7 +14,7 @@ use crate::process::ms;
 const SPELL: Duration = Duration::from_secs(6);
 const SOURCE: &str = "measured once elsewhere, local endpoints";
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     ground::loopback_up();
     let folder = machine::scratch();
     let mut cloud = Cloud::start();

@@ -17,10 +17,10 @@ use crate::process::ms;
 
 const STARTS: usize = 15;
 const BUSY_STOPS: usize = 5;
-pub const STOCK: &str = "stock agent 3.3";
+pub(crate) const STOCK: &str = "stock agent 3.3";
 const SOURCE: &str = "measured once elsewhere, local endpoints";
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     ground::loopback_up();
     let starts = if options.full { 10 * STARTS } else { STARTS };
     let folder = machine::scratch();

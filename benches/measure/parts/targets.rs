@@ -36,7 +36,7 @@ const BATCH: &str = "tc -batch, u32";
 const ONE_BY_ONE: &str = "tc u32, one by one";
 const NFT: &str = "nft -f, one set";
 
-pub fn run(options: Options) {
+pub(crate) fn run(options: Options) {
     let _ground = Ground::new();
     let folder = machine::scratch();
     for count in COUNTS {

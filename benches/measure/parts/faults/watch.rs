@@ -18,10 +18,10 @@ const BURNT: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_millis(10);
 /// What was allocated this moment takes ext4 twenty times as long to free; a fault of minutes has left it behind.
 const SETTLED: Duration = Duration::from_millis(50);
-pub const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// A way to see one kind of effect.
-pub enum Watch {
+pub(crate) enum Watch {
     /// CPU time of all other processes here.
     Cpu {
         before: Duration,
@@ -51,21 +51,21 @@ pub enum Watch {
 }
 
 impl Watch {
-    pub fn cpu() -> Watch {
+    pub(crate) fn cpu() -> Watch {
         Watch::Cpu { before: Duration::ZERO }
     }
 
-    pub fn memory() -> Watch {
+    pub(crate) fn memory() -> Watch {
         Watch::Memory { before: 0 }
     }
 
     /// The effect is seen once so many bytes are taken.
-    pub fn space(folder: &Path, enough: u64) -> Watch {
+    pub(crate) fn space(folder: &Path, enough: u64) -> Watch {
         Watch::Space { folder: folder.to_owned(), before: 0, enough }
     }
 
     /// Looks at how things are before the effect.
-    pub fn arm(&mut self) {
+    pub(crate) fn arm(&mut self) {
         match self {
             Watch::Cpu { before } => *before = burnt(),
             Watch::Memory { before } => *before = resident(),
@@ -87,7 +87,7 @@ impl Watch {
     }
 
     /// Time from `since` until the effect is seen.
-    pub fn seen(&mut self, since: Instant, limit: Duration) -> Option<Duration> {
+    pub(crate) fn seen(&mut self, since: Instant, limit: Duration) -> Option<Duration> {
         let at = match self {
             Watch::Cpu { before } => until(limit, || burnt() >= *before + BURNT),
             Watch::Memory { before } => until(limit, || resident() >= *before + 16 * MIB),
@@ -104,7 +104,7 @@ impl Watch {
     }
 
     /// Time from `since` until it is gone.
-    pub fn gone(&mut self, since: Instant, limit: Duration) -> Option<Duration> {
+    pub(crate) fn gone(&mut self, since: Instant, limit: Duration) -> Option<Duration> {
         let at = match self {
             Watch::Cpu { .. } => quiet(limit),
             Watch::Memory { before } => until(limit, || resident() <= *before + 4 * MIB),
