@@ -55,10 +55,13 @@ pub struct SidecarArgs {
 }
 
 fn run_sidecar(args: SidecarArgs) -> ExitCode {
-    if let Err(error) = telemetry::init(&args.log, args.log_format) {
-        eprintln!("taskfault: {error}");
-        return ExitCode::from(USAGE);
-    }
+    let _log = match telemetry::init(&args.log, args.log_format) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("taskfault: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     sidecar::run(args.state_dir, std::env::vars_os().collect())
 }
 

@@ -97,6 +97,8 @@ def test_the_sidecar_has_what_it_needs(definition):
     assert container["stopTimeout"] == 30
     assert "MANAGED_INSTANCE_ROLE_NAME" in {entry["name"] for entry in container["environment"]}
     assert container["logConfiguration"]["logDriver"] == "awslogs"
+    # A log driver that blocks would fill the pipe that the sidecar logs to.
+    assert container["logConfiguration"]["options"]["mode"] == "non-blocking"
     # An empty image has no shell: CMD, not CMD-SHELL.
     assert container["healthCheck"]["command"] == ["CMD", "/taskfault", "status", "--healthy"]
     # A memory limit of its own would end a memory stress instead of loading the task.
