@@ -67,7 +67,9 @@ fn a_whole_stress_ends_with_0_and_a_report() {
 
 #[test]
 fn a_signal_undoes_it_and_still_reports() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, code) in
+        [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129), (Signal::SIGQUIT, 131)]
+    {
         let child = started();
         kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
         let (ended, text) = end(child);
@@ -103,5 +105,23 @@ fn wrong_usage_is_2_with_the_name_of_the_parameter() {
         let (code, text, complaints) = run(words);
         assert_eq!((code, text.as_str()), (2, ""), "{words:?}: {complaints}");
         assert!(complaints.contains(said), "{words:?}: {complaints}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_and_the_fault_is_over() {
+    for to_stderr in [false, true] {
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskfault"));
+        command.args(["inject", "cpu-stress", "--duration", "1s", "--percent", "5", "--workers", "1"]);
+        command.stdout(full()).stderr(Stdio::piped());
+        if to_stderr {
+            command.stderr(full());
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(to_stderr || text.contains("the fault is over, and its report cannot be written"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
     }
 }

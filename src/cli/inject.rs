@@ -1,14 +1,15 @@
 //! `taskfault inject FAULT`: one fault now, in the foreground.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, injected};
 use crate::aws::endpoint::Endpoints;
 use crate::run::run_fault::{Ending, run_fault};
+use crate::shutdown::Signals;
 use effects::net::lifeline;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
@@ -46,8 +47,13 @@ pub fn run(args: InjectArgs) -> ExitCode {
     }
 }
 
+/// Writes to standard error. Where it cannot be written the fault goes on: its end and the exit code count.
+fn log(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 fn refused(code: u8, why: &str) -> ExitCode {
-    eprintln!("taskfault inject: {why}");
+    log(&format!("taskfault inject: {why}\n"));
     ExitCode::from(code)
 }
 
@@ -58,8 +64,7 @@ fn no_such_fault(name: &str) -> ExitCode {
 
 async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     // Before the fault starts, so that no signal can end the process while it lives.
-    let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    let (interrupt, terminate) = match signals {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
@@ -67,7 +72,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     let task = surroundings().await;
     let mut shown = None;
     let mut on_start = |words: &str| {
-        eprintln!("{words}");
+        log(&format!("{words}\n"));
         // Only taskfault status misses it where it cannot be had.
         shown = injected::show(fault.name(), duration).ok();
     };
@@ -78,9 +83,12 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
         finished.cancel();
         outcome
     };
-    let (outcome, number) = tokio::join!(running, watch(interrupt, terminate, &cancel, &finished));
-    print!("{}", outcome.stdout);
-    eprint!("{}", outcome.stderr);
+    let (outcome, number) = tokio::join!(running, watch(&mut signals, &cancel, &finished));
+    log(&outcome.stderr);
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(outcome.stdout.as_bytes()).and_then(|()| stdout.flush()) {
+        return refused(1, &format!("the fault is over, and its report cannot be written: {error}"));
+    }
     match (outcome.ending, number) {
         (Ending::Completed, _) => ExitCode::SUCCESS,
         (Ending::Cancelled, Some(number)) => ExitCode::from(128 + number),
@@ -117,23 +125,21 @@ async fn surroundings() -> Task {
             task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts)
                 .allowing(get(ALLOW_HOST_NETWORK_VARIABLE).as_deref());
         }
-        Err(error) => eprintln!("taskfault inject: {error}"),
+        Err(error) => log(&format!("taskfault inject: {error}\n")),
     }
     task
 }
 
 /// Cancels at the first signal and gives its number. Later ones change nothing: undoing is on its way.
 async fn watch(
-    mut interrupt: Signal,
-    mut terminate: Signal,
+    signals: &mut Signals,
     cancel: &CancellationToken,
     finished: &CancellationToken,
 ) -> Option<u8> {
     let number = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+        (_, number) = signals.next() => number,
         () = finished.cancelled() => return None,
     };
     cancel.cancel();
-    u8::try_from(number).ok()
+    Some(number)
 }
