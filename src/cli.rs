@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{config, sidecar, telemetry};
 
+mod confine;
 pub mod doctor;
 pub mod faults;
 pub mod inject;
@@ -55,6 +56,7 @@ pub struct SidecarArgs {
 }
 
 fn run_sidecar(args: SidecarArgs) -> ExitCode {
+    confine::confine();
     let _log = match telemetry::init(&args.log, args.log_format) {
         Ok(guard) => guard,
         Err(error) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{USAGE, injected};
+use super::{USAGE, confine, injected};
 use crate::aws::endpoint::Endpoints;
 use crate::run::run_fault::{Ending, run_fault};
 use crate::shutdown::Signals;
@@ -33,6 +33,7 @@ pub fn run(args: InjectArgs) -> ExitCode {
         Err(Refusal::Parameter(error)) => return refused(USAGE, &error.to_string()),
         Err(Refusal::NoSuchFault(name)) => return no_such_fault(&name),
     };
+    confine::confine();
     // Names must be found again while everything else is cut; where it is refused nothing is lost.
     lifeline::mark_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
