@@ -32,15 +32,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use alarm::{Alarm, StateChange};
-pub use alarm_state::AlarmState;
-pub use metrics::MetricId;
-pub use state::{CloudWatchState, advance};
+pub(crate) use alarm_state::AlarmState;
+pub(crate) use state::{CloudWatchState, advance};
 
 type Answer = Result<Value, ApiError>;
 
 /// Performs one client operation of the JSON 1.0 protocol; None if it is not one.
-pub fn call(
+pub(crate) fn call(
     operation: &str,
     body: &Map<String, Value>,
     state: &mut CloudWatchState,
@@ -88,7 +86,7 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
-pub fn query(
+pub(crate) fn query(
     parameters: &BTreeMap<String, String>,
     state: &mut CloudWatchState,
     context: &Context,

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Context {
+    /// When the call is made.
     pub now: SystemTime,
+    /// Where it acts.
     pub region: String,
     /// Twelve digits.
     pub account: String,

@@ -8,7 +8,7 @@ use hash::sha256_hex;
 use super::Context;
 use crate::ssm::state::{Document, DocumentVersion, SsmState};
 
-pub mod content;
+pub(crate) mod content;
 mod hash;
 pub mod parameters;
 

@@ -18,7 +18,7 @@ pub mod agent;
 mod clusters;
 pub mod definition;
 mod definitions;
-pub mod guests;
+pub(crate) mod guests;
 mod metric;
 mod names;
 mod refusal;

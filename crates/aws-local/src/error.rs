@@ -8,6 +8,7 @@ pub struct ApiError {
     pub status: u16,
     /// `InvalidInstanceId`, `ValidationException`, …
     pub code: &'static str,
+    /// A sentence that says what to do.
     pub message: String,
 }
 

@@ -16,10 +16,10 @@ mod call;
 pub mod catalog;
 mod check;
 mod commands;
-pub mod definition;
+pub(crate) mod definition;
 mod document;
 mod engine;
-pub mod experiment;
+pub(crate) mod experiment;
 mod experiments;
 mod filter;
 mod lever;
@@ -33,7 +33,7 @@ mod safety;
 #[cfg(test)]
 mod scene;
 mod select;
-pub mod services;
+pub(crate) mod services;
 mod state;
 mod step;
 mod tags;
@@ -42,13 +42,11 @@ mod templates;
 mod tokens;
 mod view;
 
-pub use definition::{Action, Definition, StopCondition, Target, Template};
-pub use engine::advance;
-pub use experiment::{ActionRun, ActionStatus, CommandRole, Experiment, ExperimentStatus, Note, SentCommand};
+pub(crate) use definition::Target;
+pub(crate) use engine::advance;
+pub(crate) use experiment::Experiment;
 pub(crate) use request::{Request, answer};
-pub use safety::SafetyLever;
-pub use services::Services;
-pub use state::{FisState, TARGETS_PER_ACTION};
+pub(crate) use state::{FisState, TARGETS_PER_ACTION};
 
 /// What is not there (HTTP 404).
 fn not_found(message: String) -> ApiError {

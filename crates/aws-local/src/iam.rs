@@ -20,14 +20,14 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use state::IamState;
+pub(crate) use state::IamState;
 
 type Answer = Result<Value, ApiError>;
 
 type Operation = fn(&Map<String, Value>, &mut IamState, &Context) -> Answer;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
-pub fn call(
+pub(crate) fn call(
     parameters: &BTreeMap<String, String>,
     state: &mut IamState,
     context: &Context,

@@ -5,32 +5,32 @@
 #![forbid(unsafe_code)]
 
 mod caller;
-pub mod cloudwatch;
+mod cloudwatch;
 mod context;
-pub mod delivery;
+mod delivery;
 mod dispatch;
 pub mod documents;
 pub mod ecs;
 pub mod error;
 mod fault_endpoints;
 pub mod fis;
-pub mod gateway;
-pub mod iam;
+mod gateway;
+mod iam;
 pub mod log;
-pub mod logs;
+mod logs;
 mod members;
-pub mod metadata;
+mod metadata;
 mod model;
 mod query;
 mod random;
 mod recorder;
-pub mod server;
+mod server;
 pub mod shared;
-pub mod signature;
+mod signature;
 pub mod ssm;
-pub mod sts;
-pub mod switches;
-pub mod tags;
+mod sts;
+mod switches;
+mod tags;
 mod test_calls;
 mod wire;
 pub mod world;
@@ -38,3 +38,9 @@ pub mod world;
 pub use context::Context;
 pub use server::{Server, ServerError};
 pub use shared::{Handle, Options, TaskLimits};
+
+/// The whole part of a number; 0 below zero and for what is no number, `u64::MAX` above it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates as said here")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}

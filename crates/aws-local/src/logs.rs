@@ -18,7 +18,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use state::LogsState;
+pub(crate) use state::LogsState;
 use state::group_name;
 
 type Answer = Result<Value, ApiError>;
@@ -26,7 +26,7 @@ type Answer = Result<Value, ApiError>;
 type Operation = fn(&Map<String, Value>, &mut LogsState, &Context) -> Answer;
 
 /// Performs one client operation; None if it is not one.
-pub fn call(
+pub(crate) fn call(
     operation: &str,
     body: &Map<String, Value>,
     state: &mut LogsState,

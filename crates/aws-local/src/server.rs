@@ -22,6 +22,7 @@ use crate::world::SnapshotError;
 
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum ServerError {
     #[error(
         "could not listen on {address}: {source}; another --listen address may be free (127.0.0.1:0 is any)"
@@ -132,6 +133,7 @@ async fn accept(listeners: &[TcpListener]) -> std::io::Result<(TcpStream, Socket
     .await
 }
 
+#[must_use = "dropping it stops the server"]
 struct StopGuard(Arc<Shared>);
 
 impl Drop for StopGuard {

@@ -24,6 +24,7 @@ use record::Record;
 pub struct TaskLimits {
     /// vCPU.
     pub cpu: Option<f64>,
+    /// MiB.
     pub memory_mib: Option<u64>,
 }
 
@@ -32,6 +33,7 @@ pub struct TaskLimits {
 pub struct Options {
     /// Port 0 takes any free port.
     pub listen: SocketAddr,
+    /// What clients act in that do not say.
     pub region: String,
     /// Twelve digits.
     pub account: String,
@@ -43,6 +45,7 @@ pub struct Options {
     pub fault_injection: bool,
     /// [`Context::speed`].
     pub speed: f64,
+    /// Where it writes a line for each request.
     pub log: Log,
 }
 

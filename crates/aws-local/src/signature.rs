@@ -22,7 +22,7 @@ const SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The Authorization header of a request, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorization {
+pub(crate) struct Authorization {
     /// An access key id, or the id of a managed instance.
     pub access_key: String,
     /// `yyyymmdd`.
@@ -40,7 +40,7 @@ impl Authorization {
     /// # Errors
     /// `MissingAuthenticationTokenException` without one, `IncompleteSignatureException` if it is not a
     /// signature version 4.
-    pub fn parse(parts: &Parts) -> Result<Authorization, ApiError> {
+    pub(crate) fn parse(parts: &Parts) -> Result<Authorization, ApiError> {
         let text = header(parts, "authorization").ok_or_else(|| {
             ApiError::new("MissingAuthenticationTokenException", "the request has no Authorization header")
         })?;
@@ -81,7 +81,7 @@ impl Authorization {
     ///
     /// # Errors
     /// `InvalidSignatureException`: another key, another request, or a date too far off.
-    pub fn verify_secret(
+    pub(crate) fn verify_secret(
         &self,
         secret: &str,
         parts: &Parts,
@@ -98,7 +98,7 @@ impl Authorization {
     ///
     /// # Errors
     /// As [`Authorization::verify_secret`].
-    pub fn verify_key(
+    pub(crate) fn verify_key(
         &self,
         public_key: &[u8],
         parts: &Parts,

@@ -13,7 +13,7 @@ use super::model::SSM;
 use crate::tags::Tags;
 
 mod activations;
-pub mod agent;
+pub(crate) mod agent;
 mod cancel;
 mod commands;
 mod documents;
@@ -26,8 +26,8 @@ pub mod state;
 mod tags;
 mod targets;
 
-pub use cancel::cancel_command;
-pub use send::{Order, send_order};
+pub(crate) use cancel::cancel_command;
+pub(crate) use send::{Order, send_order};
 pub use state::SsmState;
 
 type Answer = Result<Value, ApiError>;

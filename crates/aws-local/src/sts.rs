@@ -10,7 +10,7 @@ use super::query;
 
 /// Answers one call of the Query protocol with a status and an XML text; None if the action is not known.
 /// The local AWS has one account and does not look at who signed: everybody is its root user.
-pub fn call(parameters: &BTreeMap<String, String>, context: &Context) -> Option<(u16, String)> {
+pub(crate) fn call(parameters: &BTreeMap<String, String>, context: &Context) -> Option<(u16, String)> {
     let operation = STS.operation(parameters.get("Action")?)?;
     let account = &context.account;
     let caller =

@@ -8,7 +8,7 @@ use super::fis;
 /// What a control channel gets when it is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Door {
+pub(crate) enum Door {
     #[default]
     Open,
     /// HTTP 403 with `<AccessDeniedException>`: agents then fall back to the long poll.
@@ -22,7 +22,7 @@ pub enum Door {
 /// All switches, off by default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Switches {
+pub(crate) struct Switches {
     pub channel: Door,
     /// Replies over the control channel are taken in but not acknowledged.
     pub withhold_reply_acks: bool,
@@ -81,7 +81,7 @@ impl Switches {
     ///
     /// # Errors
     /// In words, if a member is unknown or has a wrong type.
-    pub fn with(&self, changes: &Value) -> Result<Switches, String> {
+    pub(crate) fn with(&self, changes: &Value) -> Result<Switches, String> {
         let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
         let changes = changes.as_object().ok_or("switches are a JSON object")?;
         for (name, value) in changes {

@@ -25,18 +25,20 @@ pub use snapshot::SnapshotError;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct World {
     // The state file has had its members at the top from its first day.
+    /// Systems Manager.
     #[serde(flatten)]
     pub ssm: SsmState,
     #[serde(default)]
-    pub cloudwatch: CloudWatchState,
+    pub(crate) cloudwatch: CloudWatchState,
+    /// The control plane.
     #[serde(default)]
     pub ecs: EcsState,
     #[serde(default)]
-    pub fis: FisState,
+    pub(crate) fis: FisState,
     #[serde(default)]
-    pub iam: IamState,
+    pub(crate) iam: IamState,
     #[serde(default)]
-    pub logs: LogsState,
+    pub(crate) logs: LogsState,
 }
 
 impl World {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 mod local_agent {
-    pub mod agent;
+    pub(crate) mod agent;
 }
 use local_agent::agent::{Agent, Credentials, http};
 

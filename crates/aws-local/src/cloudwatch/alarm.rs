@@ -14,7 +14,7 @@ use crate::wire::{date_text, epoch_ms};
 
 /// A metric alarm.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     pub name: String,
     pub arn: String,
     pub(super) settings: Settings,
@@ -41,7 +41,7 @@ pub struct Alarm {
 
 /// One change of the state of an alarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateChange {
+pub(crate) struct StateChange {
     pub at: SystemTime,
     pub from: AlarmState,
     pub to: AlarmState,
@@ -113,13 +113,12 @@ impl Settings {
 
 /// Some seconds in milliseconds, divided by the speed; at least one.
 pub(super) fn shortened_ms(seconds: u32, speed: f64) -> u64 {
-    // At most a week of milliseconds, at a speed of at least 1.
-    ((f64::from(seconds) * 1000.0 / speed) as u64).max(1)
+    crate::whole(f64::from(seconds) * 1000.0 / speed).max(1)
 }
 
 impl Alarm {
     /// How long it needs to see something: the periods that must breach, as long as they are here.
-    pub fn shortest_delay(&self, speed: f64) -> Duration {
+    pub(crate) fn shortest_delay(&self, speed: f64) -> Duration {
         let Settings { period, evaluation_periods, datapoints_to_alarm, .. } = &self.settings;
         let periods = datapoints_to_alarm.unwrap_or(*evaluation_periods);
         Duration::try_from_secs_f64(f64::from(*period) * f64::from(periods) / speed).unwrap_or(Duration::MAX)

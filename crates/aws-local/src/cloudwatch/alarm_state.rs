@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state of an alarm (`StateValue`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AlarmState {
+pub(crate) enum AlarmState {
     Ok,
     Alarm,
     InsufficientData,
@@ -12,7 +12,7 @@ pub enum AlarmState {
 
 impl AlarmState {
     /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             AlarmState::Ok => "OK",
             AlarmState::Alarm => "ALARM",

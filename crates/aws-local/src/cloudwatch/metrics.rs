@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A metric is told from others by its namespace, its name and all its dimensions together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct MetricId {
+pub(crate) struct MetricId {
     pub namespace: String,
     pub name: String,
     pub dimensions: BTreeMap<String, String>,

@@ -6,14 +6,13 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::alarm::Alarm;
-use super::alarm_state::AlarmState;
 use super::metrics::{MetricId, Sample, Series, pairs};
 use crate::Context;
 use crate::wire;
 
 /// Alarms and the metrics they look at.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct CloudWatchState {
+pub(crate) struct CloudWatchState {
     /// By name.
     #[serde(default)]
     pub alarms: BTreeMap<String, Alarm>,
@@ -23,18 +22,13 @@ pub struct CloudWatchState {
 
 impl CloudWatchState {
     /// The alarm with this ARN.
-    pub fn alarm(&self, arn: &str) -> Option<&Alarm> {
+    pub(crate) fn alarm(&self, arn: &str) -> Option<&Alarm> {
         self.alarms.values().find(|alarm| alarm.arn == arn)
-    }
-
-    /// The state of the alarm with this ARN; None if there is no such alarm.
-    pub fn alarm_state(&self, arn: &str) -> Option<AlarmState> {
-        self.alarm(arn).map(|alarm| alarm.state)
     }
 
     /// Puts one value of a metric of ours, at its exact time (high resolution). `unit` is a `StandardUnit`:
     /// `Count`, `Percent`, `Milliseconds`, …
-    pub fn put(
+    pub(crate) fn put(
         &mut self,
         namespace: &str,
         metric: &str,
@@ -55,7 +49,7 @@ impl CloudWatchState {
 }
 
 /// Lets time pass: evaluates alarms that are due. True if anything changed.
-pub fn advance(state: &mut CloudWatchState, context: &Context) -> bool {
+pub(crate) fn advance(state: &mut CloudWatchState, context: &Context) -> bool {
     let CloudWatchState { alarms, metrics } = state;
     let mut changed = false;
     for alarm in alarms.values_mut() {

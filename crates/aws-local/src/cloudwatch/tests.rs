@@ -56,7 +56,7 @@ impl Scene {
         self.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
     }
 
-    fn errors(&self) -> &super::Alarm {
+    fn errors(&self) -> &super::alarm::Alarm {
         &self.state.alarms["errors"]
     }
 }
@@ -66,8 +66,8 @@ fn an_alarm_follows_its_metric() {
     let mut scene = Scene::new();
     scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
     let arn = "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors";
-    assert_eq!(scene.state.alarm_state(arn), Some(AlarmState::InsufficientData));
-    assert_eq!(scene.state.alarm_state("arn:aws:cloudwatch:eu-west-1:0:alarm:x"), None);
+    assert_eq!(scene.state.alarm(arn).map(|alarm| alarm.state), Some(AlarmState::InsufficientData));
+    assert!(scene.state.alarm("arn:aws:cloudwatch:eu-west-1:0:alarm:x").is_none());
     scene.pass(0);
     assert_eq!(scene.errors().state, AlarmState::Ok);
     scene.pass(1000);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::parameters::TYPES;
 
 /// The largest document, in bytes (CreateDocument: 64 KB).
-pub const MAX_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024;
 
 /// The longest a step runs where it does not say: 3,600 s (amazon-ssm-agent `pluginutil.go`).
 const DEFAULT_STEP_SECONDS: u64 = 3_600;
@@ -20,7 +20,7 @@ const STEP_SECONDS: std::ops::RangeInclusive<u64> = 5..=172_800;
 
 /// Why a text is no Command document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ContentError {
+pub(crate) enum ContentError {
     #[error("The content is not valid {format}: {reason}.")]
     Unreadable { format: String, reason: String },
     #[error("The content is {bytes} bytes long; a document has at most {MAX_BYTES}.")]
@@ -33,13 +33,13 @@ pub enum ContentError {
 
 /// One step: its name and its action. In schema 1.2 both are the plugin's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub(crate) struct Step {
     pub name: String,
     pub action: String,
 }
 
 /// Reads a text as JSON or YAML.
-pub fn parse(text: &str, format: &str) -> Result<Value, ContentError> {
+pub(crate) fn parse(text: &str, format: &str) -> Result<Value, ContentError> {
     if text.len() > MAX_BYTES {
         return Err(ContentError::TooLarge { bytes: text.len() });
     }
@@ -51,7 +51,7 @@ pub fn parse(text: &str, format: &str) -> Result<Value, ContentError> {
 }
 
 /// A document's text in another format; the text itself if it is that format already.
-pub fn convert(text: &str, from: &str, to: &str) -> Result<String, ContentError> {
+pub(crate) fn convert(text: &str, from: &str, to: &str) -> Result<String, ContentError> {
     if from == to {
         return Ok(text.to_owned());
     }
@@ -65,7 +65,7 @@ pub fn convert(text: &str, from: &str, to: &str) -> Result<String, ContentError>
 
 /// Checks the rules of a Command document. Actions are not checked against a list: it is the agent that
 /// knows its plugins, and says so when it does not know one.
-pub fn check(content: &Value) -> Result<(), ContentError> {
+pub(crate) fn check(content: &Value) -> Result<(), ContentError> {
     if !content.is_object() {
         return rule("The content must be an object with schemaVersion and steps.");
     }
@@ -82,7 +82,7 @@ pub fn check(content: &Value) -> Result<(), ContentError> {
 }
 
 /// `schemaVersion`, also where YAML has made a number of it; empty if there is none.
-pub fn schema_version(content: &Value) -> String {
+pub(crate) fn schema_version(content: &Value) -> String {
     match &content["schemaVersion"] {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -91,7 +91,7 @@ pub fn schema_version(content: &Value) -> String {
 }
 
 /// The steps, in order. In schema 1.2 the order of the plugins is that of their names.
-pub fn steps(content: &Value) -> Vec<Step> {
+pub(crate) fn steps(content: &Value) -> Vec<Step> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if let Some(steps) = content["mainSteps"].as_array() {
         return steps
@@ -108,7 +108,7 @@ pub fn steps(content: &Value) -> Vec<Step> {
 }
 
 /// The platforms a document can run on, in the API's words: from its steps' preconditions and actions.
-pub fn platforms(content: &Value) -> Vec<&'static str> {
+pub(crate) fn platforms(content: &Value) -> Vec<&'static str> {
     let mut found = BTreeSet::new();
     let main_steps = content["mainSteps"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (step, names) in steps(content).iter().zip(main_steps.iter().map(Some).chain(std::iter::repeat(None)))
@@ -124,7 +124,7 @@ pub fn platforms(content: &Value) -> Vec<&'static str> {
 }
 
 /// The longest a document may run: the sum of its steps' time-outs, with the caller's parameters in place.
-pub fn execution_timeout(content: &Value, sent: &BTreeMap<String, Vec<String>>) -> Duration {
+pub(crate) fn execution_timeout(content: &Value, sent: &BTreeMap<String, Vec<String>>) -> Duration {
     let mut inputs: Vec<&Value> = Vec::new();
     if let Some(steps) = content["mainSteps"].as_array() {
         inputs.extend(steps.iter().map(|step| &step["inputs"]));

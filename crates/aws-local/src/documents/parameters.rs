@@ -15,6 +15,7 @@ pub const TYPES: [&str; 6] = ["String", "StringList", "Integer", "Boolean", "Str
 
 /// Why the parameters do not fit; the sentence names the parameter and the rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum ParameterError {
     #[error("Parameter \"{name}\" is not defined in the document. It has: {known}.")]
     Unknown { name: String, known: String },

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 /// Every stand-in: its name and its content.
-pub fn all() -> Vec<(&'static str, Value)> {
+pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all: Vec<(&'static str, Value)> =
         FAULTS.iter().map(|(name, what, parameters)| (*name, fault(name, what, parameters))).collect();
     all.push(("AWS-RunShellScript", run_shell_script()));

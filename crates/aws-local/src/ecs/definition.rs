@@ -9,17 +9,22 @@ use serde_json::{Map, Value};
 use super::refusal::{client, invalid};
 use crate::error::ApiError;
 use crate::tags::Tags;
+use crate::whole;
 
 /// One revision of a task definition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Definition {
+    /// Name of its revisions.
     pub family: String,
+    /// Counts from 1.
     pub revision: u32,
+    /// When it was registered.
     pub registered: SystemTime,
     /// INACTIVE since then: no new task or service may use it.
     pub deregistered: Option<SystemTime>,
     /// The request's members without its tags.
     pub body: Map<String, Value>,
+    /// As TagResource has them.
     pub tags: Tags,
 }
 
@@ -28,19 +33,27 @@ pub struct Definition {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerDefinition {
+    /// Unique in the task.
     pub name: String,
+    /// Any image becomes a process of this machine; its name tells what it is.
     #[serde(default)]
     pub image: String,
+    /// If it ends, the task does.
     #[serde(default = "yes")]
     pub essential: bool,
+    /// `entryPoint`, before `command`.
     #[serde(default)]
     pub entry_point: Vec<String>,
+    /// Program and arguments.
     #[serde(default)]
     pub command: Vec<String>,
+    /// Variables of its processes.
     #[serde(default)]
     pub environment: Vec<Variable>,
+    /// Ports that it listens on.
     #[serde(default)]
     pub port_mappings: Vec<PortMapping>,
+    /// `dockerLabels`.
     #[serde(default)]
     pub docker_labels: BTreeMap<String, String>,
     /// Seconds between SIGTERM and SIGKILL.
@@ -50,13 +63,16 @@ pub struct ContainerDefinition {
     pub cpu: u32,
     /// MiB.
     pub memory: Option<u64>,
+    /// MiB, the soft limit.
     pub memory_reservation: Option<u64>,
 }
 
 /// A variable of a container's environment.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Variable {
+    /// Name of the variable.
     pub name: String,
+    /// Its value; empty if it is left out.
     #[serde(default)]
     pub value: String,
 }
@@ -65,7 +81,9 @@ pub struct Variable {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
+    /// 1–65,535.
     pub container_port: Option<u16>,
+    /// `tcp` (also if it is left out) or `udp`.
     pub protocol: Option<String>,
 }
 
@@ -103,8 +121,7 @@ impl Definition {
     pub fn memory_mib(&self) -> Option<u64> {
         let text = self.text("memory")?.trim().to_ascii_lowercase();
         match text.strip_suffix("gb") {
-            // Below 2^53 for any memory there is.
-            Some(number) => number.trim().parse::<f64>().ok().map(|gb| (gb * 1024.0) as u64),
+            Some(number) => number.trim().parse::<f64>().ok().map(|gb| whole(gb * 1024.0)),
             None => text.parse().ok(),
         }
     }

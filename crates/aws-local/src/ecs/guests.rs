@@ -41,6 +41,7 @@ pub(crate) fn note(
 pub struct Sidecar {
     /// The ARN of its task.
     pub task_arn: String,
+    /// When the sidecar registered.
     pub registered: SystemTime,
 }
 

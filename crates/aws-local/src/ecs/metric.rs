@@ -15,8 +15,11 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// `ECS/ContainerInsights` (CloudWatch user guide, "Amazon ECS Container Insights metrics").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningCount {
+    /// Name of its cluster.
     pub cluster: String,
+    /// Name of the service.
     pub service: String,
+    /// How many of its tasks run.
     pub running: u32,
 }
 

@@ -39,22 +39,32 @@ pub struct EcsState {
 /// A cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
+    /// Unique in the account and region.
     pub name: String,
+    /// False once it is deleted.
     pub active: bool,
+    /// As TagResource has them.
     pub tags: Tags,
 }
 
 /// A service: so many tasks of a definition, replaced when they end.
 #[derive(Debug, Clone)]
 pub struct Service {
+    /// Name of its cluster.
     pub cluster: String,
+    /// Unique in its cluster.
     pub name: String,
     /// `family:revision`.
     pub definition: String,
+    /// `desiredCount`.
     pub desired: u32,
+    /// Whether it is deleted, or about to be.
     pub status: ServiceStatus,
+    /// When CreateService came.
     pub created: SystemTime,
+    /// When its definition or count last changed.
     pub updated: SystemTime,
+    /// As TagResource has them.
     pub tags: Tags,
     /// Copies the service's tags to its tasks (`propagateTags` SERVICE).
     pub propagate_tags: bool,
@@ -73,6 +83,7 @@ pub struct Service {
 /// `status` of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceStatus {
+    /// Takes part in the cluster.
     Active,
     /// Deleted, with tasks that are still stopping.
     Draining,
@@ -83,8 +94,11 @@ pub enum ServiceStatus {
 /// A line of a service's history.
 #[derive(Debug, Clone)]
 pub struct ServiceEvent {
+    /// A UUID.
     pub id: String,
+    /// When it happened.
     pub at: SystemTime,
+    /// What the service's history says.
     pub message: String,
 }
 
@@ -95,40 +109,56 @@ pub enum LastStatus {
     Provisioning,
     /// Being started.
     Pending,
+    /// Its process runs.
     Running,
     /// SIGTERM is out.
     Stopping,
+    /// All its processes have ended.
     Stopped,
 }
 
 /// A task that was started here.
 #[derive(Debug, Clone)]
 pub struct Task {
+    /// `arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID`.
     pub arn: String,
     /// 32 hex digits.
     pub id: String,
+    /// Name of its cluster.
     pub cluster: String,
+    /// Name of the service that started it; None for RunTask.
     pub service: Option<String>,
     /// `service:NAME`, `family:NAME`, or what RunTask said.
     pub group: String,
+    /// Of its definition.
     pub family: String,
+    /// Of its definition.
     pub revision: u32,
+    /// `lastStatus`.
     pub last: LastStatus,
     /// `desiredStatus` is STOPPED.
     pub ending: bool,
     /// The container instance has been told to stop it.
     pub(super) stop_ordered: bool,
+    /// In the order of the definition.
     pub containers: Vec<Container>,
     /// Of its `eth0`, once it runs.
     pub address: Option<Ipv4Addr>,
+    /// When it was asked for.
     pub created: SystemTime,
+    /// When its containers ran.
     pub started: Option<SystemTime>,
+    /// When it was told to stop.
     pub stopping: Option<SystemTime>,
+    /// When its last process had ended.
     pub stopped: Option<SystemTime>,
     /// `stopCode`.
     pub stop_code: Option<StopCode>,
+    /// Why it ended, in words.
     pub stopped_reason: Option<String>,
+    /// What RunTask said (`startedBy`).
     pub started_by: Option<String>,
+    /// Its own, and those that were propagated to it.
     pub tags: Tags,
     /// The id of the task that it replaces in its service.
     pub replaces: Option<String>,
@@ -137,20 +167,28 @@ pub struct Task {
 /// A container of a task.
 #[derive(Debug, Clone)]
 pub struct Container {
+    /// As in the definition.
     pub name: String,
+    /// As in the definition.
     pub image: String,
+    /// `lastStatus`.
     pub last: LastStatus,
     /// 128 and the signal's number for one that was killed, as Docker has it.
     pub exit_code: Option<i32>,
+    /// Why it ended, if not by itself.
     pub reason: Option<String>,
 }
 
 /// `stopCode` of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopCode {
+    /// A container did not start.
     TaskFailedToStart,
+    /// An essential container ended.
     EssentialContainerExited,
+    /// StopTask.
     UserInitiated,
+    /// The service had too many tasks, or a newer definition.
     ServiceSchedulerInitiated,
 }
 

@@ -164,12 +164,17 @@ fn is_in(task: &Value, cluster: &str) -> bool {
 /// A task as the other services see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
+    /// `arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID`.
     pub arn: String,
+    /// Name of its cluster.
     pub cluster: String,
+    /// Name of its service, if it has one.
     pub service: Option<String>,
+    /// `lastStatus`.
     pub last: LastStatus,
     /// `desiredStatus` is STOPPED.
     pub ending: bool,
+    /// As ListTagsForResource has them.
     pub tags: Tags,
     /// As DescribeTasks shows it (members in camel case, tags included).
     pub description: Value,

@@ -6,29 +6,39 @@
 /// One action of the service.
 #[derive(Debug)]
 pub struct Kind {
+    /// `aws:ecs:stop-task`, …
     pub id: &'static str,
+    /// A sentence for people.
     pub description: &'static str,
     /// The slot of its targets, if it has any.
     pub slot: Option<Slot>,
+    /// All that a template may set.
     pub parameters: &'static [Parameter],
+    /// What it does to its targets.
     pub does: Does,
 }
 
 /// Where an action takes its targets.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
+    /// `Tasks`.
     pub name: &'static str,
+    /// One of [`RESOURCE_TYPES`].
     pub resource_type: &'static str,
 }
 
 /// One parameter of an action. All values are strings.
 #[derive(Debug)]
 pub struct Parameter {
+    /// As templates write it.
     pub name: &'static str,
+    /// A sentence for people.
     pub description: &'static str,
+    /// Refused without it.
     pub required: bool,
     /// What is sent if the template says nothing.
     pub default: Option<&'static str>,
+    /// What it may be set to.
     pub accepts: Accepts,
     /// The parameter of the document that it becomes.
     pub document: &'static str,
@@ -39,10 +49,12 @@ pub struct Parameter {
 pub enum Accepts {
     /// ISO 8601, from so many seconds to twelve hours.
     Duration {
+        /// The shortest, in seconds.
         least: u64,
     },
     /// A whole number.
     Range(u64, u64),
+    /// One of these texts.
     OneOf(&'static [&'static str]),
     /// `true` or `false`, in any case of letters.
     Flag,
@@ -61,6 +73,7 @@ pub enum Does {
     StopTasks,
     /// Sends a document to the managed instances of its targets.
     Document {
+        /// Name of the document.
         name: &'static str,
         /// The one for `useEcsFaultInjectionEndpoints`, which lives on heartbeats.
         endpoints: Option<&'static str>,
@@ -75,7 +88,9 @@ pub const TASK: &str = "aws:ecs:task";
 /// A resource type, and what targets of it may be found by.
 #[derive(Debug)]
 pub struct ResourceType {
+    /// `aws:ecs:task`, …
     pub id: &'static str,
+    /// A sentence for people.
     pub description: &'static str,
     /// Name and description. None is required.
     pub parameters: &'static [(&'static str, &'static str)],

@@ -11,7 +11,7 @@ use crate::tags::Tags;
 
 /// An experiment template.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Template {
+pub(crate) struct Template {
     /// `EXT` and 15 letters and digits.
     pub id: String,
     pub definition: Definition,
@@ -23,18 +23,18 @@ pub struct Template {
 }
 
 /// Target account configurations by account id.
-pub type Accounts = BTreeMap<String, Account>;
+pub(crate) type Accounts = BTreeMap<String, Account>;
 
 /// A target account configuration: kept and told; tasks of other accounts are not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Account {
+pub(crate) struct Account {
     pub role_arn: String,
     pub description: Option<String>,
 }
 
 /// What a template and the experiments made from it have in common.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Definition {
+pub(crate) struct Definition {
     pub description: String,
     /// By name.
     pub targets: BTreeMap<String, Target>,
@@ -53,7 +53,7 @@ pub struct Definition {
 /// One target: which resources, and how many of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Target {
+pub(crate) struct Target {
     pub resource_type: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_arns: Vec<String>,
@@ -71,7 +71,7 @@ pub struct Target {
 
 /// A condition on the description of a resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Pascal-case members with dots between them.
     pub path: String,
     /// One of them must be found.
@@ -81,7 +81,7 @@ pub struct Filter {
 /// One action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Action {
+pub(crate) struct Action {
     pub action_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -96,7 +96,7 @@ pub struct Action {
 
 /// When to stop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StopCondition {
+pub(crate) struct StopCondition {
     /// [`NO_CONDITION`] or [`ALARM`].
     pub source: String,
     /// The ARN of an alarm.
@@ -105,14 +105,14 @@ pub struct StopCondition {
 }
 
 /// The source of a stop condition that never stops anything.
-pub const NO_CONDITION: &str = "none";
+pub(crate) const NO_CONDITION: &str = "none";
 /// The source of a stop condition that is a CloudWatch alarm.
-pub const ALARM: &str = "aws:cloudwatch:alarm";
+pub(crate) const ALARM: &str = "aws:cloudwatch:alarm";
 
 /// `accountTargeting`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum AccountTargeting {
+pub(crate) enum AccountTargeting {
     #[default]
     SingleAccount,
     MultiAccount,
@@ -121,7 +121,7 @@ pub enum AccountTargeting {
 /// `emptyTargetResolutionMode`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum EmptyTargets {
+pub(crate) enum EmptyTargets {
     /// The experiment fails.
     #[default]
     Fail,
@@ -131,12 +131,12 @@ pub enum EmptyTargets {
 
 impl Definition {
     /// The ARNs of the alarms that stop the experiment.
-    pub fn alarms(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = &str> {
         self.stop_conditions.iter().filter_map(|condition| condition.value.as_deref())
     }
 
     /// The log group that records go to, as the template names it.
-    pub fn log_group(&self) -> Option<&str> {
+    pub(crate) fn log_group(&self) -> Option<&str> {
         self.log_configuration.as_ref()?["cloudWatchLogsConfiguration"]["logGroupArn"].as_str()
     }
 }

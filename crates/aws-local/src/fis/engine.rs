@@ -11,7 +11,7 @@ use super::{advice, alarms, records, restart, run, targets};
 use crate::Context;
 
 /// Lets time pass: every experiment takes a step. True if anything changed.
-pub fn advance(fis: &mut FisState, services: &mut dyn Services, context: &Context) -> bool {
+pub(crate) fn advance(fis: &mut FisState, services: &mut dyn Services, context: &Context) -> bool {
     let resumed = restart::end_what_was_running(fis, context);
     if fis.experiments.iter().all(|experiment| experiment.status.is_final()) {
         return resumed;

@@ -10,7 +10,7 @@ use crate::tags::Tags;
 
 /// One run of a template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Experiment {
+pub(crate) struct Experiment {
     /// `EXP` and 15 letters and digits.
     pub id: String,
     pub template_id: String,
@@ -43,7 +43,7 @@ pub struct Experiment {
 /// `ExperimentStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ExperimentStatus {
+pub(crate) enum ExperimentStatus {
     Pending,
     Initiating,
     Running,
@@ -56,7 +56,7 @@ pub enum ExperimentStatus {
 
 impl ExperimentStatus {
     /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             ExperimentStatus::Pending => "pending",
             ExperimentStatus::Initiating => "initiating",
@@ -70,7 +70,7 @@ impl ExperimentStatus {
     }
 
     /// Nothing changes it any more.
-    pub fn is_final(self) -> bool {
+    pub(crate) fn is_final(self) -> bool {
         use ExperimentStatus::{Cancelled, Completed, Failed, Stopped};
         matches!(self, Completed | Stopped | Failed | Cancelled)
     }
@@ -79,7 +79,7 @@ impl ExperimentStatus {
 /// `ExperimentError`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ExperimentError {
+pub(crate) struct ExperimentError {
     pub account_id: String,
     /// `InvalidTarget`, `QuotaExceededFailure`, `DependentServiceFailure`, `ConfigurationFailure`,
     /// `InternalFailure`.
@@ -99,7 +99,7 @@ pub(super) struct Ending {
 
 /// One action of an experiment.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct ActionRun {
+pub(crate) struct ActionRun {
     pub status: ActionStatus,
     /// Why it has that status; empty while it waits.
     pub reason: String,
@@ -116,7 +116,7 @@ pub struct ActionRun {
 /// `ExperimentActionStatus`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ActionStatus {
+pub(crate) enum ActionStatus {
     #[default]
     Pending,
     Initiating,
@@ -131,7 +131,7 @@ pub enum ActionStatus {
 
 impl ActionStatus {
     /// As the API writes it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             ActionStatus::Pending => "pending",
             ActionStatus::Initiating => "initiating",
@@ -146,7 +146,7 @@ impl ActionStatus {
     }
 
     /// Nothing changes it any more.
-    pub fn is_final(self) -> bool {
+    pub(crate) fn is_final(self) -> bool {
         !matches!(
             self,
             ActionStatus::Pending | ActionStatus::Initiating | ActionStatus::Running | ActionStatus::Stopping
@@ -156,7 +156,7 @@ impl ActionStatus {
 
 /// A command that an action has sent to one task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SentCommand {
+pub(crate) struct SentCommand {
     pub task_arn: String,
     pub instance_id: String,
     pub command_id: String,
@@ -176,7 +176,7 @@ pub struct SentCommand {
 
 /// What a command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CommandRole {
+pub(crate) enum CommandRole {
     /// It performs the fault.
     Fault,
     /// It tells a fault that it may go on.
@@ -185,7 +185,7 @@ pub enum CommandRole {
 
 /// Something worth knowing, in plain words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub(crate) struct Note {
     pub at: SystemTime,
     /// The action it is about; None if it is about the experiment.
     pub action: Option<String>,
@@ -194,7 +194,7 @@ pub struct Note {
 
 impl Experiment {
     /// The tasks that an action was or will be run on.
-    pub fn targets_of(&self, action: &str) -> &[String] {
+    pub(crate) fn targets_of(&self, action: &str) -> &[String] {
         let target = self.definition.actions.get(action).and_then(|action| action.targets.values().next());
         target.and_then(|name| self.resolved.get(name)).map_or(&[], Vec::as_slice)
     }

@@ -11,7 +11,7 @@ use crate::tags::Tags;
 
 /// The other services, as an experiment acts upon them. Commands go where everybody's go, so Run Command's
 /// history shows them.
-pub trait Services: std::fmt::Debug {
+pub(crate) trait Services: std::fmt::Debug {
     /// The managed instance that has registered for a task, the one heard last if there are several.
     fn instance_of(&self, task_arn: &str, now: SystemTime) -> Option<Instance>;
 
@@ -54,7 +54,7 @@ pub trait Services: std::fmt::Debug {
 
 /// A managed instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
+pub(crate) struct Instance {
     pub id: String,
     /// Heard of lately.
     pub online: bool,
@@ -62,7 +62,7 @@ pub struct Instance {
 
 /// A document to be sent to one instance.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     pub document: &'a str,
     pub instance_id: &'a str,
     pub parameters: BTreeMap<String, Vec<String>>,
@@ -73,7 +73,7 @@ pub struct Order<'a> {
 
 /// What a command amounts to: `Status` and `StatusDetails` of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommandStatus {
+pub(crate) struct CommandStatus {
     pub status: &'static str,
     pub details: &'static str,
     /// Nothing changes it any more.
@@ -82,7 +82,7 @@ pub struct CommandStatus {
 
 /// A task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Task {
+pub(crate) struct Task {
     pub arn: String,
     pub cluster: String,
     pub service: Option<String>,
@@ -94,7 +94,7 @@ pub struct Task {
 
 /// Where in its life a task is, as far as experiments ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Running, and nobody has asked it to stop.
     Running,
     /// On its way up or down.
@@ -104,7 +104,7 @@ pub enum Stage {
 
 /// An alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     /// In the state ALARM.
     pub in_alarm: bool,
     /// The periods that must breach before it goes there, as long as they are here.

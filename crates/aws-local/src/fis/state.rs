@@ -10,12 +10,12 @@ use crate::log::Log;
 
 /// The most targets of one action, as the service's quotas are for every `aws:ecs` action on tasks until one
 /// asks for more.
-pub const TARGETS_PER_ACTION: usize = 5;
+pub(crate) const TARGETS_PER_ACTION: usize = 5;
 
 /// Templates, experiments and the safety lever.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FisState {
+pub(crate) struct FisState {
     /// In the order of their creation.
     pub templates: Vec<Template>,
     /// In the order of their start.
@@ -51,7 +51,7 @@ impl FisState {
     }
 
     /// The experiment with this id.
-    pub fn experiment(&self, id: &str) -> Option<&Experiment> {
+    pub(crate) fn experiment(&self, id: &str) -> Option<&Experiment> {
         self.experiments.iter().find(|experiment| experiment.id == id)
     }
 

@@ -11,7 +11,7 @@ use crate::tags::Tags;
 
 /// What is known of roles, by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct IamState {
+pub(crate) struct IamState {
     #[serde(default)]
     pub(super) roles: BTreeMap<String, Role>,
 }

@@ -11,7 +11,7 @@ use crate::wire::epoch_ms;
 
 /// Log groups by name.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct LogsState {
+pub(crate) struct LogsState {
     #[serde(default)]
     pub(super) groups: BTreeMap<String, Group>,
 }
@@ -61,7 +61,7 @@ impl LogsState {
     /// Appends one event to a stream, which is made if it is not there. False if there is no such group.
     ///
     /// `group` is a name or an ARN (`arn:aws:logs:…:log-group:NAME` with or without `:*`).
-    pub fn put(&mut self, group: &str, stream: &str, at: SystemTime, message: String) -> bool {
+    pub(crate) fn put(&mut self, group: &str, stream: &str, at: SystemTime, message: String) -> bool {
         let Some(group) = self.groups.get_mut(group_name(group)) else { return false };
         let stream = group.streams.entry(stream.to_owned()).or_insert_with(|| Stream::new(at));
         let at = epoch_ms(at);

@@ -21,7 +21,7 @@ type Body = Map<String, Value>;
 /// # Errors
 /// `InvalidActivation`, `ActivationExpired`, `RegistrationLimitExceeded`, `InvalidPublicKey`,
 /// `ValidationException`. A refused registration changes nothing.
-pub fn register(body: &Body, state: &mut SsmState, context: &Context) -> Result<Value, ApiError> {
+pub(crate) fn register(body: &Body, state: &mut SsmState, context: &Context) -> Result<Value, ApiError> {
     let (id, code) = (text(body, "ActivationId")?, text(body, "ActivationCode")?);
     let fingerprint = text(body, "Fingerprint")?.to_owned();
     let public_key = public_key(body, "PublicKey", "PublicKeyType")?;
@@ -59,7 +59,7 @@ pub fn register(body: &Body, state: &mut SsmState, context: &Context) -> Result<
 ///
 /// # Errors
 /// `InvalidInstanceId`, `MachineFingerprintDoesNotMatch`, `ValidationException`.
-pub fn request_role_token(
+pub(crate) fn request_role_token(
     instance_id: &str,
     body: &Body,
     state: &mut SsmState,
@@ -94,7 +94,11 @@ pub fn request_role_token(
 ///
 /// # Errors
 /// `InvalidInstanceId`, `InvalidPublicKey`, `PublicKeyAlreadyRegistered`, `ValidationException`.
-pub fn update_public_key(instance_id: &str, body: &Body, state: &mut SsmState) -> Result<Value, ApiError> {
+pub(crate) fn update_public_key(
+    instance_id: &str,
+    body: &Body,
+    state: &mut SsmState,
+) -> Result<Value, ApiError> {
     let key = public_key(body, "NewPublicKey", "NewPublicKeyType")?;
     if state.instances.values().any(|instance| instance.public_key == key) {
         return Err(ApiError::new("PublicKeyAlreadyRegistered", "the public key is registered already"));
@@ -109,7 +113,11 @@ pub fn update_public_key(instance_id: &str, body: &Body, state: &mut SsmState) -
 ///
 /// # Errors
 /// `InvalidInstanceId`, `InvalidInstanceInformationValue`, `ValidationException`.
-pub fn update_information(body: &Body, state: &mut SsmState, context: &Context) -> Result<Value, ApiError> {
+pub(crate) fn update_information(
+    body: &Body,
+    state: &mut SsmState,
+    context: &Context,
+) -> Result<Value, ApiError> {
     let id = text(body, "InstanceId")?;
     check_information(body)?;
     let instance = state.instances.get_mut(id).ok_or_else(|| unknown_instance(id))?;

@@ -34,7 +34,7 @@ pub(super) fn cancel(body: &Map<String, Value>, state: &mut SsmState, context: &
 ///
 /// # Errors
 /// `InvalidCommandId`.
-pub fn cancel_command(id: &str, state: &mut SsmState, now: SystemTime) -> Result<(), ApiError> {
+pub(crate) fn cancel_command(id: &str, state: &mut SsmState, now: SystemTime) -> Result<(), ApiError> {
     let id = command_id(id)?;
     if !state.commands.iter().any(|command| command.id == id) {
         return Err(unknown(id));

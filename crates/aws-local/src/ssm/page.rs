@@ -9,7 +9,7 @@ use crate::members::Members;
 
 /// The items after the one that `token` names, at most `size`, and the token of the next page if there is one.
 /// `key` is an item's identity within the listing.
-pub fn page<T>(
+pub(crate) fn page<T>(
     items: Vec<T>,
     key: impl Fn(&T) -> String,
     size: usize,

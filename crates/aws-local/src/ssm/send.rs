@@ -40,7 +40,7 @@ pub(super) fn send(body: &Map<String, Value>, state: &mut SsmState, context: &Co
 
 /// A command to one instance, as another service sends it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     pub document: &'a str,
     pub instance_id: &'a str,
     pub parameters: BTreeMap<String, Vec<String>>,
@@ -53,7 +53,11 @@ pub struct Order<'a> {
 ///
 /// # Errors
 /// As SendCommand.
-pub fn send_order(order: Order<'_>, state: &mut SsmState, context: &Context) -> Result<Uuid, ApiError> {
+pub(crate) fn send_order(
+    order: Order<'_>,
+    state: &mut SsmState,
+    context: &Context,
+) -> Result<Uuid, ApiError> {
     let Order { document, instance_id, parameters, delivery, comment } = order;
     let command = Command {
         comment,

@@ -27,14 +27,23 @@ pub use replies::{Reply, StepReply};
 /// What `CreateActivation` made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Activation {
+    /// A UUID, as given to the agent.
     pub id: String,
+    /// The secret that the agent registers with.
     pub code: String,
+    /// The role whose credentials its instances get.
     pub iam_role: String,
+    /// As the caller wrote it.
     pub description: Option<String>,
+    /// The `Name` of each instance that registers with it.
     pub default_instance_name: Option<String>,
+    /// How many instances may register.
     pub registration_limit: u32,
+    /// How many have registered so far.
     pub registrations: u32,
+    /// When it was made.
     pub created: SystemTime,
+    /// No instance may register after this.
     pub expires: SystemTime,
     /// Copied to each instance that registers with it.
     pub tags: Tags,
@@ -43,32 +52,48 @@ pub struct Activation {
 /// A managed instance (`mi-` and 17 hex digits).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Instance {
+    /// `mi-` and 17 hex digits.
     pub id: String,
+    /// The activation that it registered with.
     pub activation_id: String,
+    /// The role whose credentials it gets.
     pub iam_role: String,
+    /// `Name`, from its activation.
     pub name: Option<String>,
+    /// When it registered.
     pub registered: SystemTime,
     /// PKIX SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
+    /// The hash of the machine that the agent sent at its registration.
     pub fingerprint: String,
+    /// As `AddTagsToResource` has them.
     pub tags: Tags,
     /// The latest members of UpdateInstanceInformation, as sent.
     pub information: Map<String, Value>,
+    /// When the agent was last heard; None before its first heartbeat.
     pub last_ping: Option<SystemTime>,
 }
 
 /// Statuses of commands, invocations and plugins: `Status` and the longer `StatusDetails` of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
+    /// Not yet final anywhere, or not sent.
     Pending,
+    /// Taken by an agent.
     InProgress,
+    /// Waiting for an agent that is away.
     Delayed,
+    /// All steps succeeded.
     Success,
+    /// Ended on request.
     Cancelled,
+    /// CancelCommand came, and the agent has not answered.
     Cancelling,
+    /// The agent did not answer in time: StatusDetails ExecutionTimedOut.
     TimedOut,
     /// Never reached the instance in time: Status TimedOut, StatusDetails DeliveryTimedOut.
     DeliveryTimedOut,
+    /// A step failed.
     Failed,
     /// Stopped by MaxErrors: Status Cancelled, StatusDetails Terminated.
     Terminated,
@@ -112,29 +137,42 @@ impl Status {
 /// One `SendCommand`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Command {
+    /// `CommandId`.
     #[serde(with = "uuid_text")]
     pub id: Uuid,
+    /// As the caller named it, without an ARN.
     pub document_name: String,
+    /// The version that was sent, a number as text.
     pub document_version: String,
     /// The document as sent to agents, a JSON object.
     pub document: Value,
     /// As the caller sent them: name to list of strings.
     pub parameters: BTreeMap<String, Vec<String>>,
+    /// At most 100 characters.
     pub comment: String,
     /// What the caller asked for; echoed by ListCommands.
     pub instance_ids: Vec<String>,
     /// `[{"Key": …, "Values": […]}]` as sent.
     pub targets: Vec<Value>,
+    /// How long an agent may take to accept it.
     pub timeout: Duration,
     /// The longest the document may run: the sum of its steps' time-outs.
     pub execution_timeout: Duration,
+    /// As sent: a number, or a percentage (`10%`).
     pub max_concurrency: String,
+    /// As sent: a number, or a percentage (`10%`).
     pub max_errors: String,
+    /// When SendCommand came.
     pub requested: SystemTime,
+    /// As sent; nothing is written there.
     pub output_s3_bucket: String,
+    /// As sent; nothing is written there.
     pub output_s3_prefix: String,
+    /// As sent; nothing is written there.
     pub cloudwatch_log_group: String,
+    /// As sent; nothing is written there.
     pub cloudwatch_enabled: bool,
+    /// CancelCommand came.
     pub cancel_requested: bool,
     /// In the order of the targets.
     pub invocations: Vec<Invocation>,
@@ -143,8 +181,11 @@ pub struct Command {
 /// One command on one instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Invocation {
+    /// The instance it runs on.
     pub instance_id: String,
+    /// `Name` of the instance when the command was sent.
     pub instance_name: String,
+    /// Where it stands.
     pub status: Status,
     /// When its message was queued: later than the request if MaxConcurrency made it wait.
     pub queued: Option<SystemTime>,
@@ -187,9 +228,13 @@ pub struct Plugin {
     pub name: String,
     /// The action, `aws:runShellScript` for instance.
     pub action: String,
+    /// Where it stands.
     pub status: Status,
+    /// The exit code, -1 before there is one.
     pub response_code: i32,
+    /// When the agent started it.
     pub started: Option<SystemTime>,
+    /// When the agent ended it.
     pub ended: Option<SystemTime>,
     /// At most 2,500 characters.
     pub output: String,
@@ -204,12 +249,15 @@ pub struct Plugin {
 pub struct Outgoing {
     /// `aws.ssm.<uuid>.<instance>`; the same over every channel and every re-delivery.
     pub job_id: String,
+    /// What the job asks for.
     pub topic: Topic,
     /// JSON text of the send or cancel payload.
     pub content: String,
+    /// When it was queued.
     pub created: SystemTime,
     /// When it was last put on a wire, and how often.
     pub offered: Option<SystemTime>,
+    /// How often it was put on a wire.
     pub offers: u32,
     /// Not to be put on a wire (again) before this.
     pub due: SystemTime,
@@ -220,51 +268,69 @@ pub struct Outgoing {
 /// What a message asks the agent to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Topic {
+    /// Run this document.
     SendCommand,
+    /// End this command.
     CancelCommand,
 }
 
 /// A document in the store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Document {
+    /// 1–128 characters.
     pub name: String,
     /// `Amazon` for the built-in stand-ins, else the account id.
     pub owner: String,
+    /// `Command` for all that can run.
     pub document_type: String,
     /// Text exactly as given, per version, oldest first; version numbers count from 1.
     pub versions: Vec<DocumentVersion>,
+    /// The number of the version that a call without one gets.
     pub default_version: u32,
+    /// As `AddTagsToResource` has them.
     pub tags: Tags,
+    /// When the first version was made.
     pub created: SystemTime,
 }
 
 /// One version of a document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DocumentVersion {
+    /// Counts from 1.
     pub number: u32,
+    /// Exactly as given.
     pub text: String,
     /// `JSON` or `YAML`: the format of `text`.
     pub format: String,
+    /// When it was made.
     pub created: SystemTime,
 }
 
 /// Credentials that `RequestManagedInstanceRoleToken` handed out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RoleToken {
+    /// `ASIA` and 16 characters.
     pub access_key_id: String,
+    /// Whose credentials they are.
     pub instance_id: String,
+    /// What its holder signs with.
     pub secret_access_key: String,
+    /// What its holder shows with each request.
     pub session_token: String,
+    /// Refused from this moment on.
     pub expires: SystemTime,
 }
 
 /// Activations, managed instances, commands and documents.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct SsmState {
+    /// By id.
     pub activations: BTreeMap<String, Activation>,
+    /// By id.
     pub instances: BTreeMap<String, Instance>,
     /// In the order of their requests.
     pub commands: Vec<Command>,
+    /// By name.
     pub documents: BTreeMap<String, Document>,
     /// Per instance id, oldest first.
     pub outgoing: BTreeMap<String, VecDeque<Outgoing>>,

@@ -7,6 +7,7 @@ use super::World;
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum SnapshotError {
     #[error("could not read the state file {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },

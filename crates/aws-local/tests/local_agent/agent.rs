@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A role token.
 #[derive(Debug, Clone)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub key: String,
     pub secret: String,
     pub session: String,
@@ -43,14 +43,14 @@ pub struct Credentials {
 
 /// An HTTP answer. Status 0: the connection ended without one.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: http::HeaderMap,
     pub body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
@@ -64,7 +64,7 @@ impl Answer {
 }
 
 /// One request on a connection of its own.
-pub async fn http(
+pub(crate) async fn http(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -106,7 +106,7 @@ where
 
 /// A managed instance.
 #[derive(Debug, Clone)]
-pub struct Agent {
+pub(crate) struct Agent {
     pub address: SocketAddr,
     pub id: String,
     pub fingerprint: String,
@@ -116,29 +116,29 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn new(address: SocketAddr) -> Agent {
+    pub(crate) fn new(address: SocketAddr) -> Agent {
         let key = Arc::new(KeyPair::generate(KeySize::Rsa2048).unwrap());
         let public_key = encoded_public_key(&key);
         let fingerprint = Uuid::new_v4().to_string();
         Agent { address, id: String::new(), fingerprint, credentials: None, key, public_key }
     }
 
-    pub fn public_key(&self) -> &str {
+    pub(crate) fn public_key(&self) -> &str {
         &self.public_key
     }
 
     /// Takes another key pair; returns the one before.
-    pub fn set_key(&mut self, key: Arc<KeyPair>) -> Arc<KeyPair> {
+    pub(crate) fn set_key(&mut self, key: Arc<KeyPair>) -> Arc<KeyPair> {
         self.public_key = encoded_public_key(&key);
         std::mem::replace(&mut self.key, key)
     }
 
     /// Makes a new key pair; returns the one before.
-    pub fn swap_key(&mut self) -> Arc<KeyPair> {
+    pub(crate) fn swap_key(&mut self) -> Arc<KeyPair> {
         self.set_key(Arc::new(KeyPair::generate(KeySize::Rsa2048).unwrap()))
     }
 
-    pub async fn register(&mut self, id: &str, code: &str) -> Result<(), String> {
+    pub(crate) async fn register(&mut self, id: &str, code: &str) -> Result<(), String> {
         let body = json!({ "ActivationId": id, "ActivationCode": code, "Fingerprint": self.fingerprint,
             "PublicKey": self.public_key, "PublicKeyType": "Rsa" });
         assert_eq!(self.public_key.len(), 392);
@@ -148,14 +148,14 @@ impl Agent {
     }
 
     /// An unsigned call.
-    pub async fn anonymous(&self, operation: &str, body: Value) -> Result<Value, String> {
+    pub(crate) async fn anonymous(&self, operation: &str, body: Value) -> Result<Value, String> {
         let target = format!("AmazonSSM.{operation}");
         let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.1")];
         http(self.address, "POST", "/", &headers, body.to_string().into_bytes()).await.result()
     }
 
     /// Takes new credentials; whether a new key pair was asked for.
-    pub async fn request_token(&mut self) -> Result<bool, String> {
+    pub(crate) async fn request_token(&mut self) -> Result<bool, String> {
         let answer =
             self.rsa("RequestManagedInstanceRoleToken", json!({ "Fingerprint": self.fingerprint })).await?;
         let text = |member: &str| answer[member].as_str().unwrap().to_owned();
@@ -169,7 +169,7 @@ impl Agent {
     }
 
     /// Registers a new key, signed with the old one, which is returned.
-    pub async fn rotate_key(&mut self) -> Result<Arc<KeyPair>, String> {
+    pub(crate) async fn rotate_key(&mut self) -> Result<Arc<KeyPair>, String> {
         let old = self.swap_key();
         let new = self.public_key.clone();
         let new_key = self.set_key(old);
@@ -179,7 +179,7 @@ impl Agent {
     }
 
     /// Registers the key that it has.
-    pub async fn send_public_key(&self) -> Result<Value, String> {
+    pub(crate) async fn send_public_key(&self) -> Result<Value, String> {
         let body = json!({ "NewPublicKey": self.public_key, "NewPublicKeyType": "Rsa" });
         self.rsa("UpdateManagedInstancePublicKey", body).await
     }
@@ -218,27 +218,27 @@ impl Agent {
     }
 
     /// A full heartbeat.
-    pub fn information(&self) -> Value {
+    pub(crate) fn information(&self) -> Value {
         json!({ "AgentName": "amazon-ssm-agent", "AgentStatus": "Active", "AgentVersion": "3.3.0.0",
             "AvailabilityZone": "", "AvailabilityZoneId": "", "ComputerName": "vm", "IPAddress": "127.0.0.1",
             "InstanceId": self.id, "PlatformName": "Debian GNU/Linux", "PlatformType": "Linux",
             "PlatformVersion": "12", "SSMConnectionChannel": "" })
     }
 
-    pub async fn ping(&self) -> Result<Value, String> {
+    pub(crate) async fn ping(&self) -> Result<Value, String> {
         self.ssm("UpdateInstanceInformation", self.information()).await
     }
 
-    pub async fn ssm(&self, operation: &str, body: Value) -> Result<Value, String> {
+    pub(crate) async fn ssm(&self, operation: &str, body: Value) -> Result<Value, String> {
         self.signed("ssm", &format!("AmazonSSM.{operation}"), body).await
     }
 
-    pub async fn mds(&self, operation: &str, body: Value) -> Result<Value, String> {
+    pub(crate) async fn mds(&self, operation: &str, body: Value) -> Result<Value, String> {
         self.signed("ec2messages", &format!("EC2WindowsMessageDeliveryService.{operation}"), body).await
     }
 
     /// One poll.
-    pub async fn get_messages(&self, visibility_seconds: u32) -> Vec<Value> {
+    pub(crate) async fn get_messages(&self, visibility_seconds: u32) -> Vec<Value> {
         let body = json!({ "Destination": self.id, "MessagesRequestId": Uuid::new_v4().to_string(),
             "VisibilityTimeoutInSeconds": visibility_seconds });
         let answer = self.mds("GetMessages", body).await.unwrap();
@@ -288,7 +288,7 @@ impl Agent {
     }
 
     /// The token of CreateControlChannel, or the status and the body.
-    pub async fn control_channel_token(&self) -> Result<String, (u16, String)> {
+    pub(crate) async fn control_channel_token(&self) -> Result<String, (u16, String)> {
         let body =
             json!({ "MessageSchemaVersion": "1.0", "RequestId": Uuid::new_v4().to_string() }).to_string();
         let path = format!("/v1/control-channel/{}", self.id);
@@ -304,13 +304,13 @@ impl Agent {
         }
     }
 
-    pub async fn open_channel(&self) -> Result<Channel, (u16, String)> {
+    pub(crate) async fn open_channel(&self) -> Result<Channel, (u16, String)> {
         let token = self.control_channel_token().await?;
         self.connect(&token).await.map_err(|error| (0, error))
     }
 
     /// The websocket and its first frame.
-    pub async fn connect(&self, token: &str) -> Result<Channel, String> {
+    pub(crate) async fn connect(&self, token: &str) -> Result<Channel, String> {
         let path = format!("/v1/control-channel/{}?role=subscribe&stream=input", self.id);
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         for (name, value) in self.headers("ssmmessages", "GET", &path, &[], b"") {
@@ -330,7 +330,7 @@ impl Agent {
 
 /// A job as it arrived.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     pub id: String,
     pub topic: String,
     pub content: Value,
@@ -340,14 +340,14 @@ pub struct Job {
 
 /// An open control channel.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     socket: WebSocketStream<TcpStream>,
     /// Frames that came while another kind was waited for.
     waiting: VecDeque<Frame>,
 }
 
 impl Channel {
-    pub async fn job(&mut self) -> Job {
+    pub(crate) async fn job(&mut self) -> Job {
         let frame = self.next("agent_job").await;
         let payload: Value = serde_json::from_slice(&frame.payload).unwrap();
         let text = |member: &str| payload[member].as_str().unwrap().to_owned();
@@ -361,20 +361,20 @@ impl Channel {
         }
     }
 
-    pub async fn acknowledge(&mut self, job: &Job, code: &str) {
+    pub(crate) async fn acknowledge(&mut self, job: &Job, code: &str) {
         let ack = json!({ "jobId": job.id, "acknowledgedMessageId": job.message.to_string(),
             "createdDate": job.created_ms.to_string(), "statusCode": code, "errorMessage": "" });
         self.frame("agent_job_ack", ack.to_string().as_bytes()).await;
     }
 
     /// Sends a reply and waits until it is acknowledged.
-    pub async fn reply(&mut self, job: &Job, content: &Value) {
+    pub(crate) async fn reply(&mut self, job: &Job, content: &Value) {
         let id = Uuid::new_v4();
         self.send_reply(id, job, content).await;
         assert_eq!(self.reply_ack().await, (job.id.clone(), id));
     }
 
-    pub async fn send_reply(&mut self, id: Uuid, job: &Job, content: &Value) {
+    pub(crate) async fn send_reply(&mut self, id: Uuid, job: &Job, content: &Value) {
         let reply = json!({ "schemaVersion": 1, "jobId": job.id, "content": content.to_string(),
             "topic": job.topic });
         let frame = Frame::new("agent_job_reply", id, 1_795_400_000_000, reply.to_string().into_bytes());
@@ -382,33 +382,33 @@ impl Channel {
     }
 
     /// The job and the message that the next acknowledgement is for.
-    pub async fn reply_ack(&mut self) -> (String, Uuid) {
+    pub(crate) async fn reply_ack(&mut self) -> (String, Uuid) {
         let ack: Value = serde_json::from_slice(&self.next("agent_job_reply_ack").await.payload).unwrap();
         let message = ack["acknowledgedMessageId"].as_str().unwrap().parse().unwrap();
         (ack["jobId"].as_str().unwrap().to_owned(), message)
     }
 
-    pub async fn frame(&mut self, kind: &str, payload: &[u8]) {
+    pub(crate) async fn frame(&mut self, kind: &str, payload: &[u8]) {
         let frame = Frame::new(kind, Uuid::new_v4(), 1_795_400_000_000, payload.to_vec());
         self.binary(frame.encode().unwrap()).await;
     }
 
-    pub async fn binary(&mut self, bytes: Vec<u8>) {
+    pub(crate) async fn binary(&mut self, bytes: Vec<u8>) {
         self.socket.send(Message::Binary(bytes.into())).await.unwrap();
     }
 
-    pub async fn text(&mut self, text: &str) {
+    pub(crate) async fn text(&mut self, text: &str) {
         self.socket.send(Message::Text(text.into())).await.unwrap();
     }
 
     /// The bytes of the next message, whatever it is.
-    pub async fn raw(&mut self) -> Vec<u8> {
+    pub(crate) async fn raw(&mut self) -> Vec<u8> {
         let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap();
         message.unwrap().unwrap().into_data().to_vec()
     }
 
     /// Sends a ping; what the pong carries.
-    pub async fn ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
+    pub(crate) async fn ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
         self.socket.send(Message::Ping(payload.into())).await.unwrap();
         match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
             Some(Ok(Message::Pong(echoed))) => echoed.to_vec(),
@@ -417,7 +417,7 @@ impl Channel {
     }
 
     /// Reads to the end of the connection; true if nothing but control frames came.
-    pub async fn is_over(&mut self) -> bool {
+    pub(crate) async fn is_over(&mut self) -> bool {
         loop {
             match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the connection ends") {
                 None | Some(Err(_)) => return true,

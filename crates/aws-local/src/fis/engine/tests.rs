@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::CommandRole;
+use super::super::experiment::CommandRole;
 use super::super::scene::Scene;
 use crate::ssm::state::Status;
 use crate::world::World;

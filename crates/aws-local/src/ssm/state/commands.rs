@@ -14,12 +14,15 @@ const MAX_CONCURRENCY: usize = 50;
 /// What ListCommands says about a command as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandSummary {
+    /// Of the whole command.
     pub status: Status,
+    /// `TargetCount`.
     pub target_count: usize,
     /// Targets in a final status.
     pub completed: usize,
     /// Targets that failed or ran out of execution time; never delivered ones do not count.
     pub errors: usize,
+    /// `DeliveryTimedOutCount`.
     pub delivery_timed_out: usize,
 }
 

@@ -9,9 +9,13 @@ use super::{SsmState, Status, Topic};
 /// A message to put on a wire now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
+    /// `aws.ssm.<uuid>.<instance>`.
     pub job_id: String,
+    /// What the job asks for.
     pub topic: Topic,
+    /// JSON text of the payload.
     pub content: String,
+    /// When the job was queued.
     pub created: SystemTime,
     /// 1 for the first delivery.
     pub attempt: u32,

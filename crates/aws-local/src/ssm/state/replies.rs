@@ -20,7 +20,9 @@ const STDERR_CHARS: usize = 8_000;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Reply {
+    /// The status of the whole job, as the agent writes it.
     pub document_status: String,
+    /// Why the document could not be run, if it could not.
     pub document_trace_output: String,
     /// By step name. Null in the first reply, empty in the last of a document with several steps.
     pub runtime_status: Option<Map<String, Value>>,
@@ -30,14 +32,21 @@ pub struct Reply {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StepReply {
+    /// The status of the step, as the agent writes it.
     pub status: String,
+    /// The exit code.
     pub code: i32,
     /// The action.
     pub name: String,
+    /// Standard output and error in one text.
     pub output: String,
+    /// RFC 3339; empty before the step starts.
     pub start_date_time: String,
+    /// RFC 3339; empty before the step ends.
     pub end_date_time: String,
+    /// What the step wrote to standard output.
     pub standard_output: String,
+    /// What the step wrote to standard error.
     pub standard_error: String,
 }
 

@@ -6,7 +6,7 @@ use super::{Command, Invocation, SsmState, Status, job_id};
 
 /// How long an agent may stay silent after it took a cancel message. The stock agent says nothing at all for
 /// a command that was still in its queue, and waits at most ten seconds for one that runs.
-pub const CANCEL_GRACE: Duration = Duration::from_secs(30);
+pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(30);
 
 /// How long expired credentials are remembered.
 const TOKEN_MEMORY: Duration = Duration::from_secs(24 * 3600);
