@@ -24,7 +24,7 @@ pub(super) fn instance(
     service: &str,
 ) -> Result<String, ApiError> {
     let authorization = Authorization::parse(parts)?;
-    let token = shared.look(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
+    let token = shared.read(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
     let token = token.ok_or_else(|| {
         ApiError::new("UnrecognizedClientException", "the security token included in the request is invalid")
     })?;
@@ -40,7 +40,7 @@ pub(super) fn instance(
 pub(super) fn key_holder(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<String, ApiError> {
     let authorization = Authorization::parse(parts)?;
     let id = authorization.access_key.clone();
-    let key = shared.look(|state| Some(state.ssm.instances.get(&id)?.public_key.clone()));
+    let key = shared.read(|state| Some(state.ssm.instances.get(&id)?.public_key.clone()));
     let key = key.ok_or_else(|| unknown_instance(&id))?;
     check_scope(shared, &authorization, "ssm")?;
     authorization.verify_key(&key, parts, body, SystemTime::now())?;
@@ -53,7 +53,7 @@ pub(super) fn key_holder(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<
 /// Only if it uses a role token of ours and that is expired or wrong.
 pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<String, ApiError> {
     let Ok(authorization) = Authorization::parse(parts) else { return Ok("client".to_owned()) };
-    let token = shared.look(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
+    let token = shared.read(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
     let Some(token) = token else { return Ok("client".to_owned()) };
     check_token(&authorization, &token, parts, body)?;
     Ok(token.instance_id)

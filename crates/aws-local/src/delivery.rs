@@ -65,7 +65,7 @@ fn acknowledge(shared: &Shared, job: &str, code: &str) {
     let switches = shared.switches();
     if !switches.withhold_delivery_acks {
         let later = Duration::from_secs(switches.redelivery_seconds);
-        shared.change(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
+        shared.update(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
     }
 }
 
@@ -79,13 +79,13 @@ async fn get_messages(shared: &Shared, who: &str, body: &Map<String, Value>) -> 
     let messages = loop {
         let offers = match shared.links.open(who) {
             true => Vec::new(),
-            false => shared.look(|state| state.ssm.offers(who, POLL_MESSAGES, visibility, SystemTime::now())),
+            false => shared.read(|state| state.ssm.offers(who, POLL_MESSAGES, visibility, SystemTime::now())),
         };
         if !offers.is_empty() {
             break offers;
         }
         let due = shared
-            .look(|state| state.ssm.next_due(who))
+            .read(|state| state.ssm.next_due(who))
             .and_then(|due| due.duration_since(SystemTime::now()).ok());
         tokio::select! {
             _ = tokio::time::sleep_until(end) => break offers,
@@ -137,7 +137,7 @@ fn send_reply(shared: &Shared, who: &str, body: &Map<String, Value>) -> Result<V
 /// Takes a reply in, over whichever channel it came.
 pub(super) fn take_reply(shared: &Shared, who: &str, job: &str, reply: &Reply) {
     acknowledge(shared, job, "200");
-    let known = shared.change(|state| state.ssm.reply(job, reply, SystemTime::now()));
+    let known = shared.update(|state| state.ssm.reply(job, reply, SystemTime::now()));
     let steps: Vec<&str> = reply.runtime_status.iter().flatten().map(|(name, _)| name.as_str()).collect();
     let outcome = if known { reply.document_status.as_str() } else { "noted (no command of that id)" };
     shared.log.line(who, &format!("< reply {job}"), format!("{outcome} [{}]", steps.join(", ")));

@@ -76,7 +76,7 @@ fn systems_manager(
     let body = wire::object(raw)?;
     let context = shared.context();
     match operation {
-        "RegisterManagedInstance" => shared.change(|world| {
+        "RegisterManagedInstance" => shared.update(|world| {
             let answer = agent::register(&body, &mut world.ssm, &context)?;
             *who = answer["InstanceId"].as_str().unwrap_or_default().to_owned();
             Ok(answer)
@@ -85,25 +85,25 @@ fn systems_manager(
             *who = caller::key_holder(shared, parts, raw)?;
             let switches = shared.switches();
             let answer = shared
-                .change(|world| agent::request_role_token(who, &body, &mut world.ssm, &switches, &context))?;
+                .update(|world| agent::request_role_token(who, &body, &mut world.ssm, &switches, &context))?;
             shared.use_switches(|switches| switches.update_key_pair = false);
             Ok(answer)
         }
         "UpdateManagedInstancePublicKey" => {
             *who = caller::key_holder(shared, parts, raw)?;
-            shared.change(|world| agent::update_public_key(who, &body, &mut world.ssm))
+            shared.update(|world| agent::update_public_key(who, &body, &mut world.ssm))
         }
         "UpdateInstanceInformation" => {
             *who = caller::instance(shared, parts, raw, "ssm")?;
             caller::same(who, wire::text(&body, "InstanceId")?)?;
-            shared.change(|world| agent::update_information(&body, &mut world.ssm, &context))
+            shared.update(|world| agent::update_information(&body, &mut world.ssm, &context))
         }
         _ => {
             *who = caller::client(shared, parts, raw)?;
             if let Some(answer) = background(operation, &body) {
                 return Ok(answer);
             }
-            shared.change(|world| {
+            shared.update(|world| {
                 world.ssm.sweep(context.now);
                 ssm::call(operation, &body, &mut world.ssm, &context)
                     .unwrap_or_else(|| Err(unknown(operation)))
@@ -128,7 +128,7 @@ fn client_call(
     let context = shared.context();
     *who = caller::client(shared, parts, raw)?;
     shared
-        .change(|world| service(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
+        .update(|world| service(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
 }
 
 fn take_one(count: &mut u32) -> bool {
@@ -162,7 +162,7 @@ fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
     let action = parameters.get("Action").map_or("", String::as_str);
     let context = shared.context();
     let known = sts::call(&parameters, &context).or_else(|| {
-        shared.change(|world| {
+        shared.update(|world| {
             let roles = iam::call(&parameters, &mut world.iam, &context);
             roles.or_else(|| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
         })
@@ -189,13 +189,13 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
         who = caller::client(shared, parts, body)?;
         let call = request.read(parts.uri.query().unwrap_or_default(), wire::object(body)?)?;
         let context = shared.context();
-        shared.change(|world| {
+        shared.update(|world| {
             let (fis, services) = world.fis_and_services();
             request.perform(&call, fis, &services, &context)
         })
     })();
     shared.log.line(&who, &format!("FIS.{}", request.name()), line(&outcome));
-    shared.look(|world| world.fis.tell(&shared.log));
+    shared.read(|world| world.fis.flush_log(&shared.log));
     Some(fis::answer(&outcome))
 }
 
@@ -205,7 +205,7 @@ pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8])
     let members = wire::inflated(parts, body).and_then(|body| cloudwatch::cbor_members(&body));
     let outcome = members.and_then(|members| {
         let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
-        shared.change(call).unwrap_or_else(|| Err(unknown(operation)))
+        shared.update(call).unwrap_or_else(|| Err(unknown(operation)))
     });
     shared.log.line("client", &format!("cbor {operation}"), line(&outcome));
     cloudwatch::cbor_answer(operation, &outcome)

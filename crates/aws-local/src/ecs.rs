@@ -3,7 +3,7 @@
 //! This is the control plane, plain data: what is wanted and what is known. [`agent`] is what a container
 //! instance tells it and takes from it; `taskfault-local up` has one ([`super::up`]). Without one nothing can
 //! be started here; tasks whose sidecar has registered from elsewhere (containers, other machines) are seen
-//! all the same ([`guests`]).
+//! all the same ([`external`]).
 //!
 //! Members, limits and error codes are those of the service's public API model (version 2014-11-13); texts of
 //! errors where the service's are known.
@@ -18,20 +18,20 @@ pub mod agent;
 mod clusters;
 pub mod definition;
 mod definitions;
-pub(crate) mod guests;
+pub(crate) mod external;
+#[cfg(test)]
+mod fixture;
 mod metric;
 mod names;
 mod refusal;
 mod request;
-#[cfg(test)]
-mod scene;
 mod schedule;
 mod services;
 mod state;
 mod tasks;
 
 pub use definition::{ContainerDefinition, Definition, PortMapping};
-pub use guests::Sidecar;
+pub use external::Sidecar;
 pub use metric::{RunningCount, running_counts};
 pub(crate) use names::{arn, docker_id, is_name};
 pub use schedule::is_behind;

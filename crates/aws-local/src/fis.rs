@@ -22,6 +22,8 @@ mod engine;
 pub(crate) mod experiment;
 mod experiments;
 mod filter;
+#[cfg(test)]
+mod fixture;
 mod lever;
 mod listing;
 mod read;
@@ -30,8 +32,6 @@ mod request;
 mod restart;
 mod run;
 mod safety;
-#[cfg(test)]
-mod scene;
 mod select;
 pub(crate) mod services;
 mod state;

@@ -26,7 +26,7 @@ use super::caller;
 use super::error::ApiError;
 use super::shared::Shared;
 use super::signature::header;
-use super::switches::Door;
+use super::switches::ChannelPolicy;
 use super::wire::{self, Answer};
 use ssm_wire::frame::MAX_FRAME_BYTES;
 
@@ -38,7 +38,7 @@ use channel::Channel;
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// How long an agent may take to show its token, and a frame to leave.
-const HURRY: Duration = Duration::from_secs(15);
+const FRAME_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Close the connection without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +57,18 @@ pub(super) async fn answer(
     let body = wire::read_body(body).await.unwrap_or_default();
     let what = format!("{method} control-channel");
     let outcome = match shared.switches().channel {
-        Door::Hangup => {
+        ChannelPolicy::Hangup => {
             shared.log.line(instance, &what, "hang up (switch)");
             return Err(Hangup);
         }
-        Door::Denied => Err(ApiError::new("AccessDeniedException", "refused on request of a switch")),
-        Door::Error => {
+        ChannelPolicy::Denied => {
+            Err(ApiError::new("AccessDeniedException", "refused on request of a switch"))
+        }
+        ChannelPolicy::Error => {
             let message = "failed on request of a switch".to_owned();
             Err(ApiError { status: 500, code: "InternalServerError", message })
         }
-        Door::Open => admit(&shared, &parts, &body, instance),
+        ChannelPolicy::Open => admit(&shared, &parts, &body, instance),
     };
     let outcome = outcome.and_then(|()| match method {
         Method::POST => Ok(token_answer(&shared, instance)),
@@ -88,7 +90,7 @@ pub(super) async fn answer(
 fn admit(shared: &Shared, parts: &Parts, body: &[u8], instance: &str) -> Result<(), ApiError> {
     let signer = caller::instance(shared, parts, body, "ssmmessages")?;
     caller::same(&signer, instance)?;
-    match shared.look(|state| state.ssm.instances.contains_key(instance)) {
+    match shared.read(|state| state.ssm.instances.contains_key(instance)) {
         true => Ok(()),
         false => Err(super::ssm::agent::unknown_instance(instance)),
     }
@@ -165,7 +167,7 @@ async fn serve(shared: Arc<Shared>, io: Upgraded, instance: &str) {
         return;
     }
     let (serial, orders) = shared.links.enter(instance);
-    shared.change(|state| state.ssm.reconnected(instance, SystemTime::now()));
+    shared.update(|state| state.ssm.reconnected(instance, SystemTime::now()));
     shared.log.line(instance, "control-channel", "open");
     let why = Channel { shared: &shared, instance, socket }.run(orders).await;
     shared.links.leave(instance, serial);
@@ -175,7 +177,7 @@ async fn serve(shared: Arc<Shared>, io: Upgraded, instance: &str) {
 
 /// Waits for the OpenControlChannel frame and checks its token.
 async fn open(shared: &Shared, socket: &mut Socket, instance: &str) -> Result<(), String> {
-    let first = timeout(HURRY, socket.next()).await.map_err(|_| "no first frame".to_owned())?;
+    let first = timeout(FRAME_TIMEOUT, socket.next()).await.map_err(|_| "no first frame".to_owned())?;
     let Some(Ok(Message::Text(text))) = first else { return Err("the first frame is not text".to_owned()) };
     let body: Value = serde_json::from_str(&text).map_err(|error| format!("the first frame: {error}"))?;
     let token = body["TokenValue"].as_str().unwrap_or_default();

@@ -39,7 +39,7 @@ pub(crate) fn call(
             model.check(&body)?;
             operation(&body, state, context)
         })
-        .map_err(in_iams_words);
+        .map_err(as_iam_error);
     Some(query::answer(model, &outcome))
 }
 
@@ -61,7 +61,7 @@ fn operation(action: &str) -> Option<Operation> {
 }
 
 /// The model's errors are named otherwise by this service than by those of the JSON protocols.
-fn in_iams_words(error: ApiError) -> ApiError {
+fn as_iam_error(error: ApiError) -> ApiError {
     let code = match error.code {
         "ValidationException" | "SerializationException" | "InvalidNextToken" => "ValidationError",
         other => other,

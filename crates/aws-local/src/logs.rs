@@ -48,7 +48,7 @@ pub(crate) fn call(
     };
     let broken = LOGS.operation(operation)?.violations(body);
     let answer = refusal(&broken).map_or_else(|| perform(body, state, context), Err);
-    Some(answer.map_err(in_logs_words))
+    Some(answer.map_err(as_logs_error))
 }
 
 /// Tags that are no texts break the model here as everything else does; other wrong types cannot be read at all.
@@ -58,7 +58,7 @@ fn refusal(broken: &[check::Violation]) -> Option<ApiError> {
 }
 
 /// This service has a name of its own for requests that break its model.
-fn in_logs_words(error: ApiError) -> ApiError {
+fn as_logs_error(error: ApiError) -> ApiError {
     match error.code {
         "ValidationException" | "InvalidNextToken" => invalid(error.message),
         _ => error,

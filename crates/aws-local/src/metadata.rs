@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::ecs::{self, docker_id, guests, is_name};
+use super::ecs::{self, docker_id, external, is_name};
 use super::random;
 use super::shared::Shared;
 use super::wire::{self, Answer, date_text, sha256_hex};
@@ -92,13 +92,13 @@ impl<'a> Task<'a> {
             memory_mib: shared.limits.memory_mib,
             fault_injection: shared.fault_injection,
             tags: Tags::new(),
-            containers: guests::CONTAINERS.map(Container::of_a_guest).into(),
+            containers: external::CONTAINERS.map(Container::of_an_external_task).into(),
         };
-        let known = shared.look(|state| found.fill(state));
+        let known = shared.read(|state| found.fill(state));
         if !known {
-            let note = |state: &mut World| guests::note(&mut state.ecs, cluster, service, task, &context);
-            if shared.look(note) {
-                shared.change(|_| ());
+            let note = |state: &mut World| external::note(&mut state.ecs, cluster, service, task, &context);
+            if shared.read(note) {
+                shared.update(|_| ());
             }
         }
         found
@@ -227,7 +227,7 @@ impl<'a> Task<'a> {
 }
 
 impl Container {
-    fn of_a_guest(name: &str) -> Container {
+    fn of_an_external_task(name: &str) -> Container {
         Container {
             name: name.to_owned(),
             image: format!("{name}:latest"),

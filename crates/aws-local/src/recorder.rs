@@ -26,7 +26,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// A look at the state, now and then: often enough that no instance comes and goes in between.
-    pub fn look(&mut self, state: &World) {
+    pub fn observe(&mut self, state: &World) {
         for instance in state.ssm.instances.values() {
             if let Some(task) = instance.tags.get(TASK_ARN_TAG)
                 && self.owners.get(&instance.id) != Some(task)

@@ -66,7 +66,7 @@ impl Server {
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared::new(options, address)?;
-        shared.look(|state| {
+        shared.read(|state| {
             for document in documents::built_in(shared.started) {
                 state.ssm.documents.insert(document.name.clone(), document);
             }
@@ -145,14 +145,14 @@ impl Drop for StopGuard {
 /// Lets time into the state, and the state onto the disk.
 fn let_time_pass(shared: &Shared) {
     let context = shared.context();
-    let moved = shared.look(|state| {
+    let moved = shared.read(|state| {
         let moved = state.let_time_pass(&context);
-        shared.observe(|recorder| recorder.look(state));
-        state.fis.tell(&shared.log);
+        shared.observe(|recorder| recorder.observe(state));
+        state.fis.flush_log(&shared.log);
         moved
     });
     if moved {
-        shared.change(|_| ());
+        shared.update(|_| ());
     }
     if let Err(error) = shared.save() {
         shared.log.line("server", "state file", error);

@@ -117,13 +117,13 @@ impl Shared {
         })
     }
 
-    /// Looks at the state, or changes what nobody waits for.
-    pub(super) fn look<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
+    /// Reads the state, or updates what no request waits for.
+    pub(super) fn read<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
         use_it(&mut self.state.lock())
     }
 
     /// Changes the state, and wakes those who wait for a change.
-    pub(super) fn change<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
+    pub(super) fn update<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
         let result = use_it(&mut self.state.lock());
         self.dirty.store(true, Ordering::Relaxed);
         self.wake();
@@ -178,7 +178,7 @@ impl Shared {
     /// What happened so far, as data.
     pub(super) fn record(&self) -> Record {
         let context = self.context();
-        self.look(|state| self.observe(|recorder| recorder.record(state, &context)))
+        self.read(|state| self.observe(|recorder| recorder.record(state, &context)))
     }
 
     pub(super) fn context(&self) -> Context {
@@ -196,7 +196,7 @@ impl Shared {
     /// The folder is missing, not writable or full.
     pub(super) fn save(&self) -> Result<(), SnapshotError> {
         match &self.state_file {
-            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => self.look(|state| state.save(path)),
+            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => self.read(|state| state.save(path)),
             _ => Ok(()),
         }
     }
@@ -211,9 +211,9 @@ impl Handle {
         Handle(shared)
     }
 
-    /// Looks at the state or changes it; agents that wait for something are woken.
+    /// Updates the state; agents that wait for something are woken.
     pub fn state<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
-        self.0.change(use_it)
+        self.0.update(use_it)
     }
 
     /// Tells the record what this process sees of tasks and load.
@@ -226,9 +226,9 @@ impl Handle {
         self.0.record()
     }
 
-    /// Looks at the state without waking anybody.
-    pub fn look<T>(&self, use_it: impl FnOnce(&World) -> T) -> T {
-        self.0.look(|state| use_it(state))
+    /// Reads the state; no waiter is woken.
+    pub fn read<T>(&self, use_it: impl FnOnce(&World) -> T) -> T {
+        self.0.read(|state| use_it(state))
     }
 
     /// The moment and the place of a call that is made now.
@@ -239,7 +239,7 @@ impl Handle {
     /// Resolves once the state satisfies `condition`, which is asked at every change.
     pub async fn until(&self, condition: impl Fn(&World) -> bool) {
         let mut changes = self.0.changes();
-        while !self.0.look(|state| condition(state)) {
+        while !self.0.read(|state| condition(state)) {
             // It cannot be closed: the sender is here.
             let _ = changes.changed().await;
         }

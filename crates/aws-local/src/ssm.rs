@@ -98,4 +98,4 @@ fn without_nulls(mut value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod scene;
+mod fixture;

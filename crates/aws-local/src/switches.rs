@@ -8,7 +8,7 @@ use super::fis;
 /// What a control channel gets when it is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Door {
+pub(crate) enum ChannelPolicy {
     #[default]
     Open,
     /// HTTP 403 with `<AccessDeniedException>`: agents then fall back to the long poll.
@@ -23,7 +23,7 @@ pub(crate) enum Door {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Switches {
-    pub channel: Door,
+    pub channel: ChannelPolicy,
     /// Replies over the control channel are taken in but not acknowledged.
     pub withhold_reply_acks: bool,
     /// Acknowledgements of jobs are overlooked, so that jobs are delivered again.
@@ -57,7 +57,7 @@ pub(crate) struct Switches {
 impl Default for Switches {
     fn default() -> Switches {
         Switches {
-            channel: Door::Open,
+            channel: ChannelPolicy::Open,
             withhold_reply_acks: false,
             withhold_delivery_acks: false,
             token_lifetime_seconds: 3600,
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn only_named_switches_change() {
         let on = Switches::default().with(&json!({ "throttle_next": 3, "channel": "denied" })).unwrap();
-        assert_eq!(on, Switches { throttle_next: 3, channel: Door::Denied, ..Switches::default() });
+        assert_eq!(on, Switches { throttle_next: 3, channel: ChannelPolicy::Denied, ..Switches::default() });
     }
 
     #[test]

@@ -40,14 +40,14 @@ pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &
 }
 
 fn health(shared: &Shared) -> Value {
-    let (instances, commands) = shared.look(|state| (state.ssm.instances.len(), state.ssm.commands.len()));
+    let (instances, commands) = shared.read(|state| (state.ssm.instances.len(), state.ssm.commands.len()));
     json!({ "status": "ok", "instances": instances, "commands": commands, "channels": shared.links.count() })
 }
 
 fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
     let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let switches = shared.switches().with(&changes)?;
-    shared.look(|state| state.fis.targets_per_action = Some(switches.fis_targets_per_action));
+    shared.read(|state| state.fis.targets_per_action = Some(switches.fis_targets_per_action));
     shared.set_switches(switches.clone());
     Ok(json!(switches))
 }

@@ -43,7 +43,7 @@ pub struct World {
 
 impl World {
     /// Applies everything that time does: to commands, metrics, alarms and experiments. True if anything
-    /// changed that somebody may wait for.
+    /// changed that a request may wait for.
     pub(crate) fn let_time_pass(&mut self, context: &Context) -> bool {
         let swept = self.ssm.sweep(context.now);
         self.count_tasks(context);

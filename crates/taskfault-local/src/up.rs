@@ -306,6 +306,6 @@ impl Inner {
 
     /// Why a task ends, as the control plane has it.
     fn reason(&self, arn: &str) -> String {
-        self.handle.look(|state| state.ecs.tasks.get(arn)?.stopped_reason.clone()).unwrap_or_default()
+        self.handle.read(|state| state.ecs.tasks.get(arn)?.stopped_reason.clone()).unwrap_or_default()
     }
 }

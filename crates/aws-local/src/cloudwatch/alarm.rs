@@ -35,7 +35,7 @@ pub(crate) struct Alarm {
     pub(super) configurations: Vec<SystemTime>,
     /// The number of the last evaluation, counted in evaluation intervals since 1970.
     evaluated: Option<u64>,
-    /// It is not evaluated before this, so that somebody can see a state that was set by hand.
+    /// It is not evaluated before this, so that a state that was set by hand can be seen.
     held_until: Option<SystemTime>,
 }
 
@@ -241,7 +241,7 @@ impl Alarm {
              ({threshold:?}) (minimum {wanted} {wanted_noun} for {} -> {} transition)",
             used.len(),
             values.join(", "),
-            comparison.words(),
+            comparison.as_text(),
             self.state.as_str(),
             to.as_str(),
         );

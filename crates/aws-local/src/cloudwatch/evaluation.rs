@@ -44,7 +44,7 @@ impl Comparison {
     }
 
     /// As it stands in a sentence: "was … the threshold".
-    pub(super) fn words(self) -> &'static str {
+    pub(super) fn as_text(self) -> &'static str {
         match self {
             Comparison::GreaterOrEqual => "greater than or equal to",
             Comparison::Greater => "greater than",

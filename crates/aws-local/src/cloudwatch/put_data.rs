@@ -22,7 +22,7 @@ const NEWEST: Duration = Duration::from_secs(2 * 60 * 60);
 /// PutMetricData.
 ///
 /// Unlike the service it takes namespaces that begin with `AWS/` too: whoever tries an alarm on such a metric
-/// here has to put its values, because nobody else does.
+/// here has to put its values, because nothing else does.
 pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, context: &Context) -> Answer {
     let members = Members::new(body);
     let namespace = members.required("Namespace");

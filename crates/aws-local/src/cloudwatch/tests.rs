@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{AlarmState, CloudWatchState, advance, call, query};
 use crate::Context;
 
-struct Scene {
+struct Fixture {
     state: CloudWatchState,
     context: Context,
 }
@@ -17,12 +17,12 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
 }
 
-impl Scene {
+impl Fixture {
     /// 2026-01-01 00:00:00 UTC.
-    fn new() -> Scene {
+    fn new() -> Fixture {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let context = Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 };
-        Scene { state: CloudWatchState::default(), context }
+        Fixture { state: CloudWatchState::default(), context }
     }
 
     fn ok(&mut self, operation: &str, body: Value) -> Value {
@@ -63,95 +63,99 @@ impl Scene {
 
 #[test]
 fn an_alarm_follows_its_metric() {
-    let mut scene = Scene::new();
-    scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
+    let mut fixture = Fixture::new();
+    fixture.alarm(json!({ "TreatMissingData": "notBreaching" }));
     let arn = "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors";
-    assert_eq!(scene.state.alarm(arn).map(|alarm| alarm.state), Some(AlarmState::InsufficientData));
-    assert!(scene.state.alarm("arn:aws:cloudwatch:eu-west-1:0:alarm:x").is_none());
-    scene.pass(0);
-    assert_eq!(scene.errors().state, AlarmState::Ok);
-    scene.pass(1000);
-    scene.put(3.0);
-    scene.put(4.0);
-    scene.pass(58_000);
-    assert_eq!(scene.errors().state, AlarmState::Ok, "the minute is not over");
-    scene.pass(1000);
-    assert_eq!(scene.errors().state, AlarmState::Alarm);
+    assert_eq!(fixture.state.alarm(arn).map(|alarm| alarm.state), Some(AlarmState::InsufficientData));
+    assert!(fixture.state.alarm("arn:aws:cloudwatch:eu-west-1:0:alarm:x").is_none());
+    fixture.pass(0);
+    assert_eq!(fixture.errors().state, AlarmState::Ok);
+    fixture.pass(1000);
+    fixture.put(3.0);
+    fixture.put(4.0);
+    fixture.pass(58_000);
+    assert_eq!(fixture.errors().state, AlarmState::Ok, "the minute is not over");
+    fixture.pass(1000);
+    assert_eq!(fixture.errors().state, AlarmState::Alarm);
     assert!(
-        scene.errors().reason.starts_with(
+        fixture.errors().reason.starts_with(
             "Threshold Crossed: 1 out of the last 1 datapoints [7.0 (01/01/26 00:00:00)] was greater than the \
              threshold (5.0) (minimum 1 datapoint for OK -> ALARM transition)."
         ),
         "{}",
-        scene.errors().reason
+        fixture.errors().reason
     );
-    scene.put(1.0);
-    scene.pass(60_000);
-    assert_eq!(scene.errors().state, AlarmState::Ok);
-    let states: Vec<_> = scene.errors().history.iter().map(|change| (change.from, change.to)).collect();
+    fixture.put(1.0);
+    fixture.pass(60_000);
+    assert_eq!(fixture.errors().state, AlarmState::Ok);
+    let states: Vec<_> = fixture.errors().history.iter().map(|change| (change.from, change.to)).collect();
     use AlarmState::{Alarm, InsufficientData, Ok};
     assert_eq!(states, [(InsufficientData, Ok), (Ok, Alarm), (Alarm, Ok)]);
-    let history = scene.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "StateUpdate" }));
+    let history = fixture.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "StateUpdate" }));
     assert_eq!(history["AlarmHistoryItems"][1]["HistorySummary"], "Alarm updated from OK to ALARM");
 }
 
 #[test]
 fn speed_shortens_periods_and_evaluations() {
-    let mut scene = Scene::new();
-    scene.context.speed = 60.0;
-    scene.alarm(json!({
+    let mut fixture = Fixture::new();
+    fixture.context.speed = 60.0;
+    fixture.alarm(json!({
         "Statistic": "SampleCount", "Threshold": 4, "Period": 300, "EvaluationPeriods": 2,
         "TreatMissingData": "notBreaching",
     }));
-    scene.pass(0);
+    fixture.pass(0);
     for _ in 0..9 {
-        scene.put(9.0);
-        scene.pass(1000);
-        assert_eq!(scene.errors().state, AlarmState::Ok);
+        fixture.put(9.0);
+        fixture.pass(1000);
+        assert_eq!(fixture.errors().state, AlarmState::Ok);
     }
-    scene.put(9.0);
-    scene.pass(1000);
-    assert_eq!(scene.errors().state, AlarmState::Alarm, "two periods of five seconds have five values each");
+    fixture.put(9.0);
+    fixture.pass(1000);
+    assert_eq!(
+        fixture.errors().state,
+        AlarmState::Alarm,
+        "two periods of five seconds have five values each"
+    );
 }
 
 #[test]
 fn a_state_set_by_hand_holds_until_the_next_evaluation() {
-    let mut scene = Scene::new();
-    scene.alarm(json!({ "TreatMissingData": "notBreaching" }));
-    scene.pass(0);
+    let mut fixture = Fixture::new();
+    fixture.alarm(json!({ "TreatMissingData": "notBreaching" }));
+    fixture.pass(0);
     let set = json!({ "AlarmName": "errors", "StateValue": "ALARM", "StateReason": "a test" });
-    scene.ok("SetAlarmState", set.clone());
-    scene.pass(59_000);
-    assert_eq!((scene.errors().state, scene.errors().reason.as_str()), (AlarmState::Alarm, "a test"));
-    scene.pass(1000);
-    assert_eq!(scene.errors().state, AlarmState::Ok);
-    scene.pass(59_900);
-    scene.ok("SetAlarmState", set);
-    scene.pass(900);
-    assert_eq!(scene.errors().state, AlarmState::Alarm, "one second at least");
-    scene.pass(100);
-    assert_eq!(scene.errors().state, AlarmState::Ok);
+    fixture.ok("SetAlarmState", set.clone());
+    fixture.pass(59_000);
+    assert_eq!((fixture.errors().state, fixture.errors().reason.as_str()), (AlarmState::Alarm, "a test"));
+    fixture.pass(1000);
+    assert_eq!(fixture.errors().state, AlarmState::Ok);
+    fixture.pass(59_900);
+    fixture.ok("SetAlarmState", set);
+    fixture.pass(900);
+    assert_eq!(fixture.errors().state, AlarmState::Alarm, "one second at least");
+    fixture.pass(100);
+    assert_eq!(fixture.errors().state, AlarmState::Ok);
 }
 
 #[test]
 fn a_low_resolution_metric_has_one_point_a_minute() {
-    let mut scene = Scene::new();
-    scene.alarm(json!({ "Period": 10, "TreatMissingData": "notBreaching" }));
-    scene.pass(25_000);
+    let mut fixture = Fixture::new();
+    fixture.alarm(json!({ "Period": 10, "TreatMissingData": "notBreaching" }));
+    fixture.pass(25_000);
     let put = |resolution: u32| {
         json!({
             "Namespace": "N",
             "MetricData": [{ "MetricName": "Errors", "Value": 9, "StorageResolution": resolution }],
         })
     };
-    scene.ok("PutMetricData", put(60));
-    scene.pass(5000);
-    assert_eq!(scene.errors().state, AlarmState::Alarm, "it counts for the first ten seconds");
-    scene.pass(10_000);
-    assert_eq!(scene.errors().state, AlarmState::Ok, "which are out of the evaluation range by now");
-    scene.ok("PutMetricData", put(1));
-    scene.pass(10_000);
-    assert_eq!(scene.errors().state, AlarmState::Alarm);
+    fixture.ok("PutMetricData", put(60));
+    fixture.pass(5000);
+    assert_eq!(fixture.errors().state, AlarmState::Alarm, "it counts for the first ten seconds");
+    fixture.pass(10_000);
+    assert_eq!(fixture.errors().state, AlarmState::Ok, "which are out of the evaluation range by now");
+    fixture.ok("PutMetricData", put(1));
+    fixture.pass(10_000);
+    assert_eq!(fixture.errors().state, AlarmState::Alarm);
 }
 
 #[test]
@@ -161,47 +165,47 @@ fn data_that_stops_is_missing() {
         ("ignore", [AlarmState::Ok, AlarmState::Ok]),
         ("breaching", [AlarmState::Ok, AlarmState::Alarm]),
     ] {
-        let mut scene = Scene::new();
-        scene.alarm(json!({ "TreatMissingData": treat }));
-        scene.put(1.0);
-        scene.pass(60_000);
-        assert_eq!(scene.errors().state, states[0], "{treat}");
-        scene.pass(120_000);
-        assert_eq!(scene.errors().state, states[0], "{treat}: two more periods are in the range");
-        scene.pass(60_000);
-        assert_eq!(scene.errors().state, states[1], "{treat}");
+        let mut fixture = Fixture::new();
+        fixture.alarm(json!({ "TreatMissingData": treat }));
+        fixture.put(1.0);
+        fixture.pass(60_000);
+        assert_eq!(fixture.errors().state, states[0], "{treat}");
+        fixture.pass(120_000);
+        assert_eq!(fixture.errors().state, states[0], "{treat}: two more periods are in the range");
+        fixture.pass(60_000);
+        assert_eq!(fixture.errors().state, states[1], "{treat}");
     }
 }
 
 #[test]
 fn too_few_values_do_not_move_a_percentile_alarm_that_says_so() {
     for (low, state) in [("ignore", AlarmState::InsufficientData), ("evaluate", AlarmState::Alarm)] {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let percentile = json!({
             "Statistic": null, "ExtendedStatistic": "p90", "EvaluateLowSampleCountPercentile": low,
         });
-        scene.alarm(percentile);
-        scene.put(9.0);
-        scene.pass(60_000);
-        assert_eq!(scene.errors().state, state, "{low}");
+        fixture.alarm(percentile);
+        fixture.put(9.0);
+        fixture.pass(60_000);
+        assert_eq!(fixture.errors().state, state, "{low}");
     }
 }
 
 #[test]
 fn an_update_keeps_the_state_and_replaces_the_rest() {
-    let mut scene = Scene::new();
-    scene.alarm(json!({ "AlarmDescription": "old", "Tags": [{ "Key": "team", "Value": "web" }] }));
-    scene.put(9.0);
-    scene.pass(60_000);
-    scene.alarm(json!({ "Threshold": 7.5, "Tags": [{ "Key": "team", "Value": "other" }] }));
-    let described = scene.ok("DescribeAlarms", json!({}));
+    let mut fixture = Fixture::new();
+    fixture.alarm(json!({ "AlarmDescription": "old", "Tags": [{ "Key": "team", "Value": "web" }] }));
+    fixture.put(9.0);
+    fixture.pass(60_000);
+    fixture.alarm(json!({ "Threshold": 7.5, "Tags": [{ "Key": "team", "Value": "other" }] }));
+    let described = fixture.ok("DescribeAlarms", json!({}));
     let alarm = &described["MetricAlarms"][0];
     assert_eq!(alarm["StateValue"], "ALARM");
     assert_eq!(alarm["Threshold"], 7.5);
     assert_eq!(alarm.get("AlarmDescription"), None);
-    let tags = scene.ok("ListTagsForResource", json!({ "ResourceARN": alarm["AlarmArn"] }));
+    let tags = fixture.ok("ListTagsForResource", json!({ "ResourceARN": alarm["AlarmArn"] }));
     assert_eq!(tags, json!({ "Tags": [{ "Key": "team", "Value": "web" }] }));
-    let history = scene.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "ConfigurationUpdate" }));
+    let history = fixture.ok("DescribeAlarmHistory", json!({ "HistoryItemType": "ConfigurationUpdate" }));
     let summaries: Vec<_> =
         history["AlarmHistoryItems"].as_array().unwrap().iter().map(|item| &item["HistorySummary"]).collect();
     assert_eq!(summaries, ["Alarm \"errors\" updated", "Alarm \"errors\" created"]);
@@ -209,7 +213,7 @@ fn an_update_keeps_the_state_and_replaces_the_rest() {
 
 #[test]
 fn alarms_that_break_the_model_are_refused() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let good = json!({
         "AlarmName": "a", "Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60,
         "EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold",
@@ -243,15 +247,15 @@ fn alarms_that_break_the_model_are_refused() {
     ] {
         let mut body = good.clone();
         body.as_object_mut().unwrap().extend(object(change.clone()));
-        assert_eq!(scene.refused("PutMetricAlarm", body), code, "{change}");
+        assert_eq!(fixture.refused("PutMetricAlarm", body), code, "{change}");
     }
-    assert!(scene.state.alarms.is_empty());
-    scene.ok("PutMetricAlarm", good);
+    assert!(fixture.state.alarms.is_empty());
+    fixture.ok("PutMetricAlarm", good);
 }
 
 #[test]
 fn data_that_breaks_the_model_is_refused_as_a_whole() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let now = 1_767_225_600.0;
     for (datum, code) in [
         (json!({ "MetricName": "M" }), "MissingRequiredParameterException"),
@@ -282,14 +286,14 @@ fn data_that_breaks_the_model_is_refused_as_a_whole() {
     ] {
         let data = json!([{ "MetricName": "Good", "Value": 1 }, datum]);
         let body = json!({ "Namespace": "N", "MetricData": data });
-        assert_eq!(scene.refused("PutMetricData", body), code, "{datum}");
+        assert_eq!(fixture.refused("PutMetricData", body), code, "{datum}");
     }
-    assert_eq!(scene.ok("ListMetrics", json!({}))["Metrics"], json!([]));
+    assert_eq!(fixture.ok("ListMetrics", json!({}))["Metrics"], json!([]));
 }
 
 #[test]
 fn values_are_read_back_as_statistics() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let data = json!([
         { "MetricName": "M", "Unit": "Count", "Values": [1, 3], "Counts": [3, 1] },
         { "MetricName": "M", "Unit": "Count", "Value": 8, "Timestamp": 1_767_225_540.0 },
@@ -299,12 +303,12 @@ fn values_are_read_back_as_statistics() {
         },
         { "MetricName": "M", "Dimensions": [{ "Name": "D", "Value": "1" }], "Value": 100 },
     ]);
-    scene.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    fixture.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
     let span = json!({
         "Namespace": "N", "MetricName": "M", "StartTime": 1_767_225_500.0, "EndTime": 1_767_225_660.0,
         "Period": 60, "Statistics": ["Sum", "Average"], "ExtendedStatistics": ["p50"], "Unit": "Count",
     });
-    let read = scene.ok("GetMetricStatistics", span.clone());
+    let read = fixture.ok("GetMetricStatistics", span.clone());
     assert_eq!(
         read["Datapoints"],
         json!([
@@ -316,11 +320,11 @@ fn values_are_read_back_as_statistics() {
     );
     let mut any_unit = span.clone();
     any_unit["Unit"] = Value::Null;
-    assert_eq!(scene.ok("GetMetricStatistics", any_unit)["Datapoints"].as_array().unwrap().len(), 3);
+    assert_eq!(fixture.ok("GetMetricStatistics", any_unit)["Datapoints"].as_array().unwrap().len(), 3);
     let mut long = span;
     long["StartTime"] = json!(1_767_000_000.0);
     long["Period"] = json!(1);
-    assert_eq!(scene.refused("GetMetricStatistics", long), "InvalidParameterCombinationException");
+    assert_eq!(fixture.refused("GetMetricStatistics", long), "InvalidParameterCombinationException");
     let query = json!({
         "StartTime": 1_767_225_500.0, "EndTime": 1_767_225_660.0,
         "MetricDataQueries": [{
@@ -330,10 +334,10 @@ fn values_are_read_back_as_statistics() {
             },
         }],
     });
-    let read = scene.ok("GetMetricData", query);
+    let read = fixture.ok("GetMetricData", query);
     assert_eq!(read["MetricDataResults"][0]["Values"], json!([100.0]));
     assert_eq!(read["MetricDataResults"][0]["Timestamps"], json!([1_767_225_600.0]));
-    let listed = scene.ok("ListMetrics", json!({ "Dimensions": [{ "Name": "D" }] }));
+    let listed = fixture.ok("ListMetrics", json!({ "Dimensions": [{ "Name": "D" }] }));
     let dimensions = json!([{ "Name": "D", "Value": "1" }]);
     let metric = json!({ "Namespace": "N", "MetricName": "M", "Dimensions": dimensions });
     assert_eq!(listed["Metrics"], json!([metric]));
@@ -341,9 +345,9 @@ fn values_are_read_back_as_statistics() {
 
 #[test]
 fn alarms_are_found_deleted_and_switched() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for name in ["one", "other", "two words"] {
-        scene.alarm(json!({ "AlarmName": name, "AlarmActions": [format!("arn:{name}")] }));
+        fixture.alarm(json!({ "AlarmName": name, "AlarmActions": [format!("arn:{name}")] }));
     }
     let names = |answer: &Value| -> Vec<String> {
         let items = answer["MetricAlarms"].as_array().unwrap();
@@ -356,33 +360,33 @@ fn alarms_are_found_deleted_and_switched() {
         (json!({ "ActionPrefix": "arn:t" }), &["two words"]),
         (json!({ "AlarmTypes": ["CompositeAlarm"] }), &[]),
     ] {
-        assert_eq!(names(&scene.ok("DescribeAlarms", body.clone())), found, "{body}");
+        assert_eq!(names(&fixture.ok("DescribeAlarms", body.clone())), found, "{body}");
     }
-    let first = scene.ok("DescribeAlarms", json!({ "MaxRecords": 2 }));
+    let first = fixture.ok("DescribeAlarms", json!({ "MaxRecords": 2 }));
     assert_eq!(names(&first), ["one", "other"]);
-    let second = scene.ok("DescribeAlarms", json!({ "MaxRecords": 2, "NextToken": first["NextToken"] }));
+    let second = fixture.ok("DescribeAlarms", json!({ "MaxRecords": 2, "NextToken": first["NextToken"] }));
     assert_eq!((names(&second), &second["NextToken"]), (vec!["two words".to_owned()], &Value::Null));
-    assert_eq!(scene.refused("DescribeAlarms", json!({ "NextToken": "%" })), "InvalidNextToken");
-    scene.ok("DisableAlarmActions", json!({ "AlarmNames": ["one"] }));
-    assert_eq!(scene.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], false);
-    scene.ok("EnableAlarmActions", json!({ "AlarmNames": ["one"] }));
-    assert_eq!(scene.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], true);
-    scene.ok("DeleteAlarms", json!({ "AlarmNames": ["one", "never there"] }));
-    assert_eq!(names(&scene.ok("DescribeAlarms", json!({}))), ["other", "two words"]);
-    assert_eq!(scene.refused("DeleteAlarms", json!({ "AlarmNames": ["one"] })), "ResourceNotFound");
+    assert_eq!(fixture.refused("DescribeAlarms", json!({ "NextToken": "%" })), "InvalidNextToken");
+    fixture.ok("DisableAlarmActions", json!({ "AlarmNames": ["one"] }));
+    assert_eq!(fixture.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], false);
+    fixture.ok("EnableAlarmActions", json!({ "AlarmNames": ["one"] }));
+    assert_eq!(fixture.ok("DescribeAlarms", json!({}))["MetricAlarms"][0]["ActionsEnabled"], true);
+    fixture.ok("DeleteAlarms", json!({ "AlarmNames": ["one", "never there"] }));
+    assert_eq!(names(&fixture.ok("DescribeAlarms", json!({}))), ["other", "two words"]);
+    assert_eq!(fixture.refused("DeleteAlarms", json!({ "AlarmNames": ["one"] })), "ResourceNotFound");
     let set = json!({ "AlarmName": "one", "StateValue": "OK", "StateReason": "" });
-    assert_eq!(scene.refused("SetAlarmState", set), "ResourceNotFound");
+    assert_eq!(fixture.refused("SetAlarmState", set), "ResourceNotFound");
     let set = json!({ "AlarmName": "other", "StateValue": "OK", "StateReason": "", "StateReasonData": "{" });
-    assert_eq!(scene.refused("SetAlarmState", set), "InvalidFormatFault");
+    assert_eq!(fixture.refused("SetAlarmState", set), "InvalidFormatFault");
 }
 
 #[test]
 fn the_query_protocol_says_the_same_in_xml() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let mut ask = |pairs: &[(&str, &str)]| {
         let form: BTreeMap<String, String> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        query(&form, &mut scene.state, &scene.context)
+        query(&form, &mut fixture.state, &fixture.context)
     };
     let (status, _) = ask(&[
         ("Action", "PutMetricAlarm"),
@@ -416,12 +420,12 @@ fn the_query_protocol_says_the_same_in_xml() {
 
 #[test]
 fn the_state_survives_a_restart() {
-    let mut scene = Scene::new();
-    scene.alarm(json!({ "Dimensions": [{ "Name": "D", "Value": "1" }] }));
-    scene.put(9.0);
-    scene.pass(60_000);
-    let text = serde_json::to_string(&scene.state).unwrap();
+    let mut fixture = Fixture::new();
+    fixture.alarm(json!({ "Dimensions": [{ "Name": "D", "Value": "1" }] }));
+    fixture.put(9.0);
+    fixture.pass(60_000);
+    let text = serde_json::to_string(&fixture.state).unwrap();
     let again: CloudWatchState = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), text);
-    assert_eq!(again.alarms["errors"].history, scene.errors().history);
+    assert_eq!(again.alarms["errors"].history, fixture.errors().history);
 }

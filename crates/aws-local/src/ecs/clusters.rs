@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::guests::Sidecar;
+use super::external::Sidecar;
 use super::names::is_name;
 use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
 use super::state::DEFAULT_CLUSTER;
-use super::{Cluster, EcsState, LastStatus, ServiceStatus, arn, guests};
+use super::{Cluster, EcsState, LastStatus, ServiceStatus, arn, external};
 use crate::Context;
 use crate::error::ApiError;
 
@@ -95,8 +95,8 @@ fn counts(state: &EcsState, sidecars: &[Sidecar], name: &str) -> [usize; 2] {
     let own = || state.tasks.values().filter(|task| task.cluster == name);
     let running = own().filter(|task| task.last == LastStatus::Running).count();
     let pending = own().filter(|task| task.last < LastStatus::Running).count();
-    let guests = guests::present(state, sidecars).filter(|guest| guest.cluster == name).count();
-    [running + guests, pending]
+    let others = external::present(state, sidecars).filter(|task| task.cluster == name).count();
+    [running + others, pending]
 }
 
 fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with_tags: bool, context: &Context) -> Value {
@@ -124,47 +124,50 @@ fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with_tags: bool, con
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::json;
 
     #[test]
     fn a_cluster_is_made_once_and_deleted_when_it_is_empty() {
-        let mut scene = Scene::new();
-        scene.ok("CreateCluster", json!({ "clusterName": "one" }));
-        let again = scene.ok("CreateCluster", json!({ "clusterName": "one" }));
+        let mut fixture = Fixture::new();
+        fixture.ok("CreateCluster", json!({ "clusterName": "one" }));
+        let again = fixture.ok("CreateCluster", json!({ "clusterName": "one" }));
         assert_eq!(again["cluster"]["status"], "ACTIVE");
-        assert_eq!(scene.ok("ListClusters", json!({}))["clusterArns"].as_array().unwrap().len(), 1);
-        let described = scene.ok("DescribeClusters", json!({ "clusters": ["one", "two"] }));
+        assert_eq!(fixture.ok("ListClusters", json!({}))["clusterArns"].as_array().unwrap().len(), 1);
+        let described = fixture.ok("DescribeClusters", json!({ "clusters": ["one", "two"] }));
         assert_eq!(described["clusters"][0]["clusterName"], "one");
         assert_eq!(described["failures"][0]["reason"], "MISSING");
-        scene.ok("DeleteCluster", json!({ "cluster": described["clusters"][0]["clusterArn"] }));
-        assert_eq!(scene.refused("DeleteCluster", json!({ "cluster": "one" })), "ClusterNotFoundException");
-        assert_eq!(scene.refused("ListTasks", json!({ "cluster": "one" })), "ClusterNotFoundException");
+        fixture.ok("DeleteCluster", json!({ "cluster": described["clusters"][0]["clusterArn"] }));
+        assert_eq!(fixture.refused("DeleteCluster", json!({ "cluster": "one" })), "ClusterNotFoundException");
+        assert_eq!(fixture.refused("ListTasks", json!({ "cluster": "one" })), "ClusterNotFoundException");
     }
 
     #[test]
     fn a_cluster_with_a_service_or_a_task_stays() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
         let body = json!({ "cluster": "default" });
-        assert_eq!(scene.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
-        scene.start_all();
-        scene.ok("DeleteService", json!({ "service": "app", "force": true }));
-        assert_eq!(scene.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
-        scene.end_all();
-        scene.ok("DeleteCluster", body);
+        assert_eq!(fixture.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
+        fixture.start_all();
+        fixture.ok("DeleteService", json!({ "service": "app", "force": true }));
+        assert_eq!(fixture.refused("DeleteCluster", body.clone()), "ClusterContainsServicesException");
+        fixture.end_all();
+        fixture.ok("DeleteCluster", body);
     }
 
     #[test]
     fn pages_cover_all_clusters() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for number in 0..5 {
-            scene.ok("CreateCluster", json!({ "clusterName": format!("c{number}") }));
+            fixture.ok("CreateCluster", json!({ "clusterName": format!("c{number}") }));
         }
-        let first = scene.ok("ListClusters", json!({ "maxResults": 3 }));
-        let rest = scene.ok("ListClusters", json!({ "nextToken": first["nextToken"] }));
+        let first = fixture.ok("ListClusters", json!({ "maxResults": 3 }));
+        let rest = fixture.ok("ListClusters", json!({ "nextToken": first["nextToken"] }));
         assert_eq!(rest["clusterArns"].as_array().unwrap().len(), 2);
-        assert_eq!(scene.refused("ListClusters", json!({ "nextToken": "x" })), "InvalidParameterException");
-        assert_eq!(scene.refused("ListClusters", json!({ "maxResults": 101 })), "InvalidParameterException");
+        assert_eq!(fixture.refused("ListClusters", json!({ "nextToken": "x" })), "InvalidParameterException");
+        assert_eq!(
+            fixture.refused("ListClusters", json!({ "maxResults": 101 })),
+            "InvalidParameterException"
+        );
     }
 }

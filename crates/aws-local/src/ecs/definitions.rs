@@ -188,38 +188,38 @@ fn item(definition: &Definition, context: &Context) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Scene, definition};
+    use super::super::fixture::{Fixture, definition};
     use serde_json::json;
 
     #[test]
     fn revisions_count_up_and_the_latest_active_one_is_found_by_its_family() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for _ in 0..3 {
-            scene.ok("RegisterTaskDefinition", definition("app"));
+            fixture.ok("RegisterTaskDefinition", definition("app"));
         }
-        scene.ok("DeregisterTaskDefinition", json!({ "taskDefinition": "app:3" }));
-        let found = scene.ok("DescribeTaskDefinition", json!({ "taskDefinition": "app" }));
+        fixture.ok("DeregisterTaskDefinition", json!({ "taskDefinition": "app:3" }));
+        let found = fixture.ok("DescribeTaskDefinition", json!({ "taskDefinition": "app" }));
         assert_eq!(found["taskDefinition"]["revision"], 2);
         let arn = "arn:aws:ecs:eu-west-1:000000000000:task-definition/app:3";
-        let gone = scene.ok("DescribeTaskDefinition", json!({ "taskDefinition": arn }));
+        let gone = fixture.ok("DescribeTaskDefinition", json!({ "taskDefinition": arn }));
         assert_eq!(gone["taskDefinition"]["status"], "INACTIVE");
-        let active = scene.ok("ListTaskDefinitions", json!({ "familyPrefix": "app", "sort": "DESC" }));
+        let active = fixture.ok("ListTaskDefinitions", json!({ "familyPrefix": "app", "sort": "DESC" }));
         let first = active["taskDefinitionArns"][0].as_str().unwrap();
         assert!(first.ends_with("app:2"), "{active}");
-        let inactive = scene.ok("ListTaskDefinitions", json!({ "status": "INACTIVE" }));
+        let inactive = fixture.ok("ListTaskDefinitions", json!({ "status": "INACTIVE" }));
         assert_eq!(inactive["taskDefinitionArns"], json!([arn]));
         assert_eq!(
-            scene.refused("DescribeTaskDefinition", json!({ "taskDefinition": "none" })),
+            fixture.refused("DescribeTaskDefinition", json!({ "taskDefinition": "none" })),
             "ClientException"
         );
     }
 
     #[test]
     fn what_was_sent_comes_back_with_defaults() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let mut body = definition("app");
         body["tags"] = json!([{ "key": "team", "value": "a" }]);
-        let answer = scene.ok("RegisterTaskDefinition", body);
+        let answer = fixture.ok("RegisterTaskDefinition", body);
         assert_eq!(answer["tags"], json!([{ "key": "team", "value": "a" }]));
         let container = &answer["taskDefinition"]["containerDefinitions"][0];
         assert_eq!((&container["essential"], &container["cpu"]), (&json!(true), &json!(0)));
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_ecs_refuses_is_refused_and_leaves_no_revision() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let whole = definition("app");
         let changed = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut body = whole.clone();
@@ -252,19 +252,19 @@ mod tests {
             (changed(&|it| it["pidMode"] = json!("shared")), "InvalidParameterException"),
             (changed(&|it| it["containerDefinitions"] = json!("x")), "InvalidParameterException"),
         ] {
-            assert_eq!(scene.refused("RegisterTaskDefinition", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("RegisterTaskDefinition", body.clone()), code, "{body}");
         }
-        assert!(scene.state.definitions.is_empty());
+        assert!(fixture.state.definitions.is_empty());
     }
 
     #[test]
     fn sizes_are_read_in_both_forms() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (cpu, memory, vcpu, mib) in [("512", "1024", 0.5, 1024), (".25 vCPU", "0.5GB", 0.25, 512)] {
             let mut body = definition("app");
             (body["cpu"], body["memory"]) = (json!(cpu), json!(memory));
-            scene.ok("RegisterTaskDefinition", body);
-            let last = scene.state.definitions["app"].last().unwrap();
+            fixture.ok("RegisterTaskDefinition", body);
+            let last = fixture.state.definitions["app"].last().unwrap();
             assert_eq!((last.vcpu(), last.memory_mib()), (Some(vcpu), Some(mib)));
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::guests::Sidecar;
+use super::external::Sidecar;
 use super::{EcsState, LastStatus, ServiceStatus};
 use crate::Context;
 
@@ -35,7 +35,7 @@ pub fn running_counts(state: &mut EcsState, sidecars: &[Sidecar], context: &Cont
     counts.map(|((cluster, service), running)| RunningCount { cluster, service, running }).collect()
 }
 
-/// By cluster and name. The service of a guest is one as long as it is remembered, with no task if need be.
+/// By cluster and name. The service of an external task is one as long as it is remembered, with no task if need be.
 fn running(state: &EcsState, sidecars: &[Sidecar]) -> BTreeMap<(String, String), u32> {
     let mut counts = BTreeMap::new();
     for service in state.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
@@ -49,8 +49,8 @@ fn running(state: &EcsState, sidecars: &[Sidecar]) -> BTreeMap<(String, String),
         counts.insert((service.cluster.clone(), service.name.clone()), running);
     }
     let registered: BTreeSet<&String> = sidecars.iter().map(|sidecar| &sidecar.task_arn).collect();
-    for (arn, guest) in &state.guests {
-        let count = counts.entry((guest.cluster.clone(), guest.service.clone())).or_insert(0);
+    for (arn, task) in &state.external {
+        let count = counts.entry((task.cluster.clone(), task.service.clone())).or_insert(0);
         *count += u32::from(registered.contains(arn));
     }
     counts
@@ -60,45 +60,49 @@ fn running(state: &EcsState, sidecars: &[Sidecar]) -> BTreeMap<(String, String),
 mod tests {
     use serde_json::json;
 
-    use super::super::guests;
-    use super::super::scene::Scene;
+    use super::super::external;
+    use super::super::fixture::Fixture;
     use super::*;
 
-    fn counts(scene: &Scene) -> Vec<(String, u32)> {
-        running(&scene.state, &scene.sidecars)
+    fn counts(fixture: &Fixture) -> Vec<(String, u32)> {
+        running(&fixture.state, &fixture.sidecars)
             .into_iter()
             .map(|((_, service), count)| (service, count))
             .collect()
     }
 
     #[test]
-    fn tasks_that_were_started_here_and_guests_are_counted_by_service() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 2);
-        assert_eq!(counts(&scene), [("app".to_owned(), 0)]);
-        scene.start_all();
+    fn tasks_that_were_started_here_and_external_ones_are_counted_by_service() {
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 2);
+        assert_eq!(counts(&fixture), [("app".to_owned(), 0)]);
+        fixture.start_all();
         for id in ["one", "two"] {
-            assert!(guests::note(&mut scene.state, "demo", "web", id, &scene.context));
+            assert!(external::note(&mut fixture.state, "demo", "web", id, &fixture.context));
         }
-        scene.instance("arn:aws:ecs:eu-west-1:000000000000:task/demo/one");
-        assert_eq!(counts(&scene), [("app".to_owned(), 2), ("web".to_owned(), 1)]);
-        scene.sidecars.clear();
-        scene.ok("DeleteService", json!({ "service": "app", "force": true }));
-        scene.end_all();
-        assert_eq!(counts(&scene), [("web".to_owned(), 0)], "a guest's service is remembered with no task");
+        fixture.instance("arn:aws:ecs:eu-west-1:000000000000:task/demo/one");
+        assert_eq!(counts(&fixture), [("app".to_owned(), 2), ("web".to_owned(), 1)]);
+        fixture.sidecars.clear();
+        fixture.ok("DeleteService", json!({ "service": "app", "force": true }));
+        fixture.end_all();
+        assert_eq!(
+            counts(&fixture),
+            [("web".to_owned(), 0)],
+            "an external task's service is remembered with no task"
+        );
     }
 
     #[test]
     fn the_counts_are_put_when_it_is_time() {
-        let mut scene = Scene::new();
-        guests::note(&mut scene.state, "demo", "web", "one", &scene.context);
-        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
-        let first = scene.state.counted;
-        scene.pass(4);
-        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
-        assert_eq!(scene.state.counted, first);
-        scene.pass(1);
-        running_counts(&mut scene.state, &scene.sidecars, &scene.context);
-        assert_eq!(scene.state.counted, Some(scene.context.now));
+        let mut fixture = Fixture::new();
+        external::note(&mut fixture.state, "demo", "web", "one", &fixture.context);
+        running_counts(&mut fixture.state, &fixture.sidecars, &fixture.context);
+        let first = fixture.state.counted;
+        fixture.pass(4);
+        running_counts(&mut fixture.state, &fixture.sidecars, &fixture.context);
+        assert_eq!(fixture.state.counted, first);
+        fixture.pass(1);
+        running_counts(&mut fixture.state, &fixture.sidecars, &fixture.context);
+        assert_eq!(fixture.state.counted, Some(fixture.context.now));
     }
 }

@@ -29,10 +29,10 @@ pub(super) fn check(operation: Operation, body: &Map<String, Value>) -> Result<(
     // An empty text counts as absent, also where the model has an enum.
     let blank = |broken: &Violation| matches!(broken.rule, Rule::OneOf(_)) && broken.value.is_empty();
     let first = operation.violations(body).into_iter().find(|broken| !blank(broken));
-    first.map_or(Ok(()), |broken| Err(invalid(in_words(&broken))))
+    first.map_or(Ok(()), |broken| Err(invalid(format_violation(&broken))))
 }
 
-fn in_words(broken: &Violation) -> String {
+fn format_violation(broken: &Violation) -> String {
     let Violation { place, value, rule } = broken;
     match rule {
         Rule::Required => format!("{} can not be blank.", broken.member()),

@@ -58,7 +58,7 @@ pub(super) fn settle(state: &mut EcsState, context: &Context) {
         // The youngest go first.
         let surplus: Vec<String> = live.into_iter().skip(wanted).map(|(_, arn)| arn).collect();
         end(state, &mut service, surplus, now);
-        say_steady(state, &mut service, now);
+        report_steady(state, &mut service, now);
         let tasks_left = state.tasks.values().any(|task| {
             task.last != LastStatus::Stopped
                 && task.cluster == service.cluster
@@ -92,7 +92,7 @@ fn fill(state: &mut EcsState, service: &mut Service, count: usize, context: &Con
     if !ids.is_empty() {
         service.steady = false;
         let text = format!("(service {}) has started {} tasks: {}.", service.name, ids.len(), ids.join(" "));
-        say(service, context.now, text);
+        add_event(service, context.now, text);
     }
 }
 
@@ -111,26 +111,26 @@ fn end(state: &mut EcsState, service: &mut Service, arns: Vec<String>, now: Syst
     service.steady = false;
     let text =
         format!("(service {}) has stopped {} running tasks: {}.", service.name, ids.len(), ids.join(" "));
-    say(service, now, text);
+    add_event(service, now, text);
 }
 
-fn say_steady(state: &EcsState, service: &mut Service, now: SystemTime) {
+fn report_steady(state: &EcsState, service: &mut Service, now: SystemTime) {
     let live: Vec<&Task> = state.live_tasks(&service.cluster, &service.name).collect();
     let running = live.iter().filter(|task| task.last == LastStatus::Running).count();
     let steady = running == live.len() && running == service.desired as usize;
     if steady && !service.steady && service.status == ServiceStatus::Active {
         service.steady = true;
-        say(service, now, format!("(service {}) has reached a steady state.", service.name));
+        add_event(service, now, format!("(service {}) has reached a steady state.", service.name));
     }
 }
 
-fn say(service: &mut Service, at: SystemTime, message: String) {
+fn add_event(service: &mut Service, at: SystemTime, message: String) {
     service.events.push(ServiceEvent { id: Uuid::new_v4().to_string(), at, message });
     let surplus = service.events.len().saturating_sub(EVENTS_KEPT);
     service.events.drain(..surplus);
 }
 
-/// A task that somebody wants.
+/// A task that was asked for.
 #[derive(Debug)]
 pub(super) struct Wish {
     pub cluster: String,
@@ -192,7 +192,7 @@ fn ask_to_stop(task: &mut Task, code: StopCode, reason: &str, now: SystemTime) {
     task.stopped_reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
     task.stopping = Some(now);
     if task.last == LastStatus::Provisioning {
-        // Nobody has taken it: there is nothing to stop.
+        // No container instance has taken it: there is nothing to stop.
         task.last = LastStatus::Stopped;
         task.stopped = Some(now);
         task.containers.iter_mut().for_each(|container| container.last = LastStatus::Stopped);
@@ -236,26 +236,26 @@ fn vacate(state: &mut EcsState, arn: &str, now: SystemTime) {
             "(service {}) is unable to consistently start tasks successfully; the next are started after a pause.",
             service.name
         );
-        say(service, now, text);
+        add_event(service, now, text);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use super::*;
     use serde_json::json;
 
     #[test]
     fn a_task_that_ends_is_replaced_by_a_new_one_that_says_so() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 3);
-        scene.start_all();
-        let victim = scene.running()[0].id.clone();
-        scene.crash(&victim, 137);
-        scene.settle();
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 3);
+        fixture.start_all();
+        let victim = fixture.running()[0].id.clone();
+        fixture.crash(&victim, 137);
+        fixture.settle();
         let fresh: Vec<Task> =
-            scene.state.tasks.values().filter(|task| task.replaces.is_some()).cloned().collect();
+            fixture.state.tasks.values().filter(|task| task.replaces.is_some()).cloned().collect();
         assert_eq!(fresh.len(), 1);
         assert_eq!(fresh[0].replaces.as_deref(), Some(victim.as_str()));
         assert_ne!(fresh[0].id, victim);
@@ -264,56 +264,56 @@ mod tests {
 
     #[test]
     fn a_service_whose_tasks_fail_at_once_is_given_pauses() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
         for _ in 0..FREE_FAILURES {
-            scene.start_all();
-            let id = scene.running()[0].id.clone();
-            scene.crash(&id, 1);
-            scene.settle();
+            fixture.start_all();
+            let id = fixture.running()[0].id.clone();
+            fixture.crash(&id, 1);
+            fixture.settle();
         }
-        scene.start_all();
-        let id = scene.running()[0].id.clone();
-        scene.crash(&id, 1);
-        scene.settle();
-        assert!(scene.running().is_empty());
-        assert!(!is_behind(&scene.state, scene.context.now), "it waits");
-        scene.pass(2);
-        assert!(is_behind(&scene.state, scene.context.now));
-        scene.start_all();
-        assert_eq!(scene.running().len(), 1);
+        fixture.start_all();
+        let id = fixture.running()[0].id.clone();
+        fixture.crash(&id, 1);
+        fixture.settle();
+        assert!(fixture.running().is_empty());
+        assert!(!is_behind(&fixture.state, fixture.context.now), "it waits");
+        fixture.pass(2);
+        assert!(is_behind(&fixture.state, fixture.context.now));
+        fixture.start_all();
+        assert_eq!(fixture.running().len(), 1);
         // One that lives is no failure.
-        scene.pass(61);
-        let id = scene.running()[0].id.clone();
-        scene.crash(&id, 1);
-        scene.settle();
-        assert!(is_behind(&scene.state, scene.context.now));
+        fixture.pass(61);
+        let id = fixture.running()[0].id.clone();
+        fixture.crash(&id, 1);
+        fixture.settle();
+        assert!(is_behind(&fixture.state, fixture.context.now));
     }
 
     #[test]
     fn stopping_tasks_on_request_is_no_failure() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
         for _ in 0..10 {
-            scene.start_all();
-            let task = scene.running()[0].arn.clone();
-            scene.ok("StopTask", json!({ "task": task }));
-            scene.end_all();
+            fixture.start_all();
+            let task = fixture.running()[0].arn.clone();
+            fixture.ok("StopTask", json!({ "task": task }));
+            fixture.end_all();
         }
-        scene.start_all();
-        assert_eq!(scene.running().len(), 1, "no pause");
+        fixture.start_all();
+        assert_eq!(fixture.running().len(), 1, "no pause");
     }
 
     #[test]
     fn stopped_tasks_are_forgotten_after_an_hour() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
-        scene.start_all();
-        scene.ok("UpdateService", json!({ "service": "app", "desiredCount": 0 }));
-        scene.end_all();
-        assert_eq!(scene.state.tasks.len(), 1);
-        scene.pass(3600);
-        scene.settle();
-        assert!(scene.state.tasks.is_empty());
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
+        fixture.start_all();
+        fixture.ok("UpdateService", json!({ "service": "app", "desiredCount": 0 }));
+        fixture.end_all();
+        assert_eq!(fixture.state.tasks.len(), 1);
+        fixture.pass(3600);
+        fixture.settle();
+        assert!(fixture.state.tasks.is_empty());
     }
 }

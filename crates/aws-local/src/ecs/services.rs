@@ -226,78 +226,78 @@ fn item(state: &EcsState, service: &Service, with_tags: bool, context: &Context)
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Scene, definition};
+    use super::super::fixture::{Fixture, definition};
     use serde_json::{Value, json};
 
-    fn described(scene: &mut Scene) -> Value {
-        scene.ok("DescribeServices", json!({ "services": ["app"] }))["services"][0].clone()
+    fn described(fixture: &mut Fixture) -> Value {
+        fixture.ok("DescribeServices", json!({ "services": ["app"] }))["services"][0].clone()
     }
 
     #[test]
     fn without_an_instance_a_service_is_refused_in_words() {
-        let mut scene = Scene::new();
-        scene.ok("RegisterTaskDefinition", definition("app"));
+        let mut fixture = Fixture::new();
+        fixture.ok("RegisterTaskDefinition", definition("app"));
         let body = json!({ "serviceName": "app", "taskDefinition": "app", "desiredCount": 1 });
-        let error = scene.error("CreateService", body);
+        let error = fixture.error("CreateService", body);
         assert_eq!(error.code, "InvalidParameterException");
         assert!(error.message.contains("taskfault-local up"), "{error}");
-        assert!(scene.state.services.is_empty());
+        assert!(fixture.state.services.is_empty());
     }
 
     #[test]
     fn a_service_becomes_stable_and_follows_its_desired_count() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 3);
-        assert_eq!(described(&mut scene)["pendingCount"], 3);
-        scene.start_all();
-        let stable = described(&mut scene);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 3);
+        assert_eq!(described(&mut fixture)["pendingCount"], 3);
+        fixture.start_all();
+        let stable = described(&mut fixture);
         assert_eq!((&stable["runningCount"], &stable["desiredCount"]), (&json!(3), &json!(3)));
         assert_eq!(stable["deployments"].as_array().unwrap().len(), 1);
         assert_eq!(stable["deployments"][0]["rolloutState"], "COMPLETED");
         let last = stable["events"][0]["message"].as_str().unwrap();
         assert_eq!(last, "(service app) has reached a steady state.");
-        scene.ok("UpdateService", json!({ "service": "app", "desiredCount": 1 }));
-        scene.end_all();
-        assert_eq!(described(&mut scene)["runningCount"], 1);
-        scene.ok("UpdateService", json!({ "service": "app", "desiredCount": 2 }));
-        scene.start_all();
-        assert_eq!(described(&mut scene)["runningCount"], 2);
+        fixture.ok("UpdateService", json!({ "service": "app", "desiredCount": 1 }));
+        fixture.end_all();
+        assert_eq!(described(&mut fixture)["runningCount"], 1);
+        fixture.ok("UpdateService", json!({ "service": "app", "desiredCount": 2 }));
+        fixture.start_all();
+        assert_eq!(described(&mut fixture)["runningCount"], 2);
     }
 
     #[test]
     fn a_new_definition_replaces_every_task() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 2);
-        scene.start_all();
-        scene.ok("RegisterTaskDefinition", definition("app"));
-        scene.ok("UpdateService", json!({ "service": "app", "taskDefinition": "app" }));
-        scene.end_all();
-        scene.start_all();
-        let definitions: Vec<String> = scene.running().iter().map(|task| task.definition()).collect();
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 2);
+        fixture.start_all();
+        fixture.ok("RegisterTaskDefinition", definition("app"));
+        fixture.ok("UpdateService", json!({ "service": "app", "taskDefinition": "app" }));
+        fixture.end_all();
+        fixture.start_all();
+        let definitions: Vec<String> = fixture.running().iter().map(|task| task.definition()).collect();
         assert_eq!(definitions, ["app:2", "app:2"]);
     }
 
     #[test]
     fn a_deleted_service_drains_and_is_inactive() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
-        scene.start_all();
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
+        fixture.start_all();
         let body = json!({ "service": "app" });
-        assert_eq!(scene.refused("DeleteService", body), "InvalidParameterException");
-        scene.ok("DeleteService", json!({ "service": "app", "force": true }));
-        assert_eq!(described(&mut scene)["status"], "DRAINING");
-        scene.end_all();
-        assert_eq!(described(&mut scene)["status"], "INACTIVE");
+        assert_eq!(fixture.refused("DeleteService", body), "InvalidParameterException");
+        fixture.ok("DeleteService", json!({ "service": "app", "force": true }));
+        assert_eq!(described(&mut fixture)["status"], "DRAINING");
+        fixture.end_all();
+        assert_eq!(described(&mut fixture)["status"], "INACTIVE");
         let update = json!({ "service": "app", "desiredCount": 1 });
-        assert_eq!(scene.refused("UpdateService", update), "ServiceNotActiveException");
-        assert_eq!(scene.ok("ListServices", json!({}))["serviceArns"], json!([]));
-        scene.ok("CreateService", json!({ "serviceName": "app", "taskDefinition": "app" }));
+        assert_eq!(fixture.refused("UpdateService", update), "ServiceNotActiveException");
+        assert_eq!(fixture.ok("ListServices", json!({}))["serviceArns"], json!([]));
+        fixture.ok("CreateService", json!({ "serviceName": "app", "taskDefinition": "app" }));
     }
 
     #[test]
     fn what_is_wrong_with_a_service_is_said_with_its_code() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 0);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 0);
         for (operation, body, code) in [
             (
                 "CreateService",
@@ -320,9 +320,9 @@ mod tests {
             ("DeleteService", json!({ "service": "none" }), "ServiceNotFoundException"),
             ("DescribeServices", json!({ "services": [] }), "InvalidParameterException"),
         ] {
-            assert_eq!(scene.refused(operation, body.clone()), code, "{operation} {body}");
+            assert_eq!(fixture.refused(operation, body.clone()), code, "{operation} {body}");
         }
-        let missing = scene.ok("DescribeServices", json!({ "services": ["none"] }));
+        let missing = fixture.ok("DescribeServices", json!({ "services": ["none"] }));
         assert_eq!(missing["failures"][0]["reason"], "MISSING");
     }
 }

@@ -27,7 +27,8 @@ pub struct EcsState {
     #[serde(skip)]
     pub tasks: BTreeMap<String, Task>,
     /// Tasks that asked for their metadata and were not started here, by ARN.
-    pub guests: BTreeMap<String, Guest>,
+    #[serde(rename = "guests")]
+    pub external: BTreeMap<String, ExternalTask>,
     /// Whether there is a container instance, so that tasks can be started.
     #[serde(skip)]
     pub has_instance: bool,
@@ -265,7 +266,7 @@ impl EcsState {
 
 /// What the metadata address of a task said that was not started here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guest {
+pub struct ExternalTask {
     pub cluster: String,
     pub service: String,
     pub seen: SystemTime,

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::guests::Sidecar;
+use super::external::Sidecar;
 use super::names::docker_id;
 use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
 use super::schedule::{Wish, end_task, provision};
-use super::{Container, EcsState, LastStatus, StopCode, Task, arn, clusters, definitions, guests, services};
+use super::{
+    Container, EcsState, LastStatus, StopCode, Task, arn, clusters, definitions, external, services,
+};
 use crate::Context;
 use crate::error::ApiError;
 use crate::tags::Tags;
@@ -73,7 +75,7 @@ pub fn stop_task(
     context: &Context,
 ) -> Result<(), ApiError> {
     if !state.tasks.contains_key(arn) {
-        if guests::present(state, sidecars).any(|guest| guest.arn == arn) {
+        if external::present(state, sidecars).any(|task| task.arn == arn) {
             let message =
                 format!("The task {arn} was not started here: stop its containers where they were started.");
             return Err(invalid(message));
@@ -192,16 +194,16 @@ pub fn described(state: &EcsState, sidecars: &[Sidecar], context: &Context) -> V
         tags: task.tags.clone(),
         description: item(state, task, context),
     });
-    let guests = guests::present(state, sidecars).map(|guest| Described {
-        arn: guest.arn.to_owned(),
-        cluster: guest.cluster.to_owned(),
-        service: guest.service.map(str::to_owned),
+    let others = external::present(state, sidecars).map(|task| Described {
+        arn: task.arn.to_owned(),
+        cluster: task.cluster.to_owned(),
+        service: task.service.map(str::to_owned),
         last: LastStatus::Running,
         ending: false,
         tags: Tags::new(),
-        description: guests::item(&guest, context),
+        description: external::item(&task, context),
     });
-    own.chain(guests).collect()
+    own.chain(others).collect()
 }
 
 /// One task as DescribeTasks shows it, with its tags; None if there is none.
@@ -209,8 +211,8 @@ pub fn describe(state: &EcsState, sidecars: &[Sidecar], arn: &str, context: &Con
     match state.tasks.get(arn) {
         Some(task) => Some(item(state, task, context)),
         None => {
-            let guest = guests::present(state, sidecars).find(|guest| guest.arn == arn)?;
-            Some(guests::item(&guest, context))
+            let task = external::present(state, sidecars).find(|task| task.arn == arn)?;
+            Some(external::item(&task, context))
         }
     }
 }
@@ -330,51 +332,51 @@ fn attachments(task: &Task) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Scene, definition};
+    use super::super::fixture::{Fixture, definition};
     use serde_json::{Value, json};
 
-    fn count(scene: &mut Scene, body: Value) -> usize {
-        scene.ok("ListTasks", body)["taskArns"].as_array().unwrap().len()
+    fn count(fixture: &mut Fixture, body: Value) -> usize {
+        fixture.ok("ListTasks", body)["taskArns"].as_array().unwrap().len()
     }
 
     #[test]
     fn run_task_needs_an_instance_and_runs_without_a_service() {
-        let mut scene = Scene::new();
-        scene.ok("RegisterTaskDefinition", definition("job"));
+        let mut fixture = Fixture::new();
+        fixture.ok("RegisterTaskDefinition", definition("job"));
         let body = json!({ "taskDefinition": "job", "count": 2, "startedBy": "me" });
-        assert!(scene.error("RunTask", body.clone()).message.contains("taskfault-local up"));
-        let mut scene = scene.with_instance();
-        let started = scene.ok("RunTask", body);
+        assert!(fixture.error("RunTask", body.clone()).message.contains("taskfault-local up"));
+        let mut fixture = fixture.with_instance();
+        let started = fixture.ok("RunTask", body);
         assert_eq!(started["tasks"][0]["lastStatus"], "PROVISIONING");
         assert_eq!(started["tasks"][1]["group"], "family:job");
-        scene.start_all();
-        assert_eq!(count(&mut scene, json!({ "startedBy": "me" })), 2);
-        assert_eq!(count(&mut scene, json!({ "family": "job" })), 2);
-        assert_eq!(count(&mut scene, json!({ "family": "jo" })), 0);
-        let id = scene.running()[0].id.clone();
-        scene.crash(&id, 0);
-        scene.settle();
-        assert_eq!(count(&mut scene, json!({})), 1, "nobody replaces it");
-        assert_eq!(count(&mut scene, json!({ "desiredStatus": "STOPPED" })), 1);
+        fixture.start_all();
+        assert_eq!(count(&mut fixture, json!({ "startedBy": "me" })), 2);
+        assert_eq!(count(&mut fixture, json!({ "family": "job" })), 2);
+        assert_eq!(count(&mut fixture, json!({ "family": "jo" })), 0);
+        let id = fixture.running()[0].id.clone();
+        fixture.crash(&id, 0);
+        fixture.settle();
+        assert_eq!(count(&mut fixture, json!({})), 1, "nobody replaces it");
+        assert_eq!(count(&mut fixture, json!({ "desiredStatus": "STOPPED" })), 1);
     }
 
     #[test]
     fn a_task_is_described_from_its_wish_to_its_end() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 1);
-        let arn = scene.ok("ListTasks", json!({ "serviceName": "app" }))["taskArns"][0].clone();
-        let described = |scene: &mut Scene| {
-            scene.ok("DescribeTasks", json!({ "tasks": [arn], "include": ["TAGS"] }))["tasks"][0].clone()
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 1);
+        let arn = fixture.ok("ListTasks", json!({ "serviceName": "app" }))["taskArns"][0].clone();
+        let described = |fixture: &mut Fixture| {
+            fixture.ok("DescribeTasks", json!({ "tasks": [arn], "include": ["TAGS"] }))["tasks"][0].clone()
         };
-        assert_eq!(described(&mut scene)["lastStatus"], "PROVISIONING");
-        scene.start_all();
-        let running = described(&mut scene);
+        assert_eq!(described(&mut fixture)["lastStatus"], "PROVISIONING");
+        fixture.start_all();
+        let running = described(&mut fixture);
         assert_eq!(running["group"], "service:app");
         assert_eq!(running["containers"][0]["lastStatus"], "RUNNING");
         assert_eq!(running["containers"][0]["networkInterfaces"][0]["privateIpv4Address"], "169.254.172.2");
-        let id = scene.running()[0].id.clone();
-        scene.crash(&id, 137);
-        let stopped = described(&mut scene);
+        let id = fixture.running()[0].id.clone();
+        fixture.crash(&id, 137);
+        let stopped = described(&mut fixture);
         assert_eq!(
             (&stopped["lastStatus"], &stopped["stopCode"], &stopped["stoppedReason"]),
             (
@@ -388,42 +390,42 @@ mod tests {
 
     #[test]
     fn stop_task_takes_an_id_or_an_arn_and_gives_its_reason() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 2);
-        scene.start_all();
-        let ids: Vec<String> = scene.running().iter().map(|task| task.id.clone()).collect();
-        let stopped = scene.ok("StopTask", json!({ "task": ids[0], "reason": "enough" }));
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 2);
+        fixture.start_all();
+        let ids: Vec<String> = fixture.running().iter().map(|task| task.id.clone()).collect();
+        let stopped = fixture.ok("StopTask", json!({ "task": ids[0], "reason": "enough" }));
         assert_eq!(
             (&stopped["task"]["desiredStatus"], &stopped["task"]["stopCode"]),
             (&json!("STOPPED"), &json!("UserInitiated"))
         );
         assert_eq!(stopped["task"]["stoppedReason"], "enough");
         assert_eq!(stopped["task"]["lastStatus"], "RUNNING", "until its containers have ended");
-        assert_eq!(scene.refused("StopTask", json!({ "task": "0" })), "InvalidParameterException");
-        assert_eq!(scene.refused("StopTask", json!({})), "InvalidParameterException");
+        assert_eq!(fixture.refused("StopTask", json!({ "task": "0" })), "InvalidParameterException");
+        assert_eq!(fixture.refused("StopTask", json!({})), "InvalidParameterException");
     }
 
     #[test]
     fn lists_are_filtered_and_paged() {
-        let mut scene = Scene::new().with_instance();
-        scene.service("app", 3);
-        scene.service("other", 1);
-        scene.start_all();
-        assert_eq!(count(&mut scene, json!({})), 4);
-        assert_eq!(count(&mut scene, json!({ "serviceName": "app", "launchType": "EC2" })), 3);
-        assert_eq!(count(&mut scene, json!({ "launchType": "FARGATE" })), 0);
-        let first = scene.ok("ListTasks", json!({ "maxResults": 3 }));
-        assert_eq!(count(&mut scene, json!({ "nextToken": first["nextToken"] })), 1);
+        let mut fixture = Fixture::new().with_instance();
+        fixture.service("app", 3);
+        fixture.service("other", 1);
+        fixture.start_all();
+        assert_eq!(count(&mut fixture, json!({})), 4);
+        assert_eq!(count(&mut fixture, json!({ "serviceName": "app", "launchType": "EC2" })), 3);
+        assert_eq!(count(&mut fixture, json!({ "launchType": "FARGATE" })), 0);
+        let first = fixture.ok("ListTasks", json!({ "maxResults": 3 }));
+        assert_eq!(count(&mut fixture, json!({ "nextToken": first["nextToken"] })), 1);
         for (body, code) in [
             (json!({ "serviceName": "none" }), "ServiceNotFoundException"),
             (json!({ "desiredStatus": "GONE" }), "InvalidParameterException"),
             (json!({ "serviceName": "app", "family": "app" }), "InvalidParameterException"),
             (json!({ "cluster": 5 }), "InvalidParameterException"),
         ] {
-            assert_eq!(scene.refused("ListTasks", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("ListTasks", body.clone()), code, "{body}");
         }
-        let missing = scene.ok("DescribeTasks", json!({ "tasks": ["0"] }));
+        let missing = fixture.ok("DescribeTasks", json!({ "tasks": ["0"] }));
         assert_eq!(missing["failures"][0]["reason"], "MISSING");
-        assert_eq!(scene.refused("DescribeTasks", json!({ "tasks": [] })), "InvalidParameterException");
+        assert_eq!(fixture.refused("DescribeTasks", json!({ "tasks": [] })), "InvalidParameterException");
     }
 }

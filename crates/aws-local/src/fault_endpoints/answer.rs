@@ -37,7 +37,7 @@ pub(crate) async fn answer(shared: &Shared, method: &http::Method, path: &str, b
         return wire::answer(429, "text/plain; charset=utf-8", TOO_MANY);
     }
     let outcome = perform(shared, &route, body).await;
-    // Honest in the log: nobody should look for lost packets here.
+    // The log says so, or readers would look for lost packets here.
     let (status, value) = match &outcome {
         Ok(status) => {
             shared.log.line(who, &what, format!("200 {status} (kept in mind only: no packet is touched)"));

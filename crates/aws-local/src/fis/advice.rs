@@ -104,7 +104,7 @@ pub(super) fn of_selection(
     let text = match mode {
         Mode::Percent(percent) if total > 0 && total * percent % 100 != 0 => {
             let exact = (total * percent) as f64 / 100.0;
-            let then = if count == 0 { "nothing is chosen" } else { "the rest is spared" };
+            let then = if count == 0 { "nothing is chosen" } else { "the rest is exempt" };
             format!(
                 "target {name}: PERCENT({percent}) of {total} task(s) is {exact:.2}, and AWS rounds down: {count}; {then}"
             )
@@ -147,7 +147,7 @@ pub(super) fn cancelled_at_the_end(experiment: &mut Experiment, name: &str, step
     experiment.note(step, Some(name), text.to_owned());
 }
 
-/// Nobody answered a cancel.
+/// No agent answered a cancel.
 pub(super) fn no_answer(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let silent: Vec<String> = experiment.actions[name]
         .commands
@@ -170,7 +170,7 @@ pub(super) fn of_failed_command(
     command: &SentCommand,
     step: &mut Step<'_>,
 ) {
-    let said = step.services.last_words(&command.command_id);
+    let said = step.services.last_line(&command.command_id);
     let text = format!(
         "{} on task {} ended as {}{}; all of it: aws ssm list-command-invocations --details --command-id {}",
         command.document,

@@ -63,7 +63,7 @@ pub(super) fn send_all(
         let sent = send(experiment, &order, &task, &instance, (&state_id, 1), step).map_err(|error| {
             failed("DependentServiceFailure", format!("SendCommand for task {task}: {error}"))
         })?;
-        step.say(
+        step.log(
             &experiment.id,
             name,
             format!("SendCommand {} to {instance}: {}", order.name, sent.command_id),
@@ -123,7 +123,7 @@ pub(super) fn refresh(experiment: &mut Experiment, name: &str, step: &mut Step<'
             command.ended = Some(step.context.now);
         }
         if command.role == CommandRole::Fault {
-            step.say(id, name, format!("command {} is {}", command.command_id, command.details));
+            step.log(id, name, format!("command {} is {}", command.command_id, command.details));
         } else {
             step.changed = true;
         }
@@ -141,7 +141,7 @@ pub(super) fn cancel_all(experiment: &mut Experiment, name: &str, step: &mut Ste
     for command in run.commands.iter().filter(|command| command.ended.is_none()) {
         let outcome = step.services.cancel_command(&command.command_id, step.context.now);
         let said = outcome.map_or_else(|error| error.to_string(), |()| "asked".to_owned());
-        step.say(id, name, format!("CancelCommand {}: {said}", command.command_id));
+        step.log(id, name, format!("CancelCommand {}: {said}", command.command_id));
     }
 }
 

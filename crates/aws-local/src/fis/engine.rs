@@ -77,7 +77,7 @@ fn open(experiment: &mut Experiment, step: &mut Step<'_>) {
     }
     experiment.status = ExperimentStatus::Running;
     experiment.reason = "Experiment is running.".to_owned();
-    step.say(&experiment.id, "experiment", "running".to_owned());
+    step.log(&experiment.id, "experiment", "running".to_owned());
     if experiment.rehearsal {
         for run in experiment.actions.values_mut() {
             run.status = ActionStatus::Skipped;
@@ -151,7 +151,7 @@ fn wind_down(experiment: &mut Experiment, step: &mut Step<'_>) {
 fn finish(experiment: &mut Experiment, step: &mut Step<'_>, status: ExperimentStatus, reason: String) {
     experiment.status = status;
     experiment.ended = Some(step.context.now);
-    step.say(&experiment.id, "experiment", format!("{}: {reason}", status.as_str()));
+    step.log(&experiment.id, "experiment", format!("{}: {reason}", status.as_str()));
     experiment.reason = reason;
     records::experiment_end(experiment, step);
 }

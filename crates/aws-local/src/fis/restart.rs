@@ -25,7 +25,7 @@ pub(super) fn end_what_was_running(fis: &mut FisState, context: &Context) -> boo
         experiment.end(Ending { status: ExperimentStatus::Failed, reason, error: Some(error) });
     }
     for (id, text) in &lines {
-        fis.say(id, "note", (*text).to_owned());
+        fis.log(id, "note", (*text).to_owned());
     }
     !lines.is_empty()
 }

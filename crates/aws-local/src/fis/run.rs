@@ -13,7 +13,7 @@ use super::{advice, records};
 
 /// How long an ending action waits for its commands after CancelCommand. An agent that is gone never answers;
 /// one that is there has ten seconds for it, and the store gives up on it after thirty.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(60);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Starts an action whose turn has come.
 pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
@@ -24,13 +24,13 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
     if targets.is_empty() && !matches!(does, Some(Does::Wait)) {
         run.status = ActionStatus::Skipped;
         run.reason = "Action was skipped: its target is empty.".to_owned();
-        step.say(&experiment.id, name, "skipped: its target is empty".to_owned());
+        step.log(&experiment.id, name, "skipped: its target is empty".to_owned());
         return;
     }
     run.started = Some(step.context.now);
     run.status = ActionStatus::Running;
     run.reason = "Action is running.".to_owned();
-    step.say(&experiment.id, name, format!("running {} on {} target(s)", action.action_id, targets.len()));
+    step.log(&experiment.id, name, format!("running {} on {} target(s)", action.action_id, targets.len()));
     records::action_start(experiment, name, step);
     let outcome = match does {
         Some(Does::Wait) => Ok(()),
@@ -60,7 +60,7 @@ fn stop_tasks(
         step.services
             .stop_task(task, &why, step.context)
             .map_err(|error| failure("DependentServiceFailure", name, format!("StopTask: {error}")))?;
-        step.say(&experiment.id, name, format!("StopTask {task}"));
+        step.log(&experiment.id, name, format!("StopTask {task}"));
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) fn poll(experiment: &mut Experiment, name: &str, step: &mut Step<'_>)
     if run.cancelled.is_some() {
         if commands_are_over(run, step) {
             complete(experiment, name, step);
-        } else if out_of_patience(run, step) {
+        } else if cancel_timed_out(run, step) {
             advice::no_answer(experiment, name, step);
             complete(experiment, name, step);
         }
@@ -102,7 +102,7 @@ pub(super) fn stop(experiment: &mut Experiment, name: &str, step: &mut Step<'_>)
         run.status = ActionStatus::Stopping;
         run.reason = "Action is stopping.".to_owned();
     }
-    step.say(&experiment.id, name, "stopping".to_owned());
+    step.log(&experiment.id, name, "stopping".to_owned());
     poll_stopping(experiment, name, step);
 }
 
@@ -111,7 +111,7 @@ pub(super) fn poll_stopping(experiment: &mut Experiment, name: &str, step: &mut 
     commands::refresh(experiment, name, step);
     let Some(run) = experiment.actions.get(name) else { return };
     if !commands_are_over(run, step) {
-        if !out_of_patience(run, step) {
+        if !cancel_timed_out(run, step) {
             return;
         }
         advice::no_answer(experiment, name, step);
@@ -128,8 +128,8 @@ fn commands_are_over(run: &ActionRun, step: &Step<'_>) -> bool {
     faults(run).all(|command| command.ended.is_some() || !step.services.is_registered(&command.instance_id))
 }
 
-fn out_of_patience(run: &ActionRun, step: &Step<'_>) -> bool {
-    run.cancelled.is_some_and(|since| step.context.now >= since + CANCEL_PATIENCE)
+fn cancel_timed_out(run: &ActionRun, step: &Step<'_>) -> bool {
+    run.cancelled.is_some_and(|since| step.context.now >= since + CANCEL_TIMEOUT)
 }
 
 fn complete(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
@@ -153,7 +153,7 @@ fn end(experiment: &mut Experiment, name: &str, status: ActionStatus, reason: St
     let Some(run) = experiment.actions.get_mut(name) else { return };
     run.status = status;
     run.ended = Some(step.context.now);
-    step.say(&experiment.id, name, format!("{}: {reason}", status.as_str()));
+    step.log(&experiment.id, name, format!("{}: {reason}", status.as_str()));
     run.reason = reason;
     records::action_end(experiment, name, step);
 }

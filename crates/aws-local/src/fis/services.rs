@@ -34,7 +34,7 @@ pub(crate) trait Services: std::fmt::Debug {
     fn cancel_command(&mut self, command_id: &str, now: SystemTime) -> Result<(), ApiError>;
 
     /// The last line that the steps of a command wrote, errors first.
-    fn last_words(&self, command_id: &str) -> Option<String>;
+    fn last_line(&self, command_id: &str) -> Option<String>;
 
     /// Every task: running, on its way, and stopped a while ago.
     fn tasks(&self, context: &Context) -> Vec<Task>;
@@ -95,7 +95,7 @@ pub(crate) struct Task {
 /// Where in its life a task is, as far as experiments ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Running, and nobody has asked it to stop.
+    /// Running, and not told to stop.
     Running,
     /// On its way up or down.
     OnTheWay,

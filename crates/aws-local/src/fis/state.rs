@@ -42,7 +42,7 @@ pub(super) struct Line {
 
 impl FisState {
     /// Writes what has happened since the last call to the server's log.
-    pub(crate) fn tell(&mut self, log: &Log) {
+    pub(crate) fn flush_log(&mut self, log: &Log) {
         for Line { who, what, outcome } in self.journal.drain(..) {
             for part in wrapped(&outcome) {
                 log.line(&who, &what, part);
@@ -85,7 +85,7 @@ fn wrapped(text: &str) -> Vec<String> {
 
 impl FisState {
     /// A line for the server's log.
-    pub(super) fn say(&mut self, who: &str, what: &str, outcome: String) {
+    pub(super) fn log(&mut self, who: &str, what: &str, outcome: String) {
         self.journal.push(Line { who: who.to_owned(), what: what.to_owned(), outcome });
     }
 }

@@ -51,15 +51,15 @@ impl Experiment {
             return;
         }
         let about = action.as_deref().map_or_else(|| "note".to_owned(), |name| format!("note on {name}"));
-        step.say(&self.id, &about, text.clone());
+        step.log(&self.id, &about, text.clone());
         self.notes.push(Note { at: step.context.now, action, text });
     }
 }
 
 impl Step<'_> {
     /// A line for the server's log; also marks the state as changed.
-    pub(super) fn say(&mut self, who: &str, what: &str, outcome: String) {
+    pub(super) fn log(&mut self, who: &str, what: &str, outcome: String) {
         self.changed = true;
-        self.fis.say(who, what, outcome);
+        self.fis.log(who, what, outcome);
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn resolve(experiment: &mut Experiment, step: &mut Step<'_>) -> Resul
             return Err(invalid(&name, reason));
         }
         records::resolution_end(experiment, &name, &chosen, None, step);
-        step.say(
+        step.log(
             &experiment.id,
             &format!("target {name}"),
             format!("{} task(s): {}", chosen.len(), short(&chosen)),

@@ -43,7 +43,7 @@ pub(super) fn create(call: &Call, state: &mut FisState, context: &Context) -> An
     };
     state.tokens.remember("CreateExperimentTemplate", token, call.all(), &template.id);
     for note in advice::of_template(&template.definition, context.speed) {
-        state.say(&template.id, "note", note);
+        state.log(&template.id, "note", note);
     }
     let response = shown(&template, context);
     state.templates.push(template);
@@ -75,7 +75,7 @@ pub(super) fn update(call: &Call, state: &mut FisState, context: &Context) -> An
     let response = shown(template, context);
     let notes = advice::of_template(&template.definition, context.speed);
     for note in notes {
-        state.say(call.id(), "note", note);
+        state.log(call.id(), "note", note);
     }
     Ok(response)
 }

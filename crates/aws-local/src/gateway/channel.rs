@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use uuid::Uuid;
 
 use super::links::Order;
-use super::{HURRY, Socket, close};
+use super::{FRAME_TIMEOUT, Socket, close};
 use crate::delivery;
 use crate::shared::Shared;
 use crate::ssm::state::{Ack, Offer, Reply, Topic};
@@ -53,11 +53,11 @@ impl Channel<'_> {
         let mut heard = Instant::now();
         let mut ping_at = heard + PING_AFTER;
         loop {
-            if !self.shared.look(|state| state.ssm.instances.contains_key(self.instance)) {
+            if !self.shared.read(|state| state.ssm.instances.contains_key(self.instance)) {
                 return Ok("the instance is deregistered");
             }
             self.deliver().await?;
-            let due = self.shared.look(|state| state.ssm.next_due(self.instance));
+            let due = self.shared.read(|state| state.ssm.next_due(self.instance));
             let due = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
             tokio::select! {
                 message = self.socket.next() => {
@@ -86,7 +86,7 @@ impl Channel<'_> {
 
     async fn send(&mut self, message: Message) -> Result<(), tungstenite::Error> {
         let stuck = || tungstenite::Error::Io(std::io::ErrorKind::TimedOut.into());
-        timeout(HURRY, self.socket.send(message)).await.map_err(|_| stuck())?
+        timeout(FRAME_TIMEOUT, self.socket.send(message)).await.map_err(|_| stuck())?
     }
 
     async fn send_frame(&mut self, kind: &str, payload: &Value) -> Result<(), tungstenite::Error> {
@@ -105,7 +105,7 @@ impl Channel<'_> {
         let switches = self.shared.switches();
         let hold = Duration::from_secs(switches.redelivery_seconds.max(1));
         let offers =
-            self.shared.look(|state| state.ssm.offers(self.instance, BATCH, hold, SystemTime::now()));
+            self.shared.read(|state| state.ssm.offers(self.instance, BATCH, hold, SystemTime::now()));
         for offer in offers {
             let copies = if switches.duplicate_jobs { 2 } else { 1 };
             for _ in 0..copies {
@@ -163,7 +163,7 @@ impl Channel<'_> {
             return self.log(&what, format!("{code}, overlooked (switch)"));
         }
         let later = Duration::from_secs(switches.redelivery_seconds);
-        let ack = self.shared.change(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
+        let ack = self.shared.update(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
         let meaning = match ack {
             Ack::Accepted => "accepted",
             Ack::Later => "will be sent again",

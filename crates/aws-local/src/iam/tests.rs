@@ -11,9 +11,9 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:SendCommand"],"Resource":"*"}]}"#;
 
 #[derive(Default)]
-struct Scene(IamState);
+struct Fixture(IamState);
 
-impl Scene {
+impl Fixture {
     fn ask(&mut self, action: &str, pairs: &[(&str, &str)]) -> (u16, String) {
         let mut form: BTreeMap<String, String> =
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -38,17 +38,17 @@ impl Scene {
         assert!(found == status && xml.contains(&format!("<Code>{code}</Code>")), "{found} {xml}");
     }
 
-    fn with_role() -> Scene {
-        let mut scene = Scene::default();
-        scene.ok("CreateRole", &[("RoleName", "fis"), ("AssumeRolePolicyDocument", TRUST)]);
-        scene
+    fn with_role() -> Fixture {
+        let mut fixture = Fixture::default();
+        fixture.ok("CreateRole", &[("RoleName", "fis"), ("AssumeRolePolicyDocument", TRUST)]);
+        fixture
     }
 }
 
 #[test]
 fn a_role_lives_with_its_policies() {
-    let mut scene = Scene::default();
-    let made = scene.ok(
+    let mut fixture = Fixture::default();
+    let made = fixture.ok(
         "CreateRole",
         &[
             ("RoleName", "fis"),
@@ -62,100 +62,100 @@ fn a_role_lives_with_its_policies() {
     assert!(made.contains("<AssumeRolePolicyDocument>%7B%22Version%22"), "{made}");
     assert!(made.contains("<Tags><member><Key>a</Key><Value>b</Value></member></Tags>"), "{made}");
     let role = ("RoleName", "fis");
-    scene.ok("PutRolePolicy", &[role, ("PolicyName", "run"), ("PolicyDocument", POLICY)]);
+    fixture.ok("PutRolePolicy", &[role, ("PolicyName", "run"), ("PolicyDocument", POLICY)]);
     let arn = ("PolicyArn", "arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy");
-    scene.ok("AttachRolePolicy", &[role, arn]);
+    fixture.ok("AttachRolePolicy", &[role, arn]);
     assert!(
-        scene.ok("ListRolePolicies", &[role]).contains("<PolicyNames><member>run</member></PolicyNames>")
+        fixture.ok("ListRolePolicies", &[role]).contains("<PolicyNames><member>run</member></PolicyNames>")
     );
-    let attached = scene.ok("ListAttachedRolePolicies", &[role]);
+    let attached = fixture.ok("ListAttachedRolePolicies", &[role]);
     assert!(attached.contains("<PolicyName>AmazonECSTaskExecutionRolePolicy</PolicyName>"), "{attached}");
-    let none = scene.ok("ListAttachedRolePolicies", &[role, ("PathPrefix", "/other/")]);
+    let none = fixture.ok("ListAttachedRolePolicies", &[role, ("PathPrefix", "/other/")]);
     assert!(none.contains("<AttachedPolicies></AttachedPolicies>"), "{none}");
-    scene.refused("DeleteRole", &[role], 409, "DeleteConflict");
-    scene.ok("DeleteRolePolicy", &[role, ("PolicyName", "run")]);
-    scene.refused("DeleteRole", &[role], 409, "DeleteConflict");
-    scene.ok("DetachRolePolicy", &[role, arn]);
-    let gone = scene.ok("DeleteRole", &[role]);
+    fixture.refused("DeleteRole", &[role], 409, "DeleteConflict");
+    fixture.ok("DeleteRolePolicy", &[role, ("PolicyName", "run")]);
+    fixture.refused("DeleteRole", &[role], 409, "DeleteConflict");
+    fixture.ok("DetachRolePolicy", &[role, arn]);
+    let gone = fixture.ok("DeleteRole", &[role]);
     assert!(!gone.contains("Result"), "{gone}");
-    scene.refused("GetRole", &[role], 404, "NoSuchEntity");
+    fixture.refused("GetRole", &[role], 404, "NoSuchEntity");
 }
 
 #[test]
 fn roles_are_listed_in_pages_and_by_path() {
-    let mut scene = Scene::default();
+    let mut fixture = Fixture::default();
     for (name, path) in [("one", "/"), ("two", "/team/"), ("three", "/team/")] {
         let role = [("RoleName", name), ("Path", path), ("AssumeRolePolicyDocument", TRUST)];
-        scene.ok("CreateRole", &role);
+        fixture.ok("CreateRole", &role);
     }
-    let first = scene.ok("ListRoles", &[("MaxItems", "2")]);
+    let first = fixture.ok("ListRoles", &[("MaxItems", "2")]);
     assert!(first.contains("<IsTruncated>true</IsTruncated>"), "{first}");
     let marker = first.split("<Marker>").nth(1).unwrap().split('<').next().unwrap();
-    let second = scene.ok("ListRoles", &[("MaxItems", "2"), ("Marker", marker)]);
+    let second = fixture.ok("ListRoles", &[("MaxItems", "2"), ("Marker", marker)]);
     assert!(second.contains("<IsTruncated>false</IsTruncated>") && second.contains("two"), "{second}");
-    let team = scene.ok("ListRoles", &[("PathPrefix", "/team/")]);
+    let team = fixture.ok("ListRoles", &[("PathPrefix", "/team/")]);
     assert!(team.contains("<RoleName>two</RoleName>") && !team.contains("<RoleName>one</RoleName>"));
-    scene.refused("ListRoles", &[("Marker", "%")], 400, "ValidationError");
+    fixture.refused("ListRoles", &[("Marker", "%")], 400, "ValidationError");
 }
 
 #[test]
 fn what_breaks_the_model_is_refused() {
-    let mut scene = Scene::with_role();
+    let mut fixture = Fixture::with_role();
     let role = ("RoleName", "fis");
     let trust = ("AssumeRolePolicyDocument", TRUST);
-    scene.refused("CreateRole", &[role, trust], 409, "EntityAlreadyExists");
-    scene.refused("CreateRole", &[("RoleName", "FIS"), trust], 409, "EntityAlreadyExists");
-    scene.refused("CreateRole", &[("RoleName", "a b"), trust], 400, "ValidationError");
-    scene.refused("CreateRole", &[("RoleName", &"a".repeat(65)), trust], 400, "ValidationError");
-    scene.refused("CreateRole", &[("RoleName", "new")], 400, "ValidationError");
-    scene.refused("CreateRole", &[("RoleName", "new"), trust, ("Path", "x")], 400, "ValidationError");
-    scene.refused(
+    fixture.refused("CreateRole", &[role, trust], 409, "EntityAlreadyExists");
+    fixture.refused("CreateRole", &[("RoleName", "FIS"), trust], 409, "EntityAlreadyExists");
+    fixture.refused("CreateRole", &[("RoleName", "a b"), trust], 400, "ValidationError");
+    fixture.refused("CreateRole", &[("RoleName", &"a".repeat(65)), trust], 400, "ValidationError");
+    fixture.refused("CreateRole", &[("RoleName", "new")], 400, "ValidationError");
+    fixture.refused("CreateRole", &[("RoleName", "new"), trust, ("Path", "x")], 400, "ValidationError");
+    fixture.refused(
         "CreateRole",
         &[("RoleName", "new"), trust, ("MaxSessionDuration", "5")],
         400,
         "ValidationError",
     );
-    scene.refused(
+    fixture.refused(
         "CreateRole",
         &[("RoleName", "new"), trust, ("MaxSessionDuration", "x")],
         400,
         "MalformedInput",
     );
     let wrong = ("AssumeRolePolicyDocument", POLICY);
-    scene.refused("CreateRole", &[("RoleName", "new"), wrong], 400, "MalformedPolicyDocument");
+    fixture.refused("CreateRole", &[("RoleName", "new"), wrong], 400, "MalformedPolicyDocument");
     let long = TRUST.replace("fis.amazonaws.com", &"f".repeat(2048));
     let long = ("AssumeRolePolicyDocument", long.as_str());
-    scene.refused("CreateRole", &[("RoleName", "new"), long], 409, "LimitExceeded");
+    fixture.refused("CreateRole", &[("RoleName", "new"), long], 409, "LimitExceeded");
     let name = ("PolicyName", "run");
-    scene.refused("PutRolePolicy", &[role, name, ("PolicyDocument", "{}")], 400, "MalformedPolicyDocument");
-    scene.refused(
+    fixture.refused("PutRolePolicy", &[role, name, ("PolicyDocument", "{}")], 400, "MalformedPolicyDocument");
+    fixture.refused(
         "PutRolePolicy",
         &[("RoleName", "no"), name, ("PolicyDocument", POLICY)],
         404,
         "NoSuchEntity",
     );
     let long = POLICY.replace("ssm:SendCommand", &"s".repeat(10_240));
-    scene.refused("PutRolePolicy", &[role, name, ("PolicyDocument", &long)], 409, "LimitExceeded");
-    scene.refused("GetRolePolicy", &[role, name], 404, "NoSuchEntity");
-    scene.refused("DeleteRolePolicy", &[role, name], 404, "NoSuchEntity");
+    fixture.refused("PutRolePolicy", &[role, name, ("PolicyDocument", &long)], 409, "LimitExceeded");
+    fixture.refused("GetRolePolicy", &[role, name], 404, "NoSuchEntity");
+    fixture.refused("DeleteRolePolicy", &[role, name], 404, "NoSuchEntity");
     let bad = ("PolicyArn", "arn:aws:s3:::not-a-policy");
-    scene.refused("AttachRolePolicy", &[role, bad], 400, "InvalidInput");
+    fixture.refused("AttachRolePolicy", &[role, bad], 400, "InvalidInput");
     let never = ("PolicyArn", "arn:aws:iam::aws:policy/ReadOnlyAccess");
-    scene.refused("DetachRolePolicy", &[role, never], 404, "NoSuchEntity");
+    fixture.refused("DetachRolePolicy", &[role, never], 404, "NoSuchEntity");
     for number in 0..10 {
         let arn = format!("arn:aws:iam::aws:policy/Policy{number}");
-        scene.ok("AttachRolePolicy", &[role, ("PolicyArn", &arn)]);
+        fixture.ok("AttachRolePolicy", &[role, ("PolicyArn", &arn)]);
     }
-    scene.refused("AttachRolePolicy", &[role, never], 409, "LimitExceeded");
-    assert!(scene.ok("ListRolePolicies", &[role]).contains("<PolicyNames></PolicyNames>"));
+    fixture.refused("AttachRolePolicy", &[role, never], 409, "LimitExceeded");
+    assert!(fixture.ok("ListRolePolicies", &[role]).contains("<PolicyNames></PolicyNames>"));
 }
 
 #[test]
 fn a_document_is_told_as_it_was_given() {
-    let mut scene = Scene::with_role();
+    let mut fixture = Fixture::with_role();
     let pair = [("RoleName", "fis"), ("PolicyName", "run")];
-    scene.ok("PutRolePolicy", &[pair[0], pair[1], ("PolicyDocument", POLICY)]);
-    let xml = scene.ok("GetRolePolicy", &pair);
+    fixture.ok("PutRolePolicy", &[pair[0], pair[1], ("PolicyDocument", POLICY)]);
+    let xml = fixture.ok("GetRolePolicy", &pair);
     let encoded = xml.split("<PolicyDocument>").nth(1).unwrap().split('<').next().unwrap();
     let decoded = crate::wire::percent_decoded(encoded);
     assert_eq!(String::from_utf8(decoded).unwrap(), POLICY);

@@ -10,9 +10,9 @@ use crate::Context;
 const NOW_MS: u64 = 1_767_225_600_000;
 
 #[derive(Default)]
-struct Scene(LogsState);
+struct Fixture(LogsState);
 
-impl Scene {
+impl Fixture {
     fn ask(&mut self, operation: &str, body: Value) -> Result<Value, &'static str> {
         let context = Context {
             now: SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS),
@@ -29,11 +29,11 @@ impl Scene {
     }
 
     /// With a group `g` and a stream `s`.
-    fn new() -> Scene {
-        let mut scene = Scene::default();
-        scene.ok("CreateLogGroup", json!({ "logGroupName": "g" }));
-        scene.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "s" }));
-        scene
+    fn new() -> Fixture {
+        let mut fixture = Fixture::default();
+        fixture.ok("CreateLogGroup", json!({ "logGroupName": "g" }));
+        fixture.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "s" }));
+        fixture
     }
 
     fn put(&mut self, stream: &str, events: &[(u64, &str)]) -> Result<Value, &'static str> {
@@ -49,9 +49,9 @@ fn messages(answer: &Value) -> Vec<&str> {
 
 #[test]
 fn groups_are_made_told_and_deleted() {
-    let mut scene = Scene::default();
-    scene.ok("CreateLogGroup", json!({ "logGroupName": "/aws/fis", "tags": { "a": "b" } }));
-    scene.ok("CreateLogGroup", json!({ "logGroupName": "other" }));
+    let mut fixture = Fixture::default();
+    fixture.ok("CreateLogGroup", json!({ "logGroupName": "/aws/fis", "tags": { "a": "b" } }));
+    fixture.ok("CreateLogGroup", json!({ "logGroupName": "other" }));
     let create = |body| ("CreateLogGroup", body);
     for ((operation, body), code) in [
         (create(json!({ "logGroupName": "other" })), "ResourceAlreadyExistsException"),
@@ -66,58 +66,58 @@ fn groups_are_made_told_and_deleted() {
         ),
         (("DescribeLogGroups", json!({ "nextToken": "%" })), "InvalidParameterException"),
     ] {
-        assert_eq!(scene.ask(operation, body.clone()).unwrap_err(), code, "{operation} {body}");
+        assert_eq!(fixture.ask(operation, body.clone()).unwrap_err(), code, "{operation} {body}");
     }
-    scene.ok("PutRetentionPolicy", json!({ "logGroupName": "other", "retentionInDays": 7 }));
-    let told = scene.ok("DescribeLogGroups", json!({ "logGroupNamePrefix": "oth" }));
+    fixture.ok("PutRetentionPolicy", json!({ "logGroupName": "other", "retentionInDays": 7 }));
+    let told = fixture.ok("DescribeLogGroups", json!({ "logGroupNamePrefix": "oth" }));
     assert_eq!(told["logGroups"].as_array().unwrap().len(), 1);
     assert_eq!(told["logGroups"][0]["retentionInDays"], 7);
     assert_eq!(told["logGroups"][0]["arn"], "arn:aws:logs:eu-west-1:000000000000:log-group:other:*");
-    scene.ok("DeleteRetentionPolicy", json!({ "logGroupName": "other" }));
-    let told = scene.ok("DescribeLogGroups", json!({ "logGroupNamePattern": "THER" }));
+    fixture.ok("DeleteRetentionPolicy", json!({ "logGroupName": "other" }));
+    let told = fixture.ok("DescribeLogGroups", json!({ "logGroupNamePattern": "THER" }));
     assert_eq!(told["logGroups"][0].get("retentionInDays"), None);
-    let first = scene.ok("DescribeLogGroups", json!({ "limit": 1 }));
+    let first = fixture.ok("DescribeLogGroups", json!({ "limit": 1 }));
     assert_eq!(first["logGroups"][0]["logGroupName"], "/aws/fis");
-    let second = scene.ok("DescribeLogGroups", json!({ "limit": 1, "nextToken": first["nextToken"] }));
+    let second = fixture.ok("DescribeLogGroups", json!({ "limit": 1, "nextToken": first["nextToken"] }));
     assert_eq!(second["logGroups"][0]["logGroupName"], "other");
-    scene.ok("DeleteLogGroup", json!({ "logGroupName": "other" }));
-    assert_eq!(scene.ok("DescribeLogGroups", json!({}))["logGroups"].as_array().unwrap().len(), 1);
+    fixture.ok("DeleteLogGroup", json!({ "logGroupName": "other" }));
+    assert_eq!(fixture.ok("DescribeLogGroups", json!({}))["logGroups"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn streams_are_told_by_name_or_by_their_last_event() {
-    let mut scene = Scene::new();
-    scene.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "a" }));
+    let mut fixture = Fixture::new();
+    fixture.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "a" }));
     let again = json!({ "logGroupName": "g", "logStreamName": "a" });
-    assert_eq!(scene.ask("CreateLogStream", again).unwrap_err(), "ResourceAlreadyExistsException");
+    assert_eq!(fixture.ask("CreateLogStream", again).unwrap_err(), "ResourceAlreadyExistsException");
     let colon = json!({ "logGroupName": "g", "logStreamName": "a:b" });
-    assert_eq!(scene.ask("CreateLogStream", colon).unwrap_err(), "InvalidParameterException");
-    scene.put("a", &[(NOW_MS, "x")]).unwrap();
+    assert_eq!(fixture.ask("CreateLogStream", colon).unwrap_err(), "InvalidParameterException");
+    fixture.put("a", &[(NOW_MS, "x")]).unwrap();
     let names = |answer: Value| -> Vec<String> {
         let streams = answer["logStreams"].as_array().unwrap().clone();
         streams.iter().map(|stream| stream["logStreamName"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(scene.ok("DescribeLogStreams", json!({ "logGroupName": "g" }))), ["a", "s"]);
+    assert_eq!(names(fixture.ok("DescribeLogStreams", json!({ "logGroupName": "g" }))), ["a", "s"]);
     let by_time = json!({ "logGroupName": "g", "orderBy": "LastEventTime" });
-    assert_eq!(names(scene.ok("DescribeLogStreams", by_time)), ["s", "a"]);
+    assert_eq!(names(fixture.ok("DescribeLogStreams", by_time)), ["s", "a"]);
     let arn = "arn:aws:logs:eu-west-1:000000000000:log-group:g";
     let told =
-        scene.ok("DescribeLogStreams", json!({ "logGroupIdentifier": arn, "logStreamNamePrefix": "a" }));
+        fixture.ok("DescribeLogStreams", json!({ "logGroupIdentifier": arn, "logStreamNamePrefix": "a" }));
     assert_eq!(told["logStreams"][0]["lastEventTimestamp"], NOW_MS);
-    assert_eq!(scene.ask("DescribeLogStreams", json!({})).unwrap_err(), "InvalidParameterException");
-    scene.ok("DeleteLogStream", json!({ "logGroupName": "g", "logStreamName": "a" }));
-    assert_eq!(names(scene.ok("DescribeLogStreams", json!({ "logGroupName": "g" }))), ["s"]);
+    assert_eq!(fixture.ask("DescribeLogStreams", json!({})).unwrap_err(), "InvalidParameterException");
+    fixture.ok("DeleteLogStream", json!({ "logGroupName": "g", "logStreamName": "a" }));
+    assert_eq!(names(fixture.ok("DescribeLogStreams", json!({ "logGroupName": "g" }))), ["s"]);
 }
 
 #[test]
 fn events_are_read_forward_and_backward() {
-    let mut scene = Scene::new();
-    scene.put("s", &[(NOW_MS, "1"), (NOW_MS + 1, "2"), (NOW_MS + 2, "3")]).unwrap();
-    scene.put("s", &[(NOW_MS - 1, "0")]).unwrap();
+    let mut fixture = Fixture::new();
+    fixture.put("s", &[(NOW_MS, "1"), (NOW_MS + 1, "2"), (NOW_MS + 2, "3")]).unwrap();
+    fixture.put("s", &[(NOW_MS - 1, "0")]).unwrap();
     let mut get = |more: Value| {
         let mut body = json!({ "logGroupName": "g", "logStreamName": "s", "limit": 3 });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        scene.ok("GetLogEvents", body)
+        fixture.ok("GetLogEvents", body)
     };
     let last = get(json!({}));
     assert_eq!(messages(&last), ["1", "2", "3"], "the newest ones, oldest first");
@@ -130,45 +130,48 @@ fn events_are_read_forward_and_backward() {
     let span = json!({ "startTime": NOW_MS, "endTime": NOW_MS + 1 });
     assert_eq!(messages(&get(span)), ["1"]);
     let wrong = json!({ "logGroupName": "g", "logStreamName": "s", "nextToken": "x/1" });
-    assert_eq!(scene.ask("GetLogEvents", wrong).unwrap_err(), "InvalidParameterException");
+    assert_eq!(fixture.ask("GetLogEvents", wrong).unwrap_err(), "InvalidParameterException");
     let none = json!({ "logGroupName": "g", "logStreamName": "no" });
-    assert_eq!(scene.ask("GetLogEvents", none).unwrap_err(), "ResourceNotFoundException");
+    assert_eq!(fixture.ask("GetLogEvents", none).unwrap_err(), "ResourceNotFoundException");
 }
 
 #[test]
 fn events_out_of_order_are_refused_and_old_ones_rejected() {
     const DAY: u64 = 86_400_000;
-    let mut scene = Scene::new();
-    assert_eq!(scene.put("s", &[(NOW_MS, "b"), (NOW_MS - 1, "a")]).unwrap_err(), "InvalidParameterException");
+    let mut fixture = Fixture::new();
     assert_eq!(
-        scene.put("s", &[(NOW_MS - DAY - 1, "a"), (NOW_MS, "b")]).unwrap_err(),
+        fixture.put("s", &[(NOW_MS, "b"), (NOW_MS - 1, "a")]).unwrap_err(),
         "InvalidParameterException"
     );
-    assert_eq!(scene.put("s", &[]).unwrap_err(), "InvalidParameterException");
+    assert_eq!(
+        fixture.put("s", &[(NOW_MS - DAY - 1, "a"), (NOW_MS, "b")]).unwrap_err(),
+        "InvalidParameterException"
+    );
+    assert_eq!(fixture.put("s", &[]).unwrap_err(), "InvalidParameterException");
     let large = "x".repeat(1_048_576);
-    assert_eq!(scene.put("s", &[(NOW_MS, &large)]).unwrap_err(), "InvalidParameterException");
-    assert_eq!(scene.put("no", &[(NOW_MS, "a")]).unwrap_err(), "ResourceNotFoundException");
-    let answer = scene.put("s", &[(NOW_MS - 14 * DAY - 1, "old"), (NOW_MS - 14 * DAY, "new")]).unwrap();
+    assert_eq!(fixture.put("s", &[(NOW_MS, &large)]).unwrap_err(), "InvalidParameterException");
+    assert_eq!(fixture.put("no", &[(NOW_MS, "a")]).unwrap_err(), "ResourceNotFoundException");
+    let answer = fixture.put("s", &[(NOW_MS - 14 * DAY - 1, "old"), (NOW_MS - 14 * DAY, "new")]).unwrap();
     assert_eq!(answer["rejectedLogEventsInfo"], json!({ "tooOldLogEventEndIndex": 1 }));
-    let answer = scene.put("s", &[(NOW_MS, "now"), (NOW_MS + 7_200_001, "future")]).unwrap();
+    let answer = fixture.put("s", &[(NOW_MS, "now"), (NOW_MS + 7_200_001, "future")]).unwrap();
     assert_eq!(answer["rejectedLogEventsInfo"], json!({ "tooNewLogEventStartIndex": 1 }));
-    scene.ok("PutRetentionPolicy", json!({ "logGroupName": "g", "retentionInDays": 1 }));
-    let answer = scene.put("s", &[(NOW_MS - DAY - 1, "gone"), (NOW_MS - 2, "kept")]).unwrap();
+    fixture.ok("PutRetentionPolicy", json!({ "logGroupName": "g", "retentionInDays": 1 }));
+    let answer = fixture.put("s", &[(NOW_MS - DAY - 1, "gone"), (NOW_MS - 2, "kept")]).unwrap();
     assert_eq!(answer["rejectedLogEventsInfo"], json!({ "expiredLogEventEndIndex": 1 }));
-    let read = scene.ok("GetLogEvents", json!({ "logGroupName": "g", "logStreamName": "s" }));
+    let read = fixture.ok("GetLogEvents", json!({ "logGroupName": "g", "logStreamName": "s" }));
     assert_eq!(messages(&read), ["new", "kept", "now"]);
 }
 
 #[test]
 fn events_are_filtered_over_streams_in_pages() {
-    let mut scene = Scene::new();
-    scene.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "t" }));
-    scene.put("s", &[(NOW_MS, "error one"), (NOW_MS + 2, "error three")]).unwrap();
-    scene.put("t", &[(NOW_MS + 1, "error two"), (NOW_MS + 3, "fine")]).unwrap();
+    let mut fixture = Fixture::new();
+    fixture.ok("CreateLogStream", json!({ "logGroupName": "g", "logStreamName": "t" }));
+    fixture.put("s", &[(NOW_MS, "error one"), (NOW_MS + 2, "error three")]).unwrap();
+    fixture.put("t", &[(NOW_MS + 1, "error two"), (NOW_MS + 3, "fine")]).unwrap();
     let mut filter = |more: Value| {
         let mut body = json!({ "logGroupName": "g" });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        scene.ok("FilterLogEvents", body)
+        fixture.ok("FilterLogEvents", body)
     };
     let first = filter(json!({ "filterPattern": "error", "limit": 2 }));
     assert_eq!(messages(&first), ["error one", "error two"]);
@@ -180,18 +183,18 @@ fn events_are_filtered_over_streams_in_pages() {
         ["error three"]
     );
     let missing = json!({ "logGroupName": "g", "logStreamNames": ["no"] });
-    assert_eq!(scene.ask("FilterLogEvents", missing).unwrap_err(), "ResourceNotFoundException");
+    assert_eq!(fixture.ask("FilterLogEvents", missing).unwrap_err(), "ResourceNotFoundException");
 }
 
 #[test]
 fn an_experiment_logs_to_a_group_that_is_there() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(NOW_MS);
-    let logs = &mut scene.0;
+    let logs = &mut fixture.0;
     assert!(logs.put("g", "/aws/fis/EXP1", at, "one".into()));
     assert!(logs.put("arn:aws:logs:eu-west-1:0:log-group:g:*", "/aws/fis/EXP1", at, "two".into()));
     assert!(logs.put("arn:aws:logs:eu-west-1:0:log-group:g", "/aws/fis/EXP1", at, "three".into()));
     assert!(!logs.put("no", "/aws/fis/EXP1", at, "four".into()));
-    let read = scene.ok("GetLogEvents", json!({ "logGroupName": "g", "logStreamName": "/aws/fis/EXP1" }));
+    let read = fixture.ok("GetLogEvents", json!({ "logGroupName": "g", "logStreamName": "/aws/fis/EXP1" }));
     assert_eq!(messages(&read), ["one", "two", "three"]);
 }

@@ -114,13 +114,13 @@ fn code() -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::json;
 
     #[test]
     fn an_activation_is_made_listed_and_deleted() {
-        let mut scene = Scene::new();
-        let made = scene.ok(
+        let mut fixture = Fixture::new();
+        let made = fixture.ok(
             "CreateActivation",
             json!({
                 "IamRole": "role", "Description": "d", "DefaultInstanceName": "n",
@@ -129,7 +129,7 @@ mod tests {
         );
         let id = made["ActivationId"].as_str().unwrap();
         assert_eq!(made["ActivationCode"].as_str().unwrap().len(), 20);
-        let listed = scene.ok(
+        let listed = fixture.ok(
             "DescribeActivations",
             json!({
                 "Filters": [{ "FilterKey": "ActivationIds", "FilterValues": [id] }],
@@ -144,14 +144,14 @@ mod tests {
             86_400.0
         );
         assert_eq!(item["Tags"][0]["Key"], "ECS_TASK_ARN");
-        scene.ok("DeleteActivation", json!({ "ActivationId": id }));
-        assert_eq!(scene.ok("DescribeActivations", json!({}))["ActivationList"], json!([]));
-        assert_eq!(scene.refused("DeleteActivation", json!({ "ActivationId": id })), "InvalidActivation");
+        fixture.ok("DeleteActivation", json!({ "ActivationId": id }));
+        assert_eq!(fixture.ok("DescribeActivations", json!({}))["ActivationList"], json!([]));
+        assert_eq!(fixture.refused("DeleteActivation", json!({ "ActivationId": id })), "InvalidActivation");
     }
 
     #[test]
     fn limits_are_kept() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (body, code) in [
             (json!({}), "ValidationException"),
             (json!({ "IamRole": "" }), "ValidationException"),
@@ -163,19 +163,19 @@ mod tests {
             (json!({ "IamRole": "r", "ExpirationDate": 4_000_000_000_u64 }), "InvalidParameters"),
             (json!({ "IamRole": 7 }), "SerializationException"),
         ] {
-            assert_eq!(scene.refused("CreateActivation", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("CreateActivation", body.clone()), code, "{body}");
         }
-        assert!(scene.state.activations.is_empty());
+        assert!(fixture.state.activations.is_empty());
     }
 
     #[test]
     fn a_used_up_or_old_activation_is_expired() {
-        let mut scene = Scene::new();
-        scene.ok("CreateActivation", json!({ "IamRole": "r" }));
-        scene.state.activations.values_mut().next().unwrap().registrations = 1;
-        assert_eq!(scene.ok("DescribeActivations", json!({}))["ActivationList"][0]["Expired"], true);
-        scene.state.activations.values_mut().next().unwrap().registrations = 0;
-        scene.pass(86_400);
-        assert_eq!(scene.ok("DescribeActivations", json!({}))["ActivationList"][0]["Expired"], true);
+        let mut fixture = Fixture::new();
+        fixture.ok("CreateActivation", json!({ "IamRole": "r" }));
+        fixture.state.activations.values_mut().next().unwrap().registrations = 1;
+        assert_eq!(fixture.ok("DescribeActivations", json!({}))["ActivationList"][0]["Expired"], true);
+        fixture.state.activations.values_mut().next().unwrap().registrations = 0;
+        fixture.pass(86_400);
+        assert_eq!(fixture.ok("DescribeActivations", json!({}))["ActivationList"][0]["Expired"], true);
     }
 }

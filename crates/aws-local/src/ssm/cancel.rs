@@ -56,31 +56,31 @@ pub(super) fn unknown(id: Uuid) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::json;
 
     #[test]
     fn an_undelivered_command_is_cancelled_at_once() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        let command = scene.ok("SendCommand", json!({
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        let command = fixture.ok("SendCommand", json!({
             "InstanceIds": [id], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
         }))["Command"]["CommandId"].clone();
-        scene.ok("CancelCommand", json!({ "CommandId": command, "InstanceIds": [id] }));
-        let listed = scene.ok("ListCommands", json!({ "CommandId": command }));
+        fixture.ok("CancelCommand", json!({ "CommandId": command, "InstanceIds": [id] }));
+        let listed = fixture.ok("ListCommands", json!({ "CommandId": command }));
         assert_eq!(listed["Commands"][0]["Status"], "Cancelled");
         assert_eq!(listed["Commands"][0]["CompletedCount"], 1);
-        assert!(scene.state.outgoing[&id].is_empty());
+        assert!(fixture.state.outgoing[&id].is_empty());
         // A second cancel of a finished command is no error.
-        scene.ok("CancelCommand", json!({ "CommandId": command }));
+        fixture.ok("CancelCommand", json!({ "CommandId": command }));
     }
 
     #[test]
     fn unknown_and_foreign_ones_are_refused() {
-        let mut scene = Scene::new();
-        let one = scene.instance(&[]);
-        let other = scene.instance(&[]);
-        let command = scene.ok("SendCommand", json!({
+        let mut fixture = Fixture::new();
+        let one = fixture.instance(&[]);
+        let other = fixture.instance(&[]);
+        let command = fixture.ok("SendCommand", json!({
             "InstanceIds": [one], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
         }))["Command"]["CommandId"].clone();
         for (body, code) in [
@@ -91,8 +91,8 @@ mod tests {
             (json!({ "CommandId": command, "InstanceIds": [one, one] }), "DuplicateInstanceId"),
             (json!({}), "ValidationException"),
         ] {
-            assert_eq!(scene.refused("CancelCommand", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("CancelCommand", body.clone()), code, "{body}");
         }
-        assert_eq!(scene.ok("ListCommands", json!({}))["Commands"][0]["Status"], "Pending");
+        assert_eq!(fixture.ok("ListCommands", json!({}))["Commands"][0]["Status"], "Pending");
     }
 }

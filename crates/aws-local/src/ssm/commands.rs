@@ -166,7 +166,7 @@ pub(super) fn iso_duration(span: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use super::*;
 
     #[test]
@@ -178,12 +178,12 @@ mod tests {
         }
     }
 
-    fn script(scene: &mut Scene, id: &str) -> String {
+    fn script(fixture: &mut Fixture, id: &str) -> String {
         let body = json!({
             "InstanceIds": [id], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
         });
-        let command = scene.ok("SendCommand", body);
-        scene.pass(1);
+        let command = fixture.ok("SendCommand", body);
+        fixture.pass(1);
         command["Command"]["CommandId"].as_str().unwrap().to_owned()
     }
 
@@ -194,17 +194,17 @@ mod tests {
 
     #[test]
     fn commands_are_listed_newest_first_and_filtered() {
-        let mut scene = Scene::new();
-        let one = scene.instance(&[]);
-        let two = scene.instance(&[]);
-        let first = script(&mut scene, &one);
-        let second = script(&mut scene, &two);
-        scene.ok("CancelCommand", json!({ "CommandId": first }));
-        assert_eq!(ids(&scene.ok("ListCommands", json!({}))), [second.as_str(), first.as_str()]);
-        assert_eq!(ids(&scene.ok("ListCommands", json!({ "InstanceId": one }))), [first.as_str()]);
+        let mut fixture = Fixture::new();
+        let one = fixture.instance(&[]);
+        let two = fixture.instance(&[]);
+        let first = script(&mut fixture, &one);
+        let second = script(&mut fixture, &two);
+        fixture.ok("CancelCommand", json!({ "CommandId": first }));
+        assert_eq!(ids(&fixture.ok("ListCommands", json!({}))), [second.as_str(), first.as_str()]);
+        assert_eq!(ids(&fixture.ok("ListCommands", json!({ "InstanceId": one }))), [first.as_str()]);
         let mut filtered = |key: &str, value: &str| {
             let body = json!({ "Filters": [{ "key": key, "value": value }] });
-            ids(&scene.ok("ListCommands", body)).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()
+            ids(&fixture.ok("ListCommands", body)).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(filtered("Status", "Cancelled"), [first.as_str()]);
         assert_eq!(filtered("ExecutionStage", "Executing"), [second.as_str()]);
@@ -213,15 +213,15 @@ mod tests {
         assert_eq!(filtered("InvokedBefore", "2026-01-01T00:00:01Z"), [first.as_str()]);
         assert_eq!(filtered("DocumentName", "AWS-RunShellScript").len(), 2);
         assert_eq!(filtered("DocumentName", "AWSFIS-Run-CPU-Stress").len(), 0);
-        let page = scene.ok("ListCommands", json!({ "MaxResults": 1 }));
-        let rest = scene.ok("ListCommands", json!({ "MaxResults": 1, "NextToken": page["NextToken"] }));
+        let page = fixture.ok("ListCommands", json!({ "MaxResults": 1 }));
+        let rest = fixture.ok("ListCommands", json!({ "MaxResults": 1, "NextToken": page["NextToken"] }));
         assert_eq!((ids(&page), ids(&rest)), (vec![second.as_str()], vec![first.as_str()]));
         assert!(rest.get("NextToken").is_none());
     }
 
     #[test]
     fn bad_queries_are_refused() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (body, code) in [
             (json!({ "CommandId": "11111111-1111-4111-8111-111111111111" }), "InvalidCommandId"),
             (json!({ "CommandId": "1" }), "ValidationException"),
@@ -232,7 +232,7 @@ mod tests {
             (json!({ "Filters": [{ "key": "InvokedAfter", "value": "yesterday" }] }), "ValidationException"),
             (json!({ "Filters": [{ "key": "ExecutionStage", "value": "x" }] }), "ValidationException"),
         ] {
-            assert_eq!(scene.refused("ListCommands", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("ListCommands", body.clone()), code, "{body}");
         }
     }
 }

@@ -197,7 +197,7 @@ fn identifier(document: &Document) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::{Value, json};
 
     fn names(response: &Value) -> Vec<&str> {
@@ -207,21 +207,22 @@ mod tests {
 
     #[test]
     fn a_document_is_shown_in_both_formats() {
-        let mut scene = Scene::new();
-        let json_text = scene.ok("GetDocument", json!({ "Name": "AWS-RunShellScript" }));
+        let mut fixture = Fixture::new();
+        let json_text = fixture.ok("GetDocument", json!({ "Name": "AWS-RunShellScript" }));
         assert_eq!(json_text["DocumentFormat"], "JSON");
         assert_eq!(json_text["DocumentVersion"], "1");
         let content: Value = serde_json::from_str(json_text["Content"].as_str().unwrap()).unwrap();
         assert_eq!(content["schemaVersion"], "1.2");
-        let yaml = scene.ok("GetDocument", json!({ "Name": "AWS-RunShellScript", "DocumentFormat": "YAML" }));
+        let yaml =
+            fixture.ok("GetDocument", json!({ "Name": "AWS-RunShellScript", "DocumentFormat": "YAML" }));
         assert!(yaml["Content"].as_str().unwrap().contains("schemaVersion: '1.2'"));
     }
 
     #[test]
     fn a_description_says_what_a_document_takes() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let name = "arn:aws:ssm:eu-west-1::document/AWSFIS-Run-CPU-Stress";
-        let document = scene.ok("DescribeDocument", json!({ "Name": name }))["Document"].clone();
+        let document = fixture.ok("DescribeDocument", json!({ "Name": name }))["Document"].clone();
         assert_eq!(document["Name"], "AWSFIS-Run-CPU-Stress");
         assert_eq!(document["Owner"], "Amazon");
         assert_eq!(document["PlatformTypes"], json!(["Linux"]));
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn unknown_documents_and_versions_are_refused() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for operation in ["GetDocument", "DescribeDocument"] {
             for (body, code) in [
                 (json!({ "Name": "No-Such" }), "InvalidDocument"),
@@ -248,17 +249,17 @@ mod tests {
                 (json!({ "Name": "a" }), "ValidationException"),
                 (json!({}), "ValidationException"),
             ] {
-                assert_eq!(scene.refused(operation, body.clone()), code, "{body}");
+                assert_eq!(fixture.refused(operation, body.clone()), code, "{body}");
             }
         }
     }
 
     #[test]
     fn lists_are_filtered_and_paged() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let mut found = |key: &str, value: &str| {
             let body = json!({ "Filters": [{ "Key": key, "Values": [value] }] });
-            names(&scene.ok("ListDocuments", body)).len()
+            names(&fixture.ok("ListDocuments", body)).len()
         };
         assert_eq!(found("Name", "AWSFIS-Run-"), 13);
         assert_eq!(found("Owner", "Amazon"), 14);
@@ -269,15 +270,15 @@ mod tests {
         assert_eq!(found("SearchKeyword", "latency"), 3);
         assert_eq!(found("tag:A", "b"), 0);
         let old = json!({ "DocumentFilterList": [{ "key": "Name", "value": "AWS-" }] });
-        assert_eq!(names(&scene.ok("ListDocuments", old)), ["AWS-RunShellScript"]);
-        let first = scene.ok("ListDocuments", json!({ "MaxResults": 10 }));
-        let rest = scene.ok("ListDocuments", json!({ "NextToken": first["NextToken"] }));
+        assert_eq!(names(&fixture.ok("ListDocuments", old)), ["AWS-RunShellScript"]);
+        let first = fixture.ok("ListDocuments", json!({ "MaxResults": 10 }));
+        let rest = fixture.ok("ListDocuments", json!({ "NextToken": first["NextToken"] }));
         assert_eq!((names(&first).len(), names(&rest).len()), (10, 4));
     }
 
     #[test]
     fn bad_filters_are_refused() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (body, code) in [
             (json!({ "Filters": [{ "Key": "Colour", "Values": ["x"] }] }), "InvalidFilterKey"),
             (json!({ "Filters": [{ "Key": "Owner", "Values": ["Me"] }] }), "ValidationException"),
@@ -285,7 +286,7 @@ mod tests {
             (json!({ "DocumentFilterList": [{ "key": "Tag", "value": "x" }] }), "ValidationException"),
             (json!({ "MaxResults": 0 }), "ValidationException"),
         ] {
-            assert_eq!(scene.refused("ListDocuments", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("ListDocuments", body.clone()), code, "{body}");
         }
     }
 }

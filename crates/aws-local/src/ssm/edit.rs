@@ -188,13 +188,13 @@ fn version(number: u32, text: &str, format: &str, context: &Context) -> Document
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::{Value, json};
 
     const YAML: &str = "schemaVersion: '2.2'\ndescription: says hello\nparameters:\n  Name:\n    type: String\n    default: you\nmainSteps:\n- name: hello\n  action: aws:runShellScript\n  inputs:\n    runCommand:\n    - echo hello {{ Name }}\n";
 
-    fn made(scene: &mut Scene) -> Value {
-        scene.ok("CreateDocument", json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML" }))
+    fn made(fixture: &mut Fixture) -> Value {
+        fixture.ok("CreateDocument", json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML" }))
     }
 
     fn other(line: &str) -> String {
@@ -203,49 +203,50 @@ mod tests {
 
     #[test]
     fn a_yaml_document_is_created_and_sent_as_json() {
-        let mut scene = Scene::new();
-        let description = made(&mut scene)["DocumentDescription"].clone();
+        let mut fixture = Fixture::new();
+        let description = made(&mut fixture)["DocumentDescription"].clone();
         assert_eq!(description["Owner"], "000000000000");
         assert_eq!(description["DocumentFormat"], "YAML");
         assert_eq!(description["Description"], "says hello");
         assert_eq!(description["Status"], "Active");
-        let id = scene.instance(&[]);
-        scene.ok("SendCommand", json!({ "InstanceIds": [id], "DocumentName": "hello" }));
-        assert_eq!(scene.state.commands[0].document["mainSteps"][0]["name"], "hello");
-        let text = scene.ok("GetDocument", json!({ "Name": "hello", "DocumentFormat": "YAML" }));
+        let id = fixture.instance(&[]);
+        fixture.ok("SendCommand", json!({ "InstanceIds": [id], "DocumentName": "hello" }));
+        assert_eq!(fixture.state.commands[0].document["mainSteps"][0]["name"], "hello");
+        let text = fixture.ok("GetDocument", json!({ "Name": "hello", "DocumentFormat": "YAML" }));
         assert_eq!(text["Content"], YAML);
     }
 
     #[test]
     fn versions_are_added_chosen_and_deleted() {
-        let mut scene = Scene::new();
-        made(&mut scene);
+        let mut fixture = Fixture::new();
+        made(&mut fixture);
         let update = |line: &str, version: &str| json!({ "Name": "hello", "Content": other(line), "DocumentFormat": "YAML", "DocumentVersion": version });
-        let second = scene.ok("UpdateDocument", update("echo again", "$LATEST"));
+        let second = fixture.ok("UpdateDocument", update("echo again", "$LATEST"));
         assert_eq!(second["DocumentDescription"]["LatestVersion"], "2");
         assert_eq!(second["DocumentDescription"]["DefaultVersion"], "1");
-        assert_eq!(scene.refused("UpdateDocument", update("echo again", "2")), "DuplicateDocumentContent");
-        assert_eq!(scene.refused("UpdateDocument", update("echo third", "1")), "InvalidDocumentVersion");
+        assert_eq!(fixture.refused("UpdateDocument", update("echo again", "2")), "DuplicateDocumentContent");
+        assert_eq!(fixture.refused("UpdateDocument", update("echo third", "1")), "InvalidDocumentVersion");
         let chosen = json!({ "Name": "hello", "DocumentVersion": "2" });
         assert_eq!(
-            scene.refused("UpdateDocumentDefaultVersion", json!({ "Name": "hello", "DocumentVersion": "3" })),
+            fixture
+                .refused("UpdateDocumentDefaultVersion", json!({ "Name": "hello", "DocumentVersion": "3" })),
             "InvalidDocumentVersion"
         );
-        scene.ok("UpdateDocumentDefaultVersion", chosen.clone());
-        assert_eq!(scene.ok("GetDocument", json!({ "Name": "hello" }))["DocumentVersion"], "2");
-        assert_eq!(scene.refused("DeleteDocument", chosen), "InvalidDocumentOperation");
-        scene.ok("DeleteDocument", json!({ "Name": "hello", "DocumentVersion": "1" }));
-        assert_eq!(scene.state.documents["hello"].versions.len(), 1);
+        fixture.ok("UpdateDocumentDefaultVersion", chosen.clone());
+        assert_eq!(fixture.ok("GetDocument", json!({ "Name": "hello" }))["DocumentVersion"], "2");
+        assert_eq!(fixture.refused("DeleteDocument", chosen), "InvalidDocumentOperation");
+        fixture.ok("DeleteDocument", json!({ "Name": "hello", "DocumentVersion": "1" }));
+        assert_eq!(fixture.state.documents["hello"].versions.len(), 1);
         // Numbers are never used twice.
-        let third = scene.ok("UpdateDocument", update("echo third", "$LATEST"));
+        let third = fixture.ok("UpdateDocument", update("echo third", "$LATEST"));
         assert_eq!(third["DocumentDescription"]["LatestVersion"], "3");
-        scene.ok("DeleteDocument", json!({ "Name": "hello" }));
-        assert_eq!(scene.refused("DeleteDocument", json!({ "Name": "hello" })), "InvalidDocument");
+        fixture.ok("DeleteDocument", json!({ "Name": "hello" }));
+        assert_eq!(fixture.refused("DeleteDocument", json!({ "Name": "hello" })), "InvalidDocument");
     }
 
     #[test]
     fn bad_documents_are_refused() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let with = |content: &str| json!({ "Name": "hello", "Content": content });
         let big = format!("{{\"a\":\"{}\"}}", "x".repeat(70_000));
         for (body, code) in [
@@ -267,37 +268,37 @@ mod tests {
                 "ValidationException",
             ),
         ] {
-            assert_eq!(scene.refused("CreateDocument", body), code);
+            assert_eq!(fixture.refused("CreateDocument", body), code);
         }
-        assert!(!scene.state.documents.contains_key("hello"));
-        made(&mut scene);
+        assert!(!fixture.state.documents.contains_key("hello"));
+        made(&mut fixture);
         let again = json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML" });
-        assert_eq!(scene.refused("CreateDocument", again), "DocumentAlreadyExists");
+        assert_eq!(fixture.refused("CreateDocument", again), "DocumentAlreadyExists");
     }
 
     #[test]
     fn the_built_in_documents_cannot_be_changed() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let name = "AWSFIS-Run-CPU-Stress";
-        assert_eq!(scene.refused("DeleteDocument", json!({ "Name": name })), "InvalidDocument");
+        assert_eq!(fixture.refused("DeleteDocument", json!({ "Name": name })), "InvalidDocument");
         assert_eq!(
-            scene.refused("UpdateDocument", json!({ "Name": name, "Content": "{}" })),
+            fixture.refused("UpdateDocument", json!({ "Name": name, "Content": "{}" })),
             "InvalidDocument"
         );
-        assert!(scene.state.documents.contains_key(name));
+        assert!(fixture.state.documents.contains_key(name));
     }
 
     #[test]
     fn schema_1_2_cannot_be_updated() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let content = |line: &str| {
             json!({
             "schemaVersion": "1.2",
             "runtimeConfig": { "aws:runShellScript": { "properties": [{ "id": "0", "runCommand": [line] }] } },
         }).to_string()
         };
-        scene.ok("CreateDocument", json!({ "Name": "old", "Content": content("true") }));
+        fixture.ok("CreateDocument", json!({ "Name": "old", "Content": content("true") }));
         let update = json!({ "Name": "old", "Content": content("false") });
-        assert_eq!(scene.refused("UpdateDocument", update), "InvalidDocumentSchemaVersion");
+        assert_eq!(fixture.refused("UpdateDocument", update), "InvalidDocumentSchemaVersion");
     }
 }

@@ -145,7 +145,7 @@ fn item(instance: &Instance, context: &Context) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::{Value, json};
 
     fn ids(response: &Value) -> Vec<&str> {
@@ -155,26 +155,26 @@ mod tests {
 
     #[test]
     fn both_filter_forms_find_instances() {
-        let mut scene = Scene::new();
-        let one = scene.instance(&[("ECS_TASK_ARN", "arn:1")]);
-        let two = scene.instance(&[("ECS_TASK_ARN", "arn:2"), ("Extra", "x")]);
-        let found = |scene: &mut Scene, key: &str, values: &[&str]| -> Vec<String> {
+        let mut fixture = Fixture::new();
+        let one = fixture.instance(&[("ECS_TASK_ARN", "arn:1")]);
+        let two = fixture.instance(&[("ECS_TASK_ARN", "arn:2"), ("Extra", "x")]);
+        let found = |fixture: &mut Fixture, key: &str, values: &[&str]| -> Vec<String> {
             let body = json!({ "Filters": [{ "Key": key, "Values": values }] });
-            ids(&scene.ok("DescribeInstanceInformation", body)).iter().map(|id| (*id).to_owned()).collect()
+            ids(&fixture.ok("DescribeInstanceInformation", body)).iter().map(|id| (*id).to_owned()).collect()
         };
-        assert_eq!(found(&mut scene, "tag:ECS_TASK_ARN", &["arn:2"]), [two.as_str()]);
-        assert_eq!(found(&mut scene, "tag-key", &["Extra"]), [two.as_str()]);
-        assert_eq!(found(&mut scene, "InstanceIds", &[&one]), [one.as_str()]);
-        assert_eq!(found(&mut scene, "PingStatus", &["Online"]).len(), 2);
-        assert_eq!(found(&mut scene, "PlatformTypes", &["Windows"]).len(), 0);
-        assert_eq!(found(&mut scene, "AssociationStatus", &["Success"]).len(), 0);
+        assert_eq!(found(&mut fixture, "tag:ECS_TASK_ARN", &["arn:2"]), [two.as_str()]);
+        assert_eq!(found(&mut fixture, "tag-key", &["Extra"]), [two.as_str()]);
+        assert_eq!(found(&mut fixture, "InstanceIds", &[&one]), [one.as_str()]);
+        assert_eq!(found(&mut fixture, "PingStatus", &["Online"]).len(), 2);
+        assert_eq!(found(&mut fixture, "PlatformTypes", &["Windows"]).len(), 0);
+        assert_eq!(found(&mut fixture, "AssociationStatus", &["Success"]).len(), 0);
         let old = json!({ "InstanceInformationFilterList": [{ "key": "InstanceIds", "valueSet": [two] }] });
-        assert_eq!(ids(&scene.ok("DescribeInstanceInformation", old)), [two.as_str()]);
+        assert_eq!(ids(&fixture.ok("DescribeInstanceInformation", old)), [two.as_str()]);
     }
 
     #[test]
     fn bad_filters_are_named() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (body, code) in [
             (json!({ "Filters": [{ "Key": "Nonsense", "Values": ["x"] }] }), "InvalidFilterKey"),
             (
@@ -190,35 +190,35 @@ mod tests {
             (json!({ "MaxResults": 51 }), "ValidationException"),
             (json!({ "NextToken": "nonsense" }), "InvalidNextToken"),
         ] {
-            assert_eq!(scene.refused("DescribeInstanceInformation", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("DescribeInstanceInformation", body.clone()), code, "{body}");
         }
     }
 
     #[test]
     fn pages_follow_each_other() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for _ in 0..7 {
-            scene.instance(&[]);
+            fixture.instance(&[]);
         }
-        let first = scene.ok("DescribeInstanceInformation", json!({ "MaxResults": 5 }));
-        let rest = scene.ok("DescribeInstanceInformation", json!({ "NextToken": first["NextToken"] }));
+        let first = fixture.ok("DescribeInstanceInformation", json!({ "MaxResults": 5 }));
+        let rest = fixture.ok("DescribeInstanceInformation", json!({ "NextToken": first["NextToken"] }));
         assert_eq!((ids(&first).len(), ids(&rest).len()), (5, 2));
         assert!(rest.get("NextToken").is_none());
     }
 
     #[test]
     fn an_instance_is_deregistered_once() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        scene.ok("UpdateManagedInstanceRole", json!({ "InstanceId": id, "IamRole": "other" }));
-        assert_eq!(scene.state.instances[&id].iam_role, "other");
-        scene.ok("DeregisterManagedInstance", json!({ "InstanceId": id }));
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        fixture.ok("UpdateManagedInstanceRole", json!({ "InstanceId": id, "IamRole": "other" }));
+        assert_eq!(fixture.state.instances[&id].iam_role, "other");
+        fixture.ok("DeregisterManagedInstance", json!({ "InstanceId": id }));
         assert_eq!(
-            scene.refused("DeregisterManagedInstance", json!({ "InstanceId": id })),
+            fixture.refused("DeregisterManagedInstance", json!({ "InstanceId": id })),
             "InvalidInstanceId"
         );
         assert_eq!(
-            scene.refused("DeregisterManagedInstance", json!({ "InstanceId": "i-1" })),
+            fixture.refused("DeregisterManagedInstance", json!({ "InstanceId": "i-1" })),
             "ValidationException"
         );
     }

@@ -168,17 +168,17 @@ fn cut(text: &str, characters: usize) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use super::*;
 
-    fn send(scene: &mut Scene, id: &str, document: &str, parameters: Value) -> String {
+    fn send(fixture: &mut Fixture, id: &str, document: &str, parameters: Value) -> String {
         let body = json!({ "InstanceIds": [id], "DocumentName": document, "Parameters": parameters });
-        scene.ok("SendCommand", body)["Command"]["CommandId"].as_str().unwrap().to_owned()
+        fixture.ok("SendCommand", body)["Command"]["CommandId"].as_str().unwrap().to_owned()
     }
 
-    fn ran(scene: &mut Scene, name: &str) {
-        let started = scene.context.now;
-        let invocation = &mut scene.state.commands[0].invocations[0];
+    fn ran(fixture: &mut Fixture, name: &str) {
+        let started = fixture.context.now;
+        let invocation = &mut fixture.state.commands[0].invocations[0];
         invocation.status = Status::Success;
         invocation.plugins = vec![Plugin {
             name: name.into(),
@@ -195,27 +195,27 @@ mod tests {
 
     #[test]
     fn a_pending_invocation_has_no_times() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        let command = send(&mut scene, &id, "AWS-RunShellScript", json!({ "commands": ["true"] }));
-        let got = scene.ok("GetCommandInvocation", json!({ "CommandId": command, "InstanceId": id }));
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        let command = send(&mut fixture, &id, "AWS-RunShellScript", json!({ "commands": ["true"] }));
+        let got = fixture.ok("GetCommandInvocation", json!({ "CommandId": command, "InstanceId": id }));
         assert_eq!(got["PluginName"], "aws:runShellScript");
         assert_eq!(got["ResponseCode"], -1);
         assert_eq!(got["Status"], "Pending");
         assert_eq!(got["ExecutionStartDateTime"], "");
-        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
+        let listed = fixture.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
         assert_eq!(listed["CommandInvocations"][0]["CommandPlugins"], json!([]));
         assert!(listed["CommandInvocations"][0].get("TraceOutput").is_none());
     }
 
     #[test]
     fn outputs_are_cut_at_the_limits_of_the_api() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        let command = send(&mut scene, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
-        ran(&mut scene, "FaultInjection");
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        let command = send(&mut fixture, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
+        ran(&mut fixture, "FaultInjection");
         let body = json!({ "CommandId": command, "InstanceId": id, "PluginName": "FaultInjection" });
-        let got = scene.ok("GetCommandInvocation", body);
+        let got = fixture.ok("GetCommandInvocation", body);
         let length = |value: &Value| value.as_str().unwrap().chars().count();
         assert_eq!(length(&got["StandardOutputContent"]), 24_000);
         assert_eq!(length(&got["StandardErrorContent"]), 8_000);
@@ -223,41 +223,41 @@ mod tests {
         assert_eq!(got["ExecutionEndDateTime"], "2026-01-01T00:01:04.500Z");
         assert_eq!(got["ExecutionElapsedTime"], "PT1M4.5S");
         assert_eq!(got["ResponseCode"], 0);
-        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
+        let listed = fixture.ok("ListCommandInvocations", json!({ "CommandId": command, "Details": true }));
         let plugin = &listed["CommandInvocations"][0]["CommandPlugins"][0];
         assert_eq!(length(&plugin["Output"]), 2_500);
         assert_eq!(plugin["ResponseFinishDateTime"], 1_767_225_664.5);
-        let short = scene.ok("ListCommandInvocations", json!({ "CommandId": command }));
+        let short = fixture.ok("ListCommandInvocations", json!({ "CommandId": command }));
         assert_eq!(short["CommandInvocations"][0]["CommandPlugins"], json!([]));
     }
 
     #[test]
     fn a_step_must_be_named_where_there_are_several() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        let command = send(&mut scene, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        let command = send(&mut fixture, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
         let with = |plugin: Value| json!({ "CommandId": command, "InstanceId": id, "PluginName": plugin });
-        assert_eq!(scene.refused("GetCommandInvocation", with(Value::Null)), "InvalidPluginName");
+        assert_eq!(fixture.refused("GetCommandInvocation", with(Value::Null)), "InvalidPluginName");
         assert_eq!(
-            scene.refused("GetCommandInvocation", with(json!("ExecuteStressNg"))),
+            fixture.refused("GetCommandInvocation", with(json!("ExecuteStressNg"))),
             "InvalidPluginName"
         );
-        assert_eq!(scene.refused("GetCommandInvocation", with(json!("abc"))), "ValidationException");
+        assert_eq!(fixture.refused("GetCommandInvocation", with(json!("abc"))), "ValidationException");
         for step in ["InstallDependencies", "FaultInjection"] {
-            assert_eq!(scene.ok("GetCommandInvocation", with(json!(step)))["PluginName"], step);
+            assert_eq!(fixture.ok("GetCommandInvocation", with(json!(step)))["PluginName"], step);
         }
     }
 
     #[test]
     fn unknown_invocations_do_not_exist() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
         let unknown = "11111111-1111-4111-8111-111111111111";
         let body = json!({ "CommandId": unknown, "InstanceId": id });
-        assert_eq!(scene.refused("GetCommandInvocation", body), "InvocationDoesNotExist");
+        assert_eq!(fixture.refused("GetCommandInvocation", body), "InvocationDoesNotExist");
         let body = json!({ "CommandId": "x".repeat(36), "InstanceId": id });
-        assert_eq!(scene.refused("GetCommandInvocation", body), "InvalidCommandId");
-        let listed = scene.ok("ListCommandInvocations", json!({ "CommandId": unknown }));
+        assert_eq!(fixture.refused("GetCommandInvocation", body), "InvalidCommandId");
+        let listed = fixture.ok("ListCommandInvocations", json!({ "CommandId": unknown }));
         assert_eq!(listed["CommandInvocations"], json!([]));
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Order<'a> {
     pub comment: String,
 }
 
-/// Sends a command on behalf of another service. It stands in the history as everybody's. Returns its id.
+/// Sends a command on behalf of another service. It stands in the history like any other. Returns its id.
 ///
 /// # Errors
 /// As SendCommand.
@@ -221,7 +221,7 @@ fn document<'s>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::{Value, json};
 
     fn stress(id: &str, parameters: Value) -> Value {
@@ -230,11 +230,11 @@ mod tests {
 
     #[test]
     fn a_command_is_answered_queued_and_kept() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
         let mut body = stress(&id, json!({ "DurationSeconds": ["20"], "LoadPercent": ["60"] }));
         body["Comment"] = json!("a comment");
-        let response = scene.ok("SendCommand", body);
+        let response = fixture.ok("SendCommand", body);
         let command = &response["Command"];
         assert_eq!(command["CommandId"].as_str().unwrap().len(), 36);
         assert_eq!(command["DocumentName"], "AWSFIS-Run-CPU-Stress");
@@ -251,14 +251,14 @@ mod tests {
         let expires =
             command["ExpiresAfter"].as_f64().unwrap() - command["RequestedDateTime"].as_f64().unwrap();
         assert_eq!(expires, 3600.0 + 3600.0 + 43_200.0);
-        assert_eq!(scene.state.outgoing[&id].len(), 1);
-        assert_eq!(scene.state.commands[0].document["schemaVersion"], "2.2");
+        assert_eq!(fixture.state.outgoing[&id].len(), 1);
+        assert_eq!(fixture.state.commands[0].document["schemaVersion"], "2.2");
     }
 
     #[test]
     fn an_arn_and_a_version_lead_to_the_document() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
         for (name, version) in [
             ("arn:aws:ssm:eu-west-1::document/AWS-RunShellScript", "1"),
             ("AWS-RunShellScript", "$LATEST"),
@@ -268,16 +268,16 @@ mod tests {
                 "InstanceIds": [id], "DocumentName": name, "DocumentVersion": version,
                 "Parameters": { "commands": ["true"] },
             });
-            assert_eq!(scene.ok("SendCommand", body)["Command"]["DocumentVersion"], version);
+            assert_eq!(fixture.ok("SendCommand", body)["Command"]["DocumentVersion"], version);
         }
     }
 
     #[test]
     fn a_refused_command_changes_nothing() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
-        let windows = scene.instance(&[]);
-        scene.state.instances.get_mut(&windows).unwrap().information["PlatformType"] = json!("Windows");
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
+        let windows = fixture.instance(&[]);
+        fixture.state.instances.get_mut(&windows).unwrap().information["PlatformType"] = json!("Windows");
         let good = json!({ "DurationSeconds": ["20"] });
         let with = |name: &str, value: Value| {
             let mut body = stress(&id, good.clone());
@@ -315,9 +315,9 @@ mod tests {
             (json!({ "DocumentName": "AWSFIS-Run-CPU-Stress", "Parameters": good }), "ValidationException"),
         ];
         for (body, code) in cases {
-            assert_eq!(scene.refused("SendCommand", body.clone()), code, "{body}");
+            assert_eq!(fixture.refused("SendCommand", body.clone()), code, "{body}");
         }
-        assert!(scene.state.commands.is_empty());
-        assert!(scene.state.outgoing.is_empty());
+        assert!(fixture.state.commands.is_empty());
+        assert!(fixture.state.outgoing.is_empty());
     }
 }

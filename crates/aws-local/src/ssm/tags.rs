@@ -76,38 +76,38 @@ fn tags_of<'s>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::json;
 
     #[test]
     fn tags_are_added_replaced_listed_and_removed() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[("A", "1")]);
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[("A", "1")]);
         let resource = json!({ "ResourceType": "ManagedInstance", "ResourceId": id });
         let with = |name: &str, value: serde_json::Value| {
             let mut body = resource.clone();
             body[name] = value;
             body
         };
-        scene.ok(
+        fixture.ok(
             "AddTagsToResource",
             with("Tags", json!([{ "Key": "A", "Value": "2" }, { "Key": "B", "Value": "" }])),
         );
-        let list = scene.ok("ListTagsForResource", resource.clone());
+        let list = fixture.ok("ListTagsForResource", resource.clone());
         assert_eq!(list["TagList"], json!([{ "Key": "A", "Value": "2" }, { "Key": "B", "Value": "" }]));
-        scene.ok("RemoveTagsFromResource", with("TagKeys", json!(["A", "not there"])));
+        fixture.ok("RemoveTagsFromResource", with("TagKeys", json!(["A", "not there"])));
         assert_eq!(
-            scene.ok("ListTagsForResource", resource.clone())["TagList"],
+            fixture.ok("ListTagsForResource", resource.clone())["TagList"],
             json!([{ "Key": "B", "Value": "" }])
         );
         let many: Vec<_> = (0..50).map(|n| json!({ "Key": format!("k{n}"), "Value": "v" })).collect();
-        assert_eq!(scene.refused("AddTagsToResource", with("Tags", json!(many))), "TooManyTagsError");
-        assert_eq!(scene.ok("ListTagsForResource", resource)["TagList"].as_array().unwrap().len(), 1);
+        assert_eq!(fixture.refused("AddTagsToResource", with("Tags", json!(many))), "TooManyTagsError");
+        assert_eq!(fixture.ok("ListTagsForResource", resource)["TagList"].as_array().unwrap().len(), 1);
     }
 
     #[test]
     fn unknown_resources_are_refused() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         for (kind, code) in [
             ("ManagedInstance", "InvalidResourceId"),
             ("Document", "InvalidResourceId"),
@@ -115,7 +115,7 @@ mod tests {
             ("Instance", "ValidationException"),
         ] {
             let body = json!({ "ResourceType": kind, "ResourceId": "mi-00000000000000000" });
-            assert_eq!(scene.refused("ListTagsForResource", body), code, "{kind}");
+            assert_eq!(fixture.refused("ListTagsForResource", body), code, "{kind}");
         }
     }
 }

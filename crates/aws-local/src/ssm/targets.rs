@@ -114,7 +114,7 @@ pub(super) fn no_duplicates(ids: &[&str]) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use serde_json::{Value, json};
 
     fn send(targets: Value) -> Value {
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn all_targets_must_fit() {
-        let mut scene = Scene::new();
-        let one = scene.instance(&[("A", "1"), ("B", "x")]);
-        let two = scene.instance(&[("A", "2")]);
+        let mut fixture = Fixture::new();
+        let one = fixture.instance(&[("A", "1"), ("B", "x")]);
+        let two = fixture.instance(&[("A", "2")]);
         let mut count =
-            |targets: Value| scene.ok("SendCommand", send(targets))["Command"]["TargetCount"].clone();
+            |targets: Value| fixture.ok("SendCommand", send(targets))["Command"]["TargetCount"].clone();
         assert_eq!(count(json!([{ "Key": "tag:A", "Values": ["1", "2"] }])), 2);
         assert_eq!(
             count(json!([{ "Key": "tag:A", "Values": ["1", "2"] }, { "Key": "tag-key", "Values": ["B"] }])),
@@ -135,21 +135,21 @@ mod tests {
         );
         assert_eq!(count(json!([{ "Key": "instanceids", "Values": [one, two, "mi-11111111111111111"] }])), 2);
         assert_eq!(count(json!([{ "Key": "tag:A", "Values": ["3"] }])), 0);
-        let targets = scene.ok("ListCommands", json!({}))["Commands"][0]["Targets"].clone();
+        let targets = fixture.ok("ListCommands", json!({}))["Commands"][0]["Targets"].clone();
         assert_eq!(targets, json!([{ "Key": "tag:A", "Values": ["3"] }]));
     }
 
     #[test]
     fn a_command_without_targets_says_so() {
-        let mut scene = Scene::new();
-        let sent = scene.ok("SendCommand", send(json!([{ "Key": "tag:A", "Values": ["3"] }])));
+        let mut fixture = Fixture::new();
+        let sent = fixture.ok("SendCommand", send(json!([{ "Key": "tag:A", "Values": ["3"] }])));
         assert_eq!(sent["Command"]["StatusDetails"], "NoInstancesInTag");
     }
 
     #[test]
     fn bad_targets_are_refused() {
-        let mut scene = Scene::new();
-        let id = scene.instance(&[]);
+        let mut fixture = Fixture::new();
+        let id = fixture.instance(&[]);
         let mut both = send(json!([{ "Key": "tag:A", "Values": ["1"] }]));
         both["InstanceIds"] = json!([id]);
         let six: Vec<_> = (0..6).map(|_| json!({ "Key": "tag:A", "Values": ["1"] })).collect();
@@ -165,7 +165,7 @@ mod tests {
             send(json!([{ "Key": "resource-groups:Name", "Values": ["g"] }])),
             send(json!([{ "Key": "tag:#", "Values": ["1"] }])),
         ] {
-            assert_eq!(scene.refused("SendCommand", body.clone()), "ValidationException", "{body}");
+            assert_eq!(fixture.refused("SendCommand", body.clone()), "ValidationException", "{body}");
         }
     }
 }

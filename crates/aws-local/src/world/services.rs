@@ -70,7 +70,7 @@ impl Services for Others<'_> {
         ssm::cancel_command(command_id, self.ssm, now)
     }
 
-    fn last_words(&self, command_id: &str) -> Option<String> {
+    fn last_line(&self, command_id: &str) -> Option<String> {
         let command = self.command(command_id)?;
         let plugins = || command.invocations.iter().flat_map(|invocation| invocation.plugins.iter().rev());
         let line = |text: &str| text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);

@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
 
 /// Long enough for a slow machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A role token.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ where
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    match tokio::time::timeout(PATIENCE, sender.send_request(request.body(body).unwrap())).await.unwrap() {
+    match tokio::time::timeout(TIMEOUT, sender.send_request(request.body(body).unwrap())).await.unwrap() {
         Ok(answer) => {
             let (parts, body) = answer.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
@@ -403,14 +403,14 @@ impl Channel {
 
     /// The bytes of the next message, whatever it is.
     pub(crate) async fn raw(&mut self) -> Vec<u8> {
-        let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap();
+        let message = tokio::time::timeout(TIMEOUT, self.socket.next()).await.unwrap();
         message.unwrap().unwrap().into_data().to_vec()
     }
 
     /// Sends a ping; what the pong carries.
     pub(crate) async fn ping(&mut self, payload: &'static [u8]) -> Vec<u8> {
         self.socket.send(Message::Ping(payload.into())).await.unwrap();
-        match tokio::time::timeout(PATIENCE, self.socket.next()).await.unwrap() {
+        match tokio::time::timeout(TIMEOUT, self.socket.next()).await.unwrap() {
             Some(Ok(Message::Pong(echoed))) => echoed.to_vec(),
             other => panic!("no pong: {other:?}"),
         }
@@ -419,7 +419,7 @@ impl Channel {
     /// Reads to the end of the connection; true if nothing but control frames came.
     pub(crate) async fn is_over(&mut self) -> bool {
         loop {
-            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("the connection ends") {
+            match tokio::time::timeout(TIMEOUT, self.socket.next()).await.expect("the connection ends") {
                 None | Some(Err(_)) => return true,
                 Some(Ok(Message::Text(_) | Message::Binary(_))) => return false,
                 Some(Ok(_)) => {}
@@ -432,7 +432,7 @@ impl Channel {
             return self.waiting.remove(at).unwrap();
         }
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect(kind);
+            let message = tokio::time::timeout(TIMEOUT, self.socket.next()).await.expect(kind);
             let Message::Binary(bytes) = message.expect(kind).expect(kind) else { continue };
             let frame = Frame::decode(&bytes).unwrap();
             if frame.message_type == kind {

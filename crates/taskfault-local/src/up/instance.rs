@@ -35,7 +35,7 @@ pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
             () = sleep_until(next), if !waiting.is_empty() => {}
             Some(_) = lives.join_next() => {}
         }
-        if inner.handle.look(|state| ecs::is_behind(&state.ecs, inner.context().now)) {
+        if inner.handle.read(|state| ecs::is_behind(&state.ecs, inner.context().now)) {
             let orders = inner.tell(ecs::agent::orders);
             for arn in orders.stop {
                 if let Some(end) = ends.remove(&arn) {

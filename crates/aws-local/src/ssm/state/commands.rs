@@ -75,7 +75,7 @@ impl SsmState {
 
     /// Cancels a command on some instances, or on all of its own if none are named. Invocations that have
     /// finished, and ids that do not belong to the command, are left alone. What never reached its agent is
-    /// Cancelled at once; the rest is Cancelling until the agent answers or [`SsmState::sweep`] loses patience.
+    /// Cancelled at once; the rest is Cancelling until the agent answers or [`SsmState::sweep`] ends the grace period.
     pub fn cancel(&mut self, command_id: Uuid, instance_ids: &[String], now: SystemTime) {
         let Some(index) = self.commands.iter().position(|command| command.id == command_id) else { return };
         let command = &mut self.commands[index];

@@ -30,7 +30,7 @@ pub enum Ack {
     Later,
     /// The agent will not run it: the invocation has failed.
     Refused,
-    /// No such message is waiting: an acknowledgement repeated, or of somebody else's job.
+    /// No such message is waiting: an acknowledgement repeated, or of another instance's job.
     Unknown,
 }
 

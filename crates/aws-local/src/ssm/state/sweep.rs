@@ -13,7 +13,7 @@ const TOKEN_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 impl SsmState {
     /// Applies every rule that depends on time: deliveries that came too late, executions that never ended,
-    /// cancels that nobody answered, credentials long gone. Call it before looking. True if it changed
+    /// cancels without an answer, credentials long gone. Call it before looking. True if it changed
     /// anything.
     pub fn sweep(&mut self, now: SystemTime) -> bool {
         let tokens = self.tokens.len();
@@ -57,10 +57,10 @@ impl super::Outgoing {
 fn overdue(command: &Command, invocation: &Invocation, now: SystemTime) -> Option<Status> {
     let sent = invocation.queued?;
     let expires = sent + command.timeout + command.execution_timeout;
-    let patience_over = invocation.cancel_accepted.is_some_and(|taken| now >= taken + CANCEL_GRACE);
+    let grace_over = invocation.cancel_accepted.is_some_and(|taken| now >= taken + CANCEL_GRACE);
     match invocation.status {
         Status::Pending | Status::Delayed if now >= sent + command.timeout => Some(Status::DeliveryTimedOut),
-        Status::Cancelling if patience_over || now >= expires => Some(Status::Cancelled),
+        Status::Cancelling if grace_over || now >= expires => Some(Status::Cancelled),
         Status::InProgress if now >= expires => Some(Status::TimedOut),
         _ => None,
     }

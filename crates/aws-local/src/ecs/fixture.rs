@@ -12,7 +12,7 @@ use crate::error::ApiError;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) state: EcsState,
     pub(super) sidecars: Vec<Sidecar>,
     pub(super) context: Context,
@@ -26,18 +26,18 @@ pub(super) fn definition(family: &str) -> Value {
     })
 }
 
-impl Scene {
+impl Fixture {
     /// Nothing in it; 2026-01-01 00:00:00 UTC.
-    pub(super) fn new() -> Scene {
+    pub(super) fn new() -> Fixture {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
-        Scene {
+        Fixture {
             state: EcsState::default(),
             sidecars: Vec::new(),
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
         }
     }
 
-    pub(super) fn with_instance(mut self) -> Scene {
+    pub(super) fn with_instance(mut self) -> Fixture {
         self.state.has_instance = true;
         self
     }

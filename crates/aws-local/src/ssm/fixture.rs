@@ -12,18 +12,18 @@ use crate::ssm::state::{Instance, SsmState};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) state: SsmState,
     pub(super) context: Context,
 }
 
-impl Scene {
+impl Fixture {
     /// No instances; 2026-01-01 00:00:00 UTC.
-    pub(super) fn new() -> Scene {
+    pub(super) fn new() -> Fixture {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let documents =
             documents::built_in(now).into_iter().map(|document| (document.name.clone(), document));
-        Scene {
+        Fixture {
             state: SsmState { documents: documents.collect(), ..SsmState::default() },
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::names::{arn, docker_id};
 use super::request::last_segment;
-use super::state::{DEFAULT_CLUSTER, EcsState, Guest};
+use super::state::{DEFAULT_CLUSTER, EcsState, ExternalTask};
 use crate::Context;
 use crate::wire::epoch_seconds;
 
@@ -15,7 +15,7 @@ use crate::wire::epoch_seconds;
 pub(crate) const CONTAINERS: [&str; 2] = ["app", "taskfault"];
 
 /// The most that are remembered: addresses cost nothing to make up.
-const MOST_GUESTS: usize = 10_000;
+const MOST_TASKS: usize = 10_000;
 
 /// Remembers what a task that asked for its metadata said about itself. True if that was new.
 pub(crate) fn note(
@@ -26,13 +26,15 @@ pub(crate) fn note(
     context: &Context,
 ) -> bool {
     let arn = arn(context, &format!("task/{cluster}/{task}"));
-    if state.tasks.contains_key(&arn) || state.guests.contains_key(&arn) || state.guests.len() >= MOST_GUESTS
+    if state.tasks.contains_key(&arn)
+        || state.external.contains_key(&arn)
+        || state.external.len() >= MOST_TASKS
     {
         return false;
     }
     state.ensure_cluster(cluster);
-    let guest = Guest { cluster: cluster.to_owned(), service: service.to_owned(), seen: context.now };
-    state.guests.insert(arn, guest);
+    let task = ExternalTask { cluster: cluster.to_owned(), service: service.to_owned(), seen: context.now };
+    state.external.insert(arn, task);
     true
 }
 
@@ -64,15 +66,15 @@ pub(super) fn present<'a>(state: &'a EcsState, sidecars: &'a [Sidecar]) -> impl 
         (!state.tasks.contains_key(arn) && seen.insert(arn)).then(|| Present {
             arn,
             cluster: arn.rsplit('/').nth(1).unwrap_or(DEFAULT_CLUSTER),
-            service: state.guests.get(arn).map(|guest| guest.service.as_str()),
+            service: state.external.get(arn).map(|task| task.service.as_str()),
             registered: sidecar.registered,
         })
     })
 }
 
 /// As DescribeTasks shows it.
-pub(super) fn item(guest: &Present<'_>, context: &Context) -> Value {
-    let Present { arn: task_arn, cluster, service, registered } = *guest;
+pub(super) fn item(task: &Present<'_>, context: &Context) -> Value {
+    let Present { arn: task_arn, cluster, service, registered } = *task;
     let id = last_segment(task_arn);
     let family = service.unwrap_or("unknown");
     let started = epoch_seconds(registered);
@@ -115,33 +117,33 @@ pub(super) fn item(guest: &Present<'_>, context: &Context) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Scene;
+    use super::super::fixture::Fixture;
     use super::*;
 
     #[test]
     fn a_registered_sidecar_is_a_running_task_of_its_service() {
-        let mut scene = Scene::new();
+        let mut fixture = Fixture::new();
         let id = "0123456789abcdef0123456789abcdef";
-        assert!(note(&mut scene.state, "demo", "web", id, &scene.context));
-        assert!(!note(&mut scene.state, "demo", "web", id, &scene.context), "once");
-        let listed = |scene: &mut Scene| {
-            scene.ok("ListTasks", json!({ "cluster": "demo" }))["taskArns"].as_array().unwrap().len()
+        assert!(note(&mut fixture.state, "demo", "web", id, &fixture.context));
+        assert!(!note(&mut fixture.state, "demo", "web", id, &fixture.context), "once");
+        let listed = |fixture: &mut Fixture| {
+            fixture.ok("ListTasks", json!({ "cluster": "demo" }))["taskArns"].as_array().unwrap().len()
         };
-        assert_eq!(listed(&mut scene), 0, "asking for metadata is not yet running");
+        assert_eq!(listed(&mut fixture), 0, "asking for metadata is not yet running");
         let arn = format!("arn:aws:ecs:eu-west-1:000000000000:task/demo/{id}");
-        scene.instance(&arn);
+        fixture.instance(&arn);
         // Registered twice: still one task.
-        scene.instance(&arn);
-        let found = scene.ok("ListTasks", json!({ "cluster": "demo", "serviceName": "web" }));
+        fixture.instance(&arn);
+        let found = fixture.ok("ListTasks", json!({ "cluster": "demo", "serviceName": "web" }));
         assert_eq!(found["taskArns"], json!([arn]));
-        let described = scene.ok("DescribeTasks", json!({ "cluster": "demo", "tasks": [arn] }));
+        let described = fixture.ok("DescribeTasks", json!({ "cluster": "demo", "tasks": [arn] }));
         assert_eq!(described["tasks"][0]["group"], "service:web");
         assert_eq!(described["tasks"][0]["lastStatus"], "RUNNING");
-        let clusters = scene.ok("DescribeClusters", json!({ "clusters": ["demo"] }));
+        let clusters = fixture.ok("DescribeClusters", json!({ "clusters": ["demo"] }));
         assert_eq!(clusters["clusters"][0]["runningTasksCount"], 1);
-        let error = scene.error("StopTask", json!({ "cluster": "demo", "task": id }));
+        let error = fixture.error("StopTask", json!({ "cluster": "demo", "task": id }));
         assert!(error.message.contains("was not started here"), "{error}");
-        scene.sidecars.clear();
-        assert_eq!(listed(&mut scene), 0);
+        fixture.sidecars.clear();
+        assert_eq!(listed(&mut fixture), 0);
     }
 }

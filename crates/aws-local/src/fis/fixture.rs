@@ -17,28 +17,28 @@ use crate::{Context, documents};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Scene {
+pub(super) struct Fixture {
     pub(super) state: World,
     pub(super) context: Context,
     calls: u32,
 }
 
-impl Scene {
+impl Fixture {
     /// So many tasks of the cluster `demo`; 2026-01-01 00:00:00 UTC.
-    pub(super) fn new(tasks: usize) -> Scene {
+    pub(super) fn new(tasks: usize) -> Fixture {
         let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
         let documents = documents::built_in(now).into_iter().map(|one| (one.name.clone(), one));
         let mut state = World::default();
         state.ssm.documents = documents.collect();
-        let mut scene = Scene {
+        let mut fixture = Fixture {
             state,
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
             calls: 0,
         };
         for number in 1..=tasks {
-            scene.register(number);
+            fixture.register(number);
         }
-        scene
+        fixture
     }
 
     /// The ARN of a task.
@@ -57,7 +57,7 @@ impl Scene {
             registered: self.context.now,
             public_key: Vec::new(),
             fingerprint: String::new(),
-            tags: [(TASK_ARN_TAG.to_owned(), Scene::arn(number))].into(),
+            tags: [(TASK_ARN_TAG.to_owned(), Fixture::arn(number))].into(),
             information: information.as_object().expect("an object").clone(),
             last_ping: Some(self.context.now),
         };
@@ -78,7 +78,7 @@ impl Scene {
         made["experimentTemplate"]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// As [`Scene::template`], whatever comes of it.
+    /// As [`Fixture::template`], whatever comes of it.
     pub(super) fn try_template(&mut self, changes: Value) -> Result<Value, ApiError> {
         self.calls += 1;
         let mut body = json!({
@@ -105,7 +105,7 @@ impl Scene {
         self.start_with(template, json!({}))
     }
 
-    /// As [`Scene::start`], with more members.
+    /// As [`Fixture::start`], with more members.
     pub(super) fn start_with(&mut self, template: &str, more: Value) -> String {
         self.calls += 1;
         let mut body =
