@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
-def eventually(look, what, seconds=60):
-    """The first true result of `look`; fails with `what` if there is none in time."""
+def eventually(probe, what, seconds=60):
+    """The first true result of `probe`; fails with `what` if there is none in time."""
     end = time.monotonic() + seconds
     while True:
-        found = look()
+        found = probe()
         if found:
             return found
         if time.monotonic() > end:

@@ -75,12 +75,12 @@ def test_targets_are_found_by_tag(ssm, silent_instance):
     listed = ssm.list_command_invocations(CommandId=found["CommandId"])["CommandInvocations"]
     assert [invocation["InstanceId"] for invocation in listed] == [silent_instance]
     ssm.cancel_command(CommandId=found["CommandId"])
-    nobody = ssm.send_command(
+    no_target = ssm.send_command(
         DocumentName=STRESS,
-        Targets=[{"Key": "tag:ECS_TASK_ARN", "Values": ["nobody"]}],
+        Targets=[{"Key": "tag:ECS_TASK_ARN", "Values": ["no_target"]}],
         Parameters={"DurationSeconds": ["20"]},
     )["Command"]
-    assert (nobody["TargetCount"], nobody["StatusDetails"]) == (0, "NoInstancesInTag")
+    assert (no_target["TargetCount"], no_target["StatusDetails"]) == (0, "NoInstancesInTag")
 
 
 GOOD = {"DurationSeconds": ["20"]}
@@ -122,7 +122,7 @@ def test_an_instance_given_twice_is_refused(ssm, silent_instance):
         ssm.send_command(DocumentName=STRESS, InstanceIds=[silent_instance] * 2, Parameters=GOOD)
 
 
-def test_a_cancel_for_somebody_elses_command_is_refused(aws, ssm, silent_instance):
+def test_a_cancel_for_another_command_is_refused(aws, ssm, silent_instance):
     sent = ssm.send_command(DocumentName=STRESS, InstanceIds=[silent_instance], Parameters=GOOD)["Command"]
     for arguments, expected in (
         (["--command-id", "11111111-1111-4111-8111-111111111111"], "(InvalidCommandId)"),

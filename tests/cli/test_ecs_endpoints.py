@@ -44,13 +44,13 @@ def powerless(start_powerless):
 def running(server):
     """What runs in a sidecar's task, as the agent would say: fault to request."""
 
-    def look(sidecar):
+    def probe(sidecar):
         with urllib.request.urlopen(f"{server}/_taskfault/faults", timeout=10) as response:
             tasks = json.load(response)
         task = sidecar.task_uri.split("/v4/")[1]
         return {fault["fault"]: fault["request"] for fault in tasks.get(task, [])}
 
-    return look
+    return probe
 
 
 def state(action, count, when=None):

@@ -76,12 +76,12 @@ def agent(tmp_path_factory, session):
 def running(agent):
     """What runs in a sidecar's task, as the ECS agent would say."""
 
-    def look(sidecar):
+    def probe(sidecar):
         with urllib.request.urlopen(f"{agent.url}/_taskfault/faults", timeout=10) as response:
             faults = json.load(response).get(sidecar.task_uri.split("/v4/")[1], [])
         return {fault["fault"]: fault["request"] for fault in faults}
 
-    return look
+    return probe
 
 
 @pytest.fixture(scope="session")

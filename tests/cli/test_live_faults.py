@@ -1,4 +1,4 @@
-"""`taskfault status` tells every live fault; network faults of `taskfault inject` and of documents go through the
+"""`taskfault status` shows every active fault; network faults of `taskfault inject` and of documents go through the
 ECS agent where NET_ADMIN is missing, with the sources S3 and DYNAMODB."""
 
 import calendar
@@ -88,24 +88,24 @@ def start_powerless(sidecar_binary, server, ssm, tmp_path):
 def at_agent(server):
     """What runs in a task, as the agent would say: fault to request."""
 
-    def look(task):
+    def probe(task):
         with urllib.request.urlopen(f"{server}/_taskfault/faults", timeout=10) as response:
             tasks = json.load(response)
         return {fault["fault"]: fault["request"] for fault in tasks.get(f"demo/web/{task}", [])}
 
-    return look
+    return probe
 
 
 @pytest.fixture
-def told(sidecar_binary, tmp_path):
-    """What `taskfault status` tells of the state folder: as JSON, or in words."""
+def status(sidecar_binary, tmp_path):
+    """What `taskfault status` shows of the state folder: as JSON or text."""
 
-    def tell(*words, state=tmp_path / "state"):
+    def run(*words, state=tmp_path / "state"):
         command = [sidecar_binary, "status", "--state-dir", state, *words]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         return json.loads(shown.stdout) if "--json" in words else shown.stdout
 
-    return tell
+    return run
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def seconds_left(until):
     return calendar.timegm(time.strptime(until, "%Y-%m-%dT%H:%M:%S.%fZ")) - time.time()
 
 
-def test_status_tells_what_lives_and_what_remains(start_powerless, told, ssm):
+def test_status_shows_what_is_active_and_what_remains(start_powerless, status, ssm):
     sidecar = start_powerless()
     call = {"id": "an-action", "callTime": int(time.time()), "callCount": 1}
     latency = sidecar.send(
@@ -153,12 +153,12 @@ def test_status_tells_what_lives_and_what_remains(start_powerless, told, ssm):
     )
     stress = sidecar.send("AWSFIS-Run-CPU-Stress", {"DurationSeconds": ["300"], "LoadPercent": ["1"], "CPU": ["1"]})
 
-    def live():
-        commands = {one["command_id"]: one for one in told("--json")["sidecar"]["commands"]}
+    def active():
+        commands = {one["command_id"]: one for one in status("--json")["sidecar"]["commands"]}
         both = [commands.get(latency, {}), commands.get(stress, {})]
         return both if all(one.get("started") for one in both) else None
 
-    on_heartbeats, plain = eventually(live, "both faults are told")
+    on_heartbeats, plain = eventually(active, "both faults are shown")
     assert on_heartbeats["fault"] == "network-latency"
     assert "200 ms, give or take 10 ms, to 10.0.0.0/8" in on_heartbeats["started"]
     assert "the ECS agent runs it" in on_heartbeats["started"]
@@ -168,9 +168,9 @@ def test_status_tells_what_lives_and_what_remains(start_powerless, told, ssm):
     assert plain["started"].startswith("cpu-stress: 1 thread at 1.0 % of a core")
     assert 200 < seconds_left(plain["until"]) <= 300
     assert plain["heartbeat_until"] is None
-    words = told()
-    assert f"{stress} AWSFIS-Run-CPU-Stress (cpu-stress) since" in words
-    assert "    ends by itself in " in words and "if FIS sends no heartbeat" in words
+    text = status()
+    assert f"{stress} AWSFIS-Run-CPU-Stress (cpu-stress) since" in text
+    assert "    ends by itself in " in text and "if FIS sends no heartbeat" in words
     # A heartbeat moves the end. Its time is FIS's, in whole seconds.
     later = {"id": "an-action", "callTime": int(time.time()) + 30, "callCount": 2}
     beat = sidecar.send(
@@ -182,11 +182,11 @@ def test_status_tells_what_lives_and_what_remains(start_powerless, told, ssm):
         },
     )
     assert sidecar.finished(beat)["Status"] == "Success"
-    eventually(lambda: seconds_left(live()[0]["heartbeat_until"]) > 60, "the heartbeat is told")
+    eventually(lambda: seconds_left(active()[0]["heartbeat_until"]) > 60, "the heartbeat is shown")
     for command in (latency, stress):
         ssm.cancel_command(CommandId=command)
         sidecar.finished(command)
-    eventually(lambda: told("--json")["sidecar"]["commands"] == [], "nothing is told any more")
+    eventually(lambda: status("--json")["sidecar"]["commands"] == [], "nothing is shown any more")
 
 
 def test_s3_and_dynamodb_are_the_published_prefixes_of_the_region(start_powerless, at_agent, published):
@@ -209,7 +209,7 @@ def test_s3_and_dynamodb_are_the_published_prefixes_of_the_region(start_powerles
     assert f"DYNAMODB (1 prefix of {REGION}, AWS's list of 2026-11-21, " in output
 
 
-def test_inject_goes_through_the_ecs_agent_and_stops_it(inject, at_agent, told, published):
+def test_inject_goes_through_the_ecs_agent_and_stops_it(inject, at_agent, status, published):
     url, _ = published
     words = ("network-latency", "--duration", "5m", "--delay-milliseconds", "300", "--sources", "S3,10.0.0.0/8")
     process, task = inject(*words, TASKFAULT_IP_RANGES_URL=url)
@@ -220,12 +220,12 @@ def test_inject_goes_through_the_ecs_agent_and_stops_it(inject, at_agent, told, 
     assert "169.254.170.2" in request["SourcesToFilter"]
 
     def shown():
-        live = told("--json")["injected"]
-        return [one for one in live if one["fault"] == "network-latency" and one["pid"] == process.pid]
+        active = status("--json")["injected"]
+        return [one for one in active if one["fault"] == "network-latency" and one["pid"] == process.pid]
 
-    (one,) = eventually(shown, "status tells it")
+    (one,) = eventually(shown, "status shows it")
     assert one["until"] - one["since"] == 300
-    assert f"taskfault inject network-latency runs as process {process.pid}, ends by itself in " in told()
+    assert f"taskfault inject network-latency runs as process {process.pid}, ends by itself in " in status()
     process.send_signal(signal.SIGINT)
     output, complaints = process.communicate(timeout=60)
     assert process.returncode == 130, complaints
@@ -260,15 +260,15 @@ def test_where_there_is_no_way_that_is_said(inject):
     assert "ECS_AGENT_URI is not set" in complaints
 
 
-def test_what_a_killed_inject_leaves_is_told(inject, at_agent, told, tmp_path):
+def test_what_a_killed_inject_leaves_is_shown(inject, at_agent, status, tmp_path):
     words = ("network-blackhole-port", "--duration", "5m", "--port", "443", "--traffic-type", "egress")
     process, task = inject(*words)
     eventually(lambda: at_agent(task), "the fault starts")
     process.kill()
     process.wait(timeout=20)
     state = tmp_path / "inject"
-    assert told("--json", state=state)["left_at_ecs_agent"] == ["network-blackhole-port"]
-    assert "was left running at the ECS agent by a process that is gone" in told(state=state)
+    assert status("--json", state=state)["left_at_ecs_agent"] == ["network-blackhole-port"]
+    assert "was left running at the ECS agent by a process that is gone" in status(state=state)
     assert at_agent(task), "the agent has no time limit: documented, and true"
 
 

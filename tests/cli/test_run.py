@@ -110,7 +110,7 @@ def test_a_template_that_is_refused_does_nothing(quick, tmp_path, session):
     assert run(quick, "EXT000nothere").returncode == 5
 
 
-def test_nobody_there_and_nothing_to_read(tmp_path):
+def test_no_server_and_nothing_to_read(tmp_path):
     done = run("http://127.0.0.1:1", template(tmp_path))
     assert done.returncode == 6 and "start taskfault-local" in done.stderr, done.stderr
     done = run("127.0.0.1:1", template(tmp_path))

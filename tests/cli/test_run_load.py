@@ -103,8 +103,8 @@ def test_a_black_hole_is_seen_by_clients_for_as_long_as_it_lasts(tmp_path, sessi
     for series in ("answered", "failed", "p50", "p95", "p99", "window", "command", "task", "line-1"):
         assert f'data-series="{series}"' in page, series
     assert "What clients saw" in page and "20 requests per second" in page
-    live = [line for line in done.stdout.splitlines() if " load: " in line]
-    assert len(live) >= 3 and "100 requests in 5 s, 0 failed, P95 " in live[0], done.stdout
+    lines = [line for line in done.stdout.splitlines() if " load: " in line]
+    assert len(lines) >= 3 and "100 requests in 5 s, 0 failed, P95 " in live[0], done.stdout
     assert "requests failed from the start of the experiment on" in done.stdout
 
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_loaded_is_refused_before_anything_is_made(quick, serve, 
     for url, code, words in (
         ("https://127.0.0.1/", 2, "speaks no https"),
         ("127.0.0.1:80", 2, "does not begin with http://"),
-        (gone.url, 1, "nobody listens there"),
+        (gone.url, 1, "nothing listens there"),
         (serve(status=503).url, 1, "no success (2xx)"),
         ("http://no.such.name.invalid/", 1, "no.such.name.invalid"),
     ):

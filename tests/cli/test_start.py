@@ -136,12 +136,12 @@ def healthy(process, binary):
 def test_a_throttled_start_waits_its_turn_and_is_healthy(
     start_process, sidecar_binary, server, switches, nothing_left
 ):
-    # Every call of the start is among them, and nobody is told to come back at once.
+    # Every call of the start is among them, and none is asked to retry at once.
     switches(throttle_next=10_000)
     process = start_process(server)
     eventually(lambda: healthy(process, sidecar_binary), "it waits for its turn")
     text = process.log_path.read_text()
-    # Patience is hours, and the log says so once, not with every call.
+    # The retry budget is hours, and the log says so once, not with every call.
     assert text.count("trying again") == 1 and "gives_up_s=7200" in text, text
     assert "online" not in text
     switches(throttle_next=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from pages import BIN_DIR, ROOT
 
 # How long a command of a page may take, in seconds; for a busy machine.
-PATIENCE = 300
+TIMEOUT = 300
 
 # A network of its own, so that a page may name the ports it likes, and so that nothing of the machine is touched.
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--net"]
@@ -85,7 +85,7 @@ class Desk:
 
 
 class Terminal:
-    """One shell. Its output goes to a file, so that it may print as it likes while nobody reads."""
+    """One shell. Its output goes to a file, so that it may print as it likes without a reader."""
 
     def __init__(self, command, folder, environment):
         self.said = folder.parent / f"terminal-{time.monotonic_ns()}"
@@ -130,20 +130,20 @@ class Terminal:
 
 def wait(done, otherwise):
     """Waits until something is so."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not done():
         assert time.monotonic() < end, otherwise()
         time.sleep(0.05)
 
 
-def missing(wanted, output):
+def missing(expected, output):
     """The first line of a page's output that the real output does not have, or None.
 
     Lines must come in this order; others may stand between them. Numbers and ids are others' in every run, and `…`
     stands for anything.
     """
     lines = iter(output.splitlines())
-    for line in wanted.splitlines():
+    for line in expected.splitlines():
         if line.strip() and not any(re.fullmatch(pattern(line), real.strip()) for real in lines):
             return line
     return None

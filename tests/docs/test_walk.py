@@ -36,9 +36,9 @@ def test_the_commands_of_a_page_do_what_it_says(page, desk):
         if block.language == "sh":
             running, last = walk(desk, block, where)
         elif running:
-            wait(lambda: not missing(block.text, running.output()), lambda: told(block, where, running.output()))
+            wait(lambda: not missing(block.text, running.output()), lambda: context(block, where, running.output()))
         elif last is not None:
-            assert not missing(block.text, last), told(block, where, last)
+            assert not missing(block.text, last), context(block, where, last)
 
 
 def walk(desk, block, where):
@@ -54,7 +54,7 @@ def walk(desk, block, where):
     return None, output
 
 
-def told(block, where, output):
+def context(block, where, output):
     return f"{where}: not printed: {missing(block.text, output)}\nIt printed:\n{output}"
 
 
@@ -70,7 +70,7 @@ def test_a_page_names_its_terminals(page):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "printed", "lacks"),
+    ("expected", "printed", "lacks"),
     [
         ("a 5 ms", "noise\n  a 17.5 ms\n", None),
         ("task 0a1b2c3d started", "task 99999999 started", None),
@@ -80,8 +80,8 @@ def test_a_page_names_its_terminals(page):
         ("a.b", "axb", "a.b"),
     ],
 )
-def test_output_is_compared_but_for_numbers_and_ids(wanted, printed, lacks):
-    assert missing(wanted, printed) == lacks
+def test_output_is_compared_but_for_numbers_and_ids(expected, printed, lacks):
+    assert missing(expected, printed) == lacks
 
 
 def test_make_of_the_walk_refuses_a_target_that_there_is_not(desk):

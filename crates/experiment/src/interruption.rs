@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
 /// SIGINT, SIGTERM and SIGHUP. From [`Interruption::watch`] on they no longer end the process by themselves, for
-/// as long as it lives: whoever watches must go on watching.
+/// as long as it lives: the watcher must go on watching.
 #[derive(Debug)]
 pub struct Interruption {
     interrupt: unix::Signal,
@@ -30,7 +30,7 @@ impl Interruption {
     }
 
     /// The next of them; may be dropped while waiting.
-    pub async fn came(&mut self) -> Signal {
+    pub async fn received(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::SIGINT,
             _ = self.terminate.recv() => Signal::SIGTERM,

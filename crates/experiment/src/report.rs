@@ -37,10 +37,10 @@ pub fn html(record: &Record) -> String {
 }
 
 /// What clients saw of each experiment, a line for each; none without a load.
-pub fn effects_in_words(record: &Record) -> Vec<String> {
+pub fn effect_lines(record: &Record) -> Vec<String> {
     let time = |value: Option<f64>| value.map_or("unknown".to_owned(), milliseconds);
-    let told = figures::effects(record).into_iter();
-    told.map(|(experiment, effect)| {
+    let effects = figures::effects(record).into_iter();
+    effects.map(|(experiment, effect)| {
         format!(
             "clients of {}: P95 {} before, {} during, {} in the worst second, {} after; {} of {} requests failed",
             experiment.id,

@@ -1,7 +1,7 @@
 //! `taskfault-local run TEMPLATE`: one experiment from its template to its end, as a gate in CI.
 //!
 //! A client of a `taskfault-local` that runs elsewhere, over the same API that the AWS CLI uses: it makes the
-//! template, starts the experiment, tells its progress, writes the report and removes the template again. With
+//! template, starts the experiment, prints its progress, writes the report and removes the template again. With
 //! `--load` it is also a client of the service under experiment, and the report has what that client saw.
 
 pub mod client;
@@ -86,7 +86,7 @@ async fn perform(options: &RunOptions) -> Result<Outcome, RunError> {
         }
         Source::File(body) => {
             let id = fis.create_template(body.clone()).await?;
-            say(&format!("template {id} made from {}", options.template));
+            print_line(&format!("template {id} made from {}", options.template));
             id
         }
     };
@@ -95,7 +95,7 @@ async fn perform(options: &RunOptions) -> Result<Outcome, RunError> {
     if matches!(source, Source::File(_)) {
         // Whatever the experiment came to: the template is ours to remove.
         match fis.delete_template(&template).await {
-            Ok(()) => say(&format!("template {template} removed")),
+            Ok(()) => print_line(&format!("template {template} removed")),
             Err(error) => eprintln!("taskfault-local: template {template} is left: {error}"),
         }
     }
@@ -139,25 +139,25 @@ async fn experiment(
     template: &str,
 ) -> Result<Outcome, RunError> {
     if let Some(load) = load {
-        say(&format!(
+        print_line(&format!(
             "load: {}, {} requests per second; {} s at rest",
-            load.what(),
+            load.description(),
             options.rate,
             REST.as_secs()
         ));
         watch.traffic = Some(load.start()?);
         if watch.pass(REST).await.is_some() {
-            say("interrupted before the experiment: nothing was done");
+            print_line("interrupted before the experiment: nothing was done");
             return Ok(Outcome::Interrupted);
         }
     }
     let began = clock::epoch_seconds(SystemTime::now());
     let id = watch.fis.start(template).await?;
-    say(&format!("experiment {id} started"));
+    print_line(&format!("experiment {id} started"));
     let (last, interrupted) = watch.experiment(&id).await?;
     let watching = options.report.is_some() || watch.traffic.is_some();
     if watching && !interrupted && options.watch_after > 0 {
-        say(&format!("watching for {} s; Ctrl-C cuts it short", options.watch_after));
+        print_line(&format!("watching for {} s; Ctrl-C cuts it short", options.watch_after));
         // The experiment is over, so what it came to stays.
         let _ = watch.pass(Duration::from_secs(options.watch_after.into())).await;
     }
@@ -172,12 +172,12 @@ async fn experiment(
         record.load = Some(load);
     }
     let mut record = only(record.between(from, clock::epoch_seconds(SystemTime::now())), &id, began);
-    record.notes.extend(at_rest(&record, began));
-    tell_faults(&record);
-    report::effects_in_words(&record).iter().for_each(|line| say(line));
+    record.notes.extend(note_on_rest(&record, began));
+    print_faults(&record);
+    report::effect_lines(&record).iter().for_each(|line| print_line(line));
     if let Some(folder) = &options.report {
         let written = report::write(&record, folder).map_err(|error| RunError::Broken(error.to_string()))?;
-        say(&format!("report: {}", written.page.display()));
+        print_line(&format!("report: {}", written.page.display()));
     }
     let status = last["state"]["status"].as_str().unwrap_or_default();
     Ok(match status {
@@ -196,49 +196,50 @@ fn too_many_failed(record: &Record, began: f64, allowed: Option<f64>) -> bool {
     let percent = if sent == 0 { 0.0 } else { 100.0 * failed as f64 / sent as f64 };
     let too_many = percent > allowed;
     let verdict = if too_many { "more than" } else { "within" };
-    say(&format!(
+    print_line(&format!(
         "{failed} of {sent} requests failed from the start of the experiment on: {percent:.2} %, {verdict} the \
          {allowed} % of --max-failed"
     ));
     too_many
 }
 
-/// A service that failed before the experiment tells little about the fault.
-fn at_rest(record: &Record, began: f64) -> Option<Note> {
+/// Failures before the experiment: the fault did not cause them.
+fn note_on_rest(record: &Record, began: f64) -> Option<Note> {
     let load = record.load.as_ref()?;
     let (all, since) = (failed_since(load, f64::NEG_INFINITY), failed_since(load, began));
     let (failed, sent) = (all.0 - since.0, all.1 - since.1);
-    let text =
-        format!("{failed} of {sent} requests failed before the experiment began: the service was not well");
+    let text = format!(
+        "{failed} of {sent} requests failed before the experiment began: the service was not healthy"
+    );
     (failed > 0).then(|| Note { at: record.from, about: String::new(), text })
 }
 
 /// The record without other experiments, and without commands that had ended before this one began; those of
-/// experiments that ran at the same time stay, as does the traffic, for they tell what this one met.
+/// experiments that ran at the same time stay, as does the traffic: they were part of its conditions.
 fn only(mut record: Record, experiment: &str, began: f64) -> Record {
     record.experiments.retain(|it| it.id == experiment);
     record.commands.retain(|it| it.ended.is_none_or(|ended| ended >= began));
     record
 }
 
-fn tell_faults(record: &Record) {
+fn print_faults(record: &Record) {
     for command in &record.commands {
         let task = short(command.task.as_deref().unwrap_or(&command.instance));
-        say(&format!("{} on task {task}: {}", command.document, command.status));
+        print_line(&format!("{} on task {task}: {}", command.document, command.status));
         for step in &command.steps {
             for (word, text) in [("asked", &step.asked), ("achieved", &step.achieved)] {
                 if let Some(text) = text {
-                    say(&format!("  {word:<8}  {text}"));
+                    print_line(&format!("  {word:<8}  {text}"));
                 }
             }
-            step.remarks.iter().for_each(|remark| say(&format!("  {remark}")));
+            step.remarks.iter().for_each(|remark| print_line(&format!("  {remark}")));
         }
     }
-    record.notes.iter().for_each(|note| say(&format!("note: {}", note.text)));
+    record.notes.iter().for_each(|note| print_line(&format!("note: {}", note.text)));
 }
 
-/// A line at once, so that a pipe sees it live. A reader that went away is no reason to stop.
-fn say(line: &str) {
+/// Prints a line and flushes, so that a pipe sees it at once. A closed pipe is no reason to stop.
+fn print_line(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -277,16 +278,16 @@ mod tests {
     }
 
     #[test]
-    fn failures_count_from_the_start_of_the_experiment_and_those_before_are_told() {
+    fn failures_count_from_the_start_of_the_experiment_and_those_before_are_noted() {
         let mut record = sample::record();
         let began = record.experiments[1].started.unwrap();
-        assert!(at_rest(&record, began).is_none());
+        assert!(note_on_rest(&record, began).is_none());
         let (failed, sent) = failed_since(record.load.as_ref().unwrap(), began);
         let share = 100.0 * failed as f64 / sent as f64;
         assert!(failed > 0 && too_many_failed(&record, began, Some(share - 0.01)));
         assert!(!too_many_failed(&record, began, Some(share)) && !too_many_failed(&record, began, None));
         record.load.as_mut().unwrap().seconds[0].errors.insert("refused".into(), 3);
-        let note = at_rest(&record, began).unwrap();
+        let note = note_on_rest(&record, began).unwrap();
         assert!(note.text.starts_with("3 of "), "{}", note.text);
     }
 }

@@ -105,9 +105,9 @@ impl Load {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let (tell_healthy, healthy) = watch::channel(Vec::new());
+        let (publish_healthy, healthy) = watch::channel(Vec::new());
         let thread = thread::Builder::new().name("load".to_owned()).spawn(move || {
-            let generator = Generator::new(options, targets, tell_healthy, each_second);
+            let generator = Generator::new(options, targets, publish_healthy, each_second);
             LocalSet::new().block_on(&runtime, generator.run(stopped));
         })?;
         Ok(Load { stop: Some(stop), thread: Some(thread), healthy })
@@ -118,7 +118,7 @@ impl Load {
         self.healthy.clone()
     }
 
-    /// Sends nothing more and returns when every request has ended and every second was told.
+    /// Sends nothing more and returns when every request has ended and every second was reported.
     pub async fn stop(mut self) {
         self.end(Ending::Finish);
         if let Some(thread) = self.thread.take() {
@@ -128,7 +128,7 @@ impl Load {
 
     fn end(&mut self, ending: Ending) {
         if let Some(stop) = self.stop.take() {
-            // A generator that has panicked hears nothing.
+            // A generator that has panicked has dropped its receiver.
             let _ = stop.send(ending);
         }
     }
@@ -174,7 +174,7 @@ impl<F: FnMut(Second)> Generator<F> {
             }
             count += 1;
             let passed = Instant::now().duration_since(began).as_secs();
-            self.tell(began_at, passed);
+            self.emit_seconds(began_at, passed);
         };
         if ending == Ending::Finish {
             let limit = self.options.timeouts.connect + self.options.timeouts.answer;
@@ -183,7 +183,7 @@ impl<F: FnMut(Second)> Generator<F> {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             // A last second that was cut short would look like a drop of the rate.
-            self.tell(began_at, (count as f64 / self.options.rate) as u64);
+            self.emit_seconds(began_at, (count as f64 / self.options.rate) as u64);
         }
         checks.abort();
     }
@@ -203,10 +203,10 @@ impl<F: FnMut(Second)> Generator<F> {
         });
     }
 
-    fn tell(&mut self, began: SystemTime, passed: u64) {
+    fn emit_seconds(&mut self, began: SystemTime, passed: u64) {
         let over = self.tally.borrow_mut().take_over(passed);
         for (index, figures) in over {
-            (self.each_second)(figures.told(began + Duration::from_secs(index)));
+            (self.each_second)(figures.summary(began + Duration::from_secs(index)));
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `taskfault-local demo`: two FIS experiments on this machine, with nothing but what was built.
 //!
 //! It enters namespaces of its own, starts the local AWS and a service of three tasks with the sidecar, loads
-//! the service, and plays the client of FIS through the real API. It succeeds only if everything it shows has
+//! the service, and is the client of FIS through the real API. It succeeds only if everything it shows has
 //! happened; whatever happens, nothing is left of it.
 
 mod api;
-mod play;
+mod environment;
+mod scenario;
 mod screen;
-mod story;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ pub struct DemoOptions {
     pub keep_logs: Option<PathBuf>,
 }
 
-/// What went wrong, and in which part of the story.
+/// What went wrong, and in which part.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error("the stage: {0}")]
@@ -51,7 +51,7 @@ enum DemoError {
     Unmet(String),
 }
 
-/// Plays the demo; the exit code is 0 only if all of it happened.
+/// Runs the demo; the exit code is 0 only if all of it happened.
 ///
 /// Must be called before the process has a second thread, so before any async runtime.
 pub fn run(options: &DemoOptions) -> ExitCode {
@@ -67,10 +67,10 @@ pub fn run(options: &DemoOptions) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&screen, &format!("starting the runtime: {error}")),
     };
-    runtime.block_on(perform(&screen, namespaces, options))
+    runtime.block_on(run_in(&screen, namespaces, options))
 }
 
-async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
+async fn run_in(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
     let folder = match Folder::new() {
         Ok(folder) => folder,
         Err(error) => return fail(screen, &error.to_string()),
@@ -80,9 +80,11 @@ async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions)
         Err(error) => return fail(screen, &error.to_string()),
     };
     let ending = tokio::select! {
-        // Dropping the story ends its tasks.
-        told = story::tell(screen, namespaces, folder.path(), &options.report) => told.map_or_else(Ending::Failed, |()| Ending::Told),
-        signal = interruption.came() => Ending::Interrupted(signal),
+        // Dropping the future ends its tasks.
+        done = scenario::run(screen, namespaces, folder.path(), &options.report) => {
+            done.map_or_else(Ending::Failed, |()| Ending::Completed)
+        }
+        signal = interruption.received() => Ending::Interrupted(signal),
     };
     if matches!(ending, Ending::Failed(_)) {
         show_logs(screen, folder.path());
@@ -90,7 +92,7 @@ async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions)
     let kept = options.keep_logs.as_deref().map_or(Ok(()), |directory| keep_logs(folder.path(), directory));
     drop(folder);
     match ending {
-        Ending::Told => match kept {
+        Ending::Completed => match kept {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => fail(screen, &why),
         },
@@ -103,9 +105,9 @@ async fn perform(screen: &Screen, namespaces: Namespaces, options: &DemoOptions)
     }
 }
 
-/// How the performance ended.
+/// How the demo ended.
 enum Ending {
-    Told,
+    Completed,
     Failed(DemoError),
     Interrupted(Signal),
 }

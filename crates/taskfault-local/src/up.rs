@@ -20,8 +20,8 @@
 //! tokio::spawn(server.run(std::future::pending()));
 //! let mut events = cluster.events();
 //! let definition = std::fs::read_to_string("task-definition.json")?;
-//! let wanted = up::ServiceWanted { cluster: "demo".into(), name: "web".into(), count: 3 };
-//! cluster.serve(&definition, &wanted)?;
+//! let spec = up::ServiceSpec { cluster: "demo".into(), name: "web".into(), count: 3 };
+//! cluster.serve(&definition, &spec)?;
 //! cluster.steady("demo", "web").await;
 //! for task in cluster.tasks() {
 //!     println!("{} at {}: {:?}", task.id, task.address, task.programs);
@@ -88,7 +88,7 @@ impl Settings {
 
 /// A service to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceWanted {
+pub struct ServiceSpec {
     pub cluster: String,
     pub name: String,
     /// Desired count of tasks.
@@ -199,17 +199,17 @@ impl Cluster {
     /// # Errors
     /// It is no such JSON, the control plane refuses it, or a container's command cannot be run here. Nothing
     /// was changed then, but a revision may have been registered.
-    pub fn serve(&self, definition: &str, wanted: &ServiceWanted) -> Result<String, UpError> {
+    pub fn serve(&self, definition: &str, spec: &ServiceSpec) -> Result<String, UpError> {
         let definition: Map<String, Value> = serde_json::from_str(definition)?;
         plan::check(&definition, &self.inner.settings).map_err(UpError::CannotRun)?;
         let registered = self.call("RegisterTaskDefinition", Value::Object(definition))?;
         let registered = &registered["taskDefinition"];
         let name =
             format!("{}:{}", registered["family"].as_str().unwrap_or_default(), registered["revision"]);
-        self.call("CreateCluster", json!({ "clusterName": wanted.cluster }))?;
+        self.call("CreateCluster", json!({ "clusterName": spec.cluster }))?;
         let service = json!({
-            "cluster": wanted.cluster, "serviceName": wanted.name, "taskDefinition": name,
-            "desiredCount": wanted.count,
+            "cluster": spec.cluster, "serviceName": spec.name, "taskDefinition": name,
+            "desiredCount": spec.count,
         });
         self.call("CreateService", service)?;
         Ok(name)
@@ -251,7 +251,7 @@ impl Cluster {
     }
 }
 
-/// Tells the record, every second, what CPU each task has used.
+/// Records the CPU use of each task, every second.
 async fn measure(inner: Arc<Inner>) {
     let mut meters = Meters::default();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -259,7 +259,7 @@ async fn measure(inner: Arc<Inner>) {
     loop {
         ticks.tick().await;
         for task in inner.running() {
-            if let Some(sample) = meters.look(task.programs.into_values()) {
+            if let Some(sample) = meters.sample(task.programs.into_values()) {
                 inner.handle.observe(|recorder| recorder.cpu(&task.arn, sample));
             }
         }
@@ -286,13 +286,13 @@ impl Inner {
     }
 
     /// Changes the control plane.
-    fn tell<T>(&self, change: impl FnOnce(&mut ecs::EcsState, &Context) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut ecs::EcsState, &Context) -> T) -> T {
         let context = self.context();
         self.handle.state(|state| change(&mut state.ecs, &context))
     }
 
-    fn say(&self, task: &ecs::Task, address: Option<Ipv4Addr>, change: Change) {
-        // Without a receiver nobody wants to know.
+    fn emit(&self, task: &ecs::Task, address: Option<Ipv4Addr>, change: Change) {
+        // No receiver is no error.
         let _ = self.events.send(TaskEvent {
             at: SystemTime::now(),
             arn: task.arn.clone(),

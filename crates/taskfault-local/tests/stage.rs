@@ -28,7 +28,7 @@ use taskfault_local::stage::{
     run_init,
 };
 
-/// Name, what the stage process plays, and what is expected of it.
+/// Name, the fixture of its stage process, and what is expected of it.
 const TESTS: &[(&str, fn())] = &[
     ("a_dropped_task_is_gone", a_dropped_task_is_gone),
     ("a_killed_stage_leaves_nothing", a_killed_stage_leaves_nothing),
@@ -107,8 +107,8 @@ fn namespaces() -> Result<(), String> {
 
 // ---- the stage process -------------------------------------------------------------------------------
 
-/// Plays a scene as a stage: says what happened as JSON lines, and goes on at each line it is sent.
-fn play(scene: &str, argument: Option<&str>) -> ExitCode {
+/// Runs a fixture as the stage process: reports what happened as JSON lines, and goes on at each line it is sent.
+fn play(fixture: &str, argument: Option<&str>) -> ExitCode {
     let namespaces = match enter() {
         Ok(namespaces) => namespaces,
         Err(refusal) => return refused(refusal),
@@ -116,14 +116,14 @@ fn play(scene: &str, argument: Option<&str>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut stage = Stage::build(namespaces).await.unwrap();
-        match scene {
+        match fixture {
             "run" => run(&mut stage, argument.unwrap()).await,
             "hold" => hold(&mut stage).await,
             "missing" => missing(&mut stage).await,
             "pair" => pair(&mut stage).await,
             "agent" => agent(&mut stage, argument.unwrap()).await,
             "gateway" => gateway(&mut stage).await,
-            other => panic!("no scene {other}"),
+            other => panic!("no fixture {other}"),
         }
     });
     ExitCode::SUCCESS
@@ -161,7 +161,7 @@ async fn run(stage: &mut Stage, script: &str) {
 
 /// A task that stays; then it is dropped, stopped or left, as the cue says.
 async fn hold(stage: &mut Stage) {
-    // The shell stays the parent: a grandchild that nobody waits for must go too.
+    // The shell stays the parent: an orphaned grandchild must end too.
     let mut stubborn = shell("stubborn", "trap '' TERM; echo trapped; while :; do sleep 1000; done");
     stubborn.essential = false;
     let polite = shell("polite", "trap 'exit 7' TERM; echo trapped; while :; do sleep 1000 & wait; done");
@@ -245,10 +245,10 @@ struct Watched {
 }
 
 impl Watched {
-    fn play(scene: &str, argument: Option<&str>) -> Watched {
+    fn play(fixture: &str, argument: Option<&str>) -> Watched {
         let logs = tempfile::tempdir().unwrap();
         let mut command = Command::new("/proc/self/exe");
-        command.args(["play", scene]).args(argument).env("LOG", logs.path());
+        command.args(["play", fixture]).args(argument).env("LOG", logs.path());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Watched { child, lines, logs }
@@ -259,7 +259,7 @@ impl Watched {
         serde_json::from_str(&line).unwrap()
     }
 
-    fn tell(&mut self, word: &str) {
+    fn send(&mut self, word: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{word}").unwrap();
     }
 
@@ -385,7 +385,7 @@ fn tasks_that_come_do_not_change_the_gateway() {
 fn two_tasks_reach_each_other() {
     let mut stage = Watched::play("pair", None);
     stage.heard();
-    // Nobody listens there: the refusal is the other task's kernel side answering.
+    // Nothing listens there: the refusal is the other task's kernel side answering.
     assert!(stage.log("main").contains("Connection refused"), "{}", stage.log("main"));
 }
 
@@ -414,7 +414,7 @@ fn the_end_of_an_essential_program_ends_the_task() {
     let all = descendants(pid(&task, "init"));
     kill(Pid::from_raw(pid(&task, "polite")), Signal::SIGTERM).unwrap();
     eventually("the essential program ends", || !lives(pid(&task, "polite")));
-    stage.tell("stop");
+    stage.send("stop");
     let exits = stage.heard();
     assert_eq!(exits["exits"]["polite"]["code"], 7);
     assert_eq!(exits["exits"]["stubborn"]["signal"], 9, "it ignores SIGTERM");
@@ -428,7 +428,7 @@ fn a_stopped_task_ends_as_its_programs_do() {
     stage.logged("stubborn", "trapped");
     let all = descendants(pid(&task, "init"));
     assert!(all.len() >= 5, "pid 1, two shells, two sleeps: {all:?}");
-    stage.tell("stop");
+    stage.send("stop");
     let exits = stage.heard();
     assert_eq!(exits["exits"]["polite"]["code"], 7);
     assert_eq!(exits["exits"]["stubborn"]["signal"], 9);
@@ -442,7 +442,7 @@ fn a_dropped_task_is_gone() {
     stage.logged("stubborn", "trapped");
     let all = descendants(pid(&task, "init"));
     assert!(all.iter().all(|pid| lives(*pid)));
-    stage.tell("drop");
+    stage.send("drop");
     assert_eq!(stage.heard()["done"], true);
     assert!(all.iter().all(|pid| !lives(*pid)), "drop returns when nothing is left");
     assert_eq!(interfaces(), before);
@@ -454,7 +454,7 @@ fn a_suspended_first_process_does_not_hold_up_the_end() {
     stage.logged("stubborn", "trapped");
     let all = descendants(pid(&task, "init"));
     kill(Pid::from_raw(pid(&task, "init")), Signal::SIGSTOP).unwrap();
-    stage.tell("drop");
+    stage.send("drop");
     assert_eq!(stage.heard()["done"], true);
     eventually("the kernel ends them all", || all.iter().all(|pid| !lives(*pid)));
 }

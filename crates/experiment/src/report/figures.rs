@@ -32,7 +32,7 @@ pub(super) fn effects(record: &Record) -> Vec<(&Experiment, Effect)> {
     let Some(load) = &record.load else { return Vec::new() };
     let started: Vec<&Experiment> =
         record.experiments.iter().filter(|experiment| experiment.started.is_some()).collect();
-    let mut told = Vec::new();
+    let mut effects = Vec::new();
     for experiment in &started {
         let from = experiment.started.unwrap_or(record.from);
         let to = experiment.ended.unwrap_or(record.to);
@@ -57,9 +57,9 @@ pub(super) fn effects(record: &Record) -> Vec<(&Experiment, Effect)> {
             sent,
             failed,
         };
-        told.push((*experiment, effect));
+        effects.push((*experiment, effect));
     }
-    told
+    effects
 }
 
 /// P95 of the median second.

@@ -4,7 +4,7 @@ use maud::Markup;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Markup as a text of HTML, in which no control character is left that somebody's words brought along.
+/// Markup as a text of HTML, without the control characters that a text may have brought along.
 pub(super) fn finished(markup: Markup) -> String {
     markup.into_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }

@@ -130,8 +130,9 @@ fn kinds(record: &Record) -> Markup {
     if kinds.is_empty() {
         return Markup::default();
     }
-    let told: Vec<String> = kinds.iter().map(|(kind, number)| format!("{kind} {}", count(*number))).collect();
-    html! { p class="more" { "Failed: " (told.join(", ")) "." } }
+    let parts: Vec<String> =
+        kinds.iter().map(|(kind, number)| format!("{kind} {}", count(*number))).collect();
+    html! { p class="more" { "Failed: " (parts.join(", ")) "." } }
 }
 
 fn times(record: &Record, points: &[Point], width: f64, span: Span, windows: &[Window]) -> Markup {

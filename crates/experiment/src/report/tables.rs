@@ -66,8 +66,8 @@ fn time(value: Option<f64>) -> Markup {
 
 /// What clients saw of each experiment.
 pub(super) fn effects(record: &Record) -> Markup {
-    let told = figures::effects(record);
-    let rows: Vec<Vec<Markup>> = told
+    let effects = figures::effects(record);
+    let rows: Vec<Vec<Markup>> = effects
         .iter()
         .map(|(experiment, effect)| {
             vec![
@@ -108,8 +108,8 @@ pub(super) fn faults(record: &Record) -> Markup {
     let mut rows = Vec::new();
     for command in &record.commands {
         // Steps that prepare something have nothing to say; one that failed has.
-        let told = |step: &&Step| step.asked.is_some() || step.status == "Failed";
-        let steps: Vec<&Step> = command.steps.iter().filter(told).collect();
+        let is_shown = |step: &&Step| step.asked.is_some() || step.status == "Failed";
+        let steps: Vec<&Step> = command.steps.iter().filter(is_shown).collect();
         if steps.is_empty() {
             rows.push(fault(command, &Step::default(), record));
         }

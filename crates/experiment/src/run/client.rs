@@ -14,13 +14,13 @@ use record::Record;
 /// How long a call may take. The local AWS answers in milliseconds; a busy machine may not.
 const CALL: Duration = Duration::from_secs(20);
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The service said no.
+    /// The service refused the call.
     #[error("{call}: {code}: {message}")]
     Refused { call: &'static str, code: String, message: String },
-    /// Nobody answered, or somebody who is no local AWS.
+    /// No answer, or not that of a local AWS.
     #[error("{call}: {reason}")]
     Unreachable { call: &'static str, reason: String },
 }

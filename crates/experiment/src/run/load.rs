@@ -1,4 +1,4 @@
-//! The load that `run --load` puts on a service, from this process, and what it has to tell.
+//! The load that `run --load` puts on a service, from this process.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -19,44 +19,44 @@ use record;
 use record::Second;
 
 /// Seconds of load between two lines about it.
-const LIVE: usize = 5;
+const SECONDS_PER_LINE: usize = 5;
 /// How often names are looked up again, so that a task that comes in another's place gets requests.
 const LOOKUP: Duration = Duration::from_secs(2);
 
-/// The load that was asked for, and who will answer it.
+/// The load to generate, and its targets.
 #[derive(Debug)]
 pub(super) struct Prepared {
     urls: Vec<LoadUrl>,
     targets: Vec<Target>,
-    /// Addresses where nobody listened at the first look: they get no requests later, either.
-    silent: BTreeSet<SocketAddr>,
+    /// Addresses where the first probe found no listener: they get no requests later, either.
+    unreachable: BTreeSet<SocketAddr>,
     rate: f64,
 }
 
 impl Prepared {
-    /// Asks every address once, and sends nothing more.
+    /// Probes every address once.
     ///
     /// # Errors
-    /// A URL at which nobody listens, or a service that is not well.
+    /// A URL without a listener, or a service that is not healthy.
     pub(super) async fn new(urls: &[LoadUrl], rate: f64) -> Result<Prepared, RunError> {
         let mut prepared =
-            Prepared { urls: urls.to_vec(), targets: Vec::new(), silent: BTreeSet::new(), rate };
+            Prepared { urls: urls.to_vec(), targets: Vec::new(), unreachable: BTreeSet::new(), rate };
         for url in urls {
-            let (targets, silent) = url.first_look().await.map_err(RunError::Broken)?;
+            let (targets, unreachable) = url.probe().await.map_err(RunError::Broken)?;
             prepared.targets.extend(targets);
-            prepared.silent.extend(silent);
+            prepared.unreachable.extend(unreachable);
         }
         Ok(prepared)
     }
 
     /// `GET shop:8080/ (10.0.0.2:8080, 10.0.0.3:8080)`.
-    pub(super) fn what(&self) -> String {
-        let asks: Vec<String> = self.urls.iter().map(LoadUrl::asks).collect();
+    pub(super) fn description(&self) -> String {
+        let requests: Vec<String> = self.urls.iter().map(LoadUrl::request_line).collect();
         let addresses: Vec<&str> = self.targets.iter().map(|target| target.task.as_str()).collect();
-        let told = addresses.iter().all(|address| self.urls.iter().any(|url| url.is_at(address)));
-        match told {
-            true => asks.join(", "),
-            false => format!("{} ({})", asks.join(", "), addresses.join(", ")),
+        let named = addresses.iter().all(|address| self.urls.iter().any(|url| url.is_at(address)));
+        match named {
+            true => requests.join(", "),
+            false => format!("{} ({})", requests.join(", "), addresses.join(", ")),
         }
     }
 
@@ -66,35 +66,35 @@ impl Prepared {
     /// The system has no thread or no descriptors left.
     pub(super) fn start(self) -> Result<Traffic, RunError> {
         allow_descriptors();
-        let (what, rate) = (self.what(), self.rate);
+        let (what, rate) = (self.description(), self.rate);
         let (registered, targets) = watch::channel(self.targets);
-        let follower = tokio::spawn(follow(self.urls, self.silent, registered));
+        let follower = tokio::spawn(follow(self.urls, self.unreachable, registered));
         let seconds = Arc::<Mutex<Vec<Second>>>::default();
         let kept = Arc::clone(&seconds);
         // No health checks: a client asks whoever stands in the service's name.
         let options = LoadOptions { rate, health: None, ..LoadOptions::default() };
         let load = Load::start(options, targets, move |second| kept.lock().push(second))
             .map_err(|error| RunError::Broken(format!("starting the load: {error}")))?;
-        Ok(Traffic { load, seconds, told: 0, what, rate, follower })
+        Ok(Traffic { load, seconds, reported: 0, what, rate, follower })
     }
 }
 
 /// Every request under way holds a descriptor, and those to a service that hangs are many: as many as the
-/// system allows. Where it allows no more, failed requests are told as the client's own.
+/// system allows. Where it allows no more, failed requests count as the client's own.
 fn allow_descriptors() {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
 
-/// A load at work.
+/// A running load.
 #[derive(Debug)]
 pub(super) struct Traffic {
     load: Load,
     /// All that are over.
     seconds: Arc<Mutex<Vec<Second>>>,
-    /// How many of them are in a line already.
-    told: usize,
+    /// How many of them progress lines have covered.
+    reported: usize,
     what: String,
     rate: f64,
     follower: JoinHandle<()>,
@@ -102,14 +102,14 @@ pub(super) struct Traffic {
 
 impl Traffic {
     /// A line about the last seconds, once there are enough of them.
-    pub(super) fn news(&mut self) -> Option<String> {
+    pub(super) fn progress_line(&mut self) -> Option<String> {
         let seconds = self.seconds.lock();
-        let new = &seconds[self.told..];
-        if new.len() < LIVE {
+        let new = &seconds[self.reported..];
+        if new.len() < SECONDS_PER_LINE {
             return None;
         }
         let line = line(new);
-        self.told = seconds.len();
+        self.reported = seconds.len();
         Some(line)
     }
 
@@ -123,13 +123,17 @@ impl Traffic {
 }
 
 /// Keeps the targets true to what the names stand for.
-async fn follow(urls: Vec<LoadUrl>, silent: BTreeSet<SocketAddr>, registered: watch::Sender<Vec<Target>>) {
+async fn follow(
+    urls: Vec<LoadUrl>,
+    unreachable: BTreeSet<SocketAddr>,
+    registered: watch::Sender<Vec<Target>>,
+) {
     loop {
         sleep(LOOKUP).await;
         let mut now = Vec::new();
         for url in &urls {
             match url.targets().await {
-                Ok(found) => now.extend(found.into_iter().filter(|it| !silent.contains(&it.address))),
+                Ok(found) => now.extend(found.into_iter().filter(|it| !unreachable.contains(&it.address))),
                 // A name server that fails is not the service's end.
                 Err(_) => now.extend(registered.borrow().iter().filter(|it| url.is_of(it)).cloned()),
             }
@@ -198,19 +202,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_names_the_addresses_that_a_name_stands_for() {
+    fn the_description_names_the_addresses_that_a_name_stands_for() {
         let target = |address: &str| Target::at(address.to_owned(), address.parse().unwrap());
         let name: LoadUrl = "http://shop:80/a".parse().unwrap();
         let address: LoadUrl = "http://127.0.0.1:81/".parse().unwrap();
         let prepared = |urls: Vec<LoadUrl>, targets: Vec<Target>| Prepared {
             urls,
             targets,
-            silent: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             rate: 1.0,
         };
         let alone = prepared(vec![address], vec![target("127.0.0.1:81")]);
-        assert_eq!(alone.what(), "GET 127.0.0.1:81/");
+        assert_eq!(alone.description(), "GET 127.0.0.1:81/");
         let two = vec![target("10.0.0.2:80"), target("10.0.0.3:80")];
-        assert_eq!(prepared(vec![name], two).what(), "GET shop:80/a (10.0.0.2:80, 10.0.0.3:80)");
+        assert_eq!(prepared(vec![name], two).description(), "GET shop:80/a (10.0.0.2:80, 10.0.0.3:80)");
     }
 }

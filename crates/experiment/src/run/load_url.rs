@@ -58,7 +58,7 @@ impl FromStr for LoadUrl {
 
 impl LoadUrl {
     /// For people: `GET HOST:PORT/PATH`.
-    pub(super) fn asks(&self) -> String {
+    pub(super) fn request_line(&self) -> String {
         format!("GET {}{}", self.authority, self.path)
     }
 
@@ -89,25 +89,25 @@ impl LoadUrl {
         Ok(addresses.into_iter().map(target).collect())
     }
 
-    /// Asks every address of the host once: those that answer well, and those where nobody listens.
+    /// Probes every address of the host once: those that answer with success, and those without a listener.
     ///
-    /// A name often has an address where nobody listens (`localhost` has one of IPv6), so one that answers is
+    /// A name often has an address without a listener (`localhost` has one of IPv6), so one that answers is
     /// enough. One that answers with an error would make every request of the load a failed one.
     ///
     /// # Errors
-    /// Nobody listens, or somebody who does not answer as a service at rest should; in words.
-    pub(super) async fn first_look(&self) -> Result<(Vec<Target>, Vec<SocketAddr>), String> {
+    /// No listener, or an answer that a service at rest should not give; as text.
+    pub(super) async fn probe(&self) -> Result<(Vec<Target>, Vec<SocketAddr>), String> {
         let about = |why: &str| format!("--load http://{}{}: {why}", self.authority, self.path);
         let all = self.targets().await.map_err(|error| about(&error.to_string()))?;
-        let (mut answering, mut silent, mut why) = (Vec::new(), Vec::new(), "no address".to_owned());
+        let (mut answering, mut unreachable, mut why) = (Vec::new(), Vec::new(), "no address".to_owned());
         for target in all {
             let wrong = match get(&target, &target.path, Timeouts::default()).await {
                 Ok(()) => {
                     answering.push(target);
                     continue;
                 }
-                Err(Failure::Refused) => "nobody listens there",
-                Err(Failure::Unreachable) => "there is no way to it",
+                Err(Failure::Refused) => "nothing listens there",
+                Err(Failure::Unreachable) => "there is no route to it",
                 Err(Failure::ConnectTimeout) => "no connection within a second",
                 Err(Failure::Status) => {
                     return Err(about(&answered(&target, "answers, but with no success (2xx)")));
@@ -118,14 +118,14 @@ impl LoadUrl {
                 Err(_) => return Err(about(&answered(&target, "closes the connection without an answer"))),
             };
             why = format!("{}: {wrong}", target.address);
-            silent.push(target.address);
+            unreachable.push(target.address);
         }
-        if answering.is_empty() { Err(about(&why)) } else { Ok((answering, silent)) }
+        if answering.is_empty() { Err(about(&why)) } else { Ok((answering, unreachable)) }
     }
 }
 
 fn answered(target: &Target, how: &str) -> String {
-    format!("{} {how}; the load needs a service that is well before the experiment", target.address)
+    format!("{} {how}; the load needs a service that is healthy before the experiment", target.address)
 }
 
 #[cfg(test)]
@@ -140,8 +140,8 @@ mod tests {
     fn a_url_is_taken_apart() {
         let url = parsed("http://shop.example:8080/a/b?c=d#e");
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("shop.example", 8080, "/a/b?c=d"));
-        assert_eq!(url.asks(), "GET shop.example:8080/a/b?c=d");
-        assert_eq!(parsed("HTTP://127.0.0.1").asks(), "GET 127.0.0.1/");
+        assert_eq!(url.request_line(), "GET shop.example:8080/a/b?c=d");
+        assert_eq!(parsed("HTTP://127.0.0.1").request_line(), "GET 127.0.0.1/");
         assert_eq!((parsed("http://a").port, parsed("http://a?b=c").path.as_str()), (80, "/?b=c"));
         let six = parsed("http://[::1]:81/");
         assert_eq!((six.host.as_str(), six.port, six.authority.as_str()), ("::1", 81, "[::1]:81"));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_in_words() {
+    fn what_cannot_be_requested_is_refused_with_a_reason() {
         for (text, words) in [
             ("https://shop.example/", "speaks no https"),
             ("127.0.0.1:8080", "does not begin with http://"),
@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_where_nobody_listens_is_said_by_its_address() {
+    async fn an_address_without_a_listener_is_named() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let said = parsed(&format!("http://{free}/x")).first_look().await.unwrap_err();
-        assert_eq!(said, format!("--load http://{free}/x: {free}: nobody listens there"));
-        let said = parsed("http://no.such.name.invalid/").first_look().await.unwrap_err();
+        let said = parsed(&format!("http://{free}/x")).probe().await.unwrap_err();
+        assert_eq!(said, format!("--load http://{free}/x: {free}: nothing listens there"));
+        let said = parsed("http://no.such.name.invalid/").probe().await.unwrap_err();
         assert!(said.starts_with("--load http://no.such.name.invalid/: "), "{said}");
     }
 }

@@ -49,7 +49,7 @@ fn percent(text: &str) -> Result<f64, String> {
 pub enum Outcome {
     /// Every action did what it should.
     Completed = 0,
-    /// The run itself failed: the template file cannot be read, nobody answers the load, the report cannot be
+    /// The run itself failed: the template file cannot be read, nothing answers the load, the report cannot be
     /// written. (2 is for bad options.)
     Broken = 1,
     /// By a stop condition, by StopExperiment, by the safety lever.
@@ -73,7 +73,7 @@ A request has a second to connect and two to be answered; each is a connection o
 
 Exit codes:
     0  the experiment completed
-    1  the template file could not be read, nobody answered at --load, or the report could not be written
+    1  the template file could not be read, nothing answered at --load, or the report could not be written
     2  bad options
     3  stopped: by an alarm, by StopExperiment, by the safety lever
     4  failed

@@ -1,4 +1,4 @@
-//! What is new about an experiment since the last look, in lines.
+//! What has changed in an experiment since the last poll, as lines.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Takes in what GetExperiment says; a line for every state that is new.
-    pub fn news(&mut self, experiment: &Value) -> Vec<String> {
+    /// Takes an answer of GetExperiment; a line for every state that has changed.
+    pub fn update(&mut self, experiment: &Value) -> Vec<String> {
         let mut lines = Vec::new();
         let status = text(&experiment["state"]["status"]);
         let is_final = is_final(status);
         let changed = self.experiment != status;
         status.clone_into(&mut self.experiment);
-        let own = told("experiment", status, &experiment["state"]);
+        let own = format_state("experiment", status, &experiment["state"]);
         if changed && !is_final {
             lines.push(own.clone());
         }
@@ -28,9 +28,9 @@ impl Progress {
             let known = self.actions.entry(name.clone()).or_default();
             if known != status {
                 status.clone_into(known);
-                // That it waits for its turn is no news.
+                // That it waits for its turn is not shown.
                 if status != "pending" {
-                    lines.push(told(&format!("action {name}"), status, &action["state"]));
+                    lines.push(format_state(&format!("action {name}"), status, &action["state"]));
                 }
             }
         }
@@ -42,7 +42,7 @@ impl Progress {
     }
 }
 
-fn told(what: &str, status: &str, state: &Value) -> String {
+fn format_state(what: &str, status: &str, state: &Value) -> String {
     match text(&state["reason"]) {
         "" => format!("{what}: {status}"),
         reason => format!("{what}: {status} ({})", reason.trim_end_matches('.')),
@@ -53,7 +53,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// No later look changes it.
+/// No other status follows it.
 pub fn is_final(status: &str) -> bool {
     matches!(status, "completed" | "stopped" | "failed" | "cancelled")
 }
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_news_is_told_and_the_end_comes_last() {
-        let look = |status: &str, action: &str| {
+    fn only_changes_are_shown_and_the_end_comes_last() {
+        let poll = |status: &str, action: &str| {
             json!({
                 "state": { "status": status, "reason": format!("It is {status}.") },
                 "actions": { "Stress": { "state": { "status": action } } },
@@ -74,16 +74,16 @@ mod tests {
         };
         let mut progress = Progress::default();
         assert_eq!(
-            progress.news(&look("initiating", "pending")),
+            progress.update(&poll("initiating", "pending")),
             ["experiment: initiating (It is initiating)"]
         );
         assert_eq!(
-            progress.news(&look("running", "running")),
+            progress.update(&poll("running", "running")),
             ["experiment: running (It is running)", "action Stress: running"]
         );
-        assert!(progress.news(&look("running", "running")).is_empty());
+        assert!(progress.update(&poll("running", "running")).is_empty());
         assert_eq!(
-            progress.news(&look("completed", "completed")),
+            progress.update(&poll("completed", "completed")),
             ["action Stress: completed", "experiment: completed (It is completed)"]
         );
     }

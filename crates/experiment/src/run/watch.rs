@@ -1,4 +1,4 @@
-//! Following one experiment: what is new about it and about the load, and the wish of a user to end it.
+//! Following one experiment: its states, its load, and the signals that end it.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::client::Fis;
 use super::load::Traffic;
 use super::progress::{Progress, is_final};
-use super::{RunError, say};
+use super::{RunError, print_line};
 use crate::interruption::Interruption;
 
-/// Between two looks at the experiment.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two polls of the experiment.
+const POLL: Duration = Duration::from_millis(250);
 
-/// An experiment and the load beside it, told line by line.
+/// An experiment and the load beside it, printed line by line.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     pub(super) fis: &'a Fis,
@@ -34,47 +34,47 @@ impl Watch<'_> {
             if left.is_zero() {
                 return None;
             }
-            if let Some(signal) = self.look(left.min(LOOK)).await {
+            if let Some(signal) = self.poll(left.min(POLL)).await {
                 return Some(signal);
             }
         }
     }
 
-    /// Tells what happens to an experiment until it has ended; its last state, and whether a signal stopped it.
+    /// Prints what happens to an experiment until it has ended; its last state, and whether a signal stopped it.
     pub(super) async fn experiment(&mut self, id: &str) -> Result<(Value, bool), RunError> {
         let (mut progress, mut interrupted) = (Progress::default(), false);
         loop {
             let experiment = self.fis.experiment(id).await?;
-            for line in progress.news(&experiment) {
-                self.tell(&line);
+            for line in progress.update(&experiment) {
+                self.log(&line);
             }
             if is_final(experiment["state"]["status"].as_str().unwrap_or_default()) {
                 return Ok((experiment, interrupted));
             }
-            if self.look(LOOK).await.is_none() {
+            if self.poll(POLL).await.is_none() {
                 continue;
             }
             if interrupted {
                 return Err(RunError::Broken(format!("gone without waiting for the end of {id}")));
             }
             interrupted = true;
-            say("stopping the experiment; once more leaves at once");
+            print_line("stopping the experiment; once more leaves at once");
             self.fis.stop(id).await?;
         }
     }
 
-    /// What the load has to tell, and a pause; the signal that cut it short.
-    async fn look(&mut self, pause: Duration) -> Option<Signal> {
-        if let Some(line) = self.traffic.as_mut().and_then(Traffic::news) {
-            self.tell(&line);
+    /// A line about the load if one is due, then a pause; the signal that cut it short.
+    async fn poll(&mut self, pause: Duration) -> Option<Signal> {
+        if let Some(line) = self.traffic.as_mut().and_then(Traffic::progress_line) {
+            self.log(&line);
         }
         tokio::select! {
             () = sleep(pause) => None,
-            signal = self.interruption.came() => Some(signal),
+            signal = self.interruption.received() => Some(signal),
         }
     }
 
-    fn tell(&self, line: &str) {
-        say(&format!("{:>6.1} s  {line}", self.began.elapsed().as_secs_f64()));
+    fn log(&self, line: &str) {
+        print_line(&format!("{:>6.1} s  {line}", self.began.elapsed().as_secs_f64()));
     }
 }

@@ -42,7 +42,7 @@ impl Default for HealthCheck {
 }
 
 /// Between two looks at the service's list where nothing is checked.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(1);
 
 /// A registered task and what its checks have said.
 #[derive(Debug, Clone)]
@@ -106,9 +106,9 @@ impl Balancer {
         able.get(turn.checked_rem(able.len())?).map(|member| member.target.clone())
     }
 
-    /// Looks at the service's list and checks every task, again and again.
+    /// Follows the list of registered tasks and checks each of them, periodically.
     pub(super) async fn check_forever(self: Rc<Balancer>) {
-        let period = self.check.as_ref().map_or(LOOK, |check| check.interval);
+        let period = self.check.as_ref().map_or(POLL, |check| check.interval);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -132,7 +132,7 @@ impl Balancer {
                 }
             }
         }
-        self.tell();
+        self.publish();
     }
 
     /// Every task whose last check has ended.
@@ -153,17 +153,17 @@ impl Balancer {
         if let Some(member) = self.members.borrow_mut().iter_mut().find(|member| member.target == target) {
             member.checked(good, &check);
         }
-        self.tell();
+        self.publish();
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let members = self.members.borrow();
         let healthy: Vec<String> =
             members.iter().filter(|member| member.healthy).map(|member| member.target.task.clone()).collect();
-        self.healthy.send_if_modified(|told| {
-            let changed = *told != healthy;
+        self.healthy.send_if_modified(|published| {
+            let changed = *published != healthy;
             if changed {
-                *told = healthy;
+                *published = healthy;
             }
             changed
         });

@@ -33,7 +33,7 @@ impl Default for Timeouts {
 pub enum Failure {
     /// The load balancer has no task to send it to.
     NoTarget,
-    /// Nobody listens on the port.
+    /// Nothing listens on the port.
     Refused,
     /// There is no such address any more.
     Unreachable,

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::request::Failure;
 use record::{Second, clock};
 
-/// Counts of one second that is not told yet.
+/// Counts of one second that is not reported yet.
 #[derive(Debug)]
 pub(super) struct Figures {
     sent: u32,
@@ -27,8 +27,8 @@ impl Figures {
         Figures { sent: 0, ok: 0, errors: BTreeMap::new(), times, lag: Duration::ZERO }
     }
 
-    /// As it is told and kept; `at` is when the second began.
-    pub(super) fn told(&self, at: SystemTime) -> Second {
+    /// What is reported and kept; `at` is when the second began.
+    pub(super) fn summary(&self, at: SystemTime) -> Second {
         let percentile =
             |p| (!self.times.is_empty()).then(|| round_ms(self.times.value_at_quantile(p) as f64 / 1000.0));
         Second {
@@ -53,7 +53,7 @@ fn round_ms(ms: f64) -> f64 {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     seconds: BTreeMap<u64, Figures>,
-    /// The first second that was not told yet.
+    /// The first second that was not reported yet.
     next: u64,
     pending: u32,
 }
@@ -125,9 +125,9 @@ mod tests {
         assert!(tally.take_over(2).is_empty(), "the first second has a request under way");
         tally.ended(0, Err(Failure::Refused), 1000 * MS);
         assert!(tally.take_over(0).is_empty(), "it is not over");
-        let told = tally.take_over(1);
-        assert_eq!(told.len(), 1);
-        let second = told[0].1.told(SystemTime::UNIX_EPOCH);
+        let reported = tally.take_over(1);
+        assert_eq!(reported.len(), 1);
+        let second = reported[0].1.summary(SystemTime::UNIX_EPOCH);
         assert_eq!((second.sent, second.ok, second.failed()), (2, 1, 1));
         assert_eq!(second.errors["refused"], 1);
         assert!((second.lag_ms - 3.0).abs() < 1e-9);
@@ -142,9 +142,9 @@ mod tests {
         tally.sent(0, Duration::ZERO);
         tally.ended(0, Ok(()), MS);
         tally.sent(3, Duration::ZERO);
-        let told = tally.take_over(4);
-        assert_eq!(told.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
-        let empty = told[1].1.told(SystemTime::UNIX_EPOCH);
+        let reported = tally.take_over(4);
+        assert_eq!(reported.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
+        let empty = reported[1].1.summary(SystemTime::UNIX_EPOCH);
         assert_eq!((empty.sent, empty.p50_ms), (0, None));
     }
 }

@@ -76,13 +76,13 @@ async fn slow_answers_do_not_slow_the_requests() {
 
 #[tokio::test]
 async fn failures_are_told_by_their_kind() {
-    let nobody = {
+    let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
     let timeouts = Timeouts { connect: Duration::from_secs(1), answer: Duration::from_millis(300) };
     for (address, kind) in [
-        (nobody, "refused"),
+        (closed, "refused"),
         (server(Duration::ZERO, 503).await, "error status"),
         (server(Duration::from_secs(60), 200).await, "answer timeout"),
     ] {
@@ -100,8 +100,8 @@ async fn without_a_task_every_request_fails_and_is_counted() {
 #[tokio::test]
 async fn a_dead_task_gets_no_more_requests_once_it_is_noticed() {
     let alive = server(Duration::ZERO, 200).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let run = start(20.0, &[alive, nobody], Timeouts::default());
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let run = start(20.0, &[alive, closed], Timeouts::default());
     let mut healthy = run.load.healthy();
     healthy.wait_for(|names| names == &[alive.to_string()]).await.unwrap();
     let before = run.seconds.lock().unwrap().len();

@@ -1,4 +1,4 @@
-//! What the demo shows: plain lines for a terminal of 80 columns or more. Knows nothing of the story.
+//! What the demo shows: plain lines for a terminal of 80 columns or more. Knows nothing of the experiments.
 
 use std::io::{IsTerminal, Write};
 
@@ -29,7 +29,7 @@ impl Screen {
         }
     }
 
-    /// The first line of an act.
+    /// The first line of a part.
     pub(super) fn heading(&self, text: &str) {
         self.line(&format!("\n{}", self.paint(text, "1")));
     }
@@ -45,7 +45,7 @@ impl Screen {
         self.line(&self.paint("    second   sent  failed        P95", "2"));
     }
 
-    /// One second of load, and what is worth a word in it.
+    /// One second of load, with a remark.
     pub(super) fn second(&self, number: usize, second: &Second, slowest_ms: f64, word: &str) {
         let p95 = second.p95_ms.unwrap_or_default();
         let failed = match second.failed() {
@@ -95,7 +95,7 @@ impl Screen {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Each line at once, so that a pipe sees it live too. A reader that went away is no reason to panic.
+    /// Each line at once, so that a pipe sees it too. A closed pipe is no reason to panic.
     fn line(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());

@@ -50,8 +50,8 @@ pub fn run_init(options: InitOptions) -> ExitCode {
     let done = line_to_stage().and_then(|mut line| {
         let result = if options.first { first(&line) } else { outer(options) };
         if let Err(message) = &result {
-            // A stage that is gone has nobody to tell.
-            let _ = say(&mut line, &Event::Failed { message: message.clone() });
+            // A stage that has ended reads nothing.
+            let _ = send(&mut line, &Event::Failed { message: message.clone() });
         }
         result
     });
@@ -66,7 +66,7 @@ fn line_to_stage() -> Result<UnixStream, String> {
     owned.map(UnixStream::from).map_err(|error| format!("taking over the line to the stage: {error}"))
 }
 
-fn say(line: &mut UnixStream, event: &Event) -> io::Result<()> {
+fn send(line: &mut UnixStream, event: &Event) -> io::Result<()> {
     let mut text = serde_json::to_string(event)?;
     text.push('\n');
     line.write_all(text.as_bytes())
@@ -86,7 +86,7 @@ fn outer(InitOptions { share_network, cpu, .. }: InitOptions) -> Result<(), Stri
     let mut first = Command::new("/proc/self/exe");
     first.arg0(std::env::args_os().next().unwrap_or_default()).args([INIT_COMMAND, "--first"]);
     let status = first.status().map_err(|error| format!("starting the task's first process: {error}"))?;
-    // It has already said why.
+    // It has already sent the reason.
     if status.success() { Ok(()) } else { Err(format!("the task's first process ended: {status}")) }
 }
 
@@ -109,12 +109,12 @@ fn first(line: &UnixStream) -> Result<(), String> {
         .map_err(|error| format!("starting the first process's runtime: {error}"))?;
     runtime.block_on(async {
         let mut stage = Conversation::over(line).map_err(|error| format!("talking to the stage: {error}"))?;
-        let lived = live(&mut stage).await;
-        if let Err(message) = &lived {
+        let result = run_programs(&mut stage).await;
+        if let Err(message) = &result {
             // Here, because the line closes with the conversation.
-            stage.say(&Event::Failed { message: message.clone() }).await;
+            stage.send(&Event::Failed { message: message.clone() }).await;
         }
-        lived
+        result
     })
 }
 
@@ -128,8 +128,8 @@ fn mount_proc() -> Result<(), String> {
 }
 
 /// The life of the task, until its programs have ended or the stage is gone.
-async fn live(stage: &mut Conversation) -> Result<(), String> {
-    stage.say(&Event::Ready).await;
+async fn run_programs(stage: &mut Conversation) -> Result<(), String> {
+    stage.send(&Event::Ready).await;
     let Some(Order::Start(setup)) = stage.next().await else { return Ok(()) };
     configure(&setup).await?;
     // Before the first child, so that none ends unseen.
@@ -137,7 +137,7 @@ async fn live(stage: &mut Conversation) -> Result<(), String> {
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|error| format!("watching SIGTERM: {error}"))?;
     let mut running = setup.programs.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-    stage.say(&Event::Started { pids: running.iter().map(|program| program.pid.as_raw()).collect() }).await;
+    stage.send(&Event::Started { pids: running.iter().map(|program| program.pid.as_raw()).collect() }).await;
     while !running.is_empty() {
         tokio::select! {
             _ = children.recv() => {
@@ -230,7 +230,7 @@ async fn take_out(running: &mut Vec<Running>, pid: Pid, exit: Exit, stage: &mut 
     if program.essential {
         stop(running);
     }
-    stage.say(&Event::Ended { program: program.name, exit }).await;
+    stage.send(&Event::Ended { program: program.name, exit }).await;
 }
 
 /// The line to the stage, after the runtime has started.
@@ -246,14 +246,14 @@ impl Conversation {
         Ok(Conversation { orders: BufReader::new(orders).lines(), events })
     }
 
-    /// The next order; None when the stage is gone or talks nonsense. May be dropped while waiting.
+    /// The next order; None when the stage has ended or sends something else. May be dropped while waiting.
     async fn next(&mut self) -> Option<Order> {
         let line = self.orders.next_line().await.ok()??;
         serde_json::from_str(&line).ok()
     }
 
-    /// A stage that is gone is noticed by [`Conversation::next`].
-    async fn say(&mut self, event: &Event) {
+    /// An ended stage is noticed by [`Conversation::next`].
+    async fn send(&mut self, event: &Event) {
         if let Ok(mut text) = serde_json::to_string(event) {
             text.push('\n');
             let _ = self.events.write_all(text.as_bytes()).await;

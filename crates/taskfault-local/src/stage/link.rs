@@ -39,28 +39,33 @@ impl Netlink {
     /// Brings an interface up.
     pub async fn raise(&self, name: &str) -> Result<(), StageError> {
         let change = LinkUnspec::new_with_name(name).up().build();
-        self.handle.link().set(change).execute().await.map_err(said(format!("bringing {name} up")))
+        self.handle.link().set(change).execute().await.map_err(failed(format!("bringing {name} up")))
     }
 
     /// A bridge, up; its index. Without a hardware address of its own it would take the lowest of its ports', so
     /// that it changes whenever a task comes or goes, and others wait for theirs to be asked for again.
     pub async fn add_bridge(&self, name: &str, hardware: [u8; 6]) -> Result<u32, StageError> {
         let bridge = LinkBridge::new(name).address(hardware.to_vec()).up().build();
-        self.handle.link().add(bridge).execute().await.map_err(said(format!("making the bridge {name}")))?;
+        self.handle
+            .link()
+            .add(bridge)
+            .execute()
+            .await
+            .map_err(failed(format!("making the bridge {name}")))?;
         self.index(name).await
     }
 
     /// An address with its prefix on an interface.
     pub async fn add_address(&self, index: u32, address: Ipv4Addr, bits: u8) -> Result<(), StageError> {
         let request = self.handle.address().add(index, address.into(), bits);
-        request.execute().await.map_err(said(format!("giving an interface the address {address}/{bits}")))
+        request.execute().await.map_err(failed(format!("giving an interface the address {address}/{bits}")))
     }
 
     /// The default route.
     pub async fn add_default_route(&self, gateway: Ipv4Addr) -> Result<(), StageError> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
         let request = self.handle.route().add(route);
-        request.execute().await.map_err(said(format!("setting the default route to {gateway}")))
+        request.execute().await.map_err(failed(format!("setting the default route to {gateway}")))
     }
 
     /// A veth pair: `name` here as a port of `bridge`, `eth0` in the network namespace of process `pid`.
@@ -71,7 +76,12 @@ impl Netlink {
             .controller(bridge)
             .up()
             .build();
-        self.handle.link().add(pair).execute().await.map_err(said(format!("making the veth pair {name}")))?;
+        self.handle
+            .link()
+            .add(pair)
+            .execute()
+            .await
+            .map_err(failed(format!("making the veth pair {name}")))?;
         Ok(Link { name: name.to_owned(), index: self.index(name).await? })
     }
 
@@ -80,8 +90,8 @@ impl Netlink {
         let found: Option<Result<LinkMessage, _>> =
             self.handle.link().get().match_name(name.to_owned()).execute().boxed().next().await;
         match found {
-            Some(link) => Ok(link.map_err(said(format!("looking for the interface {name}")))?.header.index),
-            None => Err(said(format!("looking for the interface {name}"))(rtnetlink::Error::RequestFailed)),
+            Some(link) => Ok(link.map_err(failed(format!("looking for the interface {name}")))?.header.index),
+            None => Err(failed(format!("looking for the interface {name}"))(rtnetlink::Error::RequestFailed)),
         }
     }
 }
@@ -92,6 +102,6 @@ impl Drop for Netlink {
     }
 }
 
-fn said(what: String) -> impl FnOnce(rtnetlink::Error) -> StageError {
+fn failed(what: String) -> impl FnOnce(rtnetlink::Error) -> StageError {
     move |source| StageError::Netlink { what, source }
 }

@@ -1,4 +1,4 @@
-//! Why namespaces were refused, in words that say what to change.
+//! Why namespaces were refused, and what to change.
 
 use std::fmt;
 use std::fs;
@@ -94,27 +94,27 @@ fn field(status: &str, name: &str) -> Option<u64> {
 
 fn advise(call: RefusedCall, errno: Errno, settings: &Settings) -> Vec<String> {
     let mut advice = Vec::new();
-    let mut say = |applies: bool, line: &str| {
+    let mut add = |applies: bool, line: &str| {
         if applies {
             advice.push(line.to_owned());
         }
     };
-    say(
+    add(
         settings.unprivileged_userns_clone == Some(0),
         "kernel.unprivileged_userns_clone is 0: run it as root, or allow it as root with\n\
          sysctl kernel.unprivileged_userns_clone=1",
     );
-    say(
+    add(
         settings.max_user_namespaces == Some(0),
         "user.max_user_namespaces is 0: raise it as root with\n\
          sysctl user.max_user_namespaces=10000",
     );
-    say(
+    add(
         settings.max_net_namespaces == Some(0),
         "user.max_net_namespaces is 0: raise it as root with\n\
          sysctl user.max_net_namespaces=10000",
     );
-    say(
+    add(
         settings.apparmor_restricts.is_some_and(|value| value > 0),
         "kernel.apparmor_restrict_unprivileged_userns is on: run it as root, or allow it as root with\n\
          sysctl kernel.apparmor_restrict_unprivileged_userns=0",
@@ -122,28 +122,28 @@ fn advise(call: RefusedCall, errno: Errno, settings: &Settings) -> Vec<String> {
     // Where /proc cannot be mounted, the namespaces themselves were given.
     let namespaces_given = call == RefusedCall::MountProc;
     let filtered = settings.container || settings.seccomp == Some(2);
-    say(
+    add(
         // A seccomp filter answers so; a limit answers otherwise.
         !namespaces_given && filtered && matches!(errno, Errno::EPERM | Errno::ENOSYS),
         "this is a container, or a seccomp filter is on: run it outside, or give `docker run`\n\
          --security-opt seccomp=unconfined --security-opt systempaths=unconfined\n\
          (and --security-opt apparmor=unconfined where AppArmor is on)",
     );
-    say(
+    add(
         namespaces_given,
         "parts of /proc are covered, as containers do: run it outside, or give `docker run`\n\
          --security-opt systempaths=unconfined",
     );
-    say(errno == Errno::ENOSYS, "this kernel was built without namespaces");
-    say(
+    add(errno == Errno::ENOSYS, "this kernel was built without namespaces");
+    add(
         errno == Errno::EINVAL && settings.threads.is_some_and(|threads| threads > 1),
         "the process has more than one thread, and the kernel moves only a process with one",
     );
-    say(
+    add(
         matches!(errno, Errno::ENOSPC | Errno::EUSERS) && settings.max_user_namespaces != Some(0),
         "a limit on namespaces is reached: see max_*_namespaces in `sysctl user`, here and outside",
     );
-    say(
+    add(
         errno == Errno::EACCES && matches!(call, RefusedCall::Map(_)),
         "the program file must be readable, not only executable, by the user who runs it",
     );
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn says_that_threads_are_the_reason() {
+    fn threads_are_named_as_the_reason() {
         let threaded = Settings { threads: Some(3), ..Settings::default() };
         assert!(advice(RefusedCall::NewUser, Errno::EINVAL, threaded).contains("more than one thread"));
     }

@@ -65,7 +65,7 @@ struct Line {
 
 /// How long a dropped task may take to be gone before its outer process is killed. The kernel ends a whole
 /// pid namespace within milliseconds; only a first process that was stopped (SIGSTOP) takes longer.
-const DROP_PATIENCE: Duration = Duration::from_secs(2);
+const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Task {
     pub(super) async fn start(
@@ -208,7 +208,7 @@ impl Task {
     /// Closes the line and returns when no process of the task is left.
     fn end(&mut self) {
         self.line = None;
-        let deadline = Instant::now() + DROP_PATIENCE;
+        let deadline = Instant::now() + DROP_TIMEOUT;
         while matches!(self.outer.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 // The kernel then kills pid 1 too, which asked for that.

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::forward::{Route, forward};
-use super::{Change, Cluster, Folder, ServiceWanted, Settings, TaskEvent, agent_listener, plan};
+use super::{Change, Cluster, Folder, ServiceSpec, Settings, TaskEvent, agent_listener, plan};
 use crate::stage::{self, Namespaces, Stage};
 use aws_local::log::Log;
 use aws_local::{Options, Server};
@@ -72,7 +72,7 @@ fn publication(text: &str) -> Result<(u16, Option<u16>), String> {
 struct Asked {
     text: String,
     definition: Map<String, Value>,
-    wanted: ServiceWanted,
+    spec: ServiceSpec,
     /// The container port of its first port mapping.
     port: Option<u16>,
     notes: Vec<String>,
@@ -110,8 +110,8 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
     }
     for (number, (file, service)) in options.files.iter().zip(&asked).enumerate() {
         let in_file = |why: String| format!("{}: {why}", file.display());
-        let name = &service.wanted.name;
-        if asked[..number].iter().any(|other| other.wanted.name == *name) {
+        let name = &service.spec.name;
+        if asked[..number].iter().any(|other| other.spec.name == *name) {
             return Err(in_file(format!(
                 "another FILE has the family {name} too, and with it the service's name"
             )));
@@ -157,8 +157,8 @@ fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
         containers.into_iter().flatten().filter_map(|it| it["portMappings"].as_array()).flatten();
     let port = mappings.find_map(|mapping| u16::try_from(mapping["containerPort"].as_u64()?).ok());
     let notes = plan::notes(&definition);
-    let wanted = ServiceWanted { cluster: options.cluster.clone(), name, count: options.count };
-    Ok(Asked { text, definition, wanted, port, notes })
+    let spec = ServiceSpec { cluster: options.cluster.clone(), name, count: options.count };
+    Ok(Asked { text, definition, spec, port, notes })
 }
 
 fn open(options: &UpOptions, aws: &Options, asked: &[Asked]) -> Result<Outside, String> {
@@ -236,50 +236,50 @@ async fn serve(
     let cluster = Cluster::start(stage, handle, settings);
     let events = cluster.events();
     // Other programs read the first line.
-    say(&format!("http://{address}"));
-    say(&format!("logs of containers and local AWS are in {}", folder.display()));
+    print_line(&format!("http://{address}"));
+    print_line(&format!("logs of containers and local AWS are in {}", folder.display()));
     for service in asked {
-        cluster.serve(&service.text, &service.wanted).map_err(|error| error.to_string())?;
-        let ServiceWanted { cluster, name, count } = &service.wanted;
-        say(&format!("service {name} in cluster {cluster}: {count} task(s) wanted"));
-        service.notes.iter().for_each(|note| say(&format!("  note: {note}")));
+        cluster.serve(&service.text, &service.spec).map_err(|error| error.to_string())?;
+        let ServiceSpec { cluster, name, count } = &service.spec;
+        print_line(&format!("service {name} in cluster {cluster}: {count} task(s) desired"));
+        service.notes.iter().for_each(|note| print_line(&format!("  note: {note}")));
     }
     for (listener, port) in outside.published {
-        let wanted = &asked[0].wanted;
-        let route = Route { cluster: wanted.cluster.clone(), service: wanted.name.clone(), port };
+        let spec = &asked[0].spec;
+        let route = Route { cluster: spec.cluster.clone(), service: spec.name.clone(), port };
         if let Ok(outside) = listener.local_addr() {
-            say(&format!("http://{outside} leads to port {port} of service {}", wanted.name));
+            print_line(&format!("http://{outside} leads to port {port} of service {}", spec.name));
         }
         let listener = TcpListener::from_std(listener).map_err(failed("taking over a published port"))?;
         tokio::spawn(forward(listener, route, cluster.inner.clone()));
     }
-    let tell = tokio::spawn(tell(events));
-    interruption.came().await;
-    say("stopping the tasks; once more ends them at once");
+    let printer = tokio::spawn(print_events(events));
+    interruption.received().await;
+    print_line("stopping the tasks; once more ends them at once");
     tokio::select! {
         () = cluster.shutdown() => {}
-        _ = interruption.came() => {}
+        _ = interruption.received() => {}
     }
-    // What was said last is still to be shown.
+    // Lets the printer show the last events.
     tokio::task::yield_now().await;
-    tell.abort();
+    printer.abort();
     let _ = end_server.send(());
     let served = server.await.map_err(|error| error.to_string())?;
     served.map_err(|error| error.to_string())
 }
 
 /// A line for the user. A terminal that is gone is no reason to end.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }
 
-async fn tell(mut events: tokio::sync::broadcast::Receiver<TaskEvent>) {
+async fn print_events(mut events: tokio::sync::broadcast::Receiver<TaskEvent>) {
     loop {
         match events.recv().await {
-            Ok(event) => say(&line(&event)),
-            Err(RecvError::Lagged(missed)) => say(&format!("({missed} events were too many to show)")),
+            Ok(event) => print_line(&line(&event)),
+            Err(RecvError::Lagged(missed)) => print_line(&format!("({missed} events were too many to show)")),
             Err(RecvError::Closed) => return,
         }
     }
@@ -287,14 +287,14 @@ async fn tell(mut events: tokio::sync::broadcast::Receiver<TaskEvent>) {
 
 fn line(event: &TaskEvent) -> String {
     let at = record::clock::date_text(event.at);
-    // Hours, minutes and seconds: the rest is no news.
+    // Hours, minutes and seconds: the date is known.
     let time = at.get(11..19).unwrap_or_default();
     let whose = event.service.as_deref().unwrap_or("-");
     let what = match &event.change {
         Change::Started { replaces } => {
             let address = event.address.map(|it| it.to_string()).unwrap_or_default();
-            let for_whom = replaces.as_ref().map(|it| format!(", in place of {it}")).unwrap_or_default();
-            format!("RUNNING at {address}{for_whom}")
+            let replaced = replaces.as_ref().map(|it| format!(", in place of {it}")).unwrap_or_default();
+            format!("RUNNING at {address}{replaced}")
         }
         Change::FailedToStart { reason } => format!("not started: {reason}"),
         Change::ContainerEnded { container, exit_code } => {
@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_are_read_or_refused_in_words() {
+    fn options_are_read_or_refused_with_a_reason() {
         assert_eq!(program("app=sleep 60"), Ok(("app".into(), vec!["sleep".into(), "60".into()])));
         assert!(program("app").is_err() && program("app= ").is_err());
         assert_eq!(publication("8080:80"), Ok((8080, Some(80))));

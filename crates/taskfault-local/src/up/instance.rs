@@ -13,8 +13,8 @@ use super::{Change, Inner, RunningTask, plan};
 use crate::stage::Stage;
 use aws_local::ecs::{self, Definition};
 
-/// The pauses of a failing service end without a change of the state: it is looked at this often.
-const LOOK: Duration = Duration::from_millis(250);
+/// The pauses of a failing service end without a change of the state: it is polled this often.
+const POLL: Duration = Duration::from_millis(250);
 
 /// A task that waits for its start.
 struct Waiting {
@@ -29,22 +29,22 @@ pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
     let mut ends: BTreeMap<String, oneshot::Sender<()>> = BTreeMap::new();
     let mut waiting: Vec<Waiting> = Vec::new();
     loop {
-        let next = waiting.iter().map(|it| it.due).min().unwrap_or_else(|| Instant::now() + LOOK);
+        let next = waiting.iter().map(|it| it.due).min().unwrap_or_else(|| Instant::now() + POLL);
         tokio::select! {
-            _ = timeout(LOOK, inner.handle.until(|state| ecs::is_behind(&state.ecs, inner.context().now))) => {}
+            _ = timeout(POLL, inner.handle.until(|state| ecs::is_behind(&state.ecs, inner.context().now))) => {}
             () = sleep_until(next), if !waiting.is_empty() => {}
             Some(_) = lives.join_next() => {}
         }
         if inner.handle.read(|state| ecs::is_behind(&state.ecs, inner.context().now)) {
-            let orders = inner.tell(ecs::agent::orders);
+            let orders = inner.update(ecs::agent::orders);
             for arn in orders.stop {
                 if let Some(end) = ends.remove(&arn) {
                     // A task that has just ended by itself does not listen any more.
                     let _ = end.send(());
                 } else if let Some(place) = waiting.iter().position(|it| it.task.arn == arn) {
                     let task = waiting.remove(place).task;
-                    inner.tell(|state, context| ecs::agent::stopped(state, &arn, context));
-                    inner.say(&task, None, Change::Stopped { reason: inner.reason(&arn) });
+                    inner.update(|state, context| ecs::agent::stopped(state, &arn, context));
+                    inner.emit(&task, None, Change::Stopped { reason: inner.reason(&arn) });
                 }
             }
             let due = Instant::now() + inner.settings.start_delay;
@@ -59,7 +59,7 @@ pub(super) async fn keep(mut stage: Stage, inner: Arc<Inner>) {
             let (end, ended) = oneshot::channel();
             if let Some(life) = start(&mut stage, &inner, task, &definition).await {
                 ends.insert(life.arn().to_owned(), end);
-                lives.spawn(life.live(ended));
+                lives.spawn(life.run(ended));
             }
         }
         ends.retain(|_, end| !end.is_closed());
@@ -82,8 +82,8 @@ async fn start(
         Ok(started) => started,
         Err(reason) => {
             let reason = format!("CannotStartContainerError: {reason}");
-            inner.tell(|state, context| ecs::agent::failed_to_start(state, &task.arn, &reason, context));
-            inner.say(&task, None, Change::FailedToStart { reason });
+            inner.update(|state, context| ecs::agent::failed_to_start(state, &task.arn, &reason, context));
+            inner.emit(&task, None, Change::FailedToStart { reason });
             return None;
         }
     };
@@ -100,7 +100,7 @@ async fn start(
         folder: plan.folder.clone(),
     };
     inner.running.lock().insert(task.arn.clone(), running);
-    inner.tell(|state, context| ecs::agent::started(state, &task.arn, Some(address), context));
-    inner.say(&task, Some(address), Change::Started { replaces: task.replaces.clone() });
+    inner.update(|state, context| ecs::agent::started(state, &task.arn, Some(address), context));
+    inner.emit(&task, Some(address), Change::Started { replaces: task.replaces.clone() });
     Some(Life::new(inner.clone(), task, address, staged, plan))
 }

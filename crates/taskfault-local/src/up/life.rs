@@ -1,4 +1,4 @@
-//! The life of one task, from its start to its end, told to the control plane.
+//! The life of one task, from its start to its end, reported to the control plane.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -47,8 +47,8 @@ impl Life {
     }
 
     /// Until the task has ended: by itself, or because `end` says so.
-    pub(super) async fn live(mut self, mut end: oneshot::Receiver<()>) {
-        let lived = loop {
+    pub(super) async fn run(mut self, mut end: oneshot::Receiver<()>) {
+        let result = loop {
             tokio::select! {
                 exit = self.staged.next_exit() => match exit {
                     Ok(Some((container, exit))) => {
@@ -64,21 +64,21 @@ impl Life {
                 _ = &mut end => break self.stop().await,
             }
         };
-        self.ended(lived);
+        self.ended(result);
     }
 
     fn container_ended(&self, container: &str, exit: Exit) {
         let exit_code = exit_code(exit);
-        self.inner.tell(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
+        self.inner.update(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
         let container = container.to_owned();
-        self.say(Change::ContainerEnded { container, exit_code });
+        self.emit(Change::ContainerEnded { container, exit_code });
     }
 
     /// SIGTERM to all, SIGKILL to each that is there after its `stopTimeout`.
     async fn stop(&mut self) -> Result<(), StageError> {
         self.inner.running.lock().remove(&self.task.arn);
-        self.inner.tell(|state, context| agent::stopping(state, &self.task.arn, context));
-        self.say(Change::Stopping { reason: self.inner.reason(&self.task.arn) });
+        self.inner.update(|state, context| agent::stopping(state, &self.task.arn, context));
+        self.emit(Change::Stopping { reason: self.inner.reason(&self.task.arn) });
         let now = Instant::now();
         let left: BTreeMap<&String, &Duration> = self
             .plan
@@ -108,24 +108,24 @@ impl Life {
         }
     }
 
-    fn ended(self, lived: Result<(), StageError>) {
+    fn ended(self, result: Result<(), StageError>) {
         self.inner.running.lock().remove(&self.task.arn);
-        if let Err(error) = lived {
+        if let Err(error) = result {
             // Its first process failed in the middle: rare enough to be said as the reason.
             let reason = format!("CannotRunTask: {error}");
-            self.inner.tell(|state, context| {
+            self.inner.update(|state, context| {
                 agent::failed_to_start(state, &self.task.arn, &reason, context);
             });
         }
         for (container, exit) in self.staged.exits() {
             let exit_code = exit_code(*exit);
-            self.inner.tell(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
+            self.inner.update(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
         }
-        self.inner.tell(|state, context| agent::stopped(state, &self.task.arn, context));
-        self.say(Change::Stopped { reason: self.inner.reason(&self.task.arn) });
+        self.inner.update(|state, context| agent::stopped(state, &self.task.arn, context));
+        self.emit(Change::Stopped { reason: self.inner.reason(&self.task.arn) });
     }
 
-    fn say(&self, change: Change) {
-        self.inner.say(&self.task, Some(self.address), change);
+    fn emit(&self, change: Change) {
+        self.inner.emit(&self.task, Some(self.address), change);
     }
 }

@@ -9,7 +9,7 @@ use crate::stage::{CpuTime, cpu_time};
 use record::CpuSample;
 use record::clock::epoch_seconds;
 
-/// Measures the share of one core that each process used since the last look.
+/// Measures the share of one core that each process used since the last sample.
 #[derive(Debug, Default)]
 pub struct Meters {
     /// By pid, as this process sees it.
@@ -17,9 +17,9 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Percent of one core that some processes used since the last look, all their threads together. None at
-    /// the first look, and when all of them are gone.
-    pub fn look(&mut self, pids: impl IntoIterator<Item = i32>) -> Option<CpuSample> {
+    /// Percent of one core that some processes used since the last sample, all their threads together. None at
+    /// the first sample, and when all of them are gone.
+    pub fn sample(&mut self, pids: impl IntoIterator<Item = i32>) -> Option<CpuSample> {
         let (mut percent, mut any) = (0.0, false);
         for pid in pids {
             let Ok(used) = cpu_time(pid) else {
@@ -52,11 +52,11 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_measured_from_its_second_look_on() {
+    fn a_process_is_measured_from_its_second_sample_on() {
         let own = i32::try_from(std::process::id()).unwrap();
         let mut meters = Meters::default();
-        assert_eq!(meters.look([own]), None);
-        assert!(meters.look([own, i32::MAX]).is_some());
-        assert_eq!(meters.look([i32::MAX]), None);
+        assert_eq!(meters.sample([own]), None);
+        assert!(meters.sample([own, i32::MAX]).is_some());
+        assert_eq!(meters.sample([i32::MAX]), None);
     }
 }

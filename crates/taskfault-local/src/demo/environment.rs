@@ -1,4 +1,4 @@
-//! What the story is played on: the local AWS, the service under load, and a look at both every second.
+//! What the demo runs in: the local AWS, the service under load, and their state every second.
 
 use parking_lot::Mutex;
 use std::fs::File;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::screen::Screen;
 use super::{DemoError, system};
 use crate::stage::{AGENT_ADDRESS, Stage};
-use crate::up::{self, Change, Cluster, ServiceWanted, Settings, TaskEvent};
+use crate::up::{self, Change, Cluster, ServiceSpec, Settings, TaskEvent};
 use aws_local::log::Log;
 use aws_local::shared::Handle;
 use aws_local::{Options, Server};
@@ -74,8 +74,8 @@ impl Aws {
     }
 
     /// Starts the service.
-    pub(super) fn serve(&self, definition: &str, wanted: &ServiceWanted) -> Result<(), DemoError> {
-        self.cluster.iter().try_for_each(|cluster| cluster.serve(definition, wanted).map(drop))?;
+    pub(super) fn serve(&self, definition: &str, spec: &ServiceSpec) -> Result<(), DemoError> {
+        self.cluster.iter().try_for_each(|cluster| cluster.serve(definition, spec).map(drop))?;
         Ok(())
     }
 
@@ -112,15 +112,15 @@ impl<'a> Watched<'a> {
     ) -> Result<Watched<'a>, DemoError> {
         let (registered, targets) = watch::channel(Vec::new());
         let follower = tokio::spawn(follow(events, registered));
-        let (told, seconds) = mpsc::unbounded_channel();
+        let (sender, seconds) = mpsc::unbounded_channel();
         let options = LoadOptions::default();
         let what = format!("GET / of service {service}");
         handle.observe(|recorder| recorder.load_begins(what, options.rate));
         let handle = handle.clone();
         let load = Load::start(options, targets, move |second| {
             handle.observe(|recorder| recorder.second(second.clone()));
-            // The story may have ended.
-            let _ = told.send(second);
+            // The demo may have ended.
+            let _ = sender.send(second);
         });
         let load = load.map_err(system("starting the load"))?;
         Ok(Watched { screen, load, seconds, all: Vec::new(), follower })
@@ -150,8 +150,8 @@ impl<'a> Watched<'a> {
         let mut progress = Progress::default();
         loop {
             let experiment = fis.experiment(id).await?;
-            let news = progress.news(&experiment);
-            for line in &news {
+            let changes = progress.update(&experiment);
+            for line in &changes {
                 self.screen.note(line);
             }
             let status = experiment["state"]["status"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The story the demo tells, act by act. Each act checks what it shows.
+//! The parts of the demo, in order. Each checks what it shows.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
 use super::api::Api;
-use super::play::{Aws, SPEED, Watched};
+use super::environment::{Aws, SPEED, Watched};
 use super::screen::Screen;
 use super::{DemoError, system};
 use crate::stage::{Namespaces, Stage};
-use crate::up::{Change, ServiceWanted, TaskEvent};
+use crate::up::{Change, ServiceSpec, TaskEvent};
 use experiment::report;
 use experiment::run::client::Fis;
 use experiment::traffic::DEFAULT_RATE;
@@ -22,7 +22,8 @@ use record::{Command, Record, short};
 
 const CLUSTER: &str = "ecs-blueprint-infra";
 const SERVICE: &str = "fis-service";
-const TASKS: usize = 3;
+const DESIRED_TASKS: u32 = 3;
+const TASKS: usize = DESIRED_TASKS as usize;
 const DEFINITION: &str = include_str!("data/task-definition.json");
 const CPU_STRESS: &str = include_str!("data/cpu-stress.json");
 const KILL_PROCESS: &str = include_str!("data/kill-process.json");
@@ -33,22 +34,22 @@ const QUIET: usize = 8;
 const SLOWER: f64 = 1.3;
 /// The stressed task used at least so much of its core, in percent, as seen from outside.
 const LOADED: f64 = 50.0;
-/// The service is well again after so many seconds in a row without a failure.
-const WELL: usize = 4;
+/// The service has recovered after so many seconds in a row without a failure.
+const RECOVERED: usize = 4;
 
 /// Limits for a hang; everything takes a fraction of them.
 const START: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_secs(60);
 const RECOVERY_SECONDS: usize = 60;
-/// For a busy machine to have time, and for a queue to be worked off.
-const PATIENCE_SECONDS: usize = 45;
+/// Until the service is at rest: a busy machine takes longer, and a queue must drain.
+const SETTLE_SECONDS: usize = 45;
 /// At rest P95 is below this, in milliseconds: a request costs 20 ms of CPU.
 const AT_REST_MS: f64 = 250.0;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Tells it all.
-pub(super) async fn tell(
+/// Runs all parts.
+pub(super) async fn run(
     screen: &Screen,
     namespaces: Namespaces,
     folder: &Path,
@@ -64,8 +65,8 @@ pub(super) async fn tell(
     screen.done("local AWS", &format!("{}, inside only", aws.endpoint));
     let (events, mut watched_events) = (aws.events(), aws.events());
     let mut watched = Watched::start(screen, &aws.handle, events, SERVICE)?;
-    let wanted = ServiceWanted { cluster: CLUSTER.into(), name: SERVICE.into(), count: TASKS as u32 };
-    aws.serve(DEFINITION, &wanted)?;
+    let spec = ServiceSpec { cluster: CLUSTER.into(), name: SERVICE.into(), count: DESIRED_TASKS };
+    aws.serve(DEFINITION, &spec)?;
     let api = Api::at(&aws.endpoint)?;
     let fis = Fis::at(&aws.endpoint)?;
     tokio::select! {
@@ -136,16 +137,16 @@ async fn too_many_end(events: &mut broadcast::Receiver<TaskEvent>) -> DemoError 
     }
 }
 
-/// The service at rest, on a machine that has time for it: a busy one is waited for.
+/// The service at rest, on a machine that has time for it: waits for a busy one.
 async fn rest(watched: &mut Watched<'_>) -> Result<(), DemoError> {
     for second in 1.. {
         watched.second("").await?;
         let last = tail(watched.all(), QUIET);
-        let well = last.iter().all(|second| second.failed() == 0) && typical(last) < AT_REST_MS;
-        if second >= QUIET && well {
+        let good = last.iter().all(|second| second.failed() == 0) && typical(last) < AT_REST_MS;
+        if second >= QUIET && good {
             break;
         }
-        require(second < PATIENCE_SECONDS, || {
+        require(second < SETTLE_SECONDS, || {
             format!("P95 is {:.0} ms without any fault: this machine is too busy for the demo", typical(last))
         })?;
     }
@@ -160,9 +161,7 @@ async fn recovery(watched: &mut Watched<'_>, limit: f64) -> Result<f64, DemoErro
         if second >= QUIET && now < limit {
             return Ok(now);
         }
-        require(second < PATIENCE_SECONDS, || {
-            format!("P95 is still {now:.0} ms {second} s after the stress")
-        })?;
+        require(second < SETTLE_SECONDS, || format!("P95 is still {now:.0} ms {second} s after the stress"))?;
     }
     Ok(0.0)
 }
@@ -202,14 +201,14 @@ async fn kill(screen: &Screen, aws: &Aws, fis: &Fis, watched: &mut Watched<'_>) 
     let status = watched.experiment(fis, &id).await?;
     require(status == "completed", || format!("the experiment ended as {status}, not as completed"))?;
     let task = hit(&aws.handle.record(), &id)?;
-    let (mut well, mut seconds) = (0, 0);
-    while well < WELL {
+    let (mut good, mut seconds) = (0, 0);
+    while good < RECOVERED {
         let healthy = watched.healthy();
         let all_there = healthy.len() == TASKS && !healthy.contains(&task);
         let failed = watched.second(if all_there { "" } else { "not all tasks healthy" }).await?.failed();
-        well = if all_there && failed == 0 { well + 1 } else { 0 };
+        good = if all_there && failed == 0 { good + 1 } else { 0 };
         seconds += 1;
-        require(seconds < RECOVERY_SECONDS, || format!("the service is not well after {seconds} s"))?;
+        require(seconds < RECOVERY_SECONDS, || format!("the service has not recovered after {seconds} s"))?;
     }
     let record = aws.handle.record();
     show_faults(screen, &record, &id);
@@ -220,7 +219,7 @@ async fn kill(screen: &Screen, aws: &Aws, fis: &Fis, watched: &mut Watched<'_>) 
     let since = &watched.all()[from..];
     let failed: u32 = since.iter().map(Second::failed).sum();
     let worst = since.iter().filter_map(|second| second.p95_ms).fold(0.0, f64::max);
-    let now = typical(tail(since, WELL));
+    let now = typical(tail(since, RECOVERED));
     require(failed > 0, || "no request failed, though a task was killed".into())?;
     screen.done("failed", &format!("{failed} requests; worst P95 {worst:.0} ms, {now:.0} ms now"));
     Ok(task)
