@@ -170,7 +170,7 @@ def test_status_shows_what_is_active_and_what_remains(start_powerless, status, s
     assert plain["heartbeat_until"] is None
     text = status()
     assert f"{stress} AWSFIS-Run-CPU-Stress (cpu-stress) since" in text
-    assert "    ends by itself in " in text and "if FIS sends no heartbeat" in words
+    assert "    ends by itself in " in text and "if FIS sends no heartbeat" in text
     # A heartbeat moves the end. Its time is FIS's, in whole seconds.
     later = {"id": "an-action", "callTime": int(time.time()) + 30, "callCount": 2}
     beat = sidecar.send(

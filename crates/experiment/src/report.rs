@@ -27,7 +27,9 @@ use record::Record;
 /// What [`write`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// report.html.
     pub page: PathBuf,
+    /// report.json.
     pub data: PathBuf,
 }
 

@@ -89,7 +89,9 @@ impl Settings {
 /// A service to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
+    /// Name of its cluster, which is made if it is not there.
     pub cluster: String,
+    /// `serviceName` of CreateService.
     pub name: String,
     /// Desired count of tasks.
     pub count: u32,
@@ -98,15 +100,19 @@ pub struct ServiceSpec {
 /// A task whose programs have all been started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningTask {
+    /// `taskArn` of DescribeTasks.
     pub arn: String,
     /// 32 hex digits, the end of the ARN.
     pub id: String,
+    /// Name of its cluster.
     pub cluster: String,
+    /// Name of its service; none for a task of RunTask.
     pub service: Option<String>,
     /// Of its `eth0`; reached from the process that holds the cluster.
     pub address: Ipv4Addr,
     /// Container name to pid, as the process that holds the cluster sees it. One that ended at once has none.
     pub programs: BTreeMap<String, i32>,
+    /// When its last program was started.
     pub started: SystemTime,
     /// With the containers' logs.
     pub folder: PathBuf,
@@ -115,35 +121,58 @@ pub struct RunningTask {
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskEvent {
+    /// When it was seen.
     pub at: SystemTime,
+    /// `taskArn` of DescribeTasks.
     pub arn: String,
     /// 32 hex digits.
     pub task: String,
+    /// Name of its cluster.
     pub cluster: String,
+    /// Name of its service; none for a task of RunTask.
     pub service: Option<String>,
     /// Once it has one.
     pub address: Option<Ipv4Addr>,
+    /// What happened to it.
     pub change: Change,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It runs. `replaces` is the id of the task whose place it takes in its service.
-    Started { replaces: Option<String> },
+    /// It runs.
+    Started {
+        /// The id of the task whose place it takes in its service.
+        replaces: Option<String>,
+    },
     /// It could not be started.
-    FailedToStart { reason: String },
-    /// A container has ended; 128 and a signal's number where one killed it.
-    ContainerEnded { container: String, exit_code: i32 },
+    FailedToStart {
+        /// `stoppedReason` of DescribeTasks.
+        reason: String,
+    },
+    /// A container has ended.
+    ContainerEnded {
+        /// Its name in the task definition.
+        container: String,
+        /// 128 and a signal's number where one killed it.
+        exit_code: i32,
+    },
     /// It does not count any more and is being ended; the service starts another.
-    Stopping { reason: String },
+    Stopping {
+        /// `stoppedReason` of DescribeTasks.
+        reason: String,
+    },
     /// Nothing of it is left.
-    Stopped { reason: String },
+    Stopped {
+        /// `stoppedReason` of DescribeTasks.
+        reason: String,
+    },
 }
 
 /// What cannot be served, before anything was started.
 #[derive(Debug, thiserror::Error)]
 pub enum UpError {
+    /// The definition cannot be read.
     #[error("the task definition is not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
     /// What the control plane says.
@@ -156,6 +185,7 @@ pub enum UpError {
 
 /// The container instance: tasks on a stage. Dropping it ends them at once; [`Cluster::shutdown`] asks first.
 #[derive(Debug)]
+#[must_use = "dropping a cluster ends its tasks"]
 pub struct Cluster {
     inner: Arc<Inner>,
     keeper: JoinHandle<()>,

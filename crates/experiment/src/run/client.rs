@@ -19,10 +19,22 @@ const CALL: Duration = Duration::from_secs(20);
 pub enum CallError {
     /// The service refused the call.
     #[error("{call}: {code}: {message}")]
-    Refused { call: &'static str, code: String, message: String },
+    Refused {
+        /// The operation, as the API names it.
+        call: &'static str,
+        /// The error's code, `ValidationException` for instance; the HTTP status where there is none.
+        code: String,
+        /// The service's message; empty where there is none.
+        message: String,
+    },
     /// No answer, or not that of a local AWS.
     #[error("{call}: {reason}")]
-    Unreachable { call: &'static str, reason: String },
+    Unreachable {
+        /// The operation, as the API names it.
+        call: &'static str,
+        /// What failed: the connection, or the form of the answer.
+        reason: String,
+    },
 }
 
 /// FIS at one endpoint.

@@ -37,9 +37,11 @@ pub enum Failure {
     Refused,
     /// There is no such address any more.
     Unreachable,
+    /// No connection within [`Timeouts::connect`].
     ConnectTimeout,
     /// The connection broke before the answer was complete.
     Reset,
+    /// No complete answer within [`Timeouts::answer`].
     AnswerTimeout,
     /// An answer, but not a success (2xx).
     Status,

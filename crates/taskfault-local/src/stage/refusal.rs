@@ -9,7 +9,9 @@ use nix::errno::Errno;
 /// The call that the kernel refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedCall {
+    /// A user namespace, in which this process is root.
     NewUser,
+    /// A network namespace inside of it.
     NewNetwork,
     /// The namespaces of one task.
     NewTask,
@@ -37,7 +39,9 @@ impl fmt::Display for RefusedCall {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("namespaces are refused here: {call}: {}{}", errno.desc(), advice_lines(advice))]
 pub struct Refusal {
+    /// What was asked of the kernel.
     pub call: RefusedCall,
+    /// Its answer.
     pub errno: Errno,
     /// The setting that is in the way and what to do, each in lines of at most 90 columns.
     pub advice: Vec<String>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// A folder that only its owner can read, and that is removed when the value is dropped.
 #[derive(Debug)]
+#[must_use = "dropping a folder removes it"]
 pub struct Folder {
     path: PathBuf,
 }
@@ -27,6 +28,7 @@ impl Folder {
         Ok(Folder { path })
     }
 
+    /// Where it is: absolute, if `TMPDIR` is.
     pub fn path(&self) -> &Path {
         &self.path
     }

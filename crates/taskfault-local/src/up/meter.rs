@@ -11,7 +11,7 @@ use record::clock::epoch_seconds;
 
 /// Measures the share of one core that each process used since the last sample.
 #[derive(Debug, Default)]
-pub struct Meters {
+pub(super) struct Meters {
     /// By pid, as this process sees it.
     seen: BTreeMap<i32, (CpuTime, Instant)>,
 }
@@ -19,7 +19,7 @@ pub struct Meters {
 impl Meters {
     /// Percent of one core that some processes used since the last sample, all their threads together. None at
     /// the first sample, and when all of them are gone.
-    pub fn sample(&mut self, pids: impl IntoIterator<Item = i32>) -> Option<CpuSample> {
+    pub(super) fn sample(&mut self, pids: impl IntoIterator<Item = i32>) -> Option<CpuSample> {
         let (mut percent, mut any) = (0.0, false);
         for pid in pids {
             let Ok(used) = cpu_time(pid) else {
