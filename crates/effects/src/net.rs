@@ -48,10 +48,18 @@ use tc::netem::Netem;
 /// What is to become of the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// They come later by `delay`, give or take `jitter`.
-    Delay { delay: Duration, jitter: Duration },
-    /// This share of them is lost, 1–100 %.
-    Lose { percent: u8 },
+    /// They come later.
+    Delay {
+        /// By how much, on average.
+        delay: Duration,
+        /// How much more or less, evenly spread.
+        jitter: Duration,
+    },
+    /// A share of them is lost.
+    Lose {
+        /// 1–100.
+        percent: u8,
+    },
 }
 
 /// One effect.
@@ -59,7 +67,9 @@ pub enum Work {
 pub struct NetworkPlan {
     /// One word; the effect's chain and sets in the table begin with it.
     pub name: &'static str,
+    /// What is done to the packets that match.
     pub work: Work,
+    /// Whether packets that leave or packets that come in match.
     pub direction: Direction,
     /// Whose interfaces; None is every one, loopback too.
     pub interfaces: Option<Interfaces>,

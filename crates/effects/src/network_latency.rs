@@ -34,8 +34,9 @@ impl NetworkFault for NetworkLatency {
     }
 
     fn figures(&self) -> Figures {
-        let (delay, jitter) = (self.delay.as_millis() as u64, self.jitter.as_millis() as u64);
-        figures_of(figures([("delay_ms", delay.into()), ("jitter_ms", jitter.into())]), &self.scope)
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into();
+        let own = [("delay_ms", milliseconds(self.delay)), ("jitter_ms", milliseconds(self.jitter))];
+        figures_of(figures(own), &self.scope)
     }
 
     fn plan(&self) -> NetworkPlan {

@@ -32,7 +32,14 @@ pub enum Baseline {
     /// Whatever the kernel attaches by itself.
     Default,
     /// One that somebody made.
-    Made { kind: String, handle: u32, options: Vec<u8> },
+    Made {
+        /// As `TCA_KIND` has it.
+        kind: String,
+        /// Major number in the upper 16 bits.
+        handle: u32,
+        /// `TCA_OPTIONS`, byte by byte as the kernel gave it.
+        options: Vec<u8>,
+    },
 }
 
 /// A root that could not be put back, so that it is not taken away.

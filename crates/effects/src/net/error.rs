@@ -12,39 +12,64 @@ use super::{baseline, interface, target};
 /// Why an effect could not be started, or not be undone.
 #[derive(Debug, Error)]
 pub enum NetError {
+    /// CAP_NET_ADMIN is missing.
     #[error(
         "this process has no CAP_NET_ADMIN: add it to the sidecar's container (linuxParameters.capabilities.add: \
          NET_ADMIN; EC2 only, Fargate does not grant it)"
     )]
     NotPermitted,
+    /// Another process has a fault in this network namespace.
     #[error("{holder} has a network fault in this network namespace; wait for its end, or end it")]
-    Claimed { holder: String },
+    Claimed {
+        /// `process 7`, or `another process`.
+        holder: String,
+    },
+    /// The claim itself failed.
     #[error("could not claim the network namespace: {0}")]
     Claim(std::io::Error),
+    /// The kernel refused a request, or could not be asked.
     #[error("{error}{}", advice(.error))]
     Kernel {
+        /// Its answer.
         #[from]
         error: NetlinkError,
     },
+    /// A source has no usable address.
     #[error(transparent)]
     Target(#[from] target::TargetError),
+    /// A root would be lost.
     #[error(transparent)]
     NotExact(#[from] baseline::NotExact),
+    /// There is no such interface.
     #[error(transparent)]
     Interface(#[from] interface::InterfaceError),
+    /// All bands of the prio are taken.
     #[error(
         "13 shaped network faults live already, and prio has no band for another (16, of which 3 are for everybody else); \
          wait for the end of one"
     )]
     NoBand,
+    /// The root that a link had could not be noted.
     #[error(
         "the root queueing discipline of an interface was made by somebody, and could not be noted in {} before \
          taking it away: {source}; make the folder writable",
         folder.display()
     )]
-    Note { folder: PathBuf, source: std::io::Error },
+    Note {
+        /// The state folder.
+        folder: PathBuf,
+        /// Why it cannot be written to.
+        source: std::io::Error,
+    },
+    /// A start failed, and so did its undoing.
     #[error("{first}; undoing what had been done failed too: {undoing}")]
-    Twice { first: Box<NetError>, undoing: String },
+    Twice {
+        /// Why the start failed.
+        first: Box<NetError>,
+        /// Why undoing it failed.
+        undoing: String,
+    },
+    /// Undoing failed; something may be left.
     #[error("could not undo it all: {0}")]
     Undo(String),
 }

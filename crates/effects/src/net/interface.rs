@@ -15,14 +15,24 @@ const NOT_IN_ALL: [&str; 3] = ["lo", "docker", "br"];
 /// Why there is no such interface.
 #[derive(Debug, Error)]
 pub enum InterfaceError {
+    /// DEFAULT without a default route; carries the interfaces there are.
     #[error("there is no default route, so there is no DEFAULT interface; name one of {0}")]
     NoDefault(String),
+    /// An interface that does not exist.
     #[error("there is no interface {name} here; there are {known}")]
-    Unknown { name: String, known: String },
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What exists.
+        known: String,
+    },
+    /// An interface that takes no packets.
     #[error("the interface {0} is down")]
     Down(String),
+    /// ALL means nothing here; carries the interfaces there are.
     #[error("ALL leaves no interface here; name one of {0}")]
     None(String),
+    /// The kernel did not list the interfaces.
     #[error(transparent)]
     Kernel(#[from] NetlinkError),
 }

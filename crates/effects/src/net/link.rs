@@ -13,9 +13,13 @@ use super::netlink::{NetlinkError, Request, Route};
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
+    /// The kernel's number for it.
     pub index: u32,
+    /// At most 15 bytes.
     pub name: String,
+    /// Whether it is administratively up (`IFF_UP`).
     pub up: bool,
+    /// Whether it is the loopback interface (`IFF_LOOPBACK`).
     pub loopback: bool,
     /// What kind of virtual interface it is; None for one of hardware.
     pub kind: Option<InfoKind>,

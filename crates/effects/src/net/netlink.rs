@@ -84,9 +84,11 @@ impl fmt::Display for Purpose {
 /// One request to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<M> {
+    /// What an error says of it.
     pub purpose: Purpose,
     /// `NLM_F_*`, beside those that each request has.
     pub flags: u16,
+    /// What stands after the header.
     pub message: M,
 }
 
@@ -112,14 +114,35 @@ impl<M: NetlinkSerializable> Request<M> {
 /// What the kernel, or the way to it, refused.
 #[derive(Debug, Error)]
 pub enum NetlinkError {
+    /// There is no netlink socket to be had.
     #[error("could not open a netlink socket: {0}")]
     Open(io::Error),
+    /// The kernel refused a request; nothing has changed.
     #[error("could not {purpose}: {errno}{}", .text.as_deref().map(|text| format!(" (kernel: {text})")).unwrap_or_default())]
-    Refused { purpose: Purpose, errno: Errno, text: Option<String> },
+    Refused {
+        /// What was asked.
+        purpose: Purpose,
+        /// The kernel's error number.
+        errno: Errno,
+        /// The kernel's own words, where it has some.
+        text: Option<String>,
+    },
+    /// An answer was expected and did not come.
     #[error("could not {purpose}: the kernel gave no answer ({reason})")]
-    NoAnswer { purpose: Purpose, reason: io::Error },
+    NoAnswer {
+        /// What was asked.
+        purpose: Purpose,
+        /// Why reading failed.
+        reason: io::Error,
+    },
+    /// An answer that does not follow the format.
     #[error("could not {purpose}: the kernel's answer cannot be read ({reason})")]
-    Unreadable { purpose: Purpose, reason: String },
+    Unreadable {
+        /// What was asked.
+        purpose: Purpose,
+        /// What cannot be decoded.
+        reason: String,
+    },
 }
 
 impl NetlinkError {

@@ -9,8 +9,11 @@ use faults::network_source::Protocol;
 /// One connection: a stream, or datagrams to and from one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
+    /// Of the socket.
     pub protocol: Protocol,
+    /// Address and port of the other side.
     pub peer: SocketAddr,
+    /// The local port.
     pub own_port: u16,
 }
 

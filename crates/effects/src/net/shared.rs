@@ -136,10 +136,11 @@ impl Shared {
     fn try_install(&mut self, spec: Spec, installed: &mut Installed) -> Result<(), NetError> {
         let mut filter = spec.filter;
         filter.name = format!("{}_{}", filter.name, installed.number);
+        let number = i32::try_from(installed.number).unwrap_or(i32::MAX / 2);
         // The newest has the last word on a packet: the last to set its class, or the first to send it away.
         filter.priority = match spec.shaping {
-            Shaping::Incoming(_) => -(installed.number as i32),
-            _ => classify::FIRST_PRIORITY + installed.number as i32,
+            Shaping::Incoming(_) => -number,
+            _ => classify::FIRST_PRIORITY + number,
         };
         let incoming = matches!(spec.shaping, Shaping::Incoming(_));
         let leaves = match spec.shaping {

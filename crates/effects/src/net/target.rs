@@ -20,6 +20,7 @@ impl Ranges {
         Ranges { ranges: Vec::new(), everything: true }
     }
 
+    /// Whether these are all addresses of the family.
     pub fn is_everything(&self) -> bool {
         self.everything
     }
@@ -60,7 +61,9 @@ impl Ranges {
 /// Which addresses an effect is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetSet {
+    /// Addresses of IPv4.
     pub v4: Ranges,
+    /// Addresses of IPv6.
     pub v6: Ranges,
 }
 
@@ -109,13 +112,16 @@ fn number_v4(address: Ipv4Addr) -> u128 {
 /// Why the targets of a fault cannot be had.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TargetError {
+    /// DNS has no address for these names.
     #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
     NoAddress(String),
+    /// A service was not replaced by its prefixes.
     #[error(
         "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up; \
          name the service's endpoint or its CIDRs instead"
     )]
     NoPrefixes(String),
+    /// An address that no fault may cut.
     #[error(
         "the source {0} is always let through: without it this task has no metadata and no credentials; name other sources"
     )]

@@ -20,18 +20,24 @@ pub struct Qdisc {
     pub index: u32,
     /// [`TcHandle::UNSPEC`] for one that the kernel attached by itself.
     pub handle: TcHandle,
+    /// [`TcHandle::ROOT`] for the root, else the class that it is in.
     pub parent: TcHandle,
+    /// As `TCA_KIND` has it: `prio`.
     pub kind: String,
     /// Its parameters in the kernel's own form, which makes it again if it is sent back.
     pub options: Vec<u8>,
+    /// Packets that have left it.
     pub packets: u32,
+    /// Packets that it has dropped.
     pub drops: u32,
 }
 
 /// Where a discipline is on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
+    /// Its own.
     pub handle: TcHandle,
+    /// [`TcHandle::ROOT`], or a class.
     pub parent: TcHandle,
 }
 
@@ -88,7 +94,7 @@ fn new(
 }
 
 fn message(link: &Link, place: Place) -> TcMessage {
-    let mut message = TcMessage::with_index(link.index as i32);
+    let mut message = TcMessage::with_index(link.index.cast_signed());
     message.header.handle = place.handle;
     message.header.parent = place.parent;
     message
@@ -103,7 +109,7 @@ impl NetlinkDeserializable for Listed {
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Listed, DecodeError> {
         let header = TcHeader::parse(payload)?;
         let mut qdisc = Qdisc {
-            index: header.index as u32,
+            index: header.index.cast_unsigned(),
             handle: header.handle,
             parent: header.parent,
             kind: String::new(),

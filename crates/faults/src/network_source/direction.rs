@@ -8,7 +8,9 @@ use crate::ParameterError;
 /// Which packets: those that leave the task, or those that come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// Packets that leave the task.
     Egress,
+    /// Packets that come in.
     Ingress,
 }
 
@@ -41,7 +43,9 @@ impl fmt::Display for Direction {
 /// A protocol with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// Protocol 6.
     Tcp,
+    /// Protocol 17.
     Udp,
 }
 

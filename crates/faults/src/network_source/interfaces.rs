@@ -15,6 +15,7 @@ pub enum Interfaces {
     Default,
     /// All but loopback, `docker*` and `br*`, as FIS means it.
     All,
+    /// These, by name; at least one.
     Named(Vec<String>),
 }
 

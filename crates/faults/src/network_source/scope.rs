@@ -73,8 +73,11 @@ pub(crate) fn one_interface(arguments: &Arguments) -> Result<(), ParameterError>
 /// Whose traffic a fault is for; the same in latency and packet loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
+    /// The other side of the traffic; at least one.
     pub sources: Vec<Source>,
+    /// Which way the packets go.
     pub direction: Direction,
+    /// The interfaces that they go by.
     pub interfaces: Interfaces,
     /// Share of flows, 1–100.
     pub flows_percent: u8,

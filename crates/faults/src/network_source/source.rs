@@ -14,7 +14,9 @@ const LONGEST_NAME: usize = 253;
 /// An AWS service that is reached at published prefixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
+    /// Written DYNAMODB.
     DynamoDb,
+    /// Written S3.
     S3,
 }
 
@@ -30,7 +32,9 @@ impl fmt::Display for Service {
 /// What a service stands for in a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefixes {
+    /// Whose prefixes these are.
     pub service: Service,
+    /// The prefixes.
     pub nets: Vec<Net>,
     /// In words: of which region, from which list, and how old that is.
     pub origin: String,
@@ -46,10 +50,13 @@ impl fmt::Display for Prefixes {
 /// One source of FIS: the other side of the traffic that is meant, whichever way it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// Every address.
     All,
     /// Becomes [`Source::Prefixes`] before the fault starts.
     Service(Service),
+    /// What a service stands for in a region.
     Prefixes(Prefixes),
+    /// An address, or a CIDR.
     Net(Net),
     /// A host name, looked up when the fault starts and again while it lives.
     Name(String),

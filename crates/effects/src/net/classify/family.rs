@@ -7,6 +7,7 @@ use netlink_packet_netfilter::nftables::Register;
 
 use crate::net::nft::set::{KeyType, Keys, Set};
 use crate::net::target::{Ranges, TargetSet};
+use crate::net::uapi::if_ether::{ETH_P_IP, ETH_P_IPV6};
 use faults::network_source::Direction;
 
 /// A family of addresses.
@@ -30,10 +31,10 @@ impl Family {
     /// As link layers name it, in the network's order.
     pub(super) fn ether_type(self) -> [u8; 2] {
         let ether_type = match self {
-            Family::V4 => libc::ETH_P_IP,
-            Family::V6 => libc::ETH_P_IPV6,
+            Family::V4 => ETH_P_IP,
+            Family::V6 => ETH_P_IPV6,
         };
-        (ether_type as u16).to_be_bytes()
+        ether_type.to_be_bytes()
     }
 
     pub(super) fn has(self, address: IpAddr) -> bool {
@@ -51,7 +52,7 @@ impl Family {
 
     /// What its flows are as keys of a set: address of the peer, protocol, port of the peer, our port.
     pub(super) fn flow_keys(self) -> Keys<'static> {
-        const AFTER_ADDRESS: u32 = 3 * size_of::<u32>() as u32;
+        const AFTER_ADDRESS: u32 = 3 * u32::BITS / u8::BITS;
         let parts: &[KeyType] = match self {
             Family::V4 => &[KeyType::Ipv4Address, KeyType::Protocol, KeyType::Port, KeyType::Port],
             Family::V6 => &[KeyType::Ipv6Address, KeyType::Protocol, KeyType::Port, KeyType::Port],

@@ -24,7 +24,12 @@ pub enum Action {
     Classify(TcHandle),
     /// They leave by the link of this index as if they had been sent there, with this class: only for packets
     /// that come in. An ifb gives them back to the link that they came by.
-    Redirect { class: TcHandle, link: u32 },
+    Redirect {
+        /// On the link that they leave by.
+        class: TcHandle,
+        /// The index of that link.
+        link: u32,
+    },
     /// They are dropped, without a word: only for packets that come in.
     Drop,
     /// This share of them is dropped, 1–100 %, packet by packet.
@@ -36,6 +41,7 @@ pub enum Action {
 pub struct Filter {
     /// The name of the prefilter's chain; the names of the match chain and the sets begin with it.
     pub name: String,
+    /// Whether packets that leave or packets that come in match.
     pub direction: Direction,
     /// Where among the other chains of its hook.
     pub priority: i32,
@@ -49,6 +55,7 @@ pub struct Filter {
     pub port: Option<(Protocol, u16)>,
     /// Share of flows, 1–100 %.
     pub flows_percent: u8,
+    /// What becomes of the packets that match.
     pub action: Action,
     /// Addresses that are always let through.
     pub exempt: Vec<IpAddr>,

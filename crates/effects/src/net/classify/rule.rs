@@ -21,6 +21,8 @@ const PORT: u32 = 2;
 const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 /// What shares are of.
 const HUNDRED: u32 = 100;
+/// The protocol number of ICMPv6 (RFC 4443).
+const ICMP_V6: u8 = 58;
 /// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
 const SEED: u32 = 0x7466;
 
@@ -51,7 +53,7 @@ impl Rule {
         let (first, last) = NEIGHBOUR_DISCOVERY;
         let kind = (0, 1);
         self.family(hook, Family::V6)
-            .meta_is(MetaKey::L4Proto, &[libc::IPPROTO_ICMPV6 as u8])
+            .meta_is(MetaKey::L4Proto, &[ICMP_V6])
             .then(expression::load_payload(Header::Transport, kind.0, kind.1, FIRST))
             .compare(Operator::GreatherThanEqual, &[first])
             .compare(Operator::LessThanEqual, &[last])
@@ -98,7 +100,7 @@ impl Rule {
             let bits = length.saturating_sub(8 * byte).min(8);
             u8::MAX.checked_shl(8 - bits).unwrap_or(0)
         };
-        let mask: Vec<u8> = (0..first.len() as u32).map(kept).collect();
+        let mask: Vec<u8> = (0..).take(first.len()).map(kept).collect();
         let all = mask.iter().all(|byte| *byte == u8::MAX);
         let rule = if all { self } else { self.then(expression::mask(FIRST, &mask)) };
         rule.compare(Operator::Equal, first)
@@ -148,7 +150,7 @@ impl Rule {
 
     /// A share of the flows: by a hash of addresses and protocol, and of the ports where there are some.
     pub(super) fn flows(self, family: Family, ports: bool, percent: u8) -> Self {
-        const WORD: u32 = size_of::<u32>() as u32;
+        const WORD: u32 = u32::BITS / u8::BITS;
         let addresses = 2 * family.address_length();
         let mut words = addresses / WORD;
         let load = expression::load_payload(Header::Network, family.sender_offset(), addresses, word(0));

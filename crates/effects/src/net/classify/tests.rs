@@ -8,21 +8,21 @@ use crate::net::uapi::nf_tables::{NFTA_RULE_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEM
 use faults::network_source::{Net, Protocol};
 
 const GOLDEN: &str = include_str!("../../../../../tests/data/nft-ruleset.hex");
-/// The subsystem of message types.
-const TABLES: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
+/// The subsystem of message types, `NFNL_SUBSYS_NFTABLES`.
+const TABLES: u16 = 10 << 8;
 const GOLDEN_NETDEV: &str = include_str!("../../../../../tests/data/nft-netdev.hex");
 
 /// Message types, as `linux/netfilter/nf_tables.h` has them.
 mod kind {
-    pub(super) const NEWTABLE: u16 = libc::NFT_MSG_NEWTABLE as u16;
-    pub(super) const DELTABLE: u16 = libc::NFT_MSG_DELTABLE as u16;
-    pub(super) const NEWCHAIN: u16 = libc::NFT_MSG_NEWCHAIN as u16;
-    pub(super) const DELCHAIN: u16 = libc::NFT_MSG_DELCHAIN as u16;
-    pub(super) const NEWRULE: u16 = libc::NFT_MSG_NEWRULE as u16;
-    pub(super) const DELRULE: u16 = libc::NFT_MSG_DELRULE as u16;
-    pub(super) const NEWSET: u16 = libc::NFT_MSG_NEWSET as u16;
-    pub(super) const DELSET: u16 = libc::NFT_MSG_DELSET as u16;
-    pub(super) const NEWSETELEM: u16 = libc::NFT_MSG_NEWSETELEM as u16;
+    pub(super) const NEWTABLE: u16 = 0;
+    pub(super) const DELTABLE: u16 = 2;
+    pub(super) const NEWCHAIN: u16 = 3;
+    pub(super) const DELCHAIN: u16 = 5;
+    pub(super) const NEWRULE: u16 = 6;
+    pub(super) const DELRULE: u16 = 8;
+    pub(super) const NEWSET: u16 = 9;
+    pub(super) const DELSET: u16 = 11;
+    pub(super) const NEWSETELEM: u16 = 12;
 }
 
 /// The bodies of nft's messages of one type, in order.

@@ -55,6 +55,7 @@ impl Hook {
 pub struct Base<'a> {
     /// "filter" or "route".
     pub kind: &'a str,
+    /// Where.
     pub hook: Hook,
     /// Chains of one hook are called by priority, the lowest first.
     pub priority: i32,
@@ -107,7 +108,7 @@ impl Table {
 
 fn hook(base: &Base<'_>) -> Vec<HookAttribute> {
     let number = HookAttribute::Number(base.hook.number());
-    let mut hook = vec![number, HookAttribute::Priority(base.priority as u32)];
+    let mut hook = vec![number, HookAttribute::Priority(base.priority.cast_unsigned())];
     if base.hook.is_on_devices() {
         let device = |name: &&str| DefaultNla::new(NFTA_DEVICE_NAME, format!("{name}\0").into_bytes());
         hook.push(HookAttribute::NetDevices(base.devices.iter().map(device).collect()));

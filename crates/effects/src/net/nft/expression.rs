@@ -32,7 +32,9 @@ pub fn set_meta(key: MetaKey, source: Register) -> Expressions {
 /// The header from whose beginning bytes are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
+    /// That of IP.
     Network = libc::NFT_PAYLOAD_NETWORK_HEADER as isize,
+    /// That of TCP, UDP or ICMP.
     Transport = libc::NFT_PAYLOAD_TRANSPORT_HEADER as isize,
 }
 
@@ -57,7 +59,7 @@ pub fn mask(register: Register, mask: &[u8]) -> Expressions {
         Bitwise::SourceRegister(register),
         Bitwise::DestinationRegister(register),
         Bitwise::Op(NFT_BITWISE_MASK_XOR),
-        Bitwise::Length(mask.len() as u32),
+        Bitwise::Length(u32::try_from(mask.len()).unwrap_or(u32::MAX)),
         Bitwise::Mask(data(mask)),
         Bitwise::Xor(data(&vec![0; mask.len()])),
     ])
@@ -106,11 +108,15 @@ fn data(value: &[u8]) -> DataAttribute {
 /// `hash`: hashes bytes from a register on, modulo a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hash {
+    /// Where the bytes begin.
     pub source: Register,
+    /// Where the result goes.
     pub destination: Register,
     /// In bytes.
     pub length: u32,
+    /// The result is below this.
     pub modulus: u32,
+    /// Begins the hash: another seed gives another result.
     pub seed: u32,
 }
 
@@ -133,7 +139,9 @@ impl From<Hash> for Expressions {
 /// `numgen`: a random number below another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Random {
+    /// Where the number goes.
     pub destination: Register,
+    /// The number is below this.
     pub modulus: u32,
 }
 
@@ -156,12 +164,13 @@ impl From<Random> for Expressions {
 /// are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostToNetwork {
+    /// The register that is read and written.
     pub register: Register,
 }
 
 impl From<HostToNetwork> for Expressions {
     fn from(HostToNetwork { register }: HostToNetwork) -> Expressions {
-        let bytes = size_of::<u32>() as u32;
+        let bytes = u32::BITS / u8::BITS;
         other(
             "byteorder",
             vec![
@@ -178,7 +187,9 @@ impl From<HostToNetwork> for Expressions {
 /// `dynset`: puts the key that begins in a register into a set, or makes it young again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update<'a> {
+    /// A set with the flags eval and timeout.
     pub set: &'a Set,
+    /// Where the key begins.
     pub key: Register,
 }
 
@@ -199,6 +210,7 @@ impl From<Update<'_>> for Expressions {
 /// `fwd`: sends the packet out by the device whose index is in a register. Ends the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
+    /// The register that holds the index.
     pub device: Register,
 }
 
@@ -211,6 +223,7 @@ impl From<Forward> for Expressions {
 /// `counter`: counts packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counter {
+    /// How many packets it has counted.
     pub packets: u64,
 }
 

@@ -17,6 +17,7 @@ use crate::net::uapi::nf_tables::{
 /// A set, by what it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
+    /// Unique within its table.
     pub name: String,
     /// Within the change that makes it.
     pub id: u32,
@@ -25,9 +26,13 @@ pub struct Set {
 /// What the parts of a key are, by the number that `nft` has for them so that it can print them (`datatype.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
+    /// 4 bytes.
     Ipv4Address = 7,
+    /// 16 bytes.
     Ipv6Address = 8,
+    /// The number of a transport protocol, 1 byte.
     Protocol = 12,
+    /// 2 bytes.
     Port = 13,
 }
 
@@ -44,6 +49,7 @@ impl KeyType {
 /// What elements a set has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keys<'a> {
+    /// One, or several that are concatenated.
     pub parts: &'a [KeyType],
     /// In bytes, each part in whole words of 32 bits.
     pub length: u32,
@@ -128,6 +134,7 @@ impl Table {
 /// felt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Element<K> {
+    /// In the network's order.
     pub key: K,
     /// Whether it ends an interval, rather than beginning one or being a single value.
     pub ends_interval: bool,

@@ -10,7 +10,9 @@ use crate::net::netlink::{Purpose, Request};
 /// A table, by what it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
+    /// Which packets its chains see.
     pub family: NetfilterProtoFamily,
+    /// Unique within its family.
     pub name: String,
 }
 

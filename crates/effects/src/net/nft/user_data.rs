@@ -28,5 +28,7 @@ pub(super) fn concatenation() -> Vec<u8> {
 
 /// One entry: its kind, its length, its value.
 fn entry(kind: u8, value: &[u8]) -> Vec<u8> {
-    [&[kind, value.len() as u8], value].concat()
+    // Entries are a few bytes long.
+    let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+    [&[kind, length], value].concat()
 }

@@ -12,6 +12,7 @@ pub const KIND: &str = "netem";
 pub struct Netem {
     /// Packets that wait at once; more are dropped.
     pub limit: u32,
+    /// How long each packet waits.
     pub delay: Duration,
     /// Delays spread evenly over this much more or less.
     pub jitter: Duration,
@@ -40,8 +41,7 @@ impl Netem {
         let parameters = Parameters {
             latency: ticks(self.delay),
             limit: self.limit,
-            // Rounded as tc does; all ones means every packet.
-            loss: (self.loss * f64::from(u32::MAX)).round() as u32,
+            loss: share(self.loss),
             gap: 0,
             duplicate: 0,
             jitter: ticks(self.jitter),
@@ -57,6 +57,16 @@ impl Parameters {
             .flat_map(|number| number.to_ne_bytes())
             .collect()
     }
+}
+
+/// A share of all ones, rounded as tc does: all ones means every packet.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded, and from 0 to all ones: a float that is out of range saturates"
+)]
+fn share(of_one: f64) -> u32 {
+    (of_one * f64::from(u32::MAX)).round() as u32
 }
 
 /// Delays up to 274 s fit; the longest that a fault may ask for is 120 s.

@@ -10,6 +10,7 @@ pub const KIND: &str = "prio";
 /// Its parameters, `struct tc_prio_qopt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prio {
+    /// How many, at most 16.
     pub bands: u32,
     /// The band of each priority, counted from 0.
     pub priomap: [u8; TC_PRIO_MAX + 1],
