@@ -311,7 +311,7 @@ time.sleep(600)
 END
         chmod +x "$2/script-with-a-long-name"
         "$2/script-with-a-long-name" &
-        until [ "$(cat /proc/[0-9]*/comm | grep -c script-with-a-l)" = 1 ]; do :; done
+        until cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -q '[p]ython3 -u /'; do :; done
         "$1" inject kill-process --process-name script-with-a-l; echo "code $?"
         "$1" inject kill-process --process-name script-with-a-long-name --signal SIGKILL; echo "code $?"
         "$1" inject kill-process --process-name script-with-a-long-name; echo "code $?"

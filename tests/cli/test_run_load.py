@@ -104,7 +104,7 @@ def test_a_black_hole_is_seen_by_clients_for_as_long_as_it_lasts(tmp_path, sessi
         assert f'data-series="{series}"' in page, series
     assert "What clients saw" in page and "20 requests per second" in page
     lines = [line for line in done.stdout.splitlines() if " load: " in line]
-    assert len(lines) >= 3 and "100 requests in 5 s, 0 failed, P95 " in live[0], done.stdout
+    assert len(lines) >= 3 and "100 requests in 5 s, 0 failed, P95 " in lines[0], done.stdout
     assert "requests failed from the start of the experiment on" in done.stdout
 
 
