@@ -160,7 +160,7 @@ def test_status_shows_what_is_active_and_what_remains(start_powerless, status, s
 
     on_heartbeats, plain = eventually(active, "both faults are shown")
     assert on_heartbeats["fault"] == "network-latency"
-    assert "200 ms, give or take 10 ms, to 10.0.0.0/8" in on_heartbeats["started"]
+    assert "200 ms ± 10 ms to 10.0.0.0/8" in on_heartbeats["started"]
     assert "the ECS agent runs it" in on_heartbeats["started"]
     assert 500 < seconds_left(on_heartbeats["until"]) <= 600
     before = seconds_left(on_heartbeats["heartbeat_until"])

@@ -27,11 +27,16 @@ pub(crate) trait NetworkFault: Clone + 'static {
     /// by rules alone.
     const SHAPES_INGRESS: bool;
 
-    /// What is asked, in words: `200 ms, give or take 10 ms, to 10.0.0.0/8`.
+    /// What is asked, in words: `200 ms ± 10 ms to 10.0.0.0/8`.
     fn words(&self) -> String;
 
     /// What is asked, as data.
     fn figures(&self) -> Figures;
+
+    /// What the kernel makes of it that the words do not tell.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// For this process itself.
     fn plan(&self) -> NetworkPlan;

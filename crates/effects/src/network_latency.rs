@@ -14,6 +14,10 @@ use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
 
+/// The widest jitter of the kernel: netem cuts it to `INT_MAX` nanoseconds (`netem_change` in net/sched/sch_netem.c).
+/// The ECS agent uses the same netem.
+const MOST_JITTER: Duration = Duration::from_nanos(0x7fff_ffff);
+
 impl Perform for NetworkLatency {
     fn preflight(task: &Task) -> Preflight {
         network_fault::preflight::<NetworkLatency>(task)
@@ -30,13 +34,25 @@ impl NetworkFault for NetworkLatency {
 
     fn words(&self) -> String {
         let (delay, jitter) = (self.delay.as_millis(), self.jitter.as_millis());
-        words_of(&format!("{delay} ms, give or take {jitter} ms,"), &self.scope)
+        let jitter = if jitter == 0 { String::new() } else { format!(" ± {jitter} ms") };
+        words_of(&format!("{delay} ms{jitter}"), &self.scope)
     }
 
     fn figures(&self) -> Figures {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into();
         let own = [("delay_ms", milliseconds(self.delay)), ("jitter_ms", milliseconds(self.jitter))];
         figures_of(figures(own), &self.scope)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.jitter.is_zero() {
+            notes.push("jitter reorders packets, which makes TCP slower than the delay alone".into());
+        }
+        if self.jitter > MOST_JITTER {
+            notes.push(format!("the kernel limits the jitter to {} ms", MOST_JITTER.as_millis()));
+        }
+        notes
     }
 
     fn plan(&self) -> NetworkPlan {

@@ -22,6 +22,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 struct ActiveByEcsAgent {
     name: &'static str,
     asked: String,
+    notes: Vec<String>,
     figures: Figures,
     duration: Duration,
     exempt: usize,
@@ -43,6 +44,7 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
     Ok(Box::new(ActiveByEcsAgent {
         name: F::NAME,
         asked: fault.words(),
+        notes: fault.notes(),
         figures: fault.figures(),
         duration,
         exempt,
@@ -127,6 +129,9 @@ impl ActiveByEcsAgent {
         let exempt = self.exempt;
         summary
             .line(&format!("let through: {exempt} addresses of metadata, credentials and Systems Manager"));
+        for note in &self.notes {
+            summary.note(note);
+        }
         summary
     }
 }

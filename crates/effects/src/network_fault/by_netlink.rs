@@ -19,6 +19,10 @@ use faults::network_source::Source;
 /// load balancers and regional endpoints say 60 s and less.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 
+/// Why a fault may have touched nothing.
+const UNTOUCHED: &str = "no packet matched: there was no such traffic on these interfaces, or it takes another way (a \
+                         proxy of the task, the loopback interface, another interface, the other IP version)";
+
 /// Where the fault takes place, as far as the task is known.
 fn environment(task: &Task) -> Environment {
     Environment { state_dir: task.state_dir().to_owned(), exempt: task.lifelines.clone() }
@@ -28,6 +32,7 @@ fn environment(task: &Task) -> Environment {
 struct Asked {
     name: &'static str,
     words: String,
+    notes: Vec<String>,
     plan: NetworkPlan,
     figures: Figures,
     duration: Duration,
@@ -35,7 +40,14 @@ struct Asked {
 
 impl Asked {
     fn of<F: NetworkFault>(fault: &F, duration: Duration) -> Asked {
-        Asked { name: F::NAME, words: fault.words(), plan: fault.plan(), figures: fault.figures(), duration }
+        Asked {
+            name: F::NAME,
+            words: fault.words(),
+            notes: fault.notes(),
+            plan: fault.plan(),
+            figures: fault.figures(),
+            duration,
+        }
     }
 }
 
@@ -127,7 +139,14 @@ impl Counted<'_> {
         let achieved = Achieved { text: self.achieved(), figures: self.figures(), ..Achieved::default() };
         let text = format!("{name}: asked {}\nachieved: {}\n", asked.text, achieved.text);
         let matched = self.counters.matched;
-        FaultSummary { text, asked, achieved, matched, ..FaultSummary::default() }
+        let mut summary = FaultSummary { text, asked, achieved, matched, ..FaultSummary::default() };
+        for note in &self.asked.notes {
+            summary.note(note);
+        }
+        if matched == Some(0) {
+            summary.note(UNTOUCHED);
+        }
+        summary
     }
 
     fn figures(&self) -> Figures {
@@ -142,8 +161,11 @@ impl Counted<'_> {
 
     fn achieved(&self) -> String {
         let Some(matched) = self.counters.matched else { return "the counters could not be read".into() };
+        if matched == 0 {
+            return "the fault touched no packet".into();
+        }
         let packets = format!("{matched} packets matched");
-        let share = |dropped: u64| 100.0 * dropped as f64 / matched.max(1) as f64;
+        let share = |dropped: u64| 100.0 * dropped as f64 / matched as f64;
         match (self.asked.plan.work, self.counters.dropped) {
             (Work::Delay { .. }, Some(0)) => format!("{packets}, all of them delayed"),
             (Work::Delay { .. }, Some(dropped)) => format!(
@@ -184,11 +206,31 @@ mod tests {
         let counters = Counters { matched: Some(12), dropped: Some(0) };
         assert_eq!(
             summary(&latency, counters),
-            "network-x: asked 200 ms, give or take 10 ms, to 10.0.0.0/8, db.example.com, for 30 % of the flows on eth0 \
-             for 60 s\nachieved: 12 packets matched, all of them delayed\n"
+            "network-x: asked 200 ms ± 10 ms to 10.0.0.0/8, db.example.com, for 30 % of the flows on eth0 \
+             for 60 s\nachieved: 12 packets matched, all of them delayed\n\
+             note: jitter reorders packets, which makes TCP slower than the delay alone\n"
         );
         let full = Counters { matched: Some(12), dropped: Some(2) };
         assert!(summary(&latency, full).contains("2 of them dropped, because the queue of 1000 packets"));
+    }
+
+    #[test]
+    fn a_fault_that_touched_nothing_says_so() {
+        let latency = NetworkLatency::new(200, 0, scope("127.255.0.2", "egress", 100)).unwrap();
+        let text = summary(&latency, Counters { matched: Some(0), dropped: Some(0) });
+        assert!(text.contains("asked 200 ms to 127.255.0.2 on eth0"), "{text}");
+        assert!(text.contains("achieved: the fault touched no packet\nnote: no packet matched: "), "{text}");
+        assert!(!text.contains("delayed") && !text.contains("jitter"), "{text}");
+    }
+
+    #[test]
+    fn what_the_kernel_makes_of_a_jitter_is_told() {
+        let of = |jitter| {
+            let latency = NetworkLatency::new(3_000, jitter, scope("ALL", "egress", 100)).unwrap();
+            summary(&latency, Counters { matched: Some(1), dropped: Some(0) })
+        };
+        assert!(of(10).contains("note: jitter reorders packets") && !of(2_147).contains("the kernel limits"));
+        assert!(of(2_148).contains("note: the kernel limits the jitter to 2147 ms"), "{}", of(2_148));
     }
 
     #[test]
