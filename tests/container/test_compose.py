@@ -55,7 +55,10 @@ def test_the_published_experiments_run_unchanged(project, tmp_path):
             ["sh", WALKTHROUGH / "walkthrough.sh", tmp_path], env=project.environment_of_a_user(), stdout=said, stderr=said
         )
         try:
-            stress = eventually("the CPU is stressed", lambda: project.running("AWSFIS-Run-CPU-Stress"))
+            stress = eventually(
+                "the CPU is stressed", lambda: walk.poll() is not None or project.running("AWSFIS-Run-CPU-Stress")
+            )
+            assert walk.poll() is None, f"the walk has ended: {(tmp_path / 'said').read_text()}"
             (stressed,) = project.hit_by(stress)
             sidecars = [f"{task}-sidecar" for task in TASKS]
             # The first sample may reach back to before the start.

@@ -32,6 +32,16 @@ aws cloudwatch put-metric-alarm --alarm-name "$alarm" \
     --period 60 --evaluation-periods 1 --datapoints-to-alarm 1 \
     --threshold 2 --comparison-operator LessThanThreshold --treat-missing-data missing
 
+# An alarm that is in ALARM stops an experiment before it has begun, and the minute in which the service started
+# still counts as one with too few tasks.
+tries=0
+while state=$(aws cloudwatch describe-alarms --alarm-names "$alarm" --query 'MetricAlarms[0].StateValue' --output text)
+    [ "$state" != OK ]; do
+    tries=$((tries + 1))
+    [ "$tries" -le 180 ] || { echo "the alarm '$alarm' is in $state, not OK" >&2; exit 1; }
+    sleep 1
+done
+
 # run NAME: makes the template NAME.json, starts it and waits for its end.
 run() {
     sed -e "s/ACCOUNT/$account/" -e "s/REGION/$AWS_DEFAULT_REGION/" "$here/$1.json" >"$folder/$1.json"
