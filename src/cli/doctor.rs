@@ -15,6 +15,7 @@ use effects::registry::preflights;
 use effects::task::capabilities::{Capabilities, PidNamespace};
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::limits::CpuLimits;
+use effects::task::machine::Machine;
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
 
 /// How long the metadata endpoint may take.
@@ -86,7 +87,8 @@ impl Finding {
 /// Looks and tells. Code 0 if cpu-stress would work here, 1 if not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
-    let mut findings = vec![threads(), cpu(&limits)];
+    let machine = Machine::read();
+    let mut findings = vec![threads(), Finding::new("machine", true, machine.to_string()), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read()));
     findings.push(network());
     findings.push(own_connections());
@@ -95,7 +97,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     let faults = faults(args, works);
     if args.json {
-        println!("{:#}", json(&findings, &limits, &faults));
+        println!("{:#}", json(&findings, &machine, &limits, &faults));
     } else {
         print!("{}", describe(&findings, &faults));
     }
@@ -131,14 +133,19 @@ fn task(args: &DoctorArgs) -> Task {
     }
 }
 
-fn json(findings: &[Finding], limits: &CpuLimits, faults: &[Finding]) -> serde_json::Value {
+fn json(
+    findings: &[Finding],
+    machine: &Machine,
+    limits: &CpuLimits,
+    faults: &[Finding],
+) -> serde_json::Value {
     let fault = |finding: &Finding| {
         let works = finding.verdict == Verdict::Good;
         serde_json::json!({ "name": finding.name, "works": works, "words": finding.words })
     };
     let all: Vec<_> = faults.iter().map(fault).collect();
     let findings: Vec<_> = findings.iter().chain(faults).collect();
-    serde_json::json!({ "findings": findings, "cpu_limits": limits, "faults": all })
+    serde_json::json!({ "findings": findings, "machine": machine, "cpu_limits": limits, "faults": all })
 }
 
 fn describe(findings: &[Finding], faults: &[Finding]) -> String {

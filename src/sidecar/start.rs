@@ -341,25 +341,15 @@ fn operation(error: &AwsError) -> &str {
     }
 }
 
-/// What the heartbeat says about this container. A scratch image has no os-release; then the kernel's name
-/// and release are the truth that is left.
+/// What the heartbeat says about this container.
 pub(super) fn machine(task: &TaskMetadata) -> Machine {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let of = |key: &str| os_release(&release, key);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let found = effects::task::machine::Machine::read();
     Machine {
-        platform_name: of("NAME").unwrap_or_else(|| "Linux".to_owned()),
-        platform_version: of("VERSION_ID").unwrap_or_else(|| kernel.trim().to_owned()),
-        computer_name: host.filter(|name| !name.is_empty()).unwrap_or_else(|| task.arn.task_id.clone()),
+        platform_name: found.platform,
+        platform_version: found.version,
+        computer_name: found.host.unwrap_or_else(|| task.arn.task_id.clone()),
         ip_address: task.address.clone().unwrap_or_else(|| "127.0.0.1".to_owned()),
     }
-}
-
-fn os_release(text: &str, key: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
 }
 
 #[cfg(test)]
@@ -422,14 +412,6 @@ mod tests {
         };
         Store::open(folder.path()).unwrap().save(&stored).unwrap();
         assert_eq!(start_without_metadata(folder.path()).await.1, 0);
-    }
-
-    #[test]
-    fn os_release_values_lose_their_quotes() {
-        let text = "PRETTY_NAME=\"x\"\nNAME=\"Amazon Linux\"\nVERSION_ID='2023'\nEMPTY=\n";
-        assert_eq!(os_release(text, "NAME").as_deref(), Some("Amazon Linux"));
-        assert_eq!(os_release(text, "VERSION_ID").as_deref(), Some("2023"));
-        assert_eq!(os_release(text, "EMPTY"), None);
     }
 
     #[test]

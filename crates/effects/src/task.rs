@@ -8,6 +8,7 @@ pub mod capabilities;
 pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
+pub mod machine;
 pub mod metadata;
 pub mod prefixes;
 pub mod stats;

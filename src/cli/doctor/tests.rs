@@ -111,7 +111,7 @@ fn what_a_fault_needs_stands_beside_its_name() {
     assert_eq!(text.matches("it is full").count(), 1, "{text}");
     let limits = CpuLimits::read(&Task::default());
     let works = |name: &str| {
-        let told = json(&[], &limits, &all);
+        let told = json(&[], &Machine::read(), &limits, &all);
         let of = |fault: &&serde_json::Value| fault["name"] == name;
         told["faults"].as_array().unwrap().iter().find(of).unwrap()["works"].clone()
     };

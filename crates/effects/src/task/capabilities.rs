@@ -5,12 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::thread::CapabilitySet;
 use serde::Serialize;
-
-/// The capabilities that faults need, by their bit in `/proc/self/status` (`linux/capability.h`).
-const CAP_KILL: u32 = 5;
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_SYS_PTRACE: u32 = 19;
 
 /// Where a shell for `aws:runShellScript` steps is looked for.
 const SHELLS: [&str; 2] = ["bin/sh", "usr/bin/sh"];
@@ -43,17 +39,15 @@ pub enum PidNamespace {
 impl Capabilities {
     /// Reads what this process may do. What cannot be read counts as not allowed.
     pub fn read() -> Self {
-        Self::read_under(Path::new("/"), std::process::id())
+        let effective = rustix::thread::capabilities(None).map(|sets| sets.effective);
+        Self::read_under(Path::new("/"), std::process::id(), effective.unwrap_or(CapabilitySet::empty()))
     }
 
-    fn read_under(root: &Path, pid: u32) -> Self {
-        let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
-        let effective = effective(&status).unwrap_or(0);
-        let has = |bit: u32| effective & (1 << bit) != 0;
+    fn read_under(root: &Path, pid: u32, effective: CapabilitySet) -> Self {
         Capabilities {
-            net_admin: has(CAP_NET_ADMIN),
-            sys_ptrace: has(CAP_SYS_PTRACE),
-            kill: has(CAP_KILL),
+            net_admin: effective.contains(CapabilitySet::NET_ADMIN),
+            sys_ptrace: effective.contains(CapabilitySet::SYS_PTRACE),
+            kill: effective.contains(CapabilitySet::KILL),
             shell: SHELLS
                 .iter()
                 .map(|shell| Path::new("/").join(shell))
@@ -61,11 +55,6 @@ impl Capabilities {
             pid_namespace: pid_namespace(root, pid),
         }
     }
-}
-
-/// `CapEff` of a `/proc/PID/status`, a bit per capability.
-fn effective(status: &str) -> Option<u64> {
-    u64::from_str_radix(status.lines().find_map(|line| line.strip_prefix("CapEff:"))?.trim(), 16).ok()
 }
 
 /// The parent, from a `/proc/PID/status`.
@@ -98,9 +87,8 @@ pub(crate) fn pid_namespace(root: &Path, mut pid: u32) -> Option<PidNamespace> {
 mod tests {
     use super::*;
 
-    /// The lines of a `/proc/self/status` in a container with Docker's default capabilities.
-    const DOCKER_STATUS: &str = "Name:\tcat\nPid:\t1\nPPid:\t0\nCapInh:\t0000000000000000\n\
-        CapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\n";
+    /// `CapEff` of a container with Docker's default capabilities.
+    const DOCKER: CapabilitySet = CapabilitySet::from_bits_retain(0xa804_25fb);
 
     fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -114,8 +102,8 @@ mod tests {
 
     #[test]
     fn docker_default_has_kill_only() {
-        let root = machine(&[("proc/self/status", DOCKER_STATUS)]);
-        let found = Capabilities::read_under(root.path(), 1);
+        let root = machine(&[]);
+        let found = Capabilities::read_under(root.path(), 1, DOCKER);
         assert_eq!((found.kill, found.net_admin, found.sys_ptrace), (true, false, false));
         assert_eq!(found.shell, None, "a scratch image");
         assert_eq!(found.pid_namespace, Some(PidNamespace::Private));
@@ -123,15 +111,16 @@ mod tests {
 
     #[test]
     fn each_capability_has_its_bit() {
-        let root = machine(&[("proc/self/status", "CapEff:\t0000000000081000\n")]);
-        let found = Capabilities::read_under(root.path(), 1);
+        // 12 and 19 of linux/capability.h.
+        let bits = CapabilitySet::from_bits_retain(1 << 12 | 1 << 19);
+        let found = Capabilities::read_under(machine(&[]).path(), 1, bits);
         assert_eq!((found.kill, found.net_admin, found.sys_ptrace), (false, true, true));
     }
 
     #[test]
     fn nothing_readable_means_nothing_allowed() {
         let root = machine(&[]);
-        let found = Capabilities::read_under(root.path(), 7);
+        let found = Capabilities::read_under(root.path(), 7, CapabilitySet::empty());
         assert_eq!((found.kill, found.net_admin, found.sys_ptrace), (false, false, false));
         assert_eq!(found.pid_namespace, None);
     }
@@ -151,15 +140,19 @@ mod tests {
     fn a_shell_must_be_executable() {
         use std::os::unix::fs::PermissionsExt;
         let root = machine(&[("bin/sh", "")]);
-        assert_eq!(Capabilities::read_under(root.path(), 1).shell, None);
+        let shell = |root: &Path| Capabilities::read_under(root, 1, CapabilitySet::empty()).shell;
+        assert_eq!(shell(root.path()), None);
         fs::set_permissions(root.path().join("bin/sh"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(Capabilities::read_under(root.path(), 1).shell, Some(PathBuf::from("/bin/sh")));
+        assert_eq!(shell(root.path()), Some(PathBuf::from("/bin/sh")));
     }
 
     #[test]
     fn this_process_can_be_read() {
         let found = Capabilities::read();
-        assert!(effective(&fs::read_to_string("/proc/self/status").unwrap()).is_some());
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+        let bits = CapabilitySet::from_bits_retain(u64::from_str_radix(effective, 16).unwrap());
+        assert_eq!(found.net_admin, bits.contains(CapabilitySet::NET_ADMIN));
         assert!(found.pid_namespace.is_some());
     }
 }

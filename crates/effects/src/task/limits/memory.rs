@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{cgroups, relative};
 use crate::task::Task;
 use crate::task::capabilities::{PidNamespace, pid_namespace};
+use crate::task::machine::Memory;
 
 /// Who sets a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,18 +76,20 @@ pub struct MemoryLimits {
     task: Option<u64>,
     /// What the other containers use, where that is asked for.
     others: Option<Arc<AtomicU64>>,
+    /// Asks for the machine's memory; tests have their own.
+    machine: fn() -> Option<Memory>,
 }
 
 impl MemoryLimits {
     /// Finds the limits of this process.
     pub fn read(task: &Task) -> Self {
-        Self::read_under(Path::new("/"), task)
+        Self::read_under(Path::new("/"), task, Memory::read)
     }
 
-    fn read_under(root: &Path, task: &Task) -> Self {
+    fn read_under(root: &Path, task: &Task, machine: fn() -> Option<Memory>) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let folders = cgroups(&text("proc/self/cgroup"), &text("proc/self/mountinfo"), "memory");
-        MemoryLimits { root: root.to_path_buf(), folders, task: task.memory_limit, others: None }
+        MemoryLimits { root: root.to_path_buf(), folders, task: task.memory_limit, others: None, machine }
     }
 
     /// Whether the task's own limit binds here and the processes of its other containers cannot be seen, so that
@@ -104,7 +107,11 @@ impl MemoryLimits {
 
     /// Every limit with its use at this moment. What cannot be read counts as no limit.
     pub fn rooms(&self) -> Vec<Room> {
-        let machine = machine(&self.text(Path::new("proc/meminfo")));
+        let machine = (self.machine)().map(|memory| Room {
+            limit: memory.total,
+            used: memory.total.saturating_sub(memory.available),
+            source: MemorySource::Machine,
+        });
         let mut rooms: Vec<Room> = self.folders.iter().filter_map(|folder| self.cgroup(folder)).collect();
         // Limits above what the machine has bind nobody ("no limit" is such a number in cgroup v1).
         if let Some(machine) = &machine {
@@ -181,19 +188,14 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// From `/proc/meminfo`.
-fn machine(meminfo: &str) -> Option<Room> {
-    let (limit, available) = (kib(meminfo, "MemTotal:")?, kib(meminfo, "MemAvailable:")?);
-    Some(Room { limit, used: limit.saturating_sub(available), source: MemorySource::Machine })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
-    const MEMINFO: &str =
-        "MemTotal:        2048000 kB\nMemFree:          100000 kB\nMemAvailable:    1024000 kB\n";
+    /// A machine of 2,000 MiB, half of which is free.
+    const MACHINE: fn() -> Option<Memory> =
+        || Some(Memory { total: 2_097_152_000, available: 1_048_576_000 });
     const V1_CGROUP: &str = "9:name=systemd:/docker/7c1f\n4:memory:/docker/7c1f\n0::/\n";
     const V1_MOUNTS: &str = "\
         181 180 0:29 /docker/7c1f /sys/fs/cgroup/cpu ro master:9 - cgroup cgroup rw,cpu\n\
@@ -209,14 +211,13 @@ mod tests {
             fs::write(file, text).unwrap();
         }
         let task = Task { memory_limit: task, ..Task::default() };
-        MemoryLimits::read_under(root.path(), &task).rooms()
+        MemoryLimits::read_under(root.path(), &task, MACHINE).rooms()
     }
 
     #[test]
     fn docker_on_v1_counts_no_inactive_files() {
         let found = rooms(
             &[
-                ("proc/meminfo", MEMINFO),
                 ("proc/self/cgroup", V1_CGROUP),
                 ("proc/self/mountinfo", V1_MOUNTS),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n"),
@@ -237,7 +238,6 @@ mod tests {
         let file = |folder: &str, name: &str| format!("{folder}/{name}");
         let found = rooms(
             &[
-                ("proc/meminfo", MEMINFO),
                 ("proc/self/cgroup", V2_CGROUP),
                 ("proc/self/mountinfo", V2_MOUNTS),
                 (&file(&own, "memory.max"), "max\n"),
@@ -256,7 +256,6 @@ mod tests {
     fn a_task_limit_without_a_cgroup_is_counted_from_processes() {
         let found = rooms(
             &[
-                ("proc/meminfo", MEMINFO),
                 ("proc/7/status", "Name:\ta\nRssAnon:\t  2048 kB\nRssFile:\t 999 kB\nRssShmem:\t 1024 kB\n"),
                 ("proc/8/status", "Name:\tb\nRssAnon:\t  1024 kB\n"),
                 ("proc/self/status", "RssAnon:\t  4096 kB\n"),
@@ -271,14 +270,10 @@ mod tests {
     #[test]
     fn what_others_use_is_counted_where_it_is_known() {
         let root = tempfile::tempdir().unwrap();
-        for (path, text) in [("proc/meminfo", MEMINFO), ("proc/7/status", "Name:\ta\nRssAnon:\t  2048 kB\n")]
-        {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
+        fs::create_dir_all(root.path().join("proc/7")).unwrap();
+        fs::write(root.path().join("proc/7/status"), "Name:\ta\nRssAnon:\t  2048 kB\n").unwrap();
         let task = Task { memory_limit: Some(512 * MIB), ..Task::default() };
-        let limits = MemoryLimits::read_under(root.path(), &task);
+        let limits = MemoryLimits::read_under(root.path(), &task, MACHINE);
         assert!(limits.lacks_others());
         let others = Arc::new(AtomicU64::new(100 * MIB));
         let limits = limits.with_others(Arc::clone(&others));
@@ -295,7 +290,6 @@ mod tests {
         // The kernel's number for no limit in v1.
         let found = rooms(
             &[
-                ("proc/meminfo", MEMINFO),
                 ("proc/self/cgroup", V1_CGROUP),
                 ("proc/self/mountinfo", V1_MOUNTS),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
@@ -307,7 +301,8 @@ mod tests {
             found,
             [Room { limit: 2_097_152_000, used: 1_048_576_000, source: MemorySource::Machine }]
         );
-        assert_eq!(rooms(&[], None), []);
+        let untold = MemoryLimits::read_under(Path::new("/nonexistent"), &Task::default(), || None);
+        assert_eq!(untold.rooms(), []);
     }
 
     #[test]
