@@ -9,7 +9,9 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{self, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::oneshot;
+use effects::task::Task;
+use effects::task::limits::CpuLimits;
+use tokio::sync::mpsc;
 
 use crate::aws::sign::RsaSigner;
 
@@ -76,35 +78,53 @@ impl InstanceKey {
     }
 }
 
-/// A key that is being made on a thread of its own. Who drops this does not wait for the thread.
+/// Threads that race for one key, at most. How long a key takes is a matter of luck with two primes: the median
+/// of the better of two is six tenths of the median of one. More would take CPUs that the task starts with.
+const RACERS: u32 = 2;
+
+/// A key that is being made on threads of its own. Who drops this does not wait for them.
 #[derive(Debug)]
-pub struct PendingKey(oneshot::Receiver<Result<InstanceKey, String>>);
+pub struct PendingKey(mpsc::UnboundedReceiver<Result<InstanceKey, String>>);
 
 impl PendingKey {
-    /// Begins to make a key, at once.
+    /// Begins to make a key, at once. With two whole CPUs to be had, two threads race for it; what is left of the
+    /// slower one's work is lost, and it ends by itself.
     pub fn begin() -> PendingKey {
-        PendingKey::begin_with(|| InstanceKey::generate().map_err(|error| error.to_string()))
+        let cpus = CpuLimits::read(&Task::default()).all_cores().cpus;
+        let racers = if cpus >= f64::from(RACERS) { RACERS } else { 1 };
+        PendingKey::begin_with(racers, || InstanceKey::generate().map_err(|error| error.to_string()))
     }
 
     /// As [`Self::begin`], by other means.
     pub(crate) fn begin_with(
-        make: impl FnOnce() -> Result<InstanceKey, String> + Send + 'static,
+        racers: u32,
+        make: impl FnOnce() -> Result<InstanceKey, String> + Clone + Send + 'static,
     ) -> PendingKey {
-        let (sender, receiver) = oneshot::channel();
-        // A thread that cannot be had drops the sender, and the key is found missing.
-        let thread = std::thread::Builder::new().name("instance-key".to_owned());
-        if let Err(error) = thread.spawn(move || sender.send(make())) {
-            tracing::warn!(%error, "no thread can be had to make the instance's key on");
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for _ in 0..racers {
+            let (sender, make) = (sender.clone(), make.clone());
+            // A thread that cannot be had drops its sender; without any, the key is found missing.
+            let thread = std::thread::Builder::new().name("instance-key".to_owned());
+            if let Err(error) = thread.spawn(move || sender.send(make())) {
+                tracing::warn!(%error, "no thread can be had to make the instance's key on");
+            }
         }
         PendingKey(receiver)
     }
 
-    /// The key, as soon as it is made.
+    /// The key, as soon as the first is made.
     ///
     /// # Errors
-    /// The library could not make it, or its thread could not be had or died.
-    pub async fn ready(self) -> Result<InstanceKey, String> {
-        self.0.await.unwrap_or_else(|_| Err("its thread ended without one".to_owned()))
+    /// The library could make none, or no thread could be had, or all died.
+    pub async fn ready(mut self) -> Result<InstanceKey, String> {
+        let mut failed = None;
+        while let Some(made) = self.0.recv().await {
+            match made {
+                Ok(key) => return Ok(key),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| "its thread ended without one".to_owned()))
     }
 }
 
@@ -121,6 +141,8 @@ impl RsaSigner for InstanceKey {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -144,11 +166,22 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_cannot_be_made_is_an_error() {
         assert!(PendingKey::begin().ready().await.is_ok());
-        let refused = PendingKey::begin_with(|| Err("no randomness".to_owned()));
+        let refused = PendingKey::begin_with(2, || Err("no randomness".to_owned()));
         assert_eq!(refused.ready().await.unwrap_err(), "no randomness");
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = mpsc::unbounded_channel();
         drop(sender);
         assert!(PendingKey(receiver).ready().await.unwrap_err().contains("thread"));
+    }
+
+    #[tokio::test]
+    async fn one_thread_that_fails_is_not_the_end_of_the_race() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let make = || match MADE.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("no memory".to_owned()),
+            _ => InstanceKey::generate().map_err(|error| error.to_string()),
+        };
+        assert!(PendingKey::begin_with(2, make).ready().await.is_ok());
+        assert_eq!(MADE.load(Ordering::Relaxed), 2);
     }
 
     #[test]

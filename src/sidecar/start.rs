@@ -377,7 +377,7 @@ mod tests {
         let begin_key = || {
             begun.fetch_add(1, Ordering::Relaxed);
             // Longer than any test: who waits for it hangs.
-            PendingKey::begin_with(|| {
+            PendingKey::begin_with(1, || {
                 std::thread::park_timeout(Duration::from_secs(600));
                 Err("too late".to_owned())
             })
