@@ -4,7 +4,6 @@
 //! Whose names match is decided here as killall (psmisc) decides it. Which process ids are out of bounds is
 //! decided here too: this process, process 1, kernel threads.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,9 +16,13 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::fault::StartError;
+
+pub mod misses;
 pub mod namespace;
 pub mod process;
 
+use misses::{Exempt, Misses, NOT_SHARED};
 use namespace::Namespace;
 use process::{Match, Process};
 
@@ -48,28 +51,47 @@ pub enum SignalError {
     NoPidfd(io::Error),
 }
 
-/// One process that was pinned, and what came of the signal.
+/// One process that was found by its name and pinned.
 #[derive(Debug)]
-pub struct Signalled {
+pub struct Pinned {
+    /// As it was when it was pinned.
     pub process: Process,
-    /// None if the signal was sent; otherwise why not.
-    pub refused: Option<io::Error>,
     /// Means this process for ever.
     pidfd: OwnedFd,
+}
+
+/// What became of a signal.
+#[derive(Debug)]
+pub enum Sent {
+    /// The process got it.
+    Yes,
+    /// The process had ended.
+    Ended,
+    /// The kernel refused it.
+    Refused(io::Error),
 }
 
 /// The end of a process, to be waited for.
 #[derive(Debug)]
 pub struct End(AsyncFd<OwnedFd>);
 
-impl Signalled {
+impl Pinned {
+    /// Sends it a signal.
+    pub fn send(&self, signal: rustix::process::Signal) -> Sent {
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) => Sent::Yes,
+            Err(Errno::SRCH) => Sent::Ended,
+            Err(error) => Sent::Refused(error.into()),
+        }
+    }
+
     /// What to wait for to know that the process has ended.
     ///
     /// # Errors
-    /// If the runtime cannot take one more descriptor.
-    pub fn end(self) -> io::Result<End> {
+    /// There is no descriptor left for it, or the runtime cannot take one more.
+    pub fn end(&self) -> io::Result<End> {
         // SAFETY: the descriptor is open, and the AsyncFd owns it from here on, so it stays so.
-        let pidfd = unsafe { AsyncFd::register_with_interest(self.pidfd, Interest::READABLE) };
+        let pidfd = unsafe { AsyncFd::register_with_interest(self.pidfd.try_clone()?, Interest::READABLE) };
         Ok(End(pidfd.map_err(|error| error.into_parts().1)?))
     }
 }
@@ -84,49 +106,41 @@ impl End {
 
 /// What a search by name came to.
 #[derive(Debug, Default)]
-pub struct Signals {
-    pub signalled: Vec<Signalled>,
-    /// Named alike, and left alone.
-    pub exempt: Vec<Exempt>,
-    /// The names of the others that may be signalled.
-    pub others: BTreeSet<String>,
+pub struct Found {
+    /// Those that have the name and may be signalled.
+    pub pinned: Vec<Pinned>,
+    /// What was left out, and why.
+    pub misses: Misses,
 }
 
-/// A process of that name that gets no signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exempt {
-    pub process: Process,
-    pub why: &'static str,
-}
-
-/// Sends `signal` to every process called `name`, except those that are out of bounds. `allow_host` stands for
-/// the words of somebody who knows that this is the host's own PID namespace.
+/// Pins every process called `name`, except those that are out of bounds. `allow_host` stands for the words of
+/// somebody who knows that this is the host's own PID namespace.
 ///
 /// # Errors
-/// If it cannot be done safely; then nobody was signalled. That nobody has the name is no error here.
-pub fn signal_by_name(name: &str, signal: Signal, allow_host: bool) -> Result<Signals, SignalError> {
+/// If it cannot be done safely. That no process has the name is no error here.
+pub fn pin_by_name(name: &str, allow_host: bool) -> Result<Found, SignalError> {
     admit(allow_host)?;
-    // Before the first signal, so that either all can be sent or none is.
+    // Whether this can be done at all is known before a process is touched.
     pidfd_open(std::process::id()).map_err(SignalError::NoPidfd)?;
-    let mut signals = Signals::default();
+    let mut found = Found::default();
     for process in process::all().map_err(SignalError::Proc)? {
         match process.matches(name) {
             Match::No if bounds(&process).is_none() && !process.zombie => {
-                signals.others.insert(process.name);
+                found.misses.others.insert(process.name);
             }
             Match::No => {}
             Match::CannotTell => {
                 let why =
                     "its name is as long as the kernel keeps, and its command line does not say the rest";
-                signals.exempt.push(Exempt { process, why });
+                found.misses.exempt.push(Exempt { process, why });
             }
             Match::Yes => match bounds(&process) {
-                Some(why) => signals.exempt.push(Exempt { process, why }),
-                None => signals.signalled.extend(pin_and_signal(process, name, signal)),
+                Some(why) => found.misses.exempt.push(Exempt { process, why }),
+                None => found.pinned.extend(pin(process, name)),
             },
         }
     }
-    Ok(signals)
+    Ok(found)
 }
 
 /// Whether this is a place in which names may be trusted.
@@ -145,6 +159,22 @@ pub fn admit(allow_host: bool) -> Result<(), SignalError> {
     }
 }
 
+/// Whose processes a search by name would find in this place, in words.
+///
+/// # Errors
+/// Nothing would be found but our own container's, or [`admit`] refuses.
+pub(crate) fn preflight(allow_host: bool) -> Result<String, StartError> {
+    admit(allow_host)?;
+    match Namespace::read(Path::new("/")) {
+        Namespace::Host => Ok("every process of the host can be signalled, as was allowed".into()),
+        Namespace::Shared => Ok("the processes of the task's other containers can be seen".into()),
+        Namespace::Private => {
+            Err(format!("only processes of this container would be hit: {NOT_SHARED}").into())
+        }
+        Namespace::Unknown => Ok("which processes can be seen could not be told, but was allowed".into()),
+    }
+}
+
 /// Why a process gets no signal whatever its name, if so.
 fn bounds(process: &Process) -> Option<&'static str> {
     if process.pid == std::process::id() {
@@ -159,20 +189,13 @@ fn bounds(process: &Process) -> Option<&'static str> {
 }
 
 /// None if the process was gone or became another one before it was pinned.
-fn pin_and_signal(process: Process, name: &str, signal: Signal) -> Option<Signalled> {
+fn pin(process: Process, name: &str) -> Option<Pinned> {
     let pidfd = pidfd_open(process.pid).ok()?;
     // From here on the descriptor means one process for ever, and if that has ended, the signal is refused. So
     // what /proc says now, a start in the same second and still the name, is said of the one that gets it.
     let now = Process::read(process.pid)?;
-    if now.started != process.started || now.matches(name) != Match::Yes {
-        return None;
-    }
-    let refused = match rustix::process::pidfd_send_signal(&pidfd, number(signal)) {
-        // It ended by itself in between.
-        Err(Errno::SRCH) => return None,
-        other => other.err().map(io::Error::from),
-    };
-    Some(Signalled { process, refused, pidfd })
+    (now.started == process.started && now.matches(name) == Match::Yes)
+        .then_some(Pinned { process: now, pidfd })
 }
 
 fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
@@ -180,7 +203,8 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-fn number(signal: Signal) -> rustix::process::Signal {
+/// The kernel's number of a signal that FIS knows.
+pub fn number(signal: Signal) -> rustix::process::Signal {
     match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Kill => rustix::process::Signal::KILL,
@@ -206,12 +230,13 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_or_another_gets_nothing() {
         let own = Process::read(std::process::id()).unwrap();
-        // This process under a name or a start that it does not have: were the checks missing, SIGTERM would
-        // end the test.
-        assert!(pin_and_signal(own.clone(), "not-my-name", Signal::Term).is_none());
-        let name = own.name.clone();
+        // This process under a name or a start that it does not have.
+        assert!(pin(own.clone(), "not-my-name").is_none());
+        let program = std::env::current_exe().unwrap();
+        let name = program.file_name().unwrap().to_str().unwrap();
+        assert!(pin(own.clone(), name).is_some());
         let earlier = Process { started: own.started + 1, ..own };
-        assert!(pin_and_signal(earlier, &name, Signal::Term).is_none());
-        assert!(pin_and_signal(process(4_194_305, false), "x", Signal::Term).is_none(), "above pid_max");
+        assert!(pin(earlier, name).is_none());
+        assert!(pin(process(4_194_305, false), "x").is_none(), "above pid_max");
     }
 }
