@@ -364,3 +364,137 @@ fn the_hosts_own_namespace_is_refused() {
         complaints.contains("--host-processes") && complaints.contains("TASKFAULT_ALLOW_HOST_PROCESSES=true")
     );
 }
+
+// ---- process-pause -----------------------------------------------------------------------------------
+
+/// What the scripts below have: the state of the victims, and a wait for it. `T` is stopped.
+const STATES: &str = r#"
+    states() { cat /proc/[0-9]*/stat 2>/dev/null | sed -n 's/^[0-9]* (\(vict[a-z]*\)) \(.\).*/\1=\2/p' | sort | tr '\n' ' '; }
+    wait_for() { until [ "$(states)" = "$1" ]; do :; done; }
+    for name in victim victims; do cp /bin/sleep "$2/$name"; done
+"#;
+
+#[test]
+fn a_paused_process_stands_still_and_goes_on() {
+    let script = format!(
+        r#"{STATES}
+        "$2/victim" 600 & "$2/victim" 600 & "$2/victims" 600 &
+        wait_for "victim=S victim=S victims=S "
+        "$1" inject process-pause --process-name victim --duration 1s > "$2/out"& it=$!
+        wait_for "victim=T victim=T victims=S "
+        wait $it; echo "code $?"; states; echo; cat "$2/out"
+        cat /proc/[0-9]*/comm | grep -c guard
+        "#
+    );
+    let Some((text, complaints)) = in_pid_namespace(&script) else { return };
+    assert!(
+        text.starts_with(
+            "code 0
+victim=S victim=S victims=S 
+"
+        ),
+        "{text}{complaints}"
+    );
+    assert!(
+        text.contains(
+            "asked every process called victim stopped for 1 s
+stopped: 2 processes: "
+        ),
+        "{text}"
+    );
+    assert!(text.contains("completed after 1.0 s of 1 s; undone: no process left stopped"), "{text}");
+    assert!(
+        text.contains(r#""matched":2"#)
+            && text.ends_with(
+                "
+0
+"
+            ),
+        "{text}"
+    );
+}
+
+/// The guardian ends the pause of an injector that is killed, and of one that stands still itself.
+#[test]
+fn a_pause_ends_with_the_injector_and_on_time_without_it() {
+    for (signal, duration) in [("KILL", "1h"), ("STOP", "1s")] {
+        let script = format!(
+            r#"{STATES}
+            "$2/victim" 600 & wait_for "victim=S "
+            "$1" inject process-pause --process-name victim --duration {duration} & it=$!
+            wait_for "victim=T "
+            kill -{signal} $it
+            wait_for "victim=S "
+            echo goes on
+            "#
+        );
+        let Some((text, complaints)) = in_pid_namespace(&script) else { return };
+        assert!(
+            text.ends_with(
+                "goes on
+"
+            ),
+            "{signal}: {text}{complaints}"
+        );
+    }
+}
+
+#[test]
+fn a_cancelled_pause_is_over_and_one_whose_processes_end_ends() {
+    let script = format!(
+        r#"{STATES}
+        "$2/victim" 600 & victim=$!; wait_for "victim=S "
+        "$1" inject process-pause --process-name victim --duration 1h & it=$!
+        wait_for "victim=T "
+        kill $it; wait $it; echo "code $?"; states; echo
+        "$1" inject process-pause --process-name victim --duration 1h & it=$!
+        wait_for "victim=T "
+        kill -KILL $victim; wait $it; echo "code $?"
+        "#
+    );
+    let Some((text, complaints)) = in_pid_namespace(&script) else { return };
+    assert!(
+        text.contains(
+            "code 143
+victim=S 
+"
+        ),
+        "{text}{complaints}"
+    );
+    assert!(
+        text.contains(
+            "note: 1 process ended while stopped
+"
+        ) && text.ends_with(
+            "code 0
+"
+        ),
+        "{text}{complaints}"
+    );
+}
+
+#[test]
+fn what_was_stopped_by_another_stays_so() {
+    let script = format!(
+        r#"{STATES}
+        "$2/victim" 600 & victim=$!; wait_for "victim=S "
+        kill -STOP $victim; wait_for "victim=T "
+        "$1" inject process-pause --process-name victim --duration 1s; echo "code $?"; states; echo
+        "$1" inject process-pause --process-name nobody --duration 1s; echo "code $?"
+        "$1" inject process-pause --process-name taskfault --duration 1s; echo "code $?"
+        "#
+    );
+    let Some((text, complaints)) = in_pid_namespace(&script) else { return };
+    assert_eq!(
+        text,
+        "code 1
+victim=T 
+code 1
+code 1
+",
+        "{complaints}"
+    );
+    assert!(complaints.contains("was left alone: it was stopped already"), "{complaints}");
+    assert!(complaints.contains("no process is called nobody; there are"), "{complaints}");
+    assert!(complaints.contains("it is taskfault itself"), "{complaints}");
+}

@@ -24,3 +24,4 @@ mod network_blackhole_port;
 mod network_fault;
 mod network_latency;
 mod network_packet_loss;
+mod process_pause;

@@ -32,6 +32,7 @@ registry! {
     network_blackhole_port::NetworkBlackholePort,
     network_latency::NetworkLatency,
     network_packet_loss::NetworkPacketLoss,
+    process_pause::ProcessPause,
 }
 
 /// Asks every fault whether it would work in `task` with its default parameters, in the order of their names.

@@ -18,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::fault::StartError;
 
+pub(crate) mod guardian;
 pub mod misses;
 pub mod namespace;
 pub mod process;
@@ -216,7 +217,15 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, kernel_thread: bool) -> Process {
-        Process { pid, name: "x".into(), started: 0, kernel_thread, zombie: false, command: Vec::new() }
+        Process {
+            pid,
+            name: "x".into(),
+            started: 0,
+            kernel_thread,
+            zombie: false,
+            stopped: false,
+            command: Vec::new(),
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub static SPEC: Spec = Spec {
     read: Fault::read::<KillProcess>,
 };
 
-const PROCESS_NAME: Parameter = Parameter {
+pub(crate) const PROCESS_NAME: Parameter = Parameter {
     option: "process-name",
     fis: Some("processName"),
     document: Some(InDocument::new("ProcessName", "^[0-9a-zA-Z.\\-=_]{1,128}$")),
@@ -43,7 +43,7 @@ const SIGNAL: Parameter = Parameter {
     description: "the signal",
 };
 
-const HOST_PROCESSES: Parameter = Parameter {
+pub(crate) const HOST_PROCESSES: Parameter = Parameter {
     option: "host-processes",
     fis: None,
     document: None,
@@ -95,17 +95,23 @@ impl KillProcess {
     /// # Errors
     /// [`ParameterError::NotOneOf`] with the name of the parameter.
     pub fn new(name: &str, signal: &str, host_processes: bool) -> Result<Self, ParameterError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-=_".contains(&byte);
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
-            return Err(ParameterError::not_one_of("processName", name, NAMES));
-        }
+        let name = process_name(name)?;
         let signal = match signal {
             "SIGTERM" => Signal::Term,
             "SIGKILL" => Signal::Kill,
             other => return Err(ParameterError::not_one_of("signal", other, SIGNAL.values.range())),
         };
-        Ok(KillProcess { name: name.to_owned(), signal, host_processes })
+        Ok(KillProcess { name, signal, host_processes })
     }
+}
+
+/// The name of processes, checked.
+pub(crate) fn process_name(name: &str) -> Result<String, ParameterError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-=_".contains(&byte);
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+        return Err(ParameterError::not_one_of("processName", name, NAMES));
+    }
+    Ok(name.to_owned())
 }
 
 impl Parameters for KillProcess {

@@ -21,6 +21,7 @@ pub mod network_packet_loss;
 pub mod network_source;
 pub mod parameter;
 pub(crate) mod pattern;
+pub mod process_pause;
 mod range;
 #[cfg(feature = "read-back")]
 pub mod read_back;
@@ -97,6 +98,7 @@ registry! {
     network_blackhole_port::NetworkBlackholePort,
     network_latency::NetworkLatency,
     network_packet_loss::NetworkPacketLoss,
+    process_pause::ProcessPause,
 }
 
 impl Fault {

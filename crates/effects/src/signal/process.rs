@@ -23,6 +23,8 @@ pub struct Process {
     pub kernel_thread: bool,
     /// It has ended, and its parent has not waited for it.
     pub zombie: bool,
+    /// It stands still, by SIGSTOP or by its terminal.
+    pub stopped: bool,
     /// The first words of its command line, as bytes; empty for zombies and kernel threads.
     pub command: Vec<Vec<u8>>,
 }
@@ -38,7 +40,7 @@ pub enum Match {
 
 impl Process {
     /// The process `pid`; None if it is not there (any more).
-    pub(super) fn read(pid: u32) -> Option<Process> {
+    pub(crate) fn read(pid: u32) -> Option<Process> {
         list(ProcessesToUpdate::Some(&[Pid::from_u32(pid)])).ok()?.pop()
     }
 
@@ -84,6 +86,7 @@ impl From<&sysinfo::Process> for Process {
             started: listed.start_time(),
             kernel_thread: listed.thread_kind() == Some(ThreadKind::Kernel),
             zombie: matches!(listed.status(), ProcessStatus::Zombie | ProcessStatus::Dead),
+            stopped: listed.status() == ProcessStatus::Stop,
             command: words.take(WORDS).map(|word| word.as_bytes().to_vec()).collect(),
         }
     }
@@ -117,7 +120,15 @@ mod tests {
     fn named(name: &str, command: &[u8]) -> Process {
         let words = command.split(|byte| *byte == 0).filter(|word| !word.is_empty());
         let command = words.map(<[u8]>::to_vec).collect();
-        Process { pid: 4711, name: name.into(), started: 0, kernel_thread: false, zombie: false, command }
+        Process {
+            pid: 4711,
+            name: name.into(),
+            started: 0,
+            kernel_thread: false,
+            zombie: false,
+            stopped: false,
+            command,
+        }
     }
 
     /// A process of this name, which ends by itself.
