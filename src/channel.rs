@@ -4,6 +4,7 @@
 //! long poll ([`mds`]). Both hand their jobs to an [`Inbox`] and both carry the replies of the [`outbox`].
 
 pub mod heartbeat;
+pub mod journal;
 pub mod link;
 pub mod mds;
 pub mod mgs;
@@ -11,8 +12,13 @@ pub mod outbox;
 pub mod sender;
 
 use std::fmt;
+use std::time::Duration;
 
 use ssm_wire::job::{Delivery, JobId, Verdict};
+
+/// For how long a job may be offered again that is answered already. Source: amazon-ssm-agent
+/// `messagehandler/idempotency`.
+pub const JOB_MEMORY: Duration = Duration::from_secs(30 * 60);
 
 /// The way a job came in; its replies go out the same way where they can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,28 +18,27 @@ use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::Origin;
 use crate::channel::heartbeat::{self, Machine};
+use crate::channel::journal::Journal;
 use crate::channel::link::Link;
 use crate::channel::mds::Poll;
 use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
-use crate::channel::outbox::{Outbox, Reply};
+use crate::channel::outbox::Outbox;
 use crate::channel::sender;
 use crate::config::Config;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
+use crate::state_writer::StateWriter;
 use effects::net::{self, lifeline};
 use effects::shell;
 use effects::task::capabilities::Capabilities;
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
-use ssm_wire::job::Topic;
 use ssm_wire::report::reply::Replier;
 
 pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
-use status::LeftOver;
 
 /// Runs the sidecar until a signal ends it.
 ///
@@ -95,9 +94,10 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn live(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
-    let left_over = LeftOver::take(&config.state_dir);
-    let sidecar = Sidecar::assemble(config, start::register(config, &stop).await?);
-    sidecar.answer(&left_over);
+    let writer = Rc::new(StateWriter::start(&config.state_dir).map_err(StartError::Thread)?);
+    // So that nobody takes the status of an earlier life for ours.
+    let _ = std::fs::remove_file(config.state_dir.join(status::FILE));
+    let sidecar = Sidecar::assemble(config, start::register(config, &stop).await?, writer);
     // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
     let mut channels = pin!(sidecar.connected());
     sidecar.serve(channels.as_mut(), &stop).await;
@@ -114,13 +114,16 @@ struct Sidecar {
     queue: Rc<Queue>,
     gateway: Rc<Gateway>,
     poll: Rc<Poll>,
+    writer: Rc<StateWriter>,
 }
 
 impl Sidecar {
-    fn assemble(config: &Config, registered: Registered) -> Sidecar {
+    fn assemble(config: &Config, registered: Registered, writer: Rc<StateWriter>) -> Sidecar {
         let identity = Rc::clone(&registered.identity);
         let machine = start::machine(&registered.task);
-        let (link, outbox) = (Rc::new(Link::default()), Rc::new(Outbox::default()));
+        let (journal, left_over) =
+            Journal::open(Rc::clone(&writer), &config.state_dir, &identity.instance_id());
+        let (link, outbox) = (Rc::new(Link::default()), Rc::new(Outbox::kept_in(journal)));
         let context = InvocationContext {
             command_id: String::new(),
             instance_id: identity.instance_id(),
@@ -144,19 +147,9 @@ impl Sidecar {
             outbox: Rc::clone(&outbox),
             link: Rc::clone(&link),
         };
-        let poll = Poll { identity, link: Rc::clone(&link) };
-        Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll: Rc::new(poll) }
-    }
-
-    /// Answers what an earlier life of this container was killed over: its effects ended with it, and without
-    /// an answer its commands would stay InProgress until they time out.
-    fn answer(&self, left_over: &LeftOver) {
-        for job in left_over.jobs(&self.registered.identity.instance_id()) {
-            tracing::warn!(%job, "was running when this sidecar was killed; answering that it failed");
-            let words = "the sidecar was killed while this command ran; what it did ended with it";
-            let reply = self.queue.failed(words);
-            self.outbox.push(Reply::new(&job, Topic::Send, reply, Origin::Gateway));
-        }
+        let poll = Rc::new(Poll::new(identity, Rc::clone(&link)));
+        queue.go_on(left_over);
+        Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll, writer }
     }
 
     /// Everything that goes on side by side, until `stop`.
@@ -166,7 +159,7 @@ impl Sidecar {
             () = channels => {}
             () = identity.keep_fresh() => {}
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
-            () = status::keep(identity, &self.queue, &self.link) => {}
+            () = status::keep(identity, &self.queue, &self.link, &self.writer) => {}
             () = reap_orphans() => {}
             () = self.tidy_up(stop) => {}
             () = stop.cancelled() => {}

@@ -73,6 +73,26 @@ impl JsonClient {
         auth: Auth<'_>,
         body: &impl Serialize,
     ) -> Result<T, AwsError> {
+        let answer = self.tell(limit, service, operation, auth, body).await?;
+        let text: &[u8] = if answer.is_empty() { b"{}" } else { &answer };
+        serde_json::from_slice(text).map_err(|error| AwsError::Unexpected {
+            operation: operation.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Makes a call of whose answer nothing is needed but that it succeeded. Gives the answer's body as it came.
+    ///
+    /// # Errors
+    /// See [`AwsError`].
+    pub async fn tell(
+        &self,
+        limit: Duration,
+        service: Service,
+        operation: &str,
+        auth: Auth<'_>,
+        body: &impl Serialize,
+    ) -> Result<Bytes, AwsError> {
         let unexpected = |reason: String| AwsError::Unexpected { operation: operation.to_owned(), reason };
         let body = serde_json::to_vec(body).map_err(|error| unexpected(error.to_string()))?;
         let endpoint = self.endpoints.of(service);
@@ -85,11 +105,10 @@ impl JsonClient {
             reason: error.to_string(),
             untrusted: is_untrusted(&error),
         })?;
-        if !answer.status().is_success() {
-            return Err(service_error(operation, &answer));
+        match answer.status().is_success() {
+            true => Ok(answer.into_body()),
+            false => Err(service_error(operation, &answer)),
         }
-        let text: &[u8] = if answer.body().is_empty() { b"{}" } else { answer.body() };
-        serde_json::from_slice(text).map_err(|error| unexpected(error.to_string()))
     }
 
     fn request(

@@ -2,6 +2,7 @@
 //!
 //! Source: amazon-ssm-agent `agent/runcommand/mds/service.go`, `mdsinteractor.go`.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ const POLL_TIMEOUT: Duration = Duration::from_secs(20);
 const QUICK: Duration = Duration::from_secs(1);
 const QUICK_PAUSE: Duration = Duration::from_secs(2);
 const QUICK_JITTER: Duration = Duration::from_millis(500);
+/// When a job is acknowledged, each after the one before; then once in each turn of the poll.
+const ACKNOWLEDGE_AFTER: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(2)];
 /// A message that we do not acknowledge within this time is offered again.
 const VISIBILITY_SECONDS: u32 = 10;
 
@@ -36,36 +39,44 @@ pub struct Poll {
     pub identity: Rc<Identity>,
     /// Says when to poll.
     pub link: Rc<Link>,
+    /// Jobs that were taken and whose acknowledgement has had no answer yet.
+    unacknowledged: RefCell<Vec<JobId>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// An answer's messages, each as it came: one that is odd must not take the others with it.
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Messages {
-    #[serde(default)]
-    messages: Vec<Message>,
+    messages: Option<Vec<Value>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Message {
     message_id: String,
-    #[serde(default)]
-    payload: String,
-    #[serde(default)]
-    topic: String,
+    payload: Option<String>,
+    topic: Option<String>,
 }
 
 impl Poll {
+    /// The long poll of `identity`, while `link` wants it.
+    pub fn new(identity: Rc<Identity>, link: Rc<Link>) -> Poll {
+        Poll { identity, link, unacknowledged: RefCell::default() }
+    }
+
     /// Polls while the link wants it, for ever.
     pub async fn run(&self, inbox: &dyn Inbox, outbox: &Outbox) {
         let mut wanted = self.link.polling();
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
+            self.acknowledge_again(inbox).await;
             let polling = *wanted.borrow_and_update();
             match polling {
                 Polling::Off => {
-                    if wanted.changed().await.is_err() {
-                        return;
+                    let waiting = !self.unacknowledged.borrow().is_empty();
+                    tokio::select! {
+                        changed = wanted.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(QUICK_PAUSE), if waiting => {}
                     }
                     continue;
                 }
@@ -97,20 +108,17 @@ impl Poll {
         }
     }
 
-    async fn call(&self, limit: Duration, operation: &str, body: Value) -> Result<Value, AwsError> {
-        self.identity.call(limit, Service::Ec2Messages, operation, &body).await
-    }
-
-    async fn receive(&self) -> Result<Vec<Message>, AwsError> {
+    async fn receive(&self) -> Result<Vec<Value>, AwsError> {
         let began = Instant::now();
         let body = json!({
             "Destination": self.identity.instance_id(),
             "MessagesRequestId": Uuid::new_v4().to_string(),
             "VisibilityTimeoutInSeconds": VISIBILITY_SECONDS,
         });
-        match self.call(POLL_TIMEOUT, "GetMessages", body).await {
+        match self.identity.call(POLL_TIMEOUT, Service::Ec2Messages, "GetMessages", &body).await {
             Ok(answer) => {
-                serde_json::from_value::<Messages>(answer).map(|answer| answer.messages).map_err(|error| {
+                let messages = serde_json::from_value::<Messages>(answer);
+                messages.map(|answer| answer.messages.unwrap_or_default()).map_err(|error| {
                     AwsError::Unexpected { operation: "GetMessages".into(), reason: error.to_string() }
                 })
             }
@@ -119,55 +127,102 @@ impl Poll {
         }
     }
 
-    async fn handle(&self, message: Message, inbox: &dyn Inbox, outbox: &Outbox) {
-        let id = match JobId::try_from(message.message_id.clone()) {
-            Ok(id) => id,
-            Err(error) => {
-                tracing::warn!(%error, "refusing a message");
-                return self.fail(&message.message_id).await;
+    async fn handle(&self, message: Value, inbox: &dyn Inbox, outbox: &Outbox) {
+        let named = message.get("MessageId").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let refuse = async |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, message = named, "refusing a message");
+            if !named.is_empty() {
+                self.fail(&named).await;
             }
         };
-        let Some(topic) = Topic::of(&message.topic) else {
-            tracing::warn!(topic = message.topic, job = %id, "refusing a message of an unknown topic");
-            return self.fail(&message.message_id).await;
+        let Message { message_id, payload, topic: topic_text } = match serde_json::from_value(message) {
+            Ok(message) => message,
+            Err(error) => return refuse(&error).await,
         };
-        let delivery = Delivery { id, topic: message.topic, content: message.payload };
+        let id = match JobId::try_from(message_id) {
+            Ok(id) => id,
+            Err(error) => return refuse(&error).await,
+        };
+        let topic_text = topic_text.unwrap_or_default();
+        let Some(topic) = Topic::of(&topic_text) else {
+            return refuse(&format_args!("topic {topic_text:?} is not known")).await;
+        };
+        let delivery = Delivery { id, topic: topic_text, content: payload.unwrap_or_default() };
         match inbox.offer(&delivery, Origin::Poll) {
             Verdict::Accepted { first } => {
+                if topic == Topic::Send {
+                    outbox.settled().await;
+                }
                 let first = Reply::new(&delivery.id, topic, first, Origin::Poll);
                 if let Err(error) = self.send_reply(&first).await {
                     tracing::warn!(job = %delivery.id, %error, "cannot send the first reply");
                 }
-                match self.acknowledge(&delivery.id).await {
-                    Ok(()) => inbox.start(&delivery.id),
-                    Err(error) => {
-                        tracing::warn!(job = %delivery.id, %error, "cannot acknowledge, leaving the job to its next offer");
-                        inbox.withdraw(&delivery.id);
-                    }
-                }
+                self.take(&delivery.id, inbox).await;
             }
             // As the stock agent: the reply alone, no acknowledgement. It ends the command.
             Verdict::Unreadable { reply } => {
-                outbox.push(Reply::new(&delivery.id, Topic::Send, reply, Origin::Poll));
+                outbox.push(Reply::new(&delivery.id, Topic::Send, reply, Origin::Poll).last());
             }
-            Verdict::Duplicate => {
-                if let Err(error) = self.acknowledge(&delivery.id).await {
-                    tracing::warn!(job = %delivery.id, %error, "cannot acknowledge a repeated job");
-                }
-            }
+            // It may be one whose acknowledgement did not get through.
+            Verdict::Duplicate => self.take(&delivery.id, inbox).await,
             // Not acknowledged, so it is offered again when there may be room.
             Verdict::Full | Verdict::Closing => {}
         }
     }
 
-    async fn acknowledge(&self, id: &JobId) -> Result<(), AwsError> {
-        let limit = http_client::CALL_TIMEOUT;
-        self.call(limit, "AcknowledgeMessage", json!({"MessageId": id.as_str()})).await.map(drop)
+    /// Acknowledges a job, and starts it once the service knows. An acknowledgement without an answer is repeated: the
+    /// service may have it, and would then wait for a job that nobody runs. Only a refusal means that it is not ours.
+    async fn take(&self, id: &JobId, inbox: &dyn Inbox) {
+        for pause in ACKNOWLEDGE_AFTER {
+            tokio::time::sleep(pause).await;
+            if self.acknowledge(id, inbox).await {
+                return;
+            }
+        }
+        let mut unacknowledged = self.unacknowledged.borrow_mut();
+        if !unacknowledged.contains(id) {
+            unacknowledged.push(id.clone());
+        }
+    }
+
+    /// Tries those again that could not be acknowledged.
+    async fn acknowledge_again(&self, inbox: &dyn Inbox) {
+        let again = self.unacknowledged.take();
+        for (place, id) in again.iter().enumerate() {
+            if !self.acknowledge(id, inbox).await {
+                // The others have no better chance now.
+                self.unacknowledged.borrow_mut().extend_from_slice(&again[place..]);
+                return;
+            }
+        }
+    }
+
+    /// Whether it is known now what becomes of the job.
+    async fn acknowledge(&self, id: &JobId, inbox: &dyn Inbox) -> bool {
+        let (limit, body) = (http_client::CALL_TIMEOUT, json!({"MessageId": id.as_str()}));
+        match self.identity.tell(limit, Service::Ec2Messages, "AcknowledgeMessage", &body).await {
+            Ok(()) => inbox.start(id),
+            Err(error) if error.is_transient() || self.is_refused_for_its_credentials(&error) => {
+                tracing::warn!(job = %id, %error, "cannot acknowledge a job, trying again");
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(job = %id, %error, "the service does not give us this job, leaving it to its next offer");
+                inbox.withdraw(id);
+            }
+        }
+        true
+    }
+
+    /// New credentials are under way then, and the job is still ours.
+    fn is_refused_for_its_credentials(&self, error: &AwsError) -> bool {
+        self.identity.is_refusal(error.code())
     }
 
     async fn fail(&self, message_id: &str) {
         let body = json!({"MessageId": message_id, "FailureType": "InternalHandlerException"});
-        if let Err(error) = self.call(http_client::CALL_TIMEOUT, "FailMessage", body).await {
+        let limit = http_client::CALL_TIMEOUT;
+        if let Err(error) = self.identity.tell(limit, Service::Ec2Messages, "FailMessage", &body).await {
             tracing::warn!(message_id, %error, "cannot refuse a message");
         }
     }
@@ -186,6 +241,6 @@ impl Poll {
             "Payload": payload.to_string(),
             "ReplyId": reply.id.to_string(),
         });
-        self.call(http_client::CALL_TIMEOUT, "SendReply", body).await.map(drop)
+        self.identity.tell(http_client::CALL_TIMEOUT, Service::Ec2Messages, "SendReply", &body).await
     }
 }

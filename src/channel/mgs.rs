@@ -46,6 +46,8 @@ const RECONNECT_JITTER: Duration = Duration::from_millis(2500);
 /// Our own: the stock agent's pauses grow to 40 minutes, and users have sat them out.
 const RETRY_BASE: Duration = Duration::from_secs(2);
 const RETRY_CAP: Duration = Duration::from_secs(60);
+/// A channel that has lived for so long serves: what closes it then is no reason to wait longer each time.
+const PROVEN_LIFE: Duration = Duration::from_secs(30);
 /// A message that cannot be written by then means that the connection is dead.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -92,11 +94,24 @@ impl Gateway {
         loop {
             match self.open().await {
                 Ok(socket) => {
-                    backoff.reset();
+                    let opened = Instant::now();
                     let reason = self.serve(socket).await;
-                    self.link.gateway_closed();
-                    tracing::warn!(reason, "control channel closed, opening it again");
-                    tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
+                    if opened.elapsed() >= PROVEN_LIFE {
+                        backoff.reset();
+                        self.link.gateway_closed();
+                        tracing::warn!(reason, "control channel closed, opening it again");
+                        tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
+                        continue;
+                    }
+                    // One that does not live serves nobody: as if it could not be opened.
+                    self.link.gateway_failed();
+                    let delay = RETRY_BASE / 4 + backoff.next_delay();
+                    tracing::warn!(
+                        reason,
+                        next_s = delay.as_secs_f32(),
+                        "control channel closed soon after it had opened, using the long poll meanwhile"
+                    );
+                    tokio::time::sleep(delay).await;
                 }
                 Err(error) => {
                     if let GatewayError::Refused { codes, .. } = &error {
@@ -243,8 +258,8 @@ impl Gateway {
         loop {
             let written = tokio::select! {
                 message = socket.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => { self.handle(&bytes); Ok(()) }
-                    Some(Ok(Message::Text(text))) => { self.handle(text.as_bytes()); Ok(()) }
+                    Some(Ok(Message::Binary(bytes))) => { self.handle(&bytes).await; Ok(()) }
+                    Some(Ok(Message::Text(text))) => { self.handle(text.as_bytes()).await; Ok(()) }
                     Some(Ok(Message::Pong(_))) => { deadline = Instant::now() + PONG_DEADLINE; Ok(()) }
                     Some(Ok(Message::Close(_))) | None => return "closed by the service".to_owned(),
                     Some(Ok(_)) => Ok(()),
@@ -263,7 +278,7 @@ impl Gateway {
     }
 
     /// One message of the service. A bad one is logged and dropped; the channel stays open.
-    fn handle(&self, bytes: &[u8]) {
+    async fn handle(&self, bytes: &[u8]) {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
             Err(error) => {
@@ -274,7 +289,7 @@ impl Gateway {
             tracing::warn!(message = %frame.id, "a message does not match its SHA-256; reading it all the same");
         }
         match frame.message_type.as_str() {
-            "agent_job" => self.handle_job(&frame),
+            "agent_job" => self.handle_job(&frame).await,
             "agent_job_reply_ack" => match serde_json::from_slice::<ReplyAck>(&frame.payload) {
                 Ok(ack) => self.outbox.acknowledged(ack.acknowledged_message_id),
                 Err(error) => tracing::warn!(%error, "dropping a reply acknowledgement that cannot be read"),
@@ -283,7 +298,7 @@ impl Gateway {
         }
     }
 
-    fn handle_job(&self, frame: &Frame) {
+    async fn handle_job(&self, frame: &Frame) {
         let payload = match serde_json::from_slice::<AgentJob>(&frame.payload) {
             Ok(payload) => payload,
             Err(error) => {
@@ -301,6 +316,9 @@ impl Gateway {
         let topic = Topic::of(&payload.topic).unwrap_or(Topic::Send);
         let delivery = Delivery { id, topic: payload.topic, content: payload.content };
         let verdict = self.inbox.offer(&delivery, Origin::Gateway);
+        if topic == Topic::Send {
+            self.outbox.settled().await;
+        }
         self.acknowledge(frame, delivery.id.as_str(), AckCode::from(&verdict));
         match verdict {
             Verdict::Accepted { first } => {
@@ -310,7 +328,7 @@ impl Gateway {
                 self.inbox.start(&delivery.id);
             }
             Verdict::Unreadable { reply } => {
-                self.outbox.push(Reply::new(&delivery.id, Topic::Send, reply, Origin::Gateway));
+                self.outbox.push(Reply::new(&delivery.id, Topic::Send, reply, Origin::Gateway).last());
             }
             Verdict::Duplicate | Verdict::Full | Verdict::Closing => {}
         }

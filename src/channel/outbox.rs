@@ -5,6 +5,7 @@
 //! with the same schedule after failures. Source: amazon-ssm-agent `sendreply.go`, 3.3.3572 and newer.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Origin;
+use super::journal::Journal;
 use ssm_wire::frame::Frame;
 use ssm_wire::job::{JobId, Topic};
 
@@ -20,6 +22,8 @@ const FIRST_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(
 const LATER_WAIT: Duration = Duration::from_secs(120);
 const LIFE: Duration = Duration::from_secs(2 * 60 * 60);
 const LEAST_TRIES: u32 = 6;
+/// Replies that are taken out for one turn of the sender.
+const MOST_AT_ONCE: usize = 64;
 
 /// One reply.
 #[derive(Debug, Clone)]
@@ -34,12 +38,20 @@ pub struct Reply {
     pub content: String,
     /// The channel by which the job came.
     pub origin: Origin,
+    /// The job is over with it.
+    pub last: bool,
 }
 
 impl Reply {
-    /// A reply with an id of its own.
+    /// A reply with an id of its own, after which more may come.
     pub fn new(job: &JobId, topic: Topic, content: String, origin: Origin) -> Reply {
-        Reply { id: Uuid::new_v4(), job: job.clone(), topic, content, origin }
+        Reply { id: Uuid::new_v4(), job: job.clone(), topic, content, origin, last: false }
+    }
+
+    /// The same as the last of its job.
+    #[must_use]
+    pub fn last(self) -> Reply {
+        Reply { last: true, ..self }
     }
 
     /// The frame of the control channel.
@@ -75,52 +87,126 @@ impl Pending {
     }
 }
 
+/// All replies that were not acknowledged yet. Adding one, and each acknowledgement, takes no longer where there are
+/// many.
+#[derive(Debug, Default)]
+struct Replies {
+    /// By the order in which they were added.
+    pending: BTreeMap<u64, Pending>,
+    numbers: HashMap<Uuid, u64>,
+    /// When each is due, with its number.
+    times: BTreeSet<(Instant, u64)>,
+    next: u64,
+}
+
+impl Replies {
+    fn add(&mut self, reply: Reply, now: Instant) {
+        let number = self.next;
+        self.next += 1;
+        self.numbers.insert(reply.id, number);
+        self.times.insert((now, number));
+        self.pending.insert(number, Pending { reply, created: now, due: now, tries: 0 });
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&number)?;
+        self.numbers.remove(&pending.reply.id);
+        self.times.remove(&(pending.due, number));
+        Some(pending)
+    }
+}
+
 /// All replies that were not acknowledged yet, oldest first.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pending: RefCell<Vec<Pending>>,
+    replies: RefCell<Replies>,
+    /// Where they are kept for a next life; tests do without.
+    journal: Option<Journal>,
     /// Something was added, acknowledged, or became due.
     changed: Notify,
 }
 
 impl Outbox {
+    /// An empty one that notes everything in `journal`.
+    pub fn kept_in(journal: Journal) -> Outbox {
+        Outbox { journal: Some(journal), ..Outbox::default() }
+    }
+
+    /// Where jobs and replies are kept for a next life.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// Waits until the journal is on disk, for a second at most.
+    pub async fn settled(&self) {
+        if let Some(journal) = &self.journal {
+            journal.settled().await;
+        }
+    }
+
     /// Adds a reply; it goes out as soon as its channel lets it.
     pub fn push(&self, reply: Reply) {
-        let now = Instant::now();
-        self.pending.borrow_mut().push(Pending { reply, created: now, due: now, tries: 0 });
+        if let Some(journal) = &self.journal {
+            journal.replied(&reply);
+        }
+        self.restore(reply);
+    }
+
+    /// Adds a reply of an earlier life, which the journal has.
+    pub fn restore(&self, reply: Reply) {
+        self.replies.borrow_mut().add(reply, Instant::now());
         self.changed.notify_waiters();
     }
 
     /// The service has the reply.
     pub fn acknowledged(&self, id: Uuid) {
-        self.pending.borrow_mut().retain(|pending| pending.reply.id != id);
+        let removed = {
+            let mut replies = self.replies.borrow_mut();
+            let number = replies.numbers.get(&id).copied();
+            number.and_then(|number| replies.remove(number))
+        };
+        if removed.is_some() {
+            self.forget(id);
+        }
         self.changed.notify_waiters();
+    }
+
+    fn forget(&self, id: Uuid) {
+        if let Some(journal) = &self.journal {
+            journal.acknowledged(id);
+        }
     }
 
     /// Makes every reply due now: the control channel opened, or the sidecar is about to end.
     pub fn resend_all(&self) {
         let now = Instant::now();
-        for pending in self.pending.borrow_mut().iter_mut() {
-            pending.due = now;
+        {
+            let mut replies = self.replies.borrow_mut();
+            let Replies { pending, times, .. } = &mut *replies;
+            times.clear();
+            for (number, pending) in pending.iter_mut() {
+                pending.due = now;
+                times.insert((now, *number));
+            }
         }
         self.changed.notify_waiters();
     }
 
     /// How many replies wait for their acknowledgement.
     pub fn len(&self) -> usize {
-        self.pending.borrow().len()
+        self.replies.borrow().pending.len()
     }
 
     /// All replies that wait, oldest first.
     #[cfg(test)]
     pub(crate) fn snapshot(&self) -> Vec<Reply> {
-        self.pending.borrow().iter().map(|pending| pending.reply.clone()).collect()
+        self.replies.borrow().pending.values().map(|pending| pending.reply.clone()).collect()
     }
 
     /// How often each was tried.
     #[cfg(test)]
     pub(super) fn tries(&self) -> Vec<u32> {
-        self.pending.borrow().iter().map(|pending| pending.tries).collect()
+        self.replies.borrow().pending.values().map(|pending| pending.tries).collect()
     }
 
     /// Whether every reply was acknowledged or given up.
@@ -146,35 +232,40 @@ impl Outbox {
         changed
     }
 
-    /// The due replies among those that `wanted` selects, each counted as tried, and when the next one is due.
-    /// Expired replies are removed first.
+    /// The due replies among those that `wanted` selects, oldest first and [`MOST_AT_ONCE`] at most, each counted as
+    /// tried, and when the next one is due. Expired ones are given up.
     pub(super) fn due(&self, wanted: impl Fn(&Reply) -> bool) -> (Vec<Reply>, Option<Instant>) {
-        self.give_up();
         let now = Instant::now();
-        let (mut due, mut next) = (Vec::new(), None::<Instant>);
-        for pending in self.pending.borrow_mut().iter_mut() {
+        let mut replies = self.replies.borrow_mut();
+        let (mut due, mut expired) = (Vec::new(), Vec::new());
+        let mut next = None;
+        for (time, number) in &replies.times {
+            let Some(pending) = replies.pending.get(number) else { continue };
             if !wanted(&pending.reply) {
                 continue;
             }
-            if pending.due <= now {
-                pending.tried(now);
-                due.push(pending.reply.clone());
-            } else {
-                next = Some(next.map_or(pending.due, |next| next.min(pending.due)));
+            if *time > now || due.len() == MOST_AT_ONCE {
+                next = Some(*time);
+                break;
+            }
+            if pending.has_expired(now) { expired.push(*number) } else { due.push(*number) }
+        }
+        for number in expired {
+            if let Some(Pending { reply, tries, .. }) = replies.remove(number) {
+                tracing::error!(job = %reply.job, tries, "reply never acknowledged, giving up");
+                self.forget(reply.id);
             }
         }
-        (due, next)
-    }
-
-    fn give_up(&self) {
-        let now = Instant::now();
-        self.pending.borrow_mut().retain(|pending| {
-            let expired = pending.has_expired(now);
-            if expired {
-                tracing::error!(job = %pending.reply.job, tries = pending.tries, "reply never acknowledged, giving up");
-            }
-            !expired
-        });
+        due.sort_unstable();
+        let Replies { pending, times, .. } = &mut *replies;
+        let mut try_one = |number: &u64| {
+            let one = pending.get_mut(number)?;
+            times.remove(&(one.due, *number));
+            one.tried(now);
+            times.insert((one.due, *number));
+            Some(one.reply.clone())
+        };
+        (due.iter().filter_map(&mut try_one).collect(), next)
     }
 }
 

@@ -19,6 +19,10 @@ async fn send_by(by: Origin, outbox: &Outbox, link: &Link, poll: &Poll) {
         // Subscribed before the outbox is read, so that nothing added during a call is missed.
         let changed = outbox.changed();
         let (due, next) = outbox.due(|reply| route(reply, link) == Some(by));
+        if !due.is_empty() {
+            // So that a reply which the service has is one that the next life knows.
+            outbox.settled().await;
+        }
         for reply in &due {
             attempt(reply, outbox, link, poll).await;
         }
@@ -100,7 +104,7 @@ mod tests {
         };
         let key = InstanceKey::generate().unwrap();
         let identity = Rc::new(Identity::new(client, Store::open(dir).unwrap(), stored, key));
-        Poll { identity, link: Rc::clone(link) }
+        Poll::new(identity, Rc::clone(link))
     }
 
     #[tokio::test(start_paused = true)]

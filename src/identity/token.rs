@@ -112,21 +112,43 @@ impl Identity {
         operation: &str,
         body: &serde_json::Value,
     ) -> Result<serde_json::Value, AwsError> {
-        let credentials = self.credentials().ok_or_else(|| AwsError::Unexpected {
-            operation: operation.to_owned(),
-            reason: "there are no credentials yet".to_owned(),
-        })?;
+        let credentials = self.credentials_for(operation)?;
         let auth = Auth::Keys(&credentials);
         let answer = self.client.call_within(limit, service, operation, auth, body).await;
-        if let Err(error) = &answer {
-            self.note_refusal(error.code());
-        }
-        answer
+        answer.inspect_err(|error| self.note_refusal(error.code()))
+    }
+
+    /// As [`Self::call`], where the answer says nothing but that the call succeeded: its body does not matter.
+    ///
+    /// # Errors
+    /// The service's; see [`AwsError`].
+    pub async fn tell(
+        &self,
+        limit: Duration,
+        service: Service,
+        operation: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), AwsError> {
+        let credentials = self.credentials_for(operation)?;
+        let answer = self.client.tell(limit, service, operation, Auth::Keys(&credentials), body).await;
+        answer.map(drop).inspect_err(|error| self.note_refusal(error.code()))
+    }
+
+    fn credentials_for(&self, operation: &str) -> Result<Credentials, AwsError> {
+        self.credentials().ok_or_else(|| AwsError::Unexpected {
+            operation: operation.to_owned(),
+            reason: "there are no credentials yet".to_owned(),
+        })
+    }
+
+    /// Whether an error code means that the credentials are not taken.
+    pub fn is_refusal(&self, code: &str) -> bool {
+        REFUSALS.contains(&code)
     }
 
     /// Notes an error code of a call that was made with the current credentials.
     pub fn note_refusal(&self, code: &str) {
-        if REFUSALS.contains(&code) {
+        if self.is_refusal(code) {
             self.refused.notify_one();
         }
     }

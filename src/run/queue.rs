@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::active_faults::Entry;
 use super::invocation::{self, InvocationContext};
 use super::seen::Seen;
+use crate::channel::journal::LeftOver;
 use crate::channel::outbox::{Outbox, Reply};
 use crate::channel::{Inbox, Origin};
 use crate::document::{self, Plan, Request};
@@ -98,9 +99,22 @@ impl Queue {
         })
     }
 
-    /// A final reply for a command that this life knows nothing of.
-    pub fn failed(&self, reason: &str) -> String {
-        self.replier.refused(reason, SystemTime::now())
+    /// Goes on where an earlier life of the same instance was killed: repeats its replies, takes none of its jobs
+    /// again, and answers those that it has not answered. What they did ended with it; without an answer they would
+    /// stay InProgress until they time out.
+    pub fn go_on(&self, left: LeftOver) {
+        for (job, age) in &left.taken {
+            self.seen.note_aged(job, *age);
+        }
+        for reply in left.replies {
+            self.outbox.restore(reply);
+        }
+        for job in left.unanswered {
+            tracing::warn!(%job, "was running when this sidecar was killed; answering that it failed");
+            let reason = "the sidecar was killed while this command ran; what it did ended with it";
+            let reply = self.replier.refused(reason, SystemTime::now());
+            self.outbox.push(Reply::new(&job, Topic::Send, reply, Origin::Gateway).last());
+        }
     }
 
     /// Takes nothing more, cancels what runs and what waits.
@@ -197,6 +211,12 @@ impl Queue {
         self.accept(job.id, Accepted::Command(command))
     }
 
+    /// Whether it runs or waits: for longer than jobs are remembered, it may be.
+    fn is_active(&self, id: &JobId) -> bool {
+        let (running, waiting) = (self.running.borrow(), self.waiting.borrow());
+        running.iter().chain(waiting.iter()).any(|command| command.id == *id)
+    }
+
     /// Commands that were accepted and do not run yet.
     fn unstarted(&self) -> usize {
         let accepted = self.accepted.borrow();
@@ -211,6 +231,10 @@ impl Queue {
 
     fn accept(&self, id: JobId, accepted: Accepted) -> Verdict {
         self.seen.note(&id);
+        // A cancel that is taken twice does no harm, and must wait for no disk.
+        if let (Accepted::Command(_), Some(journal)) = (&accepted, self.outbox.journal()) {
+            journal.taken(&id);
+        }
         self.accepted.borrow_mut().insert(id, accepted);
         Verdict::Accepted { first: self.replier.accepted(SystemTime::now()) }
     }
@@ -219,6 +243,9 @@ impl Queue {
     fn unreadable(&self, id: &JobId, reason: &str, origin: Origin) -> Verdict {
         tracing::warn!(job = %id, reason, "refusing a command");
         self.seen.note(id);
+        if let Some(journal) = self.outbox.journal() {
+            journal.taken(id);
+        }
         let trace = match origin {
             Origin::Gateway => "",
             Origin::Poll => reason,
@@ -251,7 +278,7 @@ impl Queue {
         };
         let steps = invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
         tracing::info!(job = %command.id, steps = %summary(&steps), "command ended");
-        self.reply(command, self.replier.finished(&steps, SystemTime::now()));
+        self.reply_last(command, self.replier.finished(&steps, SystemTime::now()));
         self.running.borrow_mut().retain(|running| running.id != command.id);
         if let Some(call) = command.plan.first_call() {
             // Cancelled before the fault's turn came.
@@ -262,6 +289,10 @@ impl Queue {
 
     fn reply(&self, command: &Command, content: String) {
         self.outbox.push(Reply::new(&command.id, Topic::Send, content, command.origin));
+    }
+
+    fn reply_last(&self, command: &Command, content: String) {
+        self.outbox.push(Reply::new(&command.id, Topic::Send, content, command.origin).last());
     }
 
     /// A command that was cancelled before it ran: each step is reported Cancelled, then the whole.
@@ -279,17 +310,25 @@ impl Queue {
         for count in 1..=steps.len() {
             self.reply(command, self.replier.progress(&steps[..count], now));
         }
-        self.reply(command, self.replier.finished(&steps, now));
+        self.reply_last(command, self.replier.finished(&steps, now));
         tracing::info!(job = %command.id, "command cancelled before it ran");
     }
 
     /// Cancels what has exactly this job id. One that is unknown, ended, or of another instance changes nothing.
     fn cancel(&self, target: &str) {
-        if let Some(command) = self.running.borrow().iter().find(|command| command.id.as_str() == target) {
+        // One that was taken over the other channel and is not acknowledged yet ends when it starts.
+        let accepted = self.accepted.borrow();
+        let unstarted = accepted.values().filter_map(|accepted| match accepted {
+            Accepted::Command(command) => Some(command),
+            Accepted::Cancel { .. } => None,
+        });
+        let running = self.running.borrow();
+        if let Some(command) = running.iter().chain(unstarted).find(|command| command.id.as_str() == target) {
             tracing::info!(job = target, "cancelling");
             command.cancel.cancel();
             return;
         }
+        drop((accepted, running));
         let mut waiting = self.waiting.borrow_mut();
         let Some(at) = waiting.iter().position(|command| command.id.as_str() == target) else {
             return tracing::info!(job = target, "nothing to cancel: no such command runs or waits here");
@@ -310,7 +349,7 @@ fn summary(steps: &[StepReport]) -> String {
 
 impl Inbox for Queue {
     fn offer(&self, delivery: &Delivery, origin: Origin) -> Verdict {
-        if self.seen.knows(&delivery.id) {
+        if self.seen.knows(&delivery.id) || self.is_active(&delivery.id) {
             return Verdict::Duplicate;
         }
         let job = match Job::parse(delivery) {
@@ -326,8 +365,12 @@ impl Inbox for Queue {
     }
 
     fn start(&self, id: &JobId) {
-        match self.accepted.borrow_mut().remove(id) {
+        let accepted = self.accepted.borrow_mut().remove(id);
+        match accepted {
             Some(Accepted::Cancel { target }) => self.cancel(&target),
+            Some(Accepted::Command(command)) if command.cancel.is_cancelled() => {
+                self.answer_unstarted(&command)
+            }
             Some(Accepted::Command(command)) if command.plan.is_heartbeat() => self.launch(command),
             Some(Accepted::Command(command)) => {
                 if let Some(call) = command.plan.first_call() {
@@ -341,15 +384,19 @@ impl Inbox for Queue {
     }
 
     fn withdraw(&self, id: &JobId) {
-        self.accepted.borrow_mut().remove(id);
+        if let (Some(Accepted::Command(_)), Some(journal)) =
+            (self.accepted.borrow_mut().remove(id), self.outbox.journal())
+        {
+            journal.withdrawn(id);
+        }
         self.seen.forget(id);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::seen::LASTS;
     use super::*;
+    use crate::channel::JOB_MEMORY;
     use serde_json::{Value, json};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -528,7 +575,7 @@ mod tests {
         let (queue, _outbox) = queue(dir.path());
         in_local(async {
             run(&queue, &cancel(1, "x"));
-            tokio::time::advance(LASTS - Duration::from_secs(1)).await;
+            tokio::time::advance(JOB_MEMORY - Duration::from_secs(1)).await;
             assert_eq!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Duplicate);
             tokio::time::advance(Duration::from_secs(2)).await;
             assert!(matches!(queue.offer(&cancel(1, "x"), Origin::Gateway), Verdict::Accepted { .. }));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::Sidecar;
+use crate::channel::journal;
 
 /// ECS gives 30 s between SIGTERM and SIGKILL; these three together stay inside. Undoing takes long only where
 /// the ECS agent does it: one stop in 5 s for each kind of fault.
@@ -39,8 +40,15 @@ impl Sidecar {
     async fn retire(&self) -> bool {
         let identity = &self.registered.identity;
         let gone = self.registered.footprint.retire(RETIRE_LIMIT, identity.credentials()).await;
-        if gone && let Err(error) = identity.store().clear() {
-            tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
+        if gone {
+            // What is still being written would come back after it is removed.
+            self.writer.settled().await;
+            if let Err(error) = identity.store().clear() {
+                tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
+            }
+            if let Err(error) = journal::remove(identity.store().dir()) {
+                tracing::warn!(%error, "the journal of an instance that is gone stays on disk");
+            }
         }
         gone
     }

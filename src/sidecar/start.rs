@@ -56,6 +56,8 @@ pub(super) struct Registered {
 pub(super) enum StartError {
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+    #[error("cannot start the thread that writes to the state folder")]
+    Thread(#[source] std::io::Error),
     #[error("stopped while starting")]
     Stopped,
     #[error(transparent)]

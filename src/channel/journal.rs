@@ -1,0 +1,447 @@
+//! What must survive `kill -9`: the jobs that were taken, and the replies that the service has not acknowledged.
+//!
+//! `<state-dir>/commands.jsonl`, a JSON value on each line, only ever added to. A line is written before what it says
+//! is told to the service: that a job is taken before the acknowledgement, a reply before it is sent. So the next life
+//! knows every job that the service counts as ours: it answers those that have no last reply, repeats the replies that
+//! may not have arrived, and takes no job a second time. It is for the same instance only.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::outbox::Reply;
+use super::{JOB_MEMORY, Origin, now_ms};
+use crate::state_writer::StateWriter;
+use ssm_wire::job::{JobId, Topic};
+
+/// The file in the state folder.
+pub const FILE: &str = "commands.jsonl";
+
+/// From this size on the file is written anew without what nobody needs any more.
+const COMPACT_BYTES: u64 = 1024 * 1024;
+
+/// More than this is no file of ours.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// One line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first: whose jobs these are.
+    Instance(String),
+    /// A job was taken, at a time in epoch milliseconds.
+    Taken { job: String, at: u64 },
+    /// The service did not give it to us.
+    Withdrawn(String),
+    /// A reply was made.
+    Reply(ReplyLine),
+    /// The service has the reply, or it was given up.
+    Acknowledged(Uuid),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct ReplyLine {
+    id: Uuid,
+    job: String,
+    topic: String,
+    content: String,
+    polled: bool,
+    last: bool,
+}
+
+impl ReplyLine {
+    fn of(reply: &Reply) -> ReplyLine {
+        ReplyLine {
+            id: reply.id,
+            job: reply.job.to_string(),
+            topic: reply.topic.as_str().to_owned(),
+            content: reply.content.clone(),
+            polled: reply.origin == Origin::Poll,
+            last: reply.last,
+        }
+    }
+
+    fn reply(self) -> Option<Reply> {
+        Some(Reply {
+            id: self.id,
+            job: JobId::try_from(self.job).ok()?,
+            topic: Topic::of(&self.topic)?,
+            content: self.content,
+            origin: if self.polled { Origin::Poll } else { Origin::Gateway },
+            last: self.last,
+        })
+    }
+}
+
+/// What an earlier life of the same instance left.
+#[derive(Debug, Default)]
+pub struct LeftOver {
+    /// Jobs that it had taken, and how long ago; none is to be taken again.
+    pub taken: Vec<(JobId, Duration)>,
+    /// Those of them that have had no last reply.
+    pub unanswered: Vec<JobId>,
+    /// Replies that the service may not have.
+    pub replies: Vec<Reply>,
+}
+
+/// What the lines of a file come to.
+#[derive(Debug, Default)]
+struct Contents {
+    instance: String,
+    /// In the order in which they came, with the time and whether there was a last reply.
+    taken: Vec<(String, u64, bool)>,
+    places: HashMap<String, usize>,
+    replies: Vec<ReplyLine>,
+}
+
+impl Contents {
+    fn of(text: &[u8]) -> Contents {
+        let mut contents = Contents::default();
+        // The last line of a life that was killed may be half there.
+        let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        lines.for_each(|line| contents.add(line));
+        contents
+    }
+
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Instance(instance) => *self = Contents { instance, ..Contents::default() },
+            Line::Taken { job, at } => {
+                let place = self.taken.len();
+                self.places.insert(job.clone(), place);
+                self.taken.push((job, at, false));
+            }
+            Line::Withdrawn(job) => {
+                // It is no job of ours any more: as if it had been answered long ago.
+                if let Some(place) = self.places.remove(&job) {
+                    (self.taken[place].1, self.taken[place].2) = (0, true);
+                }
+            }
+            Line::Reply(reply) => {
+                if let Some(place) = self.places.get(&reply.job).filter(|_| reply.last) {
+                    self.taken[*place].2 = true;
+                }
+                self.replies.push(reply);
+            }
+            Line::Acknowledged(id) => self.replies.retain(|reply| reply.id != id),
+        }
+    }
+
+    /// Without jobs that were answered so long ago that they are not offered again.
+    fn needed(mut self, now: u64) -> Contents {
+        let memory = u64::try_from(JOB_MEMORY.as_millis()).unwrap_or(u64::MAX);
+        self.taken.retain(|(_, at, answered)| !answered || now.saturating_sub(*at) < memory);
+        self.places.clear();
+        self
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let mut lines = vec![Line::Instance(self.instance.clone())];
+        let answered = |job: &str| {
+            Line::Reply(ReplyLine {
+                id: Uuid::nil(),
+                job: job.to_owned(),
+                topic: String::new(),
+                content: String::new(),
+                polled: false,
+                last: true,
+            })
+        };
+        for (job, at, is_answered) in &self.taken {
+            lines.push(Line::Taken { job: job.clone(), at: *at });
+            if *is_answered {
+                lines.extend([answered(job), Line::Acknowledged(Uuid::nil())]);
+            }
+        }
+        lines.extend(self.replies.iter().cloned().map(Line::Reply));
+        lines
+    }
+
+    fn left_over(self, now: u64) -> LeftOver {
+        let job = |text: &str| JobId::try_from(text.to_owned()).ok();
+        let age = |at: u64| Duration::from_millis(now.saturating_sub(at));
+        LeftOver {
+            taken: self.taken.iter().filter_map(|(id, at, _)| Some((job(id)?, age(*at)))).collect(),
+            unanswered: self
+                .taken
+                .iter()
+                .filter(|taken| !taken.2)
+                .filter_map(|taken| job(&taken.0))
+                .collect(),
+            replies: self.replies.into_iter().filter_map(ReplyLine::reply).collect(),
+        }
+    }
+}
+
+/// The file, as the writing thread has it.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+    bytes: u64,
+    compact_at: u64,
+    /// That it cannot be written is said once.
+    failed: bool,
+}
+
+impl Log {
+    fn add(&mut self, line: &Line) {
+        match self.try_add(line) {
+            Ok(()) => self.failed = false,
+            Err(error) if !self.failed => {
+                self.failed = true;
+                tracing::error!(
+                    path = %self.path.display(), %error,
+                    "cannot note commands on disk: those that run when this process is killed may run again or stay \
+                     without an answer"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn try_add(&mut self, line: &Line) -> io::Result<()> {
+        if self.bytes > self.compact_at {
+            let kept = Contents::of(&read(&self.path)?).needed(now_ms());
+            self.rewrite(&kept)?;
+        }
+        let text = text_of(std::slice::from_ref(line));
+        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        // In one call: a line of a process that is killed is there or not, but for a disk that is full.
+        file.write_all(&text)?;
+        self.bytes += text.len() as u64;
+        Ok(())
+    }
+
+    /// Replaces the file by one with just `contents`.
+    fn rewrite(&mut self, contents: &Contents) -> io::Result<()> {
+        let beside = self.path.with_extension("new");
+        // Whatever stands there under this name is not ours.
+        let _ = fs::remove_file(&beside);
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc_flags::NOFOLLOW)
+            .open(&beside)?;
+        let text = text_of(&contents.lines());
+        file.write_all(&text)?;
+        fs::rename(&beside, &self.path)?;
+        self.bytes = text.len() as u64;
+        self.compact_at = COMPACT_BYTES.max(2 * self.bytes);
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+/// Flags of `open` that std has no name for.
+mod libc_flags {
+    use nix::fcntl::OFlag;
+
+    pub(super) const NOFOLLOW: i32 = OFlag::O_NOFOLLOW.bits();
+    /// A FIFO in the place of the file must not make the start wait.
+    pub(super) const NONBLOCK: i32 = OFlag::O_NONBLOCK.bits();
+}
+
+fn text_of(lines: &[Line]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in lines {
+        // Numbers and texts alone: there is nothing that JSON cannot say.
+        let _ = serde_json::to_writer(&mut text, line);
+        text.push(b'\n');
+    }
+    text
+}
+
+/// The whole file; empty where there is none.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = libc_flags::NOFOLLOW | libc_flags::NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The journal of one life, as the control thread has it.
+#[derive(Debug)]
+pub struct Journal {
+    writer: Rc<StateWriter>,
+    log: Arc<Mutex<Log>>,
+}
+
+impl Journal {
+    /// Reads what an earlier life left in `folder` for `instance`, and begins a journal with that. One that cannot be
+    /// read or written is told in the log, and everything goes on without it.
+    pub fn open(writer: Rc<StateWriter>, folder: &Path, instance: &str) -> (Journal, LeftOver) {
+        let path = folder.join(FILE);
+        let mut contents = match read(&path) {
+            Ok(text) => Contents::of(&text),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot read the commands of an earlier life");
+                Contents::default()
+            }
+        };
+        if contents.instance != instance {
+            contents = Contents { instance: instance.to_owned(), ..Contents::default() };
+        }
+        let contents = contents.needed(now_ms());
+        let mut log = Log { path, file: None, bytes: 0, compact_at: COMPACT_BYTES, failed: false };
+        if let Err(error) = log.rewrite(&contents) {
+            tracing::error!(path = %log.path.display(), %error, "cannot note commands on disk");
+            log.failed = true;
+        }
+        (Journal { writer, log: Arc::new(Mutex::new(log)) }, contents.left_over(now_ms()))
+    }
+
+    /// A job was taken.
+    pub fn taken(&self, job: &JobId) {
+        self.add(Line::Taken { job: job.to_string(), at: now_ms() });
+    }
+
+    /// The service does not give it to us.
+    pub fn withdrawn(&self, job: &JobId) {
+        self.add(Line::Withdrawn(job.to_string()));
+    }
+
+    /// A reply was made.
+    pub fn replied(&self, reply: &Reply) {
+        self.add(Line::Reply(ReplyLine::of(reply)));
+    }
+
+    /// A reply is not to be sent any more.
+    pub fn acknowledged(&self, id: Uuid) {
+        self.add(Line::Acknowledged(id));
+    }
+
+    /// Waits until all of this is on disk, as long as [`StateWriter::settled`] does.
+    pub async fn settled(&self) {
+        self.writer.settled().await;
+    }
+
+    fn add(&self, line: Line) {
+        let log = Arc::clone(&self.log);
+        self.writer.submit(move || log.lock().unwrap_or_else(PoisonError::into_inner).add(&line));
+    }
+}
+
+/// Removes the journal: the instance is gone, and its commands with it.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSTANCE: &str = "mi-0123456789abcdef0";
+
+    fn job(n: u32) -> JobId {
+        JobId::try_from(format!("aws.ssm.c-{n}.{INSTANCE}")).unwrap()
+    }
+
+    fn reply(n: u32, last: bool) -> Reply {
+        let reply = Reply::new(&job(n), Topic::Send, format!("{{\"n\":{n}}}"), Origin::Poll);
+        if last { reply.last() } else { reply }
+    }
+
+    fn open(folder: &Path) -> (Journal, LeftOver) {
+        Journal::open(Rc::new(StateWriter::start(folder).unwrap()), folder, INSTANCE)
+    }
+
+    #[tokio::test]
+    async fn the_next_life_knows_what_was_taken_answered_and_not_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, left) = open(dir.path());
+        assert!(left.taken.is_empty() && left.replies.is_empty());
+        (0..4).for_each(|n| journal.taken(&job(n)));
+        // 0 is answered and acknowledged, 1 answered, 2 half answered, 3 not ours after all.
+        let (done, answered, begun) = (reply(0, true), reply(1, true), reply(2, false));
+        [&done, &answered, &begun].into_iter().for_each(|reply| journal.replied(reply));
+        journal.acknowledged(done.id);
+        journal.withdrawn(&job(3));
+        journal.settled().await;
+        drop(journal);
+        // A line that was cut off in the middle says nothing.
+        let mut file = OpenOptions::new().append(true).open(dir.path().join(FILE)).unwrap();
+        file.write_all(b"{\"taken\":{\"job\":\"aws.ss").unwrap();
+        for _ in 0..3 {
+            let (_journal, left) = open(dir.path());
+            let taken: Vec<_> = left.taken.iter().map(|(job, _)| job.clone()).collect();
+            assert_eq!(taken, [job(0), job(1), job(2)]);
+            assert!(left.taken.iter().all(|(_, age)| *age < Duration::from_secs(60)));
+            assert_eq!(left.unanswered, [job(2)]);
+            let replies: Vec<_> = left.replies.iter().map(|reply| (reply.id, reply.last)).collect();
+            assert_eq!(replies, [(answered.id, true), (begun.id, false)]);
+            assert_eq!((&left.replies[0].content, left.replies[0].origin), (&answered.content, Origin::Poll));
+        }
+    }
+
+    #[tokio::test]
+    async fn another_instance_has_nothing_to_do_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path());
+        journal.taken(&job(1));
+        journal.settled().await;
+        let writer = Rc::new(StateWriter::start(dir.path()).unwrap());
+        let (_, left) = Journal::open(writer, dir.path(), "mi-ffffffffffffffff0");
+        assert!(left.taken.is_empty());
+        assert!(open(dir.path()).1.taken.is_empty(), "it is that instance's journal now");
+    }
+
+    #[tokio::test]
+    async fn it_does_not_grow_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = open(dir.path());
+        for n in 0..4_000 {
+            let reply = Reply::new(&job(n), Topic::Send, "x".repeat(1_000), Origin::Gateway).last();
+            journal.taken(&job(n));
+            journal.replied(&reply);
+            journal.acknowledged(reply.id);
+            journal.settled().await;
+        }
+        let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
+        assert!(size < 2 * COMPACT_BYTES, "{size}");
+        let left = open(dir.path()).1;
+        assert_eq!((left.taken.len(), left.unanswered.len(), left.replies.len()), (4_000, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn jobs_are_forgotten_in_time_unless_they_are_unanswered() {
+        let at = now_ms();
+        let line = |n: u32| Line::Taken { job: job(n).to_string(), at };
+        let lines = [line(1), line(2), Line::Reply(ReplyLine::of(&reply(1, true)))];
+        let later = at + u64::try_from(JOB_MEMORY.as_millis()).unwrap();
+        let contents = |now| Contents::of(&text_of(&lines)).needed(now).left_over(now);
+        assert_eq!(contents(later - 1).taken.len(), 2);
+        assert_eq!(contents(later).taken, [(job(2), JOB_MEMORY)]);
+    }
+
+    #[test]
+    fn what_is_no_file_does_not_hang_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&dir.path().join(FILE), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open(dir.path()).1.taken.is_empty());
+        assert!(fs::metadata(dir.path().join(FILE)).unwrap().is_file(), "it is replaced");
+    }
+}
