@@ -65,7 +65,9 @@ const MAX_NAME: usize = 128;
 /// The signals that FIS knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// Asks the process to end; it may catch or ignore it.
     Term,
+    /// Ends the process, which cannot catch it.
     Kill,
 }
 
@@ -84,6 +86,7 @@ impl Signal {
 pub struct KillProcess {
     /// 1–128 letters, digits and `. - = _`.
     pub name: String,
+    /// Sent once to each process of that name.
     pub signal: Signal,
     /// Whether whoever asks has said that the host's own processes may be hit.
     pub host_processes: bool,

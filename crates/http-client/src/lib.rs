@@ -34,8 +34,15 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// The file that [`CA_BUNDLE_VARIABLE`] names cannot be read, or holds no certificate.
     #[error("cannot read the certificates of {CA_BUNDLE_VARIABLE}={path}: {reason}")]
-    CaBundle { path: String, reason: String },
+    CaBundle {
+        /// The file that was to be read.
+        path: String,
+        /// What reading it failed with.
+        reason: String,
+    },
+    /// rustls knows none of the protocol versions that it was given.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -49,6 +56,7 @@ pub enum SendError {
     /// The name did not resolve, the connection was refused or broke, or the answer was too long.
     #[error("{0}")]
     Broken(String),
+    /// Nothing complete came within the call's time limit, which is the value.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
 }

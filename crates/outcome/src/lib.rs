@@ -39,12 +39,15 @@ pub struct Outcome {
     pub format: u32,
     /// As FIS has it: `cpu-stress`.
     pub fault: String,
+    /// What it should have been.
     pub asked: Asked,
+    /// What it was.
     pub achieved: Achieved,
     /// What the fault took effect on, where that is counted: packets that its rules matched, or processes that its
     /// signal was sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<u64>,
+    /// Whether it had its whole duration.
     pub ending: Ending,
     /// How long it was active.
     pub lived_seconds: f64,
@@ -63,6 +66,7 @@ pub struct Asked {
     pub text: String,
     /// How long the fault was to be active.
     pub seconds: f64,
+    /// The parameters of the fault as numbers; members of the same JSON object as the rest.
     #[serde(flatten)]
     pub figures: Figures,
 }
@@ -79,6 +83,7 @@ pub struct Achieved {
     /// The seconds that one of these values stands for; the last may stand for fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_each: Option<u64>,
+    /// What was measured, by name; members of the same JSON object as the rest.
     #[serde(flatten)]
     pub figures: Figures,
 }

@@ -24,21 +24,31 @@ pub const FORMAT: u32 = 1;
 /// Everything that happened between two moments.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
+    /// [`FORMAT`] of the program that wrote it.
     pub format: u32,
+    /// When the first thing in it happened, or `to` if nothing did. In seconds since 1970.
     pub from: f64,
+    /// When it was read, in seconds since 1970.
     pub to: f64,
+    /// Region that the local AWS plays: `us-east-1`.
     pub region: String,
+    /// Account that it plays: 12 digits.
     pub account: String,
-    /// How many times shorter durations were than asked ([`super::Context::speed`]).
+    /// How many times shorter durations were than asked: with 15, PT5M took 20 s.
     pub speed: f64,
     /// None if nothing loaded the service, or something that this program knows nothing of.
     pub load: Option<Load>,
+    /// In the order of the tasks' ARNs; a task whose CPU was never measured is missing.
     pub cpu: Vec<TaskCpu>,
     /// In the order of their starts, as are commands and tasks.
     pub experiments: Vec<Experiment>,
+    /// Every command of Run Command, one entry for each instance that it went to.
     pub commands: Vec<Command>,
+    /// Changes of all alarms, in the order of their times.
     pub alarms: Vec<AlarmChange>,
+    /// Every task that ran, whether or not it still does.
     pub tasks: Vec<Task>,
+    /// In the order of their times.
     pub notes: Vec<Note>,
 }
 
@@ -49,6 +59,7 @@ pub struct Load {
     pub what: String,
     /// Requests per second that it was to send.
     pub rate: f64,
+    /// In order. A second in which nothing was due is there too.
     pub seconds: Vec<Second>,
 }
 
@@ -57,12 +68,14 @@ pub struct Load {
 pub struct TaskCpu {
     /// The task's ARN.
     pub task: String,
+    /// In order, about one a second while the task ran.
     pub samples: Vec<CpuSample>,
 }
 
 /// CPU in the time that ended at `at`, about a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct CpuSample {
+    /// In seconds since 1970.
     pub at: f64,
     /// Percent of one core, all processes of the task together: 200 is two whole cores.
     pub percent: f64,
@@ -79,16 +92,22 @@ pub struct Experiment {
     pub description: String,
     /// As FIS says it: `completed`, `stopped`, `failed`, `running` …
     pub status: String,
+    /// Why it has its status, as FIS gives it in `state.reason`.
     pub reason: String,
+    /// In seconds since 1970.
     pub started: Option<f64>,
+    /// In seconds since 1970. None while it runs.
     pub ended: Option<f64>,
+    /// In the order of their names in the template.
     pub targets: Vec<Resolved>,
+    /// In the order of their starts; those that did not start come last.
     pub actions: Vec<Action>,
 }
 
 /// What a target came to when the experiment started.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
+    /// Its key in the template's `targets`.
     pub name: String,
     /// `ALL`, `COUNT(1)`, `PERCENT(66)`.
     pub selection: String,
@@ -99,15 +118,21 @@ pub struct Resolved {
 /// One action of an experiment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Action {
+    /// Its key in the template's `actions`.
     pub name: String,
     /// `aws:ecs:task-cpu-stress`
     pub action_id: String,
+    /// As FIS gives it: `pending`, `running`, `completed`, `stopped`, `failed` …
     pub status: String,
+    /// Why it has its status, as FIS gives it in `state.reason`.
     pub reason: String,
+    /// As the template has them: durations in the form of ISO 8601, before they were shortened.
     pub parameters: BTreeMap<String, String>,
     /// Names of the targets it acts on.
     pub targets: Vec<String>,
+    /// In seconds since 1970. None if it was never started.
     pub started: Option<f64>,
+    /// In seconds since 1970, after its undo. None while it runs.
     pub ended: Option<f64>,
 }
 
@@ -116,23 +141,32 @@ pub struct Action {
 pub struct Command {
     /// Of Run Command, the same for all instances of one SendCommand.
     pub id: String,
+    /// Name of the SSM document that it ran.
     pub document: String,
+    /// `mi-…`
     pub instance: String,
     /// ARN of the instance's task, if it has one.
     pub task: Option<String>,
     /// The long form: `Success`, `Cancelled`, `DeliveryTimedOut` …
     pub status: String,
+    /// When SendCommand was called, in seconds since 1970.
     pub requested: f64,
+    /// When the last reply came, or its time was up; in seconds since 1970. None before that.
     pub ended: Option<f64>,
+    /// As SendCommand had them: each value is a list.
     pub parameters: BTreeMap<String, Vec<String>>,
+    /// In the order of the document; empty if the agent reported none.
     pub steps: Vec<Step>,
 }
 
 /// One step of a command, as the agent reported it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
+    /// Its name in the document.
     pub name: String,
+    /// The long form, as of a [`Command`].
     pub status: String,
+    /// What it ended with: 0 where it did what it should.
     pub response_code: i32,
     /// What the fault was asked in words, where the step's output carries its figures.
     pub asked: Option<String>,
@@ -150,24 +184,32 @@ pub struct Step {
 /// An alarm that went from one state to another.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlarmChange {
+    /// Its name.
     pub alarm: String,
+    /// In seconds since 1970.
     pub at: f64,
     /// `OK`, `ALARM`, `INSUFFICIENT_DATA`.
     pub from: String,
+    /// Likewise.
     pub to: String,
+    /// As CloudWatch gives it in `StateReason`.
     pub reason: String,
 }
 
 /// The life of one task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Task {
+    /// With the task's id as its last part, 32 hexadecimal digits.
     pub arn: String,
     /// `service:NAME`, or whatever started it.
     pub group: String,
+    /// When its containers ran, in seconds since 1970.
     pub started: f64,
     /// When it began to stop: something essential had ended, or somebody asked for it.
     pub stopping: Option<f64>,
+    /// When the last of its processes had ended. None while there is one.
     pub stopped: Option<f64>,
+    /// As ECS gives it in `stoppedReason`; empty while it runs.
     pub reason: String,
     /// ARN of the task that it took the place of.
     pub replaces: Option<String>,
@@ -176,9 +218,11 @@ pub struct Task {
 /// Something worth knowing, in plain words.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Note {
+    /// In seconds since 1970.
     pub at: f64,
     /// The experiment, alarm or task it is about; empty if it is about the whole.
     pub about: String,
+    /// One sentence or a few, for people.
     pub text: String,
 }
 

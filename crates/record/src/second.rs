@@ -11,13 +11,16 @@ pub struct Second {
     pub at: f64,
     /// All requests due in it. Each was sent, and is either ok or one of the errors.
     pub sent: u32,
+    /// Requests that got an answer of success (2xx) in time.
     pub ok: u32,
-    /// How many failed, by kind ([`Failure::as_str`]).
+    /// How many failed, by kind: `refused`, `answer timeout` … A kind without failures is missing.
     pub errors: BTreeMap<String, u32>,
     /// Response times in milliseconds, from the moment a request was due to its answer or to the moment its
     /// client gave up. None if nothing was due.
     pub p50_ms: Option<f64>,
+    /// 95 of 100 were as fast or faster.
     pub p95_ms: Option<f64>,
+    /// 99 of 100 were as fast or faster.
     pub p99_ms: Option<f64>,
     /// By how much the generator itself was late at worst. It is part of the response times above.
     pub lag_ms: f64,

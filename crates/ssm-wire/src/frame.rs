@@ -39,9 +39,13 @@ pub struct Frame {
     pub message_type: String,
     /// Unix epoch milliseconds; never 0.
     pub created_ms: u64,
+    /// Position in a stream of frames. Agents and service send 0 for jobs and replies.
     pub sequence: i64,
+    /// Bits of a stream's first and last frame. 0 for jobs and replies.
     pub flags: u64,
+    /// Names the message: an acknowledgement repeats it.
     pub id: Uuid,
+    /// What a stream's payload is. 0 for jobs and replies.
     pub payload_type: u32,
     /// JSON text; never empty.
     pub payload: Vec<u8>,
@@ -50,22 +54,41 @@ pub struct Frame {
 /// Why bytes are not a frame, or a frame cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
+    /// It ends before a field that it must have.
     #[error("frame cut short: {have} bytes, needed at least {need}")]
-    Cut { have: usize, need: usize },
+    Cut {
+        /// Bytes that are there.
+        have: usize,
+        /// Bytes up to the end of the field.
+        need: usize,
+    },
+    /// Its length in bytes is over [`MAX_FRAME_BYTES`].
     #[error("frame of {0} bytes is over the limit of {MAX_FRAME_BYTES}")]
     TooLarge(usize),
+    /// The length of its header, in bytes, is below [`HEADER_LENGTH`]: the fields would overlap.
     #[error("frame says its header is {0} bytes, expected {HEADER_LENGTH} or more")]
     HeaderLength(u32),
+    /// The message type is empty, or only padding.
     #[error("frame has no message type")]
     NoType,
+    /// The message type, which is the value, cannot be written: it is too long or not ASCII.
     #[error("message type {0:?} does not fit in 32 ASCII bytes")]
     TypeTooLong(String),
+    /// The message type that was read has other bytes than ASCII.
     #[error("message type is not ASCII")]
     TypeNotAscii,
+    /// The creation time is 0.
     #[error("frame has no creation date")]
     NoDate,
+    /// It carries more or less than its header says.
     #[error("frame says its payload is {said} bytes but carries {have}")]
-    PayloadLength { said: u32, have: usize },
+    PayloadLength {
+        /// Bytes that the header announces.
+        said: u32,
+        /// Bytes that follow it.
+        have: usize,
+    },
+    /// The payload has no bytes.
     #[error("frame has no payload")]
     Empty,
 }

@@ -23,6 +23,7 @@ impl JobId {
         self.0.rsplit('.').nth(1).unwrap_or_default()
     }
 
+    /// The whole id, as replies and acknowledgements repeat it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -60,13 +61,18 @@ pub enum Order {
     /// Run a document.
     Send(SendCommand),
     /// Stop the job with this id.
-    Cancel { target: String },
+    Cancel {
+        /// As the service sent it, not yet checked to be a [`JobId`].
+        target: String,
+    },
 }
 
 /// A job as it came over a wire, not yet looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
+    /// The job it delivers; the same for every delivery of it.
     pub id: JobId,
+    /// As the service sent it; [`Topic::of`] reads it.
     pub topic: String,
     /// JSON text.
     pub content: String,
@@ -75,7 +81,9 @@ pub struct Delivery {
 /// One job, taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
+    /// Of the delivery that it came by.
     pub id: JobId,
+    /// What its content asks for.
     pub order: Order,
 }
 
@@ -83,11 +91,15 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendCommand {
+    /// By the names of the document; a value is a text, a list or a map. None where the service sent none.
     #[serde(default)]
     pub parameters: Option<Map<String, Value>>,
+    /// The document: an object, or its JSON once more as a text.
     pub document_content: Value,
+    /// `AWSFIS-Run-CPU-Stress`, or the ARN of a shared document; empty if the service left it out.
     #[serde(default)]
     pub document_name: String,
+    /// The bucket that the sender wants the output in; empty for none.
     #[serde(default, rename = "OutputS3BucketName")]
     pub output_s3_bucket: String,
     /// `"true"` or `"false"`, a string.
@@ -104,12 +116,16 @@ struct CancelCommand {
 /// Why bytes are no job. `Id` means that no answer can name the job; every other error is answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
+    /// The id, which is the value as far as it is shown, does not name a command.
     #[error("job id {0:?} is not of the form aws.ssm.COMMAND.INSTANCE")]
     Id(String),
+    /// The topic, which is the value as far as it is shown, is none of [`Topic`].
     #[error("job topic {0:?} is neither aws.ssm.sendCommand nor aws.ssm.cancelCommand")]
     Topic(String),
+    /// The content has so many bytes.
     #[error("job content of {0} bytes is over the limit of {MAX_CONTENT_BYTES}")]
     TooLarge(usize),
+    /// The content is no JSON, or lacks a member. The value says where.
     #[error("job content is not what its topic says: {0}")]
     Content(String),
 }
@@ -137,6 +153,7 @@ impl Job {
         Ok(Job { id: id.clone(), order })
     }
 
+    /// Which kind of job this is; a reply names it too.
     pub fn topic(&self) -> Topic {
         match self.order {
             Order::Send(_) => Topic::Send,
@@ -148,11 +165,14 @@ impl Job {
 /// The two topics of Run Command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
+    /// Runs a document on this instance.
     Send,
+    /// Stops a job that was sent before.
     Cancel,
 }
 
 impl Topic {
+    /// The topic in its short form, as replies have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Topic::Send => "aws.ssm.sendCommand",
@@ -170,7 +190,10 @@ impl Topic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Taken: acknowledge it, send `first` (the InProgress reply), then start it.
-    Accepted { first: String },
+    Accepted {
+        /// JSON text of the reply.
+        first: String,
+    },
     /// Seen within the last 30 minutes; it is not run again.
     Duplicate,
     /// Five run and five wait.
@@ -178,21 +201,30 @@ pub enum Verdict {
     /// The sidecar is stopping.
     Closing,
     /// The document cannot be understood; `reply` says why and is final.
-    Unreadable { reply: String },
+    Unreadable {
+        /// JSON text of the reply.
+        reply: String,
+    },
 }
 
 /// The status code of an acknowledgement, and the name that goes with it.
 /// Source: amazon-ssm-agent `mgsinteractor.go` lines 166–177.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckCode {
+    /// The job was taken.
     Successful,
+    /// The agent is stopping and takes no job.
     ClosedProcessor,
+    /// As many jobs run and wait as may: five of each.
     ProcessorBufferFull,
+    /// The job was taken before.
     DuplicateCommand,
+    /// The document or its parameters cannot be understood.
     AgentJobMessageParseError,
 }
 
 impl AckCode {
+    /// The number, which the acknowledgement has as a text.
     pub fn code(self) -> &'static str {
         match self {
             AckCode::Successful => "200",
@@ -203,6 +235,7 @@ impl AckCode {
         }
     }
 
+    /// The name, which the acknowledgement has beside the number.
     pub fn name(self) -> &'static str {
         match self {
             AckCode::Successful => "Successful",

@@ -8,10 +8,15 @@ use std::time::SystemTime;
 /// The status of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepStatus {
+    /// It did what it should.
     Success,
+    /// It ended with a code other than 0, or could not be started.
     Failed,
+    /// A cancel job ended it, or came before it.
     Cancelled,
+    /// It had run for as long as its document lets it.
     TimedOut,
+    /// Its precondition does not hold here.
     Skipped,
 }
 
@@ -31,10 +36,15 @@ impl StepStatus {
 /// The status of a whole command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DocumentStatus {
+    /// It was accepted, and has steps that have not finished.
     InProgress,
+    /// All steps succeeded or were skipped.
     Success,
+    /// A step failed, or the document cannot be understood.
     Failed,
+    /// A step was cancelled; none failed.
     Cancelled,
+    /// A step ran out of time; none failed.
     TimedOut,
 }
 
@@ -73,14 +83,20 @@ pub struct StepReport {
     pub name: String,
     /// The action or plugin name.
     pub action: String,
+    /// How it ended.
     pub status: StepStatus,
+    /// Exit code; 0 for success. The reply of a failed step has 1 in place of 0.
     pub code: i32,
+    /// Standard output as the step wrote it, of any length; a reply is cut, see [`output`].
     pub stdout: Vec<u8>,
+    /// Standard error, likewise.
     pub stderr: Vec<u8>,
     /// Takes the place of the combined output when the step never produced one (skipped, refused), or when
     /// the streams carry remarks that the combined output does not.
     pub message: Option<String>,
+    /// When it began.
     pub started: SystemTime,
+    /// When it was over. The same as `started` where it never ran.
     pub ended: SystemTime,
 }
 
