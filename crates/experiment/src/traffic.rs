@@ -39,6 +39,7 @@ pub const DEFAULT_RATE: f64 = 30.0;
 pub struct LoadOptions {
     /// Requests per second; above 0.
     pub rate: f64,
+    /// Of each request; a request that takes longer has failed.
     pub timeouts: Timeouts,
     /// None: every target gets requests, whatever it answers.
     pub health: Option<HealthCheck>,
@@ -59,6 +60,7 @@ impl Default for LoadOptions {
 pub struct Target {
     /// The task's ARN, or whatever names it.
     pub task: String,
+    /// Where it listens, for requests and health checks.
     pub address: SocketAddr,
     /// Of its requests: the `Host` header.
     pub host: String,
@@ -75,6 +77,7 @@ impl Target {
 
 /// A generator at work. Dropping it ends it; [`Load::stop`] lets the requests under way end first.
 #[derive(Debug)]
+#[must_use = "dropping a load ends it, and the requests under way"]
 pub struct Load {
     stop: Option<oneshot::Sender<Ending>>,
     thread: Option<JoinHandle<()>>,
@@ -167,7 +170,7 @@ impl<F: FnMut(Second)> Generator<F> {
         let (began, began_at) = (Instant::now(), SystemTime::now());
         let mut count = 0_u64;
         let ending = loop {
-            let offset = Duration::from_secs_f64(count as f64 / self.options.rate);
+            let offset = self.due(count);
             tokio::select! {
                 ending = &mut stopped => break ending.unwrap_or(Ending::Drop),
                 () = sleep_until(began + offset) => self.send(began + offset, offset.as_secs()),
@@ -183,9 +186,14 @@ impl<F: FnMut(Second)> Generator<F> {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             // A last second that was cut short would look like a drop of the rate.
-            self.emit_seconds(began_at, (count as f64 / self.options.rate) as u64);
+            self.emit_seconds(began_at, self.due(count).as_secs());
         }
         checks.abort();
+    }
+
+    /// When the request that follows `count` others is due, since the load began.
+    fn due(&self, count: u64) -> Duration {
+        Duration::from_secs_f64(count as f64 / self.options.rate)
     }
 
     /// Sends the request that is due, without waiting for anything.

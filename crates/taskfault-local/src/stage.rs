@@ -57,16 +57,34 @@ pub enum StageError {
     Refused(#[from] Refusal),
     /// A change of the network in the stage or in a task.
     #[error("{what}: {source}")]
-    Netlink { what: String, source: rtnetlink::Error },
+    Netlink {
+        /// The change that was tried: `bringing lo up`.
+        what: String,
+        /// The kernel's answer.
+        source: rtnetlink::Error,
+    },
     /// A call to the system that is no question of permission.
     #[error("{what}: {source}")]
-    System { what: String, source: io::Error },
+    System {
+        /// What was tried: `starting task web`.
+        what: String,
+        /// The error of the call.
+        source: io::Error,
+    },
     /// The task's first process said that something failed.
     #[error("task {task}: {message}")]
-    Task { task: String, message: String },
+    Task {
+        /// Its [`TaskSpec::name`].
+        task: String,
+        /// What failed, in words.
+        message: String,
+    },
     /// Every address of the task network is given out.
     #[error("no address is left for task {task}: {PREFIX_BITS} bits of prefix hold 1021 tasks")]
-    Full { task: String },
+    Full {
+        /// The [`TaskSpec::name`] of the task that was to be started.
+        task: String,
+    },
 }
 
 impl StageError {
@@ -80,6 +98,7 @@ impl StageError {
 ///
 /// It must be built by the process that called [`enter`], inside a tokio runtime. It ends with the process.
 #[derive(Debug)]
+#[must_use = "without it no task can be started"]
 pub struct Stage {
     network: link::Netlink,
     bridge: u32,
@@ -94,6 +113,7 @@ type Taken = Arc<Mutex<BTreeSet<Ipv4Addr>>>;
 
 /// An address for as long as its task is there.
 #[derive(Debug)]
+#[must_use = "another task may get the address when this is dropped"]
 struct Lease {
     address: Ipv4Addr,
     taken: Taken,

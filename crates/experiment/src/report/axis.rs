@@ -58,7 +58,13 @@ impl Plane {
 
 /// So much of the way between two places.
 fn place(share: f64, from: i32, to: i32) -> i32 {
-    (f64::from(from) + share.clamp(0.0, 1.0) * f64::from(to - from)).round() as i32
+    whole(f64::from(from) + share.clamp(0.0, 1.0) * f64::from(to - from))
+}
+
+/// The nearest whole number; the nearest bound of `i32` for what is beyond it, 0 for what is no number.
+#[expect(clippy::cast_possible_truncation, reason = "the number is whole and within the bounds of i32")]
+pub(super) fn whole(number: f64) -> i32 {
+    number.round().clamp(f64::from(i32::MIN), f64::from(i32::MAX)) as i32
 }
 
 /// Corners as SVG writes them.
@@ -146,6 +152,7 @@ mod tests {
         let plane = Plane::new((116, 76), 0, 10, span, (0.0, 10.0));
         assert_eq!([0.0, 50.0, 100.0, 1e18].map(|at| plane.x(at)), [0, 50, 100, 100]);
         assert_eq!([0.0, 2.5, 10.0, -1.0].map(|value| plane.y(value)), [50, 40, 10, 50]);
+        assert_eq!([-2.5, 2.4, 1e18, f64::NEG_INFINITY, f64::NAN].map(whole), [-3, 2, i32::MAX, i32::MIN, 0]);
         assert_eq!(points([(1, 2), (3, -4)].into_iter()), "1,2 3,-4");
     }
 }

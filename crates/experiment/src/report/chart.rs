@@ -51,7 +51,7 @@ impl Scale {
                 (0..).map(|n| f64::from(n) * step).take_while(|tick| *tick <= top * 1.0001).collect()
             }
             Scale::Logarithmic(least, most) => {
-                let decades = least.log10().floor() as i32..=most.log10().ceil() as i32;
+                let decades = axis::whole(least.log10().floor())..=axis::whole(most.log10().ceil());
                 let marks: &[f64] = if most / least > 100.0 { &[1.0, 3.0] } else { &[1.0, 2.0, 5.0] };
                 let all = decades.flat_map(|decade| marks.iter().map(move |mark| mark * 10f64.powi(decade)));
                 all.filter(|tick| (least..=most).contains(tick)).collect()

@@ -1,5 +1,7 @@
 //! Finished HTML, and numbers, times and durations for people.
 
+use std::time::Duration;
+
 use maud::Markup;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -9,17 +11,18 @@ pub(super) fn finished(markup: Markup) -> String {
     markup.into_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 
-/// `2026-11-23 09:31:10 UTC`.
+/// `2026-11-23 09:31:10 UTC`; empty for what no calendar has.
 pub(super) fn date(seconds: f64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    let moment = OffsetDateTime::from_unix_timestamp(seconds as i64);
-    moment.ok().and_then(|moment| moment.format(&format).ok()).unwrap_or_default()
+    let since = time::Duration::checked_seconds_f64(seconds);
+    let moment = since.and_then(|since| OffsetDateTime::UNIX_EPOCH.checked_add(since));
+    moment.and_then(|moment| moment.format(&format).ok()).unwrap_or_default()
 }
 
 /// A moment as minutes and seconds since the record began: `1:05`, `1:02:05`.
 pub(super) fn clock(seconds: f64) -> String {
     let sign = if seconds < -0.5 { "\u{2212}" } else { "" };
-    let whole = seconds.abs().round() as u64;
+    let whole = whole_seconds(seconds.abs());
     let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
     match hours {
         0 => format!("{sign}{minutes}:{seconds:02}"),
@@ -32,8 +35,13 @@ pub(super) fn lasting(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{:.1} s", seconds.max(0.0));
     }
-    let whole = seconds.round() as u64;
+    let whole = whole_seconds(seconds);
     format!("{} min {:02} s", whole / 60, whole % 60)
+}
+
+/// To the nearest second; 0 for what is no time.
+fn whole_seconds(seconds: f64) -> u64 {
+    Duration::try_from_secs_f64(seconds.round()).unwrap_or_default().as_secs()
 }
 
 /// `850 µs` is `0.85 ms`; from a second on in seconds.

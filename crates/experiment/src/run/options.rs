@@ -54,6 +54,7 @@ pub enum Outcome {
     Broken = 1,
     /// By a stop condition, by StopExperiment, by the safety lever.
     Stopped = 3,
+    /// FIS ended the experiment as `failed`: an action could not do what it should.
     Failed = 4,
     /// The service did not take the template, or did not start the experiment.
     Refused = 5,

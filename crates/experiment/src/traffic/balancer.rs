@@ -18,6 +18,7 @@ use super::request::{self, Timeouts};
 /// How the load balancer finds out who can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
+    /// What is asked of each task, with a slash at its beginning; an answer of success (2xx) is a good check.
     pub path: String,
     /// Between two checks of a task, and between two looks at the service's list.
     pub interval: Duration,

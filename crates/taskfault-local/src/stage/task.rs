@@ -33,6 +33,7 @@ pub enum Network {
 pub struct TaskSpec {
     /// Its hostname too: at most 64 bytes.
     pub name: String,
+    /// Only a task with its own has an address.
     pub network: Network,
     /// The CPU that all of it is kept to; None leaves it every CPU. [`super::Stage::pin_tasks`] overrules it.
     pub cpu: Option<usize>,
@@ -42,6 +43,7 @@ pub struct TaskSpec {
 
 /// A running task. Dropping it ends every process in it, at once; [`Task::stop`] asks first.
 #[derive(Debug)]
+#[must_use = "dropping a task ends its processes"]
 pub struct Task {
     name: String,
     /// Given back when the task is dropped.

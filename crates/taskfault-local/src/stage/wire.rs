@@ -35,6 +35,7 @@ pub struct Program {
     pub name: String,
     /// The program file; searched on `PATH` where it has no slash.
     pub path: PathBuf,
+    /// Without the program's own name.
     pub arguments: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub environment: BTreeMap<String, String>,
