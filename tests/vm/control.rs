@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::ground::{FAR, FAR_6, Ground, Running};
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] =
+pub(crate) const TESTS: &[(&str, fn())] =
     &[("a_cancel_arrives_under_every_fault_at_once", a_cancel_arrives_under_every_fault_at_once)];
 
 /// The sidecar makes an RSA key first, which takes its time in an emulated machine.

@@ -3,7 +3,7 @@
 use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT};
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_black_hole_stalls_a_connection_in_silence", a_black_hole_stalls_a_connection_in_silence),
     ("a_black_hole_works_on_loopback_too", a_black_hole_works_on_loopback_too),
     ("a_black_hole_for_what_comes_in", a_black_hole_for_what_comes_in),
@@ -23,16 +23,16 @@ pub const TESTS: &[(&str, fn())] = &[
 const SOON_MS: f64 = 60.0;
 const DELAYED_MS: f64 = 95.0;
 
-pub fn soon(time: Option<f64>, what: &str) {
+pub(crate) fn soon(time: Option<f64>, what: &str) {
     assert!(time.is_some_and(|ms| ms < SOON_MS), "{what} took {time:?} ms");
 }
 
-pub fn late(time: Option<f64>, what: &str) {
+pub(crate) fn late(time: Option<f64>, what: &str) {
     assert!(time.is_some_and(|ms| ms > DELAYED_MS), "{what} took {time:?} ms");
 }
 
 /// Ends the fault by a signal and looks that all is as before.
-pub fn ends_clean(ground: &Ground, fault: crate::ground::Running, before: &str) -> String {
+pub(crate) fn ends_clean(ground: &Ground, fault: crate::ground::Running, before: &str) -> String {
     fault.signal("INT");
     let (code, said) = fault.end();
     assert_eq!(code, Some(130), "{said}");

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Addresses of the far side. The first of each family is the target of most faults.
-pub const FAR: [&str; 2] = ["10.9.0.2", "10.9.0.3"];
-pub const FAR_6: [&str; 2] = ["fd09::2", "fd09::3"];
+pub(crate) const FAR: [&str; 2] = ["10.9.0.2", "10.9.0.3"];
+pub(crate) const FAR_6: [&str; 2] = ["fd09::2", "fd09::3"];
 /// Where the far side echoes.
-pub const PORT: u16 = 7000;
-pub const OTHER_PORT: u16 = 7001;
+pub(crate) const PORT: u16 = 7000;
+pub(crate) const OTHER_PORT: u16 = 7001;
 
 /// What is waited for comes within this, or never.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// The two namespaces; gone when dropped.
-pub struct Ground {
+pub(crate) struct Ground {
     near: String,
     far: String,
     server: Option<Running>,
@@ -27,7 +27,7 @@ pub struct Ground {
 }
 
 /// A process, killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     pub child: Child,
     pub input: Option<ChildStdin>,
     pub lines: BufReader<ChildStdout>,
@@ -41,34 +41,34 @@ impl Drop for Running {
 }
 
 impl Running {
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
     /// Sends a line and gives the answer.
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
         self.line()
     }
 
     /// Sends a line and waits for nothing.
-    pub fn tell(&mut self, line: &str) {
+    pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// SIGKILL, without the time that a program takes to send it.
-    pub fn signal_now(&mut self) {
+    pub(crate) fn signal_now(&mut self) {
         self.child.kill().unwrap();
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         run("kill", &[&format!("-{name}"), &self.child.id().to_string()]);
     }
 
     /// Waits for its end; gives its code and all that it said.
-    pub fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut self.lines, &mut said).unwrap();
         (self.child.wait().unwrap().code(), said)
@@ -77,19 +77,19 @@ impl Running {
 
 /// How often the long tests repeat what they do: once in the daily run, more where somebody asks for it
 /// (`VM_ROUNDS`).
-pub fn rounds() -> u32 {
+pub(crate) fn rounds() -> u32 {
     std::fs::read_to_string("/mnt/rounds").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1)
 }
 
 /// Runs a program that has to work.
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Waits until `holds`; a condition of the kernel, looked at again and again.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "never: {what}");
@@ -98,7 +98,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 impl Ground {
-    pub fn new() -> Ground {
+    pub(crate) fn new() -> Ground {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let (near, far) = (format!("near{number}"), format!("far{number}"));
         run("ip", &["netns", "add", &near]);
@@ -136,14 +136,14 @@ impl Ground {
     }
 
     /// Runs a program in the far namespace that has to work.
-    pub fn far(&self, words: &[&str]) -> String {
+    pub(crate) fn far(&self, words: &[&str]) -> String {
         let output = self.command(&self.far, words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// What the namespaces are called: near, far.
-    pub fn near_name(&self) -> &str {
+    pub(crate) fn near_name(&self) -> &str {
         &self.near
     }
 
@@ -161,29 +161,29 @@ impl Ground {
     }
 
     /// Runs a program in the near namespace, whatever comes of it.
-    pub fn try_near(&self, words: &[&str]) -> Output {
+    pub(crate) fn try_near(&self, words: &[&str]) -> Output {
         self.command(&self.near, words).output().unwrap()
     }
 
     /// Runs a program in the near namespace that has to work.
-    pub fn near(&self, words: &[&str]) -> String {
+    pub(crate) fn near(&self, words: &[&str]) -> String {
         let output = self.try_near(words);
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Starts a program in the near namespace.
-    pub fn start(&self, words: &[&str]) -> Running {
+    pub(crate) fn start(&self, words: &[&str]) -> Running {
         self.start_in(&self.near, words)
     }
 
     /// Starts a program in the far namespace.
-    pub fn start_far(&self, words: &[&str]) -> Running {
+    pub(crate) fn start_far(&self, words: &[&str]) -> Running {
         self.start_in(&self.far, words)
     }
 
     /// Starts a fault and waits until its rules are there.
-    pub fn inject(&self, words: &str) -> Running {
+    pub(crate) fn inject(&self, words: &str) -> Running {
         let before = self.near(&["nft", "list", "ruleset"]).matches("chain ").count();
         let mut command = vec!["/mnt/taskfault", "inject"];
         command.extend(words.split(' '));
@@ -196,32 +196,32 @@ impl Ground {
     }
 
     /// All that `tc` and `nft` know of the near namespace.
-    pub fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         let qdiscs = self.near(&["tc", "qdisc", "show"]);
         qdiscs + &self.near(&["nft", "list", "ruleset"]) + &self.near(&["ip", "-o", "link", "show"])
     }
 
     /// The round trip to `address` in milliseconds, by ping.
-    pub fn icmp(&self, address: &str) -> Option<f64> {
+    pub(crate) fn icmp(&self, address: &str) -> Option<f64> {
         let said = self.try_near(&["ping", "-n", "-c", "1", "-W", "1.5", address]).stdout;
         let said = String::from_utf8_lossy(&said).into_owned();
         said.split("time=").nth(1)?.split(' ').next()?.parse().ok()
     }
 
     /// The round trip to the echo server, by `udp` or `tcp` (its handshake).
-    pub fn exchange(&self, protocol: &str, address: &str, port: u16) -> Option<f64> {
+    pub(crate) fn exchange(&self, protocol: &str, address: &str, port: u16) -> Option<f64> {
         let to =
             if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
         self.near(&["/mnt/suite", "probe", protocol, &to]).trim().parse().ok()
     }
 
     /// What became of an exchange, in words: the error of the client, if there was one.
-    pub fn words_of(&self, protocol: &str, to: &str) -> String {
+    pub(crate) fn words_of(&self, protocol: &str, to: &str) -> String {
         self.near(&["/mnt/suite", "probe", protocol, to])
     }
 
     /// Of `count` UDP flows to the far side, how many had an answer.
-    pub fn burst(&self, to: &str, count: u32) -> u32 {
+    pub(crate) fn burst(&self, to: &str, count: u32) -> u32 {
         self.near(&["/mnt/suite", "probe", "burst", to, &count.to_string()]).trim().parse().unwrap()
     }
 }

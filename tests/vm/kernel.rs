@@ -23,7 +23,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
 /// Links, disciplines, addresses, routes, tables, chains and sets: `kind words; kind words; …`. Counters are
 /// left out, and what the kernel numbers anew each time.
-pub fn state() -> String {
+pub(crate) fn state() -> String {
     let mut route = Route::open().unwrap();
     let mut all = Vec::new();
     let links: Vec<LinkMessage> = ask(&mut route, RouteNetlinkMessage::GetLink(LinkMessage::default()))
@@ -128,7 +128,7 @@ fn words(chain: &ChainMessage) -> String {
                 for part in place {
                     match part {
                         Hook::Number(number) => hook = u32::from(*number),
-                        Hook::Priority(number) => priority = *number as i32,
+                        Hook::Priority(number) => priority = number.cast_signed(),
                         _ => {}
                     }
                 }
@@ -154,7 +154,7 @@ fn ask_tables(
 }
 
 /// How many ranges a set has.
-pub fn ranges(family: u8, table: &str, set: &str) -> usize {
+pub(crate) fn ranges(family: u8, table: &str, set: &str) -> usize {
     let question = NfTablesMessage::GetSetElement(SetElementMessage {
         attributes: vec![SetElementList::Table(table.into()), SetElementList::Set(set.into())],
     });

@@ -6,7 +6,7 @@ use crate::ground::{FAR, Ground, PORT, until};
 use crate::service::{SERVICE_PORT, Service, eventually};
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     (
         "a_cancel_arrives_under_total_loss_and_a_black_hole",
         a_cancel_arrives_under_total_loss_and_a_black_hole,

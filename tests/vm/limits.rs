@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ground::until;
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_cpu_stress_stays_within_cpu_max", a_cpu_stress_stays_within_cpu_max),
     ("a_memory_stress_stays_below_memory_max", a_memory_stress_stays_below_memory_max),
     ("an_io_stress_lives_under_memory_max", an_io_stress_lives_under_memory_max),
@@ -88,7 +88,7 @@ fn a_memory_stress_stays_below_memory_max() {
         until("the memory is held", || limits.number("memory.current", "") > least);
         assert_eq!(stress.try_wait().unwrap(), None);
         nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(stress.id() as i32),
+            nix::unistd::Pid::from_raw(stress.id().cast_signed()),
             nix::sys::signal::Signal::SIGINT,
         )
         .unwrap();

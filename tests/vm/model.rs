@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// The faults that live, in the order of their start.
 #[derive(Debug, Default)]
-pub struct Model {
+pub(crate) struct Model {
     live: Vec<Fault>,
 }
 
@@ -40,9 +40,10 @@ impl Fault {
     /// `struct tc_netem_qopt` as far as it is known here: delay in ticks of 64 ns, and loss as a share of 2³².
     fn netem(&self) -> (u32, u32) {
         let value: u32 = self.word(1).parse().unwrap();
+        let share = || u32::try_from((u64::from(value) * u64::from(u32::MAX) + 50) / 100).unwrap();
         match self.word(0) {
             "delay" => (value * 15_625, 0),
-            "loss" => (0, (f64::from(value) / 100.0 * f64::from(u32::MAX)).round() as u32),
+            "loss" => (0, share()),
             _ => (0, u32::MAX),
         }
     }
@@ -53,20 +54,20 @@ fn is_ingress(words: &str) -> bool {
 }
 
 impl Model {
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.live.is_empty()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.live.len()
     }
 
     /// Whether no more can be shaped.
-    pub fn has_no_band(&self) -> bool {
+    pub(crate) fn has_no_band(&self) -> bool {
         self.live.iter().filter(|fault| fault.band.is_some()).count() == 13
     }
 
-    pub fn add(&mut self, number: u64, words: &'static str) {
+    pub(crate) fn add(&mut self, number: u64, words: &'static str) {
         let effect = self.live.iter().map(|fault| fault.effect).max().unwrap_or(0) + 1;
         let shaped = !is_ingress(words) || words.starts_with("delay");
         let is_free = |band: &u32| !self.live.iter().any(|fault| fault.band == Some(*band));
@@ -75,12 +76,12 @@ impl Model {
     }
 
     /// Ends one of those that live; gives its number.
-    pub fn end(&mut self, at: usize) -> u64 {
+    pub(crate) fn end(&mut self, at: usize) -> u64 {
         self.live.remove(at).number
     }
 
     /// Tables, chains, prio roots, netems and the ifb, in the words of [`Model::of_ours`].
-    pub fn expected(&self) -> BTreeSet<String> {
+    pub(crate) fn expected(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let mut say = |words: String| {
             all.insert(words);
@@ -114,7 +115,7 @@ impl Model {
     }
 
     /// The same of what the kernel says it has; all else is compared as a whole when nothing lives.
-    pub fn of_ours(state: &str) -> BTreeSet<String> {
+    pub(crate) fn of_ours(state: &str) -> BTreeSet<String> {
         let ours = |entry: &str| {
             let words: Vec<&str> = entry.split(' ').collect();
             match words[..] {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use crate::ground::{FAR, Ground, OTHER_PORT, PORT, run};
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_kernel_without_netem_is_said_and_left_alone", a_kernel_without_netem_is_said_and_left_alone),
     ("a_kernel_without_nf_tables_is_said_and_left_alone", a_kernel_without_nf_tables_is_said_and_left_alone),
     ("a_kernel_without_prio_is_said_and_left_alone", a_kernel_without_prio_is_said_and_left_alone),
@@ -134,7 +134,7 @@ fn a_kernel_without_nf_tables_is_said_and_left_alone() {
 }
 
 /// `publish ADDRESS PREFIX`: plays the publisher of AWS's list, whose S3 has this prefix in eu-west-1.
-pub fn publish(address: &str, prefix: &str) {
+pub(crate) fn publish(address: &str, prefix: &str) {
     let listener = TcpListener::bind(address).unwrap();
     println!("ready");
     std::io::stdout().flush().unwrap();

@@ -18,7 +18,7 @@ use crate::refuse::Refusals;
 /// - `state`, the kernel's; `ranges FAMILY TABLE SET`.
 /// - `refuse FIRST LAST`: these messages to the kernel, counted from 1; `sent`: how many there were.
 /// - `churn delay|…`: adds and ends for ever; says `a` before an add, `h` after it, `e` before an end.
-pub fn run() {
+pub(crate) fn run() {
     let state_dir = std::env::var("TASKFAULT_STATE_DIR").unwrap().into();
     let environment = Environment { state_dir, exempt: Vec::new() };
     let mut effects = BTreeMap::new();
@@ -38,7 +38,7 @@ pub fn run() {
                 say(effect.extend(&addresses).map(|count| format!("{count} new")));
             }
             "state" => println!("{}", kernel::state()),
-            "ranges" => println!("{}", kernel::ranges(number(1) as u8, words[2], words[3])),
+            "ranges" => println!("{}", kernel::ranges(words[1].parse().unwrap(), words[2], words[3])),
             "refuse" => {
                 refusals.get_or_insert_with(Refusals::install).order(number(1), number(2));
                 println!("ok");
@@ -77,7 +77,7 @@ fn plan(words: &[&str]) -> NetworkPlan {
     let value: u64 = words[1].parse().unwrap();
     let work = match words[0] {
         "delay" => Work::Delay { delay: Duration::from_millis(value), jitter: Duration::ZERO },
-        "loss" => Work::Lose { percent: value as u8 },
+        "loss" => Work::Lose { percent: value.try_into().unwrap() },
         _ => Work::Lose { percent: 100 },
     };
     let hole = words[0] == "hole";
@@ -87,7 +87,7 @@ fn plan(words: &[&str]) -> NetworkPlan {
         direction: words[2].parse().unwrap(),
         interfaces: (!hole).then(|| words[3].parse().unwrap()),
         sources: parse_sources(if hole { "ALL" } else { words[4] }).unwrap(),
-        port: hole.then(|| (words[3].parse().unwrap(), value as u16)),
+        port: hole.then(|| (words[3].parse().unwrap(), value.try_into().unwrap())),
         flows_percent: 100,
     }
 }

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`,
 /// `call ADDRESS OPERATION BODY`.
-pub fn run(arguments: &[String]) -> ExitCode {
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let argument = |number: usize| arguments[number].as_str();
     match argument(0) {
         "serve" => serve(&arguments[1..]),

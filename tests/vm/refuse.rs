@@ -22,11 +22,11 @@ struct Orders {
 
 /// The filter of the thread that made it. It stays for as long as the thread lives.
 #[derive(Debug)]
-pub struct Refusals(Arc<Orders>);
+pub(crate) struct Refusals(Arc<Orders>);
 
 impl Refusals {
     /// Puts this thread's messages under orders; none is refused yet.
-    pub fn install() -> Refusals {
+    pub(crate) fn install() -> Refusals {
         let orders = Arc::new(Orders::default());
         let (send, receive) = std::sync::mpsc::channel();
         let theirs = Arc::clone(&orders);
@@ -37,29 +37,29 @@ impl Refusals {
     }
 
     /// From now on, counting from 1, the messages `first` to `last` are refused.
-    pub fn order(&self, first: u32, last: u32) {
+    pub(crate) fn order(&self, first: u32, last: u32) {
         self.0.first.store(first, Ordering::SeqCst);
         self.0.last.store(last, Ordering::SeqCst);
         self.0.seen.store(0, Ordering::SeqCst);
     }
 
     /// How many messages were sent since the last order.
-    pub fn seen(&self) -> u32 {
+    pub(crate) fn seen(&self) -> u32 {
         self.0.seen.load(Ordering::SeqCst)
     }
 }
 
 /// Sets the filter on this thread; gives the descriptor by which its calls can be read.
 fn listen() -> i32 {
-    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code.try_into().unwrap(), jt, jf, k };
     let mut steps = [
         // The number of the call; the architecture is the one we are built for.
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_sendto as u32),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_sendto.try_into().unwrap()),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
         step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    let program = libc::sock_fprog { len: steps.len().try_into().unwrap(), filter: steps.as_mut_ptr() };
     // SAFETY: the program and its steps live across the call, and the kernel copies them.
     let descriptor = unsafe {
         libc::syscall(
@@ -70,7 +70,7 @@ fn listen() -> i32 {
         )
     };
     assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
-    descriptor as i32
+    descriptor.try_into().unwrap()
 }
 
 fn obey(listener: i32, orders: &Orders) {
@@ -85,7 +85,7 @@ fn obey(listener: i32, orders: &Orders) {
         let (first, last) = (orders.first.load(Ordering::SeqCst), orders.last.load(Ordering::SeqCst));
         let (error, flags) = if (first..=last).contains(&number) { (-ENOBUFS, 0) } else { (0, CONTINUE) };
         // struct seccomp_notif_resp: id, value, error and flags.
-        let mut answer = [call[0], 0, u64::from(error as u32) | u64::from(flags) << 32];
+        let mut answer = [call[0], 0, u64::from(error.cast_unsigned()) | u64::from(flags) << 32];
         // SAFETY: as above; the kernel reads it only.
         unsafe { libc::ioctl(listener, SEND, answer.as_mut_ptr()) };
     }

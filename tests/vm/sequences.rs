@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::undo::Random;
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     ("every_message_refused_in_turn", every_message_refused_in_turn),
     ("kill_9_of_every_fault_in_set_up_and_undo", kill_9_of_every_fault_in_set_up_and_undo),
     ("random_sequences_equal_the_fold_of_the_live", random_sequences_equal_the_fold_of_the_live),
@@ -153,7 +153,8 @@ fn kill_9_of_every_fault_in_set_up_and_undo() {
         for (words, window) in FAULTS.into_iter().zip(windows) {
             current.tell(&format!("churn {words}"));
             // Some have done nothing yet, some a hundred rounds.
-            std::thread::sleep(Duration::from_micros(random.below(window.as_micros() as u64)));
+            let window = u64::try_from(window.as_micros()).unwrap();
+            std::thread::sleep(Duration::from_micros(random.below(window)));
             current.signal_now();
             let mut said = Vec::new();
             current.lines.read_to_end(&mut said).unwrap();
@@ -171,7 +172,7 @@ fn kill_9_of_every_fault_in_set_up_and_undo() {
         }
     }
     let [setting_up, held, undoing] = phases;
-    let all = 5 * rounds() * FAULTS.len() as u32;
+    let all = 5 * rounds() * u32::try_from(FAULTS.len()).unwrap();
     println!(
         "     {all} kills: {setting_up} while setting up, {held} while it lived, {undoing} while undoing"
     );
@@ -190,10 +191,10 @@ fn random_sequences_equal_the_fold_of_the_live() {
         for number in 0..4 + random.below(12) {
             steps += 1;
             if random.below(3) == 0 && !model.is_empty() {
-                let ended = model.end(random.below(model.len() as u64) as usize);
+                let ended = model.end(random.place(model.len()));
                 assert_eq!(current.ask(&format!("end {ended}")), "ok");
             } else {
-                let words = FAULTS[random.below(FAULTS.len() as u64) as usize];
+                let words = FAULTS[random.place(FAULTS.len())];
                 let said = current.ask(&format!("add {number} {words}"));
                 if model.has_no_band() && said.starts_with("13 shaped network faults live already") {
                     continue;
@@ -214,7 +215,7 @@ fn random_sequences_equal_the_fold_of_the_live() {
             heal(&mut current);
         } else {
             while !model.is_empty() {
-                let ended = model.end(random.below(model.len() as u64) as usize);
+                let ended = model.end(random.place(model.len()));
                 assert_eq!(current.ask(&format!("end {ended}")), "ok");
             }
         }

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::ground::{FAR, Ground, Running};
 
 /// The port of the service: a black hole on it is what the lifeline is for.
-pub const SERVICE_PORT: u16 = 443;
+pub(crate) const SERVICE_PORT: u16 = 443;
 const TASK: &str = "0123456789abcdef0123456789abcdef";
 /// The emulated machine is slow, and a key is generated; what has not happened by then never will.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits for an answer.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -28,7 +28,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Both, until dropped.
-pub struct Service<'a> {
+pub(crate) struct Service<'a> {
     ground: &'a Ground,
     _aws: Running,
     pub sidecar: Running,
@@ -38,7 +38,7 @@ pub struct Service<'a> {
 
 impl<'a> Service<'a> {
     /// When it returns, the task's instance is Online.
-    pub fn start(ground: &'a Ground) -> Service<'a> {
+    pub(crate) fn start(ground: &'a Ground) -> Service<'a> {
         let listen = format!("0.0.0.0:{SERVICE_PORT}");
         // Its log is for who looks for a mistake; the console is slow.
         let quiet = ["sh", "-c", "exec \"$@\" 2>/tmp/local-aws.log", "sh"];
@@ -68,13 +68,13 @@ impl<'a> Service<'a> {
     }
 
     /// Calls Systems Manager from the far side, where no fault is.
-    pub fn call(&self, operation: &str, body: &Value) -> Value {
+    pub(crate) fn call(&self, operation: &str, body: &Value) -> Value {
         let said = self.post("/", &format!("AmazonSSM.{operation}"), &body.to_string());
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{operation}: {error}: {said:?}"))
     }
 
     /// Cuts every control channel.
-    pub fn drop_sockets(&self) {
+    pub(crate) fn drop_sockets(&self) {
         self.post("/_taskfault/drop-sockets", "", "{}");
     }
 
@@ -83,19 +83,19 @@ impl<'a> Service<'a> {
     }
 
     /// Sends a command; gives its id.
-    pub fn send(&self, document: &str, parameters: &Value) -> String {
+    pub(crate) fn send(&self, document: &str, parameters: &Value) -> String {
         let body =
             json!({"DocumentName": document, "InstanceIds": [self.instance], "Parameters": parameters});
         let sent = self.call("SendCommand", &body);
         sent["Command"]["CommandId"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned()
     }
 
-    pub fn cancel(&self, command: &str) {
+    pub(crate) fn cancel(&self, command: &str) {
         self.call("CancelCommand", &json!({ "CommandId": command }));
     }
 
     /// Its status once it has ended.
-    pub fn ended(&self, command: &str) -> String {
+    pub(crate) fn ended(&self, command: &str) -> String {
         eventually("the command ends", || {
             let listed = self.call("ListCommandInvocations", &json!({"CommandId": command}));
             let status = listed["CommandInvocations"][0]["Status"].as_str()?.to_owned();
@@ -104,7 +104,7 @@ impl<'a> Service<'a> {
     }
 
     /// The live faults, as `taskfault status` tells them: what was started, by command.
-    pub fn live(&self) -> Vec<(String, String)> {
+    pub(crate) fn live(&self) -> Vec<(String, String)> {
         let told = self.ground.near(&["/mnt/taskfault", "status", "--json", "--state-dir", &self.state_dir]);
         let told: Value = serde_json::from_str(&told).unwrap();
         let commands = told["sidecar"]["commands"].as_array().cloned().unwrap_or_default();
@@ -114,7 +114,7 @@ impl<'a> Service<'a> {
 }
 
 /// `post PATH TARGET BODY`: one request to the service of this namespace; prints the body of the answer.
-pub fn post(path: &str, target: &str, body: &str) {
+pub(crate) fn post(path: &str, target: &str, body: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", SERVICE_PORT)).unwrap();
     write!(
         stream,

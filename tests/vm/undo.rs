@@ -4,7 +4,7 @@ use crate::faults::{late, soon};
 use crate::ground::{FAR, Ground, rounds, until};
 
 /// Name and test.
-pub const TESTS: &[(&str, fn())] = &[
+pub(crate) const TESTS: &[(&str, fn())] = &[
     ("latency_on_loopback_ends_with_kill_9", latency_on_loopback_ends_with_kill_9),
     ("kill_9_at_any_instant", kill_9_at_any_instant),
     ("roots_of_others_are_put_back", roots_of_others_are_put_back),
@@ -14,20 +14,25 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 /// A generator of which only the seed matters: failures can be played again.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // xorshift64
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+
+    /// A place in a list of this length, which is above 0.
+    pub(crate) fn place(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).unwrap()
+    }
 }
 
 /// Starts a fault and ends it by a signal: what an earlier life left is gone after that.
-pub fn next_life(ground: &Ground) {
+pub(crate) fn next_life(ground: &Ground) {
     let next = ground.inject("network-packet-loss --duration 60s --interface lo --sources 127.0.0.9");
     next.signal("TERM");
     let (code, said) = next.end();
