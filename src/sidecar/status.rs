@@ -15,6 +15,7 @@ use ssm_wire::report::reply::iso8601;
 pub(super) const FILE: &str = "status.json";
 
 /// Removes the file when the sidecar stops serving, however that comes about.
+#[must_use = "the file is removed when this is dropped"]
 struct Remove<'a>(&'a Identity);
 
 impl Drop for Remove<'_> {

@@ -110,6 +110,7 @@ fn addresses_are_added_to_a_live_fault() {
 }
 
 /// While it lives the kernel loads no module that it does not have.
+#[must_use = "the kernel loads modules again when this is dropped"]
 struct NoModules;
 
 impl NoModules {

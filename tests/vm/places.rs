@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
 ];
 
 /// Modules that the kernel cannot have while this lives.
+#[must_use = "the module is back when this is dropped"]
 struct Withheld(&'static str);
 
 const RULES: &str = "/etc/modprobe.d/withheld.conf";

@@ -161,6 +161,7 @@ fn start(tool: Tool, percent: u32, workers: u32, quota: Option<&Quota>) -> Runni
 }
 
 /// A cgroup with a CPU quota, gone when dropped.
+#[must_use = "the quota ends when this is dropped"]
 struct Quota(PathBuf);
 
 impl Quota {
@@ -198,6 +199,7 @@ impl Drop for Quota {
 }
 
 /// One burner per CPU, until dropped.
+#[must_use = "the burners stop when this is dropped"]
 struct Burners(Arc<AtomicBool>);
 
 impl Burners {

@@ -24,7 +24,7 @@ pub use markup::milliseconds;
 
 use record::Record;
 
-/// What [`write`] has written.
+/// What [`write()`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// report.html.

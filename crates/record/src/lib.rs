@@ -1,6 +1,6 @@
 //! What happened, as data: traffic, CPU, experiments, commands, alarms and tasks on one clock.
 //!
-//! [`Recorder`] gathers it while the local AWS runs, [`Record`] is what it hands out: at
+//! The recorder of the local AWS gathers it while that runs, [`Record`] is what it hands out: at
 //! `GET /_taskfault/record`, as `report.json`, and as the source of `report.html`. All times are seconds since
 //! 1970, as the AWS APIs write them.
 

@@ -37,6 +37,7 @@ const DEREGISTRATION: Duration = Duration::from_millis(1500);
 const SECOND_LIMIT: Duration = Duration::from_secs(30);
 
 /// The local AWS and its container instance.
+#[must_use = "dropping it stops the local AWS"]
 pub(super) struct Aws {
     pub endpoint: String,
     pub handle: Handle,
