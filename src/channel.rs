@@ -9,6 +9,7 @@ pub mod link;
 pub mod mds;
 pub mod mgs;
 pub mod outbox;
+pub mod reply;
 pub mod sender;
 
 use std::fmt;

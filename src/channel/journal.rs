@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::outbox::Reply;
+use super::reply::Reply;
 use super::{JOB_MEMORY, Origin, now_ms};
 use crate::state_writer::StateWriter;
 use ssm_wire::job::{JobId, Topic};

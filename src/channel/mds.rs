@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::link::{Link, Polling};
-use super::outbox::{Outbox, Reply};
+use super::outbox::Outbox;
+use super::reply::Reply;
 use super::{Inbox, Origin};
 use crate::aws::AwsError;
 use crate::aws::backoff::{Backoff, jitter};

@@ -23,7 +23,8 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use uuid::Uuid;
 
 use super::link::Link;
-use super::outbox::{Outbox, Reply};
+use super::outbox::Outbox;
+use super::reply::Reply;
 use super::{Inbox, Origin};
 use crate::aws::backoff::{Backoff, jitter};
 use crate::aws::endpoint::Service;

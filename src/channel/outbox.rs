@@ -8,15 +8,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Origin;
 use super::journal::Journal;
-use ssm_wire::frame::Frame;
-use ssm_wire::job::{JobId, Topic};
+use super::reply::Reply;
 
 const FIRST_WAITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 const LATER_WAIT: Duration = Duration::from_secs(120);
@@ -24,47 +21,6 @@ const LIFE: Duration = Duration::from_secs(2 * 60 * 60);
 const LEAST_TRIES: u32 = 6;
 /// Replies that are taken out for one turn of the sender.
 const MOST_AT_ONCE: usize = 64;
-
-/// One reply.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// The same on every repetition: the service acknowledges it by this id.
-    pub id: Uuid,
-    /// The job that it answers.
-    pub job: JobId,
-    /// The kind of that job.
-    pub topic: Topic,
-    /// JSON text of the reply's content.
-    pub content: String,
-    /// The channel by which the job came.
-    pub origin: Origin,
-    /// The job is over with it.
-    pub last: bool,
-}
-
-impl Reply {
-    /// A reply with an id of its own, after which more may come.
-    pub fn new(job: &JobId, topic: Topic, content: String, origin: Origin) -> Reply {
-        Reply { id: Uuid::new_v4(), job: job.clone(), topic, content, origin, last: false }
-    }
-
-    /// The same as the last of its job.
-    #[must_use]
-    pub fn last(self) -> Reply {
-        Reply { last: true, ..self }
-    }
-
-    /// The frame of the control channel.
-    pub fn frame(&self, created_ms: u64) -> Frame {
-        let payload = json!({
-            "schemaVersion": 1,
-            "jobId": self.job.as_str(),
-            "content": self.content,
-            "topic": self.topic.as_str(),
-        });
-        Frame::new("agent_job_reply", self.id, created_ms, payload.to_string().into_bytes())
-    }
-}
 
 #[derive(Debug)]
 struct Pending {
@@ -272,6 +228,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::Origin;
+    use ssm_wire::job::{JobId, Topic};
 
     fn reply() -> Reply {
         let job = JobId::try_from("aws.ssm.c.mi-0123456789abcdef0".to_owned()).unwrap();

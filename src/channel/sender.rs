@@ -3,7 +3,8 @@
 use super::Origin;
 use super::link::Link;
 use super::mds::Poll;
-use super::outbox::{Outbox, Reply};
+use super::outbox::Outbox;
+use super::reply::Reply;
 
 /// Sends what is due, for ever. Replies on the control channel are written, and repeated when they are due
 /// again; those on the long poll are calls, one after the other. The two do not wait for each other: a call

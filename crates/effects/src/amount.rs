@@ -1,8 +1,24 @@
-//! Amounts in words, and shares of them.
+//! Amounts in words, shares of them, and as other types.
 
 /// `percent` of `amount`, rounded down.
 pub(crate) fn share_of(amount: u64, percent: u8) -> u64 {
     u64::try_from(u128::from(amount) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+}
+
+/// An amount as the length of something in memory; the largest length where it is larger, which no memory has.
+pub(crate) fn whole(amount: u64) -> usize {
+    usize::try_from(amount).unwrap_or(usize::MAX)
+}
+
+/// A figure without its fraction; 0 for what is below or no number, the largest amount for what is above.
+pub(crate) fn from_float(figure: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and takes what is no number for 0: both are meant"
+    )]
+    let amount = figure as u64;
+    amount
 }
 
 /// Bytes in words: `1.5 GiB`.
@@ -32,6 +48,13 @@ pub fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_become_amounts_within_bounds() {
+        let figures = [2.9, 0.0, -1.0, f64::NAN, f64::INFINITY, 1e30];
+        assert_eq!(figures.map(from_float), [2, 0, 0, 0, u64::MAX, u64::MAX]);
+        assert_eq!(whole(7), 7);
+    }
 
     #[test]
     fn amounts_are_said_in_words() {

@@ -20,6 +20,7 @@ pub mod space;
 pub mod unlinked;
 
 use super::worker_pool::{StopSignal, WorkerPool};
+use crate::amount::whole;
 use space::Space;
 use unlinked::unlinked;
 
@@ -45,14 +46,33 @@ pub struct FillPlan {
 /// Why a fill could not be started. Nothing has been taken.
 #[derive(Debug, Error)]
 pub enum FillError {
+    /// No file without a name can be made in the folder.
     #[error("{}", unlinked::explain(folder, source))]
-    NoFile { folder: PathBuf, source: io::Error },
+    NoFile {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The size of the file system is not told.
     #[error("could not read how full the file system of {folder} is: {source}")]
-    NoSpace { folder: PathBuf, source: io::Error },
+    NoSpace {
+        /// Which stands for the file system.
+        folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file limit of this process is below what is asked.
     #[error(
         "{wanted} bytes are to be taken, but this process may make files of at most {limit} bytes (RLIMIT_FSIZE); raise the fsize ulimit"
     )]
-    FileLimit { wanted: u64, limit: u64 },
+    FileLimit {
+        /// Bytes that the file was to have.
+        wanted: u64,
+        /// Bytes that it may have.
+        limit: u64,
+    },
+    /// The thread that fills could not be had; the text says why.
     #[error("{0}")]
     Thread(String),
 }
@@ -60,6 +80,7 @@ pub enum FillError {
 /// What a fill came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FillReport {
+    /// Before the fill began.
     pub before: Space,
     /// While it was full: the fullest that was seen.
     pub fullest: Space,
@@ -77,6 +98,7 @@ pub struct FillReport {
 
 /// A file system that is being filled, or is full. Dropping it gives the space back.
 #[derive(Debug)]
+#[must_use = "dropped, the space is given back"]
 pub struct DiskFill {
     plan: FillPlan,
     before: Space,
@@ -228,9 +250,9 @@ impl Growth {
 
     fn write(&mut self, at: u64, bytes: u64) -> io::Result<u64> {
         if self.filler.is_empty() {
-            self.filler = super::io::random_bytes(WRITE_STEP_BYTES as usize);
+            self.filler = super::io::random_bytes(whole(WRITE_STEP_BYTES));
         }
-        let written = self.file.write_at(&self.filler[..bytes as usize], at)?;
+        let written = self.file.write_at(&self.filler[..whole(bytes)], at)?;
         // Only blocks that were allocated count as used.
         self.file.sync_data()?;
         Ok(written as u64)

@@ -50,29 +50,80 @@ impl Operation {
 /// What the agent did not do, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
+    /// No answer.
     #[error("the ECS agent cannot be reached at {url}: {reason}; check ECS_AGENT_URI")]
-    Unreachable { url: String, reason: String },
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// The connection's error.
+        reason: String,
+    },
+    /// The agent does not take the request (4xx).
     #[error("the ECS agent refused to {what} ({status}): {text}{hint}")]
-    Refused { what: String, status: u16, text: String, hint: &'static str },
+    Refused {
+        /// What was asked: `start network-latency`.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// The answer's text.
+        text: String,
+        /// What to do, where that is known; empty otherwise.
+        hint: &'static str,
+    },
+    /// The agent could not do it (5xx).
     #[error("the ECS agent failed to {what} ({status}): {text}")]
-    Failed { what: String, status: u16, text: String },
+    Failed {
+        /// What was asked: `start network-latency`.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// The answer's text.
+        text: String,
+    },
+    /// One request in 5 s is served for each task and kind of fault.
     #[error("the ECS agent is asked too often to {what}, by others too (429); try again in a minute")]
-    TooOften { what: String },
+    TooOften {
+        /// What was asked: `start network-latency`.
+        what: String,
+    },
+    /// A success whose answer is not the agent's.
     #[error("the ECS agent answered a request to {what} with {text:?}, which makes no sense")]
-    Senseless { what: String, text: String },
+    Senseless {
+        /// What was asked: `start network-latency`.
+        what: String,
+        /// The answer's text.
+        text: String,
+    },
+    /// Somebody else has started such a fault.
     #[error(
         "such a fault runs in this task already, and this command has not started it; wait for its end, or end it: \
          curl -X POST -d '{body}' {url}"
     )]
-    RunsAlready { url: String, body: String },
+    RunsAlready {
+        /// Stops it.
+        url: String,
+        /// What the stop has to say.
+        body: String,
+    },
+    /// It was not started, because it could not be noted first.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A start whose end is not known, and the stop that followed.
     #[error("{first}; it was stopped afterwards, in case it runs")]
-    StoppedAfter { first: Box<AgentError> },
+    StoppedAfter {
+        /// The start's error.
+        first: Box<AgentError>,
+    },
+    /// Neither start nor stop has a known end.
     #[error(
         "{first}; stopping it failed too: {stopping}; it may run until the next start of a sidecar, or the task's end"
     )]
-    Twice { first: Box<AgentError>, stopping: Box<AgentError> },
+    Twice {
+        /// The start's error.
+        first: Box<AgentError>,
+        /// The stop's.
+        stopping: Box<AgentError>,
+    },
 }
 
 /// Whether a fault may run, as far as the requests that were sent can tell.
@@ -91,6 +142,7 @@ fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
 
 /// A fault that the ECS agent performs for us. Dropping it stops it.
 #[derive(Debug)]
+#[must_use = "dropped, the fault is stopped"]
 pub struct AgentFault {
     call: Call,
     ledger: Ledger,

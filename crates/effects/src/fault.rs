@@ -52,6 +52,7 @@ pub trait ActiveFault {
 pub struct FaultReport {
     /// None where even that cannot be told.
     pub summary: Option<FaultSummary>,
+    /// What is left of it.
     pub undone: Undone,
     /// Why it was not what was asked, or could not be undone.
     pub failure: Option<String>,
@@ -62,7 +63,9 @@ pub struct FaultReport {
 pub struct FaultSummary {
     /// For people: whole lines, under [`MOST_TEXT`] bytes.
     pub text: String,
+    /// What it was asked, as data.
     pub asked: Asked,
+    /// What it achieved, as data.
     pub achieved: Achieved,
     /// What the fault took effect on, where that is counted: packets or processes.
     pub matched: Option<u64>,

@@ -45,10 +45,18 @@ pub struct IoPlan {
 /// Why a load could not be started. No file is left.
 #[derive(Debug, Error)]
 pub enum IoError {
+    /// No worker was asked for.
     #[error("a load needs at least one worker")]
     NoWorkers,
+    /// No file without a name can be made in the folder.
     #[error("{}", unlinked::explain(folder, source))]
-    NoFile { folder: PathBuf, source: io::Error },
+    NoFile {
+        /// Where it was to be.
+        folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A worker thread could not be had; the text says why.
     #[error("{0}")]
     Thread(String),
 }
@@ -79,21 +87,27 @@ impl Counters {
 /// What a load achieved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IoReport {
+    /// How long it lived.
     pub elapsed: Duration,
-    /// Bytes written and read by system calls.
+    /// Bytes written by system calls.
     pub written: u64,
+    /// Bytes read by system calls.
     pub read: u64,
     /// Writes, reads, syncs and metadata operations.
     pub operations: u64,
+    /// Calls of `fdatasync`.
     pub syncs: u64,
     /// Files made and removed, resized, their times and modes changed.
     pub metadata: u64,
     /// The most that all files held together.
     pub largest: u64,
+    /// How often a file gave space back because others needed it.
     pub shrunk: u64,
+    /// How often there was no space for a write.
     pub refused: u64,
     /// Whether large writes and reads went past the page cache.
     pub direct: bool,
+    /// Before the first file was made.
     pub before: Space,
     /// After the files are gone; None if the kernel does not say.
     pub after: Option<Space>,
@@ -101,6 +115,7 @@ pub struct IoReport {
 
 /// A running load. Dropping it ends it; its files are gone with it.
 #[derive(Debug)]
+#[must_use = "dropped, the load ends"]
 pub struct IoLoad {
     plan: IoPlan,
     before: Space,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Asked, figures};
 
-use crate::amount::{bytes, many, share_of, short};
+use crate::amount::{bytes, from_float, many, share_of, short};
 use crate::disk::space::Space;
 use crate::disk::unlinked::{explain, unlinked};
 use crate::fault::{
@@ -159,7 +159,7 @@ fn asked_for(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64) -> 
 
 fn achieved(done: &IoReport) -> Achieved {
     let seconds = done.elapsed.as_secs_f64().max(0.001);
-    let rate = |amount: u64| bytes((amount as f64 / seconds) as u64);
+    let rate = |amount: u64| bytes(from_float(amount as f64 / seconds));
     let text = format!(
         "{} written ({}/s), {} read ({}/s), {}, {} ({}/s), {}",
         bytes(done.written),

@@ -35,14 +35,30 @@ pub struct LoadPlan {
 /// Why a load could not be started, or did not live as it should.
 #[derive(Debug, Error)]
 pub enum LoadError {
+    /// No thread was asked for.
     #[error("a load needs at least one thread")]
     NoThreads,
+    /// The kernel has no more threads for this process.
     #[error(
         "could not start worker thread {number} of {threads}: {source}; raise the pids limit or ask for fewer workers"
     )]
-    Spawn { number: u32, threads: u32, source: std::io::Error },
+    Spawn {
+        /// The first that could not be had, from 1.
+        number: u32,
+        /// How many were asked for.
+        threads: u32,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A worker broke off.
     #[error("worker thread {number} ended before it was told to: {reason}")]
-    Worker { number: u32, reason: String },
+    Worker {
+        /// Which, from 1.
+        number: u32,
+        /// Its error or panic.
+        reason: String,
+    },
+    /// The kernel does not tell a thread's CPU time.
     #[error("could not read the CPU clock of a worker thread: {0}")]
     Clock(nix::Error),
 }
@@ -50,6 +66,7 @@ pub enum LoadError {
 /// What a load achieved, and what went wrong on the way. The load is gone when one of these exists.
 #[derive(Debug)]
 pub struct LoadReport {
+    /// What was asked and achieved, second by second.
     pub record: Record,
     /// The first worker that failed, if one did.
     pub failure: Option<LoadError>,
@@ -57,6 +74,7 @@ pub struct LoadReport {
 
 /// A running load. Dropping it stops it and waits until its threads are gone.
 #[derive(Debug)]
+#[must_use = "dropped, the load ends"]
 pub struct CpuLoad {
     stop: Arc<AtomicBool>,
     started: Instant,

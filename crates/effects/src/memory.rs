@@ -16,6 +16,7 @@ mod region;
 
 use super::io::random_bytes;
 use super::worker_pool::{StopSignal, WorkerPool};
+use crate::amount::whole;
 use region::Region;
 
 /// Taken in one go, at most. Between two, the room is looked at again and a stop is seen.
@@ -34,16 +35,30 @@ pub type Room = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Why a load could not be started. Nothing is held.
 #[derive(Debug, Error)]
 pub enum MemoryError {
+    /// No worker was asked for.
     #[error("a load needs at least one worker")]
     NoWorkers,
+    /// Less than a page for each worker.
     #[error(
         "{workers} workers cannot share {bytes} bytes: each needs a page at least; ask for fewer workers"
     )]
-    TooSmall { workers: u32, bytes: u64 },
+    TooSmall {
+        /// As asked.
+        workers: u32,
+        /// For all of them.
+        bytes: u64,
+    },
+    /// Address space is refused.
     #[error(
         "could not get address space for {bytes} bytes: {source}; the virtual memory ulimit may be too small"
     )]
-    Space { bytes: u64, source: io::Error },
+    Space {
+        /// For all workers.
+        bytes: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A worker thread could not be had; the text says why.
     #[error("{0}")]
     Thread(String),
 }
@@ -66,8 +81,9 @@ struct Counters {
 /// What a load achieved. The memory is back when one of these exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryReport {
-    /// Bytes: when it ended, and the most.
+    /// Bytes that were held when it ended.
     pub held: u64,
+    /// The most bytes that were held.
     pub most: u64,
     /// How long it took to hold all that was asked; None if there never was room for it.
     pub reached_after: Option<Duration>,
@@ -81,6 +97,7 @@ pub struct MemoryReport {
 
 /// Memory that is held. Dropping it gives the memory back.
 #[derive(Debug)]
+#[must_use = "dropped, the memory is given back"]
 pub struct MemoryLoad {
     counters: Arc<Counters>,
     pool: WorkerPool<()>,
@@ -95,14 +112,14 @@ impl MemoryLoad {
         if workers == 0 {
             return Err(MemoryError::NoWorkers);
         }
-        let share = (bytes / u64::from(workers)) as usize / PAGE * PAGE;
+        let share = whole(bytes / u64::from(workers)) / PAGE * PAGE;
         if share == 0 {
             return Err(MemoryError::TooSmall { workers, bytes });
         }
         let regions: Result<Vec<_>, _> = (0..workers).map(|_| Region::new(share)).collect();
         let regions = regions.map_err(|source| MemoryError::Space { bytes, source })?;
         let counters = Arc::new(Counters { least: u64::MAX.into(), ..Counters::default() });
-        let pattern: Arc<[u8]> = random_bytes(STEP as usize).into();
+        let pattern: Arc<[u8]> = random_bytes(whole(STEP)).into();
         let mut pool = WorkerPool::new("memory-stress");
         let (workers, started) = (u64::from(workers), Instant::now());
         let all = share as u64 * workers;
@@ -177,7 +194,7 @@ impl Worker {
     fn run(mut self, stop: &StopSignal) -> Result<(), String> {
         let mut touched = Instant::now();
         while !stop.is_set() {
-            let allowed = (self.counters.allowed.load(Relaxed) / self.workers) as usize;
+            let allowed = whole(self.counters.allowed.load(Relaxed) / self.workers);
             if allowed < self.held {
                 let surplus = self.held - allowed;
                 self.give_back(surplus).map_err(|error| format!("could not give memory back: {error}"))?;
@@ -196,7 +213,7 @@ impl Worker {
 
     /// Bytes to take now. In whole grains but for the last, so that a little that comes free sets nobody off.
     fn step(&self, allowed: usize) -> usize {
-        let wanted = (self.share - self.held).min(STEP as usize);
+        let wanted = (self.share - self.held).min(whole(STEP));
         let free = allowed - self.held;
         if free >= wanted { wanted } else { free / GRAIN * GRAIN }
     }
@@ -208,7 +225,7 @@ impl Worker {
         let now = self.counters.held.fetch_add(step as u64, Relaxed) + step as u64;
         self.counters.most.fetch_max(now, Relaxed);
         if now == self.all {
-            let passed = self.started.elapsed().as_millis() as u64 + 1;
+            let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
             let first = self.counters.reached.compare_exchange(0, passed, Relaxed, Relaxed);
             if first.is_ok() {
                 self.counters.least.fetch_min(now, Relaxed);
@@ -234,7 +251,7 @@ impl Worker {
     fn touch(&mut self, stop: &StopSignal) {
         let held = self.held;
         let mut pages = 0;
-        for step in self.region.bytes()[..held].chunks_mut(STEP as usize) {
+        for step in self.region.bytes()[..held].chunks_mut(whole(STEP)) {
             if stop.is_set() {
                 break;
             }
@@ -289,7 +306,8 @@ mod tests {
 
     #[test]
     fn without_room_for_all_nothing_is_taken() {
-        let (looks, told) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicI64::new(4 * GRAIN as i64 - 1)));
+        let (looks, told) =
+            (Arc::new(AtomicU64::new(0)), Arc::new(AtomicI64::new(4 * GRAIN.cast_signed() as i64 - 1)));
         let (counted, seen) = (Arc::clone(&looks), Arc::clone(&told));
         let room: Room = Arc::new(move || {
             counted.fetch_add(1, Relaxed);
@@ -309,7 +327,7 @@ mod tests {
     fn memory_is_given_back_while_it_is_needed() {
         let (load, room) = load(2, 64 * MIB, i64::MAX);
         until_held(&load, 64 * MIB);
-        room.store(-(64 * MIB as i64), Relaxed);
+        room.store(-(64 * MIB.cast_signed()), Relaxed);
         until_held(&load, 0);
         room.store(i64::MAX, Relaxed);
         until_held(&load, 64 * MIB);

@@ -92,6 +92,7 @@ pub struct Environment {
 
 /// A running effect. Dropping it undoes it.
 #[derive(Debug)]
+#[must_use = "dropped, the fault is undone"]
 pub struct NetworkEffect {
     installed: Option<Installed>,
     /// The interfaces it is shaped on or watches, by name.

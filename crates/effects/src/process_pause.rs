@@ -31,6 +31,7 @@ struct ActiveProcessPause {
 }
 
 /// Processes that stand still; dropping it lets them go on.
+#[must_use = "dropped, the processes go on"]
 struct Stopped {
     processes: Vec<Pinned>,
     /// Ends after they go on.

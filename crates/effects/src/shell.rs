@@ -267,6 +267,7 @@ thread_local! {
 }
 
 /// Counts one shell until it is dropped.
+#[must_use = "dropped, the script is killed"]
 struct RunningShell;
 
 impl RunningShell {

@@ -30,22 +30,27 @@ use process::{Match, Process};
 /// Why no signal could be sent at all. Nobody was signalled.
 #[derive(Debug, Error)]
 pub enum SignalError {
+    /// `/proc` cannot be read.
     #[error("could not read the processes in /proc: {0}")]
     Proc(io::Error),
+    /// `/proc` is of another PID namespace.
     #[error(
         "/proc belongs to another PID namespace than this process, so its process ids cannot be trusted; mount a /proc of this namespace"
     )]
     OtherProc,
+    /// This is the host's own PID namespace, and that is not allowed.
     #[error(
         "this process is in the host's own PID namespace, where a name may belong to anybody on the machine; \
          give the task pidMode task, or allow it with --host-processes or TASKFAULT_ALLOW_HOST_PROCESSES=true"
     )]
     Host,
+    /// Whose PID namespace this is cannot be told.
     #[error(
         "could not find out which PID namespace this is, and it might be the host's own; allow it with \
          --host-processes or TASKFAULT_ALLOW_HOST_PROCESSES=true"
     )]
     Unknown,
+    /// The kernel has no `pidfd_open`, or it is forbidden.
     #[error(
         "this kernel cannot pin a process ({0}); Linux 5.3 or newer can, unless a seccomp profile forbids it"
     )]

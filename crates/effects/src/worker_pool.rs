@@ -50,6 +50,7 @@ impl Drop for ExitGuard {
 /// Running threads, each of which ends with an `R` or with the reason why it could not. Dropping the pool ends
 /// them and waits until they are gone.
 #[derive(Debug)]
+#[must_use = "dropped, the workers end"]
 pub struct WorkerPool<R> {
     name: &'static str,
     stop: StopSignal,

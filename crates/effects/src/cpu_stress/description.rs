@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outcome::{Achieved, Asked, figures, rounded};
 
-use crate::amount::{many, short};
+use crate::amount::{from_float, many, short};
 use crate::fault::FaultSummary;
 use crate::load::record::Record;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
@@ -59,7 +59,7 @@ impl CpuMeaning {
             };
             return CpuMeaning { threads, share, whole, asked_cpus, of, impossible };
         }
-        let threads = (most.cpus.ceil() as u32).max(1);
+        let threads = u32::try_from(from_float(most.cpus.ceil())).unwrap_or(u32::MAX).max(1);
         let of = match (&most.source, threads) {
             (LimitSource::Affinity, 1) => "the only CPU".to_string(),
             (LimitSource::Affinity, threads) => format!("each of all {threads} CPUs"),

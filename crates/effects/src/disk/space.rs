@@ -8,14 +8,24 @@ use thiserror::Error;
 /// Why files cannot be written on a file system.
 #[derive(Debug, Error)]
 pub enum SpaceError {
+    /// The kernel does not tell of it.
     #[error("the file system of {} cannot be looked at: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        /// A path on it.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Nothing can be written.
     #[error(
         "the file system of {} is mounted read-only; name a path on one that can be written, or unset \
          readonlyRootFilesystem",
         path.display()
     )]
-    ReadOnly { path: PathBuf },
+    ReadOnly {
+        /// A path on it.
+        path: PathBuf,
+    },
 }
 
 /// The bytes of a file system.

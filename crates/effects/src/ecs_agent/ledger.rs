@@ -17,7 +17,9 @@ const LOCK: &str = "ecs-faults.lock";
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// A UUID: one task can have noted the same fault twice.
     pub id: String,
+    /// The task that it runs in.
     pub task_arn: String,
     /// `network-latency`, …
     pub fault: String,

@@ -13,17 +13,20 @@ use faults::network_source::{Direction, Interfaces, Scope};
 pub struct Request {
     /// Its name in the routes.
     pub fault: &'static str,
+    /// JSON.
     pub body: String,
 }
 
 /// What the agent's endpoints cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotServed {
+    /// Ingress was asked for.
     #[error(
         "the ECS agent's fault endpoints affect only what leaves the task, and this asks for ingress: add NET_ADMIN to \
          the sidecar's container (EC2), or use egress on the other side"
     )]
     Ingress,
+    /// An interface was named: this one.
     #[error(
         "the ECS agent's fault endpoints take no interface, and this asks for {0}: use DEFAULT, which is the task's own"
     )]
@@ -46,6 +49,7 @@ pub fn check(scope: &Scope) -> Result<(), NotServed> {
 }
 
 impl Request {
+    /// A request for `network-latency`: delay and jitter in milliseconds.
     pub fn latency(latency: &NetworkLatency, targets: &Targets) -> Request {
         let own = json!({
             "DelayMilliseconds": latency.delay.as_millis(),
@@ -54,11 +58,13 @@ impl Request {
         Request { fault: "network-latency", body: shaping(own, &latency.scope, targets) }
     }
 
+    /// A request for `network-packet-loss`.
     pub fn packet_loss(loss: &NetworkPacketLoss, targets: &Targets) -> Request {
         let own = json!({ "LossPercent": loss.percent });
         Request { fault: "network-packet-loss", body: shaping(own, &loss.scope, targets) }
     }
 
+    /// A request for `network-blackhole-port`; `exempt` are addresses that it lets through.
     pub fn blackhole_port(hole: &NetworkBlackholePort, exempt: &[String]) -> Request {
         let body = json!({
             "Port": hole.port,

@@ -20,20 +20,25 @@ const LOOK_UPS: usize = 3;
 /// What a fault is for, and what it must not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Targets {
+    /// Addresses and CIDRs.
     pub sources: Vec<String>,
+    /// Addresses and CIDRs that are let through.
     pub exempt: Vec<String>,
 }
 
 /// Why there are no targets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
+    /// None of these sources has an address.
     #[error("these sources have no address: {0}; check the names, and that DNS works in this task")]
     NoAddress(String),
+    /// A service whose prefixes are not there.
     #[error(
         "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up: name the \
          service's CIDRs instead"
     )]
     Service(String),
+    /// A source that must be let through.
     #[error(
         "the source {0} is always let through: without it this task has no metadata, no credentials or no way to \
          Systems Manager; name other sources"

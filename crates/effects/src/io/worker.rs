@@ -13,6 +13,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::buffer::{ALIGNMENT, Buffer};
 use super::{Counters, IoPlan};
+use crate::amount::whole;
 use crate::disk::space::Space;
 use crate::disk::unlinked::unlinked;
 use crate::worker_pool::StopSignal;
@@ -129,7 +130,7 @@ impl Worker {
     /// Works until told to end. The file closes when this returns.
     pub(super) fn run(mut self, stop: &StopSignal) -> Result<(), String> {
         while !stop.is_set() {
-            let operation = MIX[(self.turn % MIX.len() as u64) as usize];
+            let operation = MIX[whole(self.turn % MIX.len() as u64)];
             self.turn += 1;
             if self.turn.is_multiple_of(LOOK_EVERY) {
                 self.make_way().map_err(|error| format!("could not look after the space: {error}"))?;
@@ -167,7 +168,7 @@ impl Worker {
             return Err(ErrorKind::StorageFull.into());
         }
         let at = if growing { self.size } else { self.place };
-        let length = if growing { LARGE } else { self.size.min(LARGE as u64) as usize };
+        let length = if growing { LARGE } else { whole(self.size.min(LARGE as u64)) };
         let direct = self.direct.as_ref().filter(|_| length.is_multiple_of(ALIGNMENT));
         let written = direct.unwrap_or(&self.file).write_at(self.buffer.first(length), at)? as u64;
         if direct.is_none() {
@@ -215,8 +216,8 @@ impl Worker {
                 // So that the disk is asked and not the cache.
                 let _ = posix_fadvise(
                     &self.file,
-                    at as i64,
-                    length as i64,
+                    at.cast_signed(),
+                    length.cast_signed() as i64,
                     PosixFadviseAdvice::POSIX_FADV_DONTNEED,
                 );
                 &self.file

@@ -20,9 +20,17 @@ pub const SLICE: Duration = Duration::from_millis(10);
 pub enum Turn {
     /// Burn until the thread has used `used_until` of CPU time in all, or until `wall_until` has passed
     /// since the start, whichever comes first.
-    Burn { used_until: Duration, wall_until: Duration },
+    Burn {
+        /// CPU time of the thread in all.
+        used_until: Duration,
+        /// Time since the start.
+        wall_until: Duration,
+    },
     /// Sleep until `wall_until` has passed since the start.
-    Rest { wall_until: Duration },
+    Rest {
+        /// Time since the start.
+        wall_until: Duration,
+    },
 }
 
 /// The state of the loop: which window it is in, and what had been used when that began.
@@ -36,6 +44,11 @@ pub struct Pace {
     used_before: Duration,
 }
 
+/// How often `part` is over in `elapsed`. In 12 hours a slice is so 4,320,000 times.
+fn times(elapsed: Duration, part: Duration) -> u32 {
+    u32::try_from(elapsed.as_nanos() / part.as_nanos()).unwrap_or(u32::MAX)
+}
+
 impl Pace {
     /// A loop for `share` of one core; what lies outside 0–1 counts as the nearest end.
     pub fn new(share: f64) -> Self {
@@ -44,12 +57,12 @@ impl Pace {
 
     /// The next turn, `elapsed` after the start with `used` CPU time spent in all. Both never go back.
     pub fn next(&mut self, elapsed: Duration, used: Duration) -> Turn {
-        let window = (elapsed.as_nanos() / WINDOW.as_nanos()) as u32;
+        let window = times(elapsed, WINDOW);
         if window != self.window {
             self.window = window;
             self.used_before = used;
         }
-        let slice = (elapsed.as_nanos() / SLICE.as_nanos()) as u32;
+        let slice = times(elapsed, SLICE);
         let wall_until = SLICE * (slice + 1);
         let owed = (wall_until - WINDOW * window).mul_f64(self.share);
         let used_until = self.used_before + owed;
@@ -123,7 +136,7 @@ mod tests {
         // CFS: 50 ms of each 100 ms, then throttled; asked 40 %.
         let mut spent = (0, 0.0);
         let used = simulate(0.4, 3, move |now| {
-            let period = (now.as_millis() / 100) as u64;
+            let period = times(now, Duration::from_millis(100));
             if spent.0 != period {
                 spent = (period, 0.0);
             }

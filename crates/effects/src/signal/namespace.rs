@@ -24,6 +24,7 @@ pub enum Namespace {
     Shared,
     /// Our own: no process of another container is seen.
     Private,
+    /// It cannot be told.
     Unknown,
 }
 

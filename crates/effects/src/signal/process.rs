@@ -15,11 +15,13 @@ const WORDS: usize = 16;
 /// One process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
+    /// Its id in the PID namespace of `/proc`.
     pub pid: u32,
     /// What the kernel calls it: `comm`, at most 15 bytes.
     pub name: String,
     /// Seconds after 1970. With the id it tells a process from a later one of the same id.
     pub started: u64,
+    /// It is a thread of the kernel.
     pub kernel_thread: bool,
     /// It has ended, and its parent has not waited for it.
     pub zombie: bool,
@@ -32,7 +34,9 @@ pub struct Process {
 /// Whether a process has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
+    /// It has.
     Yes,
+    /// It has not.
     No,
     /// As much as the kernel keeps of the name is the same, and the rest cannot be known.
     CannotTell,

@@ -10,10 +10,15 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskArn {
     text: String,
+    /// `aws`, `aws-cn`, …
     pub partition: String,
+    /// `eu-west-1`.
     pub region: String,
+    /// Twelve digits.
     pub account: String,
+    /// The cluster's name.
     pub cluster: String,
+    /// The last part: 32 hexadecimal digits.
     pub task_id: String,
 }
 

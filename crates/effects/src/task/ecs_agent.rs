@@ -22,6 +22,7 @@ pub struct AgentAccess {
     pub network_mode: String,
     /// `EC2`, `FARGATE`, …; empty if unknown.
     pub launch_type: String,
+    /// Whether a container of the task has an IPv6 address.
     pub has_v6: bool,
     /// Whether who runs this has said that the whole instance may be hit ([`ALLOW_HOST_NETWORK_VARIABLE`]).
     pub allow_host_network: bool,

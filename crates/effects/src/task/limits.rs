@@ -36,7 +36,9 @@ impl std::fmt::Display for LimitSource {
 /// A CPU limit, in CPUs, and who sets it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CpuLimit {
+    /// In CPUs: 0.5 is half of one.
     pub cpus: f64,
+    /// Who sets it.
     pub source: LimitSource,
 }
 

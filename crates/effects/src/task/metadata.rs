@@ -22,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What the sidecar needs of `${ECS_CONTAINER_METADATA_URI_V4}/task`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskMetadata {
+    /// The task.
     pub arn: TaskArn,
     /// `us-west-2a`; may be empty on external instances.
     pub availability_zone: String,
@@ -45,22 +46,42 @@ pub struct TaskMetadata {
 /// Why the task cannot be known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
+    /// There is no metadata endpoint: not in an ECS task.
     #[error(
         "{METADATA_VARIABLE} is not set: taskfault sidecar runs in an ECS task (platform 1.4.0 or agent 1.39.0 \
          and newer set it); for a local run start taskfault-local and see its --help"
     )]
     NotSet,
+    /// The variable is no URL; this is its value.
     #[error("{METADATA_VARIABLE}={0:?} is not an http:// or https:// URL")]
     NotAUrl(String),
+    /// No answer, after all tries.
     #[error(
         "cannot read the task metadata at {url}: {reason}; ECS sets {METADATA_VARIABLE} in every container, for a \
          local run it is a task of taskfault-local (see its --help)"
     )]
-    Unreachable { url: String, reason: String },
+    Unreachable {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An answer that is no task.
     #[error("the task metadata at {url} makes no sense: {reason}")]
-    Unexpected { url: String, reason: String },
+    Unexpected {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A task without an ARN of the long form.
     #[error("the task metadata at {url} has a bad TaskARN: {reason}")]
-    Arn { url: String, reason: ArnError },
+    Arn {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        reason: ArnError,
+    },
 }
 
 #[derive(Debug, Deserialize)]

@@ -47,16 +47,29 @@ pub struct Region {
 /// Why a service has no addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
+    /// There is no region to look in.
     #[error(
         "the source {0} stands for the addresses of a service in a region, and no region is known here: set AWS_REGION, \
          or name the service's endpoint or its CIDRs instead"
     )]
     NoRegion(Service),
+    /// No list and no name has an address.
     #[error(
         "the source {service} has no addresses in {region}: {published}; the list that ships with taskfault (of {shipped}) \
          does not know that region, and {name} cannot be looked up; name the service's CIDRs instead"
     )]
-    Nowhere { service: Service, region: String, published: String, shipped: String, name: String },
+    Nowhere {
+        /// Which service.
+        service: Service,
+        /// Where it was looked for.
+        region: String,
+        /// What came of AWS's list.
+        published: String,
+        /// The date of the list that ships.
+        shipped: String,
+        /// The endpoint that was looked up.
+        name: String,
+    },
 }
 
 /// Puts addresses in the place of every service among `sources`: its prefixes, and the name of its endpoint in

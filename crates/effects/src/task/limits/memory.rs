@@ -19,7 +19,10 @@ pub enum MemorySource {
     /// The file of a cgroup.
     Cgroup(PathBuf),
     /// `Limits.Memory` of the task metadata, and how its use is known.
-    TaskMetadata { seen: Seen },
+    TaskMetadata {
+        /// How its use is known.
+        seen: Seen,
+    },
     /// The memory of the machine.
     Machine,
 }
@@ -54,13 +57,16 @@ impl fmt::Display for MemorySource {
 /// One limit and what is used of it, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
+    /// What may be used.
     pub limit: u64,
     /// What cannot be had back for the asking: without the inactive pages of files, as `docker stats` counts.
     pub used: u64,
+    /// Who sets the limit.
     pub source: MemorySource,
 }
 
 impl Room {
+    /// What may still be used.
     pub fn free(&self) -> u64 {
         self.limit.saturating_sub(self.used)
     }
