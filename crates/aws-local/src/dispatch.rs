@@ -156,9 +156,7 @@ fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
         Ok(body) => body,
         Err(error) => return wire::json_answer(None, &Err(error)),
     };
-    let form = String::from_utf8_lossy(&body);
-    let decoded = wire::pairs(&form).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value)));
-    let parameters: BTreeMap<String, String> = decoded.collect();
+    let parameters: BTreeMap<String, String> = wire::form(&body).collect();
     let action = parameters.get("Action").map_or("", String::as_str);
     let context = shared.context();
     let known = sts::call(&parameters, &context).or_else(|| {

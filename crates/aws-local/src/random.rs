@@ -2,11 +2,9 @@
 
 use aws_lc_rs::rand;
 
-use super::wire::hex;
-
 /// The id of a managed instance: `mi-` and 17 hex digits (pattern of DeregisterManagedInstance).
 pub(super) fn instance_id() -> String {
-    let mut id = format!("mi-{}", hex(&bytes::<9>()));
+    let mut id = format!("mi-{}", hex::encode(bytes::<9>()));
     id.truncate(20);
     id
 }
@@ -20,7 +18,7 @@ pub(super) fn access_key_id() -> String {
 
 /// A secret of 40 hex digits.
 pub(super) fn secret() -> String {
-    hex(&bytes::<20>())
+    hex::encode(bytes::<20>())
 }
 
 /// Letters of both cases and digits.
@@ -38,7 +36,7 @@ pub(super) fn below(limit: usize) -> usize {
 
 /// A token of 128 hex digits.
 pub(super) fn token() -> String {
-    hex(&bytes::<64>())
+    hex::encode(bytes::<64>())
 }
 
 fn bytes<const N: usize>() -> [u8; N] {

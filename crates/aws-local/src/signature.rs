@@ -90,7 +90,7 @@ impl Authorization {
     ) -> Result<(), ApiError> {
         let text = self.string_to_sign(parts, body, now)?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.signing_key(secret));
-        let given = wire::unhex(&self.signature).ok_or_else(mismatch)?;
+        let given = hex::decode(&self.signature).map_err(|_| mismatch())?;
         hmac::verify(&key, text.as_bytes(), &given).map_err(|_| mismatch())
     }
 
@@ -183,22 +183,17 @@ fn canonical_value(value: &http::HeaderValue) -> String {
 
 /// Every service but S3 signs the path with each segment encoded once more than on the wire.
 fn canonical_path(path: &str) -> String {
-    path.split('/').map(|segment| encoded(segment.as_bytes())).collect::<Vec<_>>().join("/")
+    path.split('/').map(|segment| wire::percent_encoded(segment.as_bytes())).collect::<Vec<_>>().join("/")
 }
 
 fn canonical_query(query: &str) -> String {
-    let again = |text: &str| encoded(&wire::percent_decoded(text));
-    let mut pairs: Vec<_> = wire::pairs(query).map(|(key, value)| (again(key), again(value))).collect();
+    let again = |text: &str| wire::percent_encoded(&wire::percent_decoded(text));
+    // Not as a form: a plus is a plus here.
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    let named = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+    let mut pairs: Vec<_> = named.map(|(name, value)| (again(name), again(value))).collect();
     pairs.sort();
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
-}
-
-fn encoded(bytes: &[u8]) -> String {
-    let one = |byte: &u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(*byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    bytes.iter().map(one).collect()
 }
 
 #[cfg(test)]

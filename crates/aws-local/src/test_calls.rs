@@ -56,7 +56,7 @@ fn send(shared: &Shared, body: &[u8]) -> Result<Value, String> {
     let body: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let instance = body["instance_id"].as_str().ok_or("instance_id is missing")?;
     let order = match (body["hex"].as_str(), body["text"].as_str()) {
-        (Some(hex), None) => Order::Binary(wire::unhex(hex).ok_or("hex is not hex digits")?),
+        (Some(digits), None) => Order::Binary(hex::decode(digits).map_err(|_| "hex is not hex digits")?),
         (None, Some(text)) => Order::Text(text.to_owned()),
         _ => return Err("give either hex or text".to_owned()),
     };

@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -128,46 +129,27 @@ pub(super) fn plain_json(status: u16, value: &Value) -> Answer {
     answer(status, "application/json", value.to_string())
 }
 
+/// Letters and digits and four more: what AWS leaves as it is in names, values and documents (RFC 3986).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Percent-encoded, with capital digits.
+pub(super) fn percent_encoded(bytes: &[u8]) -> String {
+    percent_encoding::percent_encode(bytes, &UNRESERVED).to_string()
+}
+
 /// Undoes percent-encoding. A stray `%` stays as it is.
 pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = (first == b'%').then(|| hex_byte(tail)).flatten();
-        out.push(code.unwrap_or(first));
-        rest = if code.is_some() { &tail[2..] } else { tail };
-    }
-    out
+    percent_encoding::percent_decode_str(text).collect()
 }
 
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digits = std::str::from_utf8(digits.get(..2)?).ok()?;
-    u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))
-}
-
-/// The key and value pairs of a query or a form, decoded by `decode`.
-pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// One value of an HTML form: `+` is a space there.
-pub(super) fn form_decoded(text: &str) -> String {
-    String::from_utf8_lossy(&percent_decoded(&text.replace('+', " "))).into_owned()
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes from hex digits; None if they are not.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    text.as_bytes().chunks(2).map(|pair| hex_byte(pair).filter(|_| pair.len() == 2)).collect()
+/// The names and values of a query or a form.
+pub(super) fn form(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(bytes).map(|(name, value)| (name.into_owned(), value.into_owned()))
 }
 
 /// The SHA-256 of some bytes, in hex.
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+    hex::encode(digest::digest(&digest::SHA256, bytes))
 }
 
 #[cfg(test)]
@@ -178,7 +160,12 @@ mod tests {
     fn percent_encoding_survives_nonsense() {
         assert_eq!(percent_decoded("a%20b%2fc%"), b"a b/c%");
         assert_eq!(percent_decoded("%zz%+1%4"), b"%zz%+1%4");
-        assert_eq!(form_decoded("a+b%2B"), "a b+");
+        assert_eq!(percent_encoded(b"a-_.~ /%\xff"), "a-_.~%20%2F%25%FF");
+        let pairs: Vec<_> = form(b"a+b%2B=%26&c&&=d").collect();
+        let texts = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!(pairs, texts(&[("a b+", "&"), ("c", ""), ("", "d")]));
     }
 
     #[test]

@@ -160,8 +160,7 @@ fn members(
     query: &str,
     mut members: Map<String, Value>,
 ) -> Map<String, Value> {
-    let pairs: Vec<(String, String)> =
-        wire::pairs(query).map(|(key, value)| (wire::form_decoded(key), wire::form_decoded(value))).collect();
+    let pairs: Vec<(String, String)> = wire::form(query.as_bytes()).collect();
     for (name, place, there) in operation.elsewhere() {
         members.remove(name);
         let sent: Vec<&str> = match place {

@@ -11,7 +11,7 @@ use crate::Context;
 use crate::members::Members;
 use crate::model::IAM;
 use crate::random;
-use crate::wire::epoch_seconds;
+use crate::wire::{self, epoch_seconds};
 
 /// The longest trust policy (quota "role trust policy length"), in characters that are not white space.
 const LONGEST_TRUST: usize = 2048;
@@ -113,14 +113,7 @@ fn item(role: &Role) -> Value {
     })
 }
 
-/// Documents come percent-encoded (RFC 3986) in answers; clients decode them.
-pub(super) fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+/// Documents come percent-encoded in answers; clients decode them.
+pub(super) fn percent_encoded(document: &str) -> String {
+    wire::percent_encoded(document.as_bytes())
 }
