@@ -47,7 +47,8 @@ const RECONNECT_JITTER: Duration = Duration::from_millis(2500);
 /// Our own: the stock agent's pauses grow to 40 minutes, and users have sat them out.
 const RETRY_BASE: Duration = Duration::from_secs(2);
 const RETRY_CAP: Duration = Duration::from_secs(60);
-/// A channel that has lived for so long serves: what closes it then is no reason to wait longer each time.
+/// A channel that has lived for so long, or has carried a message to us, serves: what closes it then is no reason to
+/// wait longer each time.
 const PROVEN_LIFE: Duration = Duration::from_secs(30);
 /// A message that cannot be written by then means that the connection is dead.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -95,16 +96,16 @@ impl Gateway {
         loop {
             match self.open().await {
                 Ok(socket) => {
-                    let opened = Instant::now();
-                    let reason = self.serve(socket).await;
-                    if opened.elapsed() >= PROVEN_LIFE {
+                    let (opened, mut served) = (Instant::now(), false);
+                    let reason = self.serve(socket, &mut served).await;
+                    if served || opened.elapsed() >= PROVEN_LIFE {
                         backoff.reset();
                         self.link.gateway_closed();
                         tracing::warn!(reason, "control channel closed, opening it again");
                         tokio::time::sleep(jitter(RECONNECT_JITTER)).await;
                         continue;
                     }
-                    // One that does not live serves nobody: as if it could not be opened.
+                    // One that has carried nothing is as good as none.
                     self.link.gateway_failed();
                     let delay = RETRY_BASE / 4 + backoff.next_delay();
                     tracing::warn!(
@@ -249,8 +250,8 @@ impl Gateway {
         Ok(Box::new(tls))
     }
 
-    /// Reads and writes until the channel ends; returns why it did.
-    async fn serve(&self, mut socket: WebSocketStream<Box<dyn Stream>>) -> String {
+    /// Reads and writes until the channel ends; returns why it did. `served` is set by the first message.
+    async fn serve(&self, mut socket: WebSocketStream<Box<dyn Stream>>, served: &mut bool) -> String {
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.link.gateway_opened(sender);
         self.outbox.resend_all();
@@ -259,8 +260,8 @@ impl Gateway {
         loop {
             let written = tokio::select! {
                 message = socket.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => { self.handle(&bytes).await; Ok(()) }
-                    Some(Ok(Message::Text(text))) => { self.handle(text.as_bytes()).await; Ok(()) }
+                    Some(Ok(Message::Binary(bytes))) => { *served |= self.handle(&bytes).await; Ok(()) }
+                    Some(Ok(Message::Text(text))) => { *served |= self.handle(text.as_bytes()).await; Ok(()) }
                     Some(Ok(Message::Pong(_))) => { deadline = Instant::now() + PONG_DEADLINE; Ok(()) }
                     Some(Ok(Message::Close(_))) | None => return "closed by the service".to_owned(),
                     Some(Ok(_)) => Ok(()),
@@ -278,12 +279,13 @@ impl Gateway {
         }
     }
 
-    /// One message of the service. A bad one is logged and dropped; the channel stays open.
-    async fn handle(&self, bytes: &[u8]) {
+    /// One message of the service; whether it was one. A bad one is logged and dropped; the channel stays open.
+    async fn handle(&self, bytes: &[u8]) -> bool {
         let frame = match Frame::decode(bytes) {
             Ok(frame) => frame,
             Err(error) => {
-                return tracing::warn!(%error, bytes = bytes.len(), "dropping a message that is no frame");
+                tracing::warn!(%error, bytes = bytes.len(), "dropping a message that is no frame");
+                return false;
             }
         };
         if !digest_matches(bytes, &frame) {
@@ -297,6 +299,7 @@ impl Gateway {
             },
             other => tracing::debug!(message_type = other, "dropping a message of a kind that is not ours"),
         }
+        true
     }
 
     async fn handle_job(&self, frame: &Frame) {
