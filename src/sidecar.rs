@@ -5,19 +5,24 @@
 
 mod drain;
 mod footprint;
+pub mod liveness;
+mod lock;
 mod start;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::aws::backoff::jitter;
 use crate::channel::heartbeat::{self, Machine};
 use crate::channel::journal::Journal;
 use crate::channel::link::Link;
@@ -37,6 +42,8 @@ use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 use ssm_wire::report::reply::Replier;
 
+use liveness::{Liveness, Phase};
+use lock::StateLock;
 pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
 
@@ -94,14 +101,90 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn live(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
+    let _lock = StateLock::take(&config.state_dir)?;
+    let liveness = Rc::new(Liveness::default());
+    match liveness::listen(&config.state_dir) {
+        Ok(listener) => drop(tokio::task::spawn_local(liveness::answer(listener, Rc::clone(&liveness)))),
+        Err(error) => {
+            tracing::error!(%error, folder = %config.state_dir.display(), "no socket can be made in the state folder: the health check will fail");
+        }
+    }
     let writer = Rc::new(StateWriter::start(&config.state_dir).map_err(StartError::Thread)?);
-    // So that nobody takes the status of an earlier life for ours.
+    // So that the status of an earlier life is not taken for ours.
     let _ = std::fs::remove_file(config.state_dir.join(status::FILE));
-    let sidecar = Sidecar::assemble(config, start::register(config, &stop).await?, writer);
-    // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
-    let mut channels = pin!(sidecar.connected());
-    sidecar.serve(channels.as_mut(), &stop).await;
-    Ok(sidecar.drain(channels).await)
+    let mut registrations = Registrations::default();
+    loop {
+        let registered = match start::register(config, &stop, &liveness).await {
+            Ok(registered) => registered,
+            Err(error) if registrations.is_first() => return Err(error),
+            Err(_) if stop.is_cancelled() => return Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                tracing::error!("cannot register anew: {}", http_client::chain(&error));
+                registrations.pause(&stop).await;
+                continue;
+            }
+        };
+        liveness.set(Phase::Serving);
+        let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer));
+        // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
+        let mut channels = pin!(sidecar.connected());
+        if sidecar.serve(channels.as_mut(), &stop).await == Ended::Stopped {
+            return Ok(sidecar.drain(channels).await);
+        }
+        liveness.set(Phase::Unknown);
+        tracing::error!(
+            instance = sidecar.registered.identity.instance_id(),
+            "Systems Manager does not know this instance any more: it was deregistered, or a local AWS was restarted \
+             without its state; undoing what runs, and registering anew"
+        );
+        // As at the end: what runs could not be cancelled any more.
+        sidecar.drain(channels).await;
+        registrations.pause(&stop).await;
+        if stop.is_cancelled() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Why a sidecar does not serve any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It is to stop.
+    Stopped,
+    /// The service does not know its instance any more.
+    Unknown,
+}
+
+/// How often this process has registered: an instance that is deregistered again and again is not ours to bring back
+/// again and again.
+#[derive(Debug, Default)]
+struct Registrations {
+    anew: VecDeque<Instant>,
+}
+
+impl Registrations {
+    /// As many in [`Self::WITHIN`] at most.
+    const MOST: usize = 4;
+    const WITHIN: Duration = Duration::from_secs(3600);
+    /// Spreads the sidecars of a service that has forgotten all of them.
+    const FIRST_SPREAD: Duration = Duration::from_secs(4);
+
+    fn is_first(&self) -> bool {
+        self.anew.is_empty()
+    }
+
+    /// Waits until the next may begin, or until `stop`.
+    async fn pause(&mut self, stop: &CancellationToken) {
+        let full = self.anew.len() == Self::MOST;
+        let oldest = if full { self.anew.pop_front() } else { None };
+        let free = oldest.map(|at| (at + Self::WITHIN).saturating_duration_since(Instant::now()));
+        let pause = free.unwrap_or_default() + jitter(Self::FIRST_SPREAD);
+        if pause > Self::FIRST_SPREAD {
+            tracing::warn!(next_s = pause.as_secs(), "registered anew too often, waiting");
+        }
+        let _ = tokio::time::timeout(pause, stop.cancelled()).await;
+        self.anew.push_back(Instant::now());
+    }
 }
 
 /// A registered sidecar with its channels.
@@ -152,18 +235,19 @@ impl Sidecar {
         Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll, writer }
     }
 
-    /// Everything that goes on side by side, until `stop`.
-    async fn serve(&self, channels: Pin<&mut impl Future<Output = ()>>, stop: &CancellationToken) {
+    /// Everything that goes on side by side, until `stop` or until the service does not know us any more.
+    async fn serve(&self, channels: Pin<&mut impl Future<Output = ()>>, stop: &CancellationToken) -> Ended {
         let identity = &self.registered.identity;
         tokio::select! {
             () = channels => {}
-            () = identity.keep_fresh() => {}
+            () = identity.keep_fresh() => return Ended::Unknown,
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
             () = status::keep(identity, &self.queue, &self.link, &self.writer) => {}
             () = reap_orphans() => {}
             () = self.tidy_up(stop) => {}
             () = stop.cancelled() => {}
         }
+        Ended::Stopped
     }
 
     /// Removes what a throttled start left over, then does nothing for ever.

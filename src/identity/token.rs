@@ -238,12 +238,13 @@ impl Identity {
         self.client.call::<serde_json::Value>(Service::Ssm, operation, auth, &body).await.map(drop)
     }
 
-    /// Keeps the credentials fresh for ever: asks at half of each token's life, sooner if the service does not
-    /// take them, and after a failure with a back-off by the kind of failure.
+    /// Keeps the credentials fresh: asks at half of each token's life, sooner if the service does not take them, and
+    /// after a failure with a back-off by the kind of failure. Ends when the service says, twice, that it does not
+    /// know this instance any more.
     pub async fn keep_fresh(&self) {
         let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
         let mut delay = self.until_half_life();
-        let mut denied = false;
+        let (mut denied, mut unknown) = (false, false);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
@@ -255,7 +256,7 @@ impl Identity {
             delay = match self.fetch().await {
                 Ok(()) => {
                     backoff.reset();
-                    denied = false;
+                    (denied, unknown) = (false, false);
                     let delay = self.until_half_life();
                     tracing::debug!(next_s = delay.as_secs(), "credentials refreshed");
                     delay
@@ -266,11 +267,9 @@ impl Identity {
                     let delay =
                         if denied { DENIED_PAUSE + jitter(DENIED_JITTER) } else { backoff.next_delay() };
                     let delay = delay.max(SHORTEST_REFRESH);
-                    if error.code() == "InvalidInstanceId" {
-                        tracing::error!(
-                            "the service does not know this instance any more: it was deregistered, or a local AWS \
-                             was restarted without its state; stop the task to register anew"
-                        );
+                    let was_unknown = std::mem::replace(&mut unknown, error.code() == "InvalidInstanceId");
+                    if unknown && was_unknown {
+                        return;
                     }
                     tracing::warn!(%error, next_s = delay.as_secs(), "cannot refresh the credentials");
                     delay

@@ -9,6 +9,8 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::footprint::Footprint;
+use super::liveness::{Liveness, Phase};
+use super::lock::LockError;
 use super::status;
 use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
@@ -58,6 +60,8 @@ pub(super) enum StartError {
     Signals(#[source] std::io::Error),
     #[error("cannot start the thread that writes to the state folder")]
     Thread(#[source] std::io::Error),
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("stopped while starting")]
     Stopped,
     #[error(transparent)]
@@ -78,14 +82,19 @@ pub(super) enum StartError {
 
 /// Registers the task, or goes on as the instance that an earlier life of this container registered. When
 /// `stop` comes in the middle, a step that is under way may still end; then what was made is removed.
-pub(super) async fn register(config: &Config, stop: &CancellationToken) -> Result<Registered, StartError> {
-    register_with(config, stop, &PendingKey::begin).await
+pub(super) async fn register(
+    config: &Config,
+    stop: &CancellationToken,
+    liveness: &Liveness,
+) -> Result<Registered, StartError> {
+    register_with(config, stop, liveness, &PendingKey::begin).await
 }
 
 /// As [`register`], with keys that come from `begin_key`.
 async fn register_with(
     config: &Config,
     stop: &CancellationToken,
+    liveness: &Liveness,
     begin_key: &dyn Fn() -> PendingKey,
 ) -> Result<Registered, StartError> {
     let store = Store::open(&config.state_dir)?;
@@ -107,8 +116,18 @@ async fn register_with(
     let footprint = Footprint::new(client, endpoints, region, task_role);
     let role_name = &config.role_name;
     let retry = Retry::new(stop, RETRY_BUDGET);
-    let enrolment =
-        Enrolment { role_name, footprint: &footprint, json, store, task: &task, stop, retry, key, begin_key };
+    let enrolment = Enrolment {
+        role_name,
+        footprint: &footprint,
+        json,
+        store,
+        task: &task,
+        stop,
+        liveness,
+        retry,
+        key,
+        begin_key,
+    };
     let outcome = {
         let online = enrolment.online_or_waiting();
         tokio::pin!(online);
@@ -163,6 +182,7 @@ struct Enrolment<'a> {
     store: Store,
     task: &'a TaskMetadata,
     stop: &'a CancellationToken,
+    liveness: &'a Liveness,
     retry: Retry<'a>,
     /// The key that was begun with the start; None once it is taken.
     key: Cell<Option<PendingKey>>,
@@ -181,6 +201,7 @@ impl Enrolment<'_> {
 
     async fn tell_of_waiting(&self) {
         self.retry.throttled().await;
+        self.liveness.set(Phase::Throttled);
         status::write_waiting(&self.store);
         std::future::pending().await
     }
@@ -375,7 +396,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.into(), value.into()));
         let config = Config::read(state_dir.to_owned(), BTreeMap::from(environment)).unwrap();
-        let (begun, stop) = (AtomicUsize::new(0), CancellationToken::new());
+        let (begun, stop, liveness) = (AtomicUsize::new(0), CancellationToken::new(), Liveness::default());
         let begin_key = || {
             begun.fetch_add(1, Ordering::Relaxed);
             // Longer than any test: who waits for it hangs.
@@ -389,7 +410,7 @@ mod tests {
             stop.cancel();
             begun.load(Ordering::Relaxed)
         };
-        let (outcome, begun) = tokio::join!(register_with(&config, &stop, &begin_key), asked);
+        let (outcome, begun) = tokio::join!(register_with(&config, &stop, &liveness, &begin_key), asked);
         (outcome.unwrap_err(), begun)
     }
 

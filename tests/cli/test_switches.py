@@ -1,7 +1,10 @@
 """A real sidecar against a local AWS that misbehaves: nothing is lost, nothing runs twice."""
 
+import signal
+import subprocess
+
 import pytest
-from conftest import Server, Sidecar, eventually, ssm_client
+from conftest import Server, Sidecar, SidecarProcess, eventually, ssm_client
 from test_sidecar import SCRIPT, STRESS, still_well
 
 pytestmark = pytest.mark.sidecar
@@ -110,21 +113,70 @@ def test_a_restart_of_the_local_aws_loses_nothing(sidecar_binary, session, tmp_p
         server.close()
 
 
-def test_a_local_aws_that_forgets_everything_is_named_and_left(sidecar_binary, session, tmp_path):
+def test_an_instance_that_is_not_known_any_more_is_registered_anew(sidecar_binary, session, tmp_path):
+    """A local AWS that was restarted without its state has forgotten it, as AWS has one that was deregistered."""
     server = Server(tmp_path)
     (folder := tmp_path / "sidecar").mkdir()
     sidecar = Sidecar(sidecar_binary, server.url, ssm_client(session, server.url), folder)
+    healthy = lambda: subprocess.run(
+        [sidecar_binary, "status", "--healthy", "--state-dir", sidecar.state],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
     try:
+        assert healthy().returncode == 0, healthy().stdout
+        first = sidecar.instance_id
         command = sidecar.send(STRESS, {"DurationSeconds": ["3600"], "LoadPercent": ["10"], "CPU": ["1"]})
         sidecar.running(command)
         server.process.kill()
         server.close()
         server = Server(tmp_path, server.url.removeprefix("http://"))
-        eventually(lambda: "does not know this instance any more" in sidecar.log_path.read_text(), "it is said")
-        assert sidecar.process.poll() is None
-        # Nothing is left that could be removed, so the end is a clean one.
+        eventually(lambda: healthy().returncode == 1, "it is unhealthy meanwhile")
+        assert "not known to Systems Manager any more" in healthy().stdout
+        sidecar.instance_id = eventually(sidecar.registered, "it registers anew")["InstanceId"]
+        assert sidecar.instance_id != first
+        eventually(lambda: healthy().returncode == 0, "it is healthy again")
+        log = sidecar.log_path.read_text()
+        assert log.count("does not know this instance any more") == 1, log
+        # Nobody could have cancelled what ran.
+        assert "command cancelled" in log or "fault undone" in log, log
+        still_well(sidecar)
         assert sidecar.terminate() == 0
-        assert list(sidecar.state.glob("taskfault.json")) == []
+        assert sidecar.information() is None
+        assert {it.name for it in sidecar.state.iterdir()} <= {"sidecar.lock", "alive.sock", "orchestration"}
     finally:
         sidecar.close()
         server.close()
+
+
+def test_a_deregistered_instance_is_registered_anew(sidecar, ssm):
+    first = sidecar.instance_id
+    ssm.deregister_managed_instance(InstanceId=first)
+    found = eventually(lambda: (it := sidecar.registered()) and it["InstanceId"] != first and it, "it registers anew")
+    sidecar.instance_id = found["InstanceId"]
+    still_well(sidecar)
+
+
+def test_what_does_not_answer_is_not_healthy(sidecar, sidecar_binary):
+    health = lambda: subprocess.run(
+        [sidecar_binary, "status", "--healthy", "--state-dir", sidecar.state],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (health().returncode, health().stdout) == (0, f"the sidecar (process {sidecar.process.pid}) takes commands\n")
+    sidecar.process.send_signal(signal.SIGSTOP)
+    stopped = health()
+    sidecar.process.send_signal(signal.SIGCONT)
+    assert stopped.returncode == 1 and "does not answer within 1 s" in stopped.stdout, stopped
+    eventually(lambda: health().returncode == 0, "it is healthy again")
+    sidecar.process.kill()
+    sidecar.process.wait()
+    assert health().returncode == 1 and "no sidecar is running here" in health().stdout
+
+
+def test_a_second_sidecar_in_one_folder_says_who_has_it(sidecar, sidecar_binary, server, tmp_path):
+    second = SidecarProcess(sidecar_binary, server, tmp_path)
+    try:
+        line = second.failed()
+        assert f"another sidecar (process {sidecar.process.pid}) uses the state folder" in line, line
+        still_well(sidecar)
+    finally:
+        second.close()

@@ -1,0 +1,101 @@
+//! One sidecar for each state folder: two would drive each other off the control channel, second by second.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+/// The file in the state folder. It stays; the lock on it ends with the process.
+const FILE: &str = "sidecar.lock";
+
+/// Why the folder is not ours.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// Another sidecar has it.
+    #[error(
+        "another sidecar{holder} uses the state folder {}; give each a folder of its own (--state-dir)", folder.display()
+    )]
+    Taken {
+        /// The folder.
+        folder: PathBuf,
+        /// ` (process 7)`, as far as it says.
+        holder: String,
+    },
+    /// The file cannot be made or locked.
+    #[error("cannot lock {}: {reason}; taskfault needs a writable directory there (--state-dir)", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+}
+
+/// The folder is ours until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, the folder is another's"]
+pub(super) struct StateLock(#[expect(dead_code, reason = "held for the kernel to release")] Flock<File>);
+
+impl StateLock {
+    /// Takes the folder, making it if need be.
+    ///
+    /// # Errors
+    /// [`LockError`]: another sidecar has it, or the file cannot be made.
+    pub(super) fn take(folder: &Path) -> Result<StateLock, LockError> {
+        let path = folder.join(FILE);
+        let fail = |reason| LockError::Failed { path: path.clone(), reason };
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            // Not through a link that somebody laid, and not waiting for a FIFO's other end.
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(&path)
+            .map_err(fail)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                // For people alone: what counts is the lock.
+                let _ =
+                    file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+                Ok(StateLock(file))
+            }
+            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                let mut pid = String::new();
+                let _ = file.rewind().and_then(|()| (&mut file).take(16).read_to_string(&mut pid));
+                let known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+                let holder = if known { format!(" (process {pid})") } else { String::new() };
+                Err(LockError::Taken { folder: folder.to_owned(), holder })
+            }
+            Err((_, errno)) => Err(fail(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_sidecar_and_says_which() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("not/there/yet");
+        let lock = StateLock::take(&folder).unwrap();
+        let error = StateLock::take(&folder).unwrap_err().to_string();
+        assert!(error.contains(&format!("another sidecar (process {})", std::process::id())), "{error}");
+        assert!(error.contains("not/there/yet") && error.contains("--state-dir"), "{error}");
+        drop(lock);
+        drop(StateLock::take(&folder).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_and_does_not_hang() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join(FILE)).unwrap();
+        assert!(matches!(StateLock::take(dir.path()), Err(LockError::Failed { .. })));
+    }
+}
