@@ -49,7 +49,7 @@ pub struct DoctorArgs {
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     Good,
-    /// Something will not work, and the words say what.
+    /// Something will not work, and the text says what.
     Warning,
     /// cpu-stress will not work.
     Bad,
@@ -65,26 +65,28 @@ impl Verdict {
     }
 }
 
-/// One thing that was looked at. One with a fault's name is what that fault needs.
+/// One thing that was checked. One with a fault's name is what that fault needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
     name: &'static str,
     verdict: Verdict,
-    words: String,
+    /// `words` in the JSON, where it has had this name from the start.
+    #[serde(rename = "words")]
+    text: String,
 }
 
 impl Finding {
-    fn new(name: &'static str, good: bool, words: impl Into<String>) -> Self {
-        Finding { name, verdict: if good { Verdict::Good } else { Verdict::Warning }, words: words.into() }
+    fn new(name: &'static str, good: bool, text: impl Into<String>) -> Self {
+        Finding { name, verdict: if good { Verdict::Good } else { Verdict::Warning }, text: text.into() }
     }
 
-    /// What a fault says of itself.
+    /// The preflight of a fault.
     fn of_fault(name: &'static str, preflight: Preflight) -> Self {
-        Finding::new(name, preflight.works, preflight.words)
+        Finding::new(name, preflight.works, preflight.text)
     }
 }
 
-/// Looks and tells. Code 0 if cpu-stress would work here, 1 if not.
+/// Checks and prints. Code 0 if cpu-stress would work here, 1 if not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
     let machine = Machine::read();
@@ -109,7 +111,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 fn faults(args: &DoctorArgs, works: bool) -> Vec<Finding> {
     let found = |(name, preflight)| match works {
         true => Finding::of_fault(name, preflight),
-        false => Finding { name, verdict: Verdict::Bad, words: "will not work here, see above".to_owned() },
+        false => Finding { name, verdict: Verdict::Bad, text: "will not work here, see above".to_owned() },
     };
     preflights(&task(args)).into_iter().map(found).collect()
 }
@@ -141,7 +143,7 @@ fn json(
 ) -> serde_json::Value {
     let fault = |finding: &Finding| {
         let works = finding.verdict == Verdict::Good;
-        serde_json::json!({ "name": finding.name, "works": works, "words": finding.words })
+        serde_json::json!({ "name": finding.name, "works": works, "words": finding.text })
     };
     let all: Vec<_> = faults.iter().map(fault).collect();
     let findings: Vec<_> = findings.iter().chain(faults).collect();
@@ -152,11 +154,11 @@ fn describe(findings: &[Finding], faults: &[Finding]) -> String {
     let mut text = String::from("This task\n");
     for finding in findings {
         let mark = finding.verdict.mark();
-        let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.words);
+        let _ = writeln!(text, "  {mark} {:<15} {}", finding.name, finding.text);
     }
     text.push_str("Faults\n");
     for fault in faults {
-        let _ = writeln!(text, "  {} {:<23} {}", fault.verdict.mark(), fault.name, fault.words);
+        let _ = writeln!(text, "  {} {:<23} {}", fault.verdict.mark(), fault.name, fault.text);
     }
     text
 }
@@ -165,7 +167,7 @@ fn describe(findings: &[Finding], faults: &[Finding]) -> String {
 fn threads() -> Finding {
     match effects::load::probe() {
         Ok(()) => Finding::new("threads", true, "a worker thread starts and reads its CPU clock"),
-        Err(error) => Finding { name: "threads", verdict: Verdict::Bad, words: error.to_string() },
+        Err(error) => Finding { name: "threads", verdict: Verdict::Bad, text: error.to_string() },
     }
 }
 
@@ -175,13 +177,13 @@ fn cpu(limits: &CpuLimits) -> Finding {
         Some(limit) => format!("cgroup quota {:.2} ({})", limit.cpus, limit.source),
         None => "no cgroup quota".into(),
     };
-    let words =
+    let text =
         format!("{} usable, {quota}: 'all cores' means {:.2} ({})", limits.affinity, most.cpus, most.source);
-    Finding::new("CPUs", true, words)
+    Finding::new("CPUs", true, text)
 }
 
 fn allowed(found: &Capabilities) -> Vec<Finding> {
-    let without = |has: bool, words: &str| if has { "effective".to_string() } else { words.to_string() };
+    let without = |has: bool, text: &str| if has { "effective".to_string() } else { text.to_string() };
     let shell = match &found.shell {
         Some(shell) => format!("{}, for script steps of other documents", shell.display()),
         None => "none: script steps of other documents will fail, AWSFIS documents do not need one".into(),
@@ -221,14 +223,14 @@ const NETWORK: &str = "network";
 /// Whether our own connections can be told from others. Asked on a thread of its own, which ends marked.
 fn own_connections() -> Finding {
     let marked = std::thread::spawn(effects::net::lifeline::mark_this_thread).join();
-    let words = match marked {
+    let text = match marked {
         Ok(true) => "network faults let the control channel through",
         _ => {
             "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic, so a cancel \
              may not get through; do not drop SETGID from the sidecar's container"
         }
     };
-    Finding::new("lifeline", matches!(marked, Ok(true)), words)
+    Finding::new("lifeline", matches!(marked, Ok(true)), text)
 }
 
 /// Whether the kernel has what network faults are made of: by making the table and taking it back, and by
@@ -249,8 +251,8 @@ fn network() -> Finding {
 fn metadata(uri: Option<&str>) -> Finding {
     let name = "task metadata";
     let Some(uri) = uri else {
-        let words = "ECS_CONTAINER_METADATA_URI_V4 is not set: not in an ECS task, no task CPU limit known";
-        return Finding::new(name, false, words);
+        let text = "ECS_CONTAINER_METADATA_URI_V4 is not set: not in an ECS task, no task CPU limit known";
+        return Finding::new(name, false, text);
     };
     match answer(uri) {
         Ok(answer) if answer.status() == StatusCode::OK => {

@@ -31,8 +31,8 @@ const STEP_BYTES: u64 = 64 * 1024 * 1024;
 const WRITE_STEP_BYTES: u64 = 1024 * 1024;
 /// Only whole blocks are taken, so that the goal is not overstepped.
 const BLOCK: u64 = 4096;
-/// How often the fullness is looked at once the file has its size.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the fullness is read once the file has its size.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to fill, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +64,12 @@ pub enum FillError {
     },
     /// A file limit of this process is below what is asked.
     #[error(
-        "{wanted} bytes are to be taken, but this process may make files of at most {limit} bytes (RLIMIT_FSIZE); raise the fsize ulimit"
+        "{required} bytes are to be taken, but this process may make files of at most {limit} bytes (RLIMIT_FSIZE); \
+         raise the fsize ulimit"
     )]
     FileLimit {
         /// Bytes that the file was to have.
-        wanted: u64,
+        required: u64,
         /// Bytes that it may have.
         limit: u64,
     },
@@ -161,9 +162,9 @@ impl DiskFill {
 }
 
 /// A larger file would end the process with SIGXFSZ.
-fn check_file_limit(wanted: u64) -> Result<(), FillError> {
+fn check_file_limit(required: u64) -> Result<(), FillError> {
     match getrlimit(Resource::RLIMIT_FSIZE) {
-        Ok((limit, _)) if wanted > limit => Err(FillError::FileLimit { wanted, limit }),
+        Ok((limit, _)) if required > limit => Err(FillError::FileLimit { required, limit }),
         _ => Ok(()),
     }
 }
@@ -188,18 +189,18 @@ impl Growth {
     /// Grows, then observes, until told to end. The file closes when this returns.
     fn run(mut self, stop: &StopSignal) -> Result<Grown, String> {
         while !stop.is_set() {
-            let space = self.look()?;
+            let space = self.read_space()?;
             let missing = self.goal.saturating_sub(space.used).min(space.available) / BLOCK * BLOCK;
             if self.grown.reached_after.is_some() || missing == 0 {
                 self.reached(space);
-                stop.sleep(LOOK);
+                stop.sleep(CHECK_INTERVAL);
                 continue;
             }
             match self.grow(missing) {
                 Ok(()) => {}
                 // Others were quicker, or the last blocks went into the file system's own books.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    let space = self.look()?;
+                    let space = self.read_space()?;
                     self.reached(space);
                 }
                 Err(error) => return Err(format!("could not take {missing} more bytes: {error}")),
@@ -208,7 +209,7 @@ impl Growth {
         Ok(self.grown)
     }
 
-    fn look(&mut self) -> Result<Space, String> {
+    fn read_space(&mut self) -> Result<Space, String> {
         let space = Space::of_file(&self.file)
             .map_err(|error| format!("could not read how full the file system is: {error}"))?;
         if space.used > self.grown.fullest.used {
@@ -280,9 +281,9 @@ fn reserve(file: &File, at: u64, bytes: u64) -> io::Result<()> {
 pub fn writable_folder(path: &Path, folders: &[&Path]) -> Result<PathBuf, String> {
     use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev());
-    let wanted = device(path).map_err(|error| format!("{} cannot be looked at: {error}", path.display()))?;
+    let target = device(path).map_err(|error| format!("{} cannot be looked at: {error}", path.display()))?;
     let mut refusal = format!("no folder on the file system of {} was found", path.display());
-    for folder in folders.iter().filter(|folder| device(folder).is_ok_and(|device| device == wanted)) {
+    for folder in folders.iter().filter(|folder| device(folder).is_ok_and(|device| device == target)) {
         match unlinked(folder) {
             Ok(_) => return Ok(folder.to_path_buf()),
             Err(error) => refusal = unlinked::explain(folder, &error),

@@ -1,6 +1,6 @@
 //! A network fault through the ECS agent's fault endpoints, for tasks without NET_ADMIN.
 //!
-//! The agent has no time limit and no owner: what was started stays until somebody stops it or the task ends.
+//! The agent has no time limit and no owner: what was started stays until a client stops it or the task ends.
 //! So here, and only here, the kernel cannot hold the undo. The value stops its fault when it is dropped, at the
 //! latest; what a `kill -9` leaves running stands in a [`ledger`] on disk that was written before the start, and
 //! is stopped by the next life ([`tidy_up`]). Each of the nine routes takes one request in 5 s ([`pace`]).
@@ -94,7 +94,7 @@ pub enum AgentError {
         /// The answer's text.
         text: String,
     },
-    /// Somebody else has started such a fault.
+    /// Another client of the agent has started such a fault.
     #[error(
         "such a fault runs in this task already, and this command has not started it; wait for its end, or end it: \
          curl -X POST -d '{body}' {url}"
@@ -132,7 +132,7 @@ enum Sent {
     Nothing,
     /// A start that did not come back with a refusal.
     Start,
-    /// Nobody wants the start any more: it must not be sent.
+    /// The start was given up: it must not be sent.
     Withdrawn,
 }
 
@@ -267,7 +267,7 @@ impl Call {
 
     fn what(&self, operation: Operation) -> String {
         match operation {
-            Operation::Status => format!("tell the status of {}", self.request.fault),
+            Operation::Status => format!("read the status of {}", self.request.fault),
             other => format!("{} {}", other.name(), self.request.fault),
         }
     }

@@ -115,20 +115,20 @@ pub struct Preflight {
     /// Whether all of it will work.
     pub works: bool,
     /// What will work and how, or why not and what to change; it goes on behind the fault's name.
-    pub words: String,
+    pub text: String,
 }
 
 impl Preflight {
     /// It will work; nothing more is to be said.
     pub fn works() -> Preflight {
-        Preflight { works: true, words: "will work here".to_owned() }
+        Preflight { works: true, text: "will work here".to_owned() }
     }
 
     /// It will work with what was found, or will not because of an error.
     pub fn of(found: Result<String, StartError>) -> Preflight {
         match found {
-            Ok(found) => Preflight { works: true, words: format!("will work here: {found}") },
-            Err(reason) => Preflight { works: false, words: format!("will not work here: {reason}") },
+            Ok(found) => Preflight { works: true, text: format!("will work here: {found}") },
+            Err(reason) => Preflight { works: false, text: format!("will not work here: {reason}") },
         }
     }
 }

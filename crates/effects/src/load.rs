@@ -94,9 +94,9 @@ pub fn probe() -> Result<(), LoadError> {
 /// Small, because a worker needs next to nothing and there may be thousands.
 const STACK_BYTES: usize = 64 * 1024;
 
-/// Rounds of arithmetic between two looks at the clock: 10–20 µs, so that looking costs a few per cent of
+/// Rounds of arithmetic between two readings of the clock: 10–20 µs, so that reading costs a few per cent of
 /// the burning and a burn overshoots by hundredths of a point at most.
-const ROUNDS_PER_LOOK: u32 = 4_000;
+const ROUNDS_PER_CHECK: u32 = 4_000;
 
 impl CpuLoad {
     /// Starts the threads of `plan`. When it returns every one of them is running.
@@ -225,7 +225,7 @@ fn work(
 fn burn(used_until: Duration, until: Instant, stop: &AtomicBool) -> Result<(), LoadError> {
     let mut value = 1.000_000_1_f64;
     while !stop.load(Ordering::Relaxed) && Instant::now() < until {
-        for _ in 0..ROUNDS_PER_LOOK {
+        for _ in 0..ROUNDS_PER_CHECK {
             value = black_box((value * 1.000_1).sqrt());
         }
         if thread_used(ClockId::CLOCK_THREAD_CPUTIME_ID)? >= used_until {

@@ -24,8 +24,8 @@ const STEP: u64 = 4 * 1024 * 1024;
 /// The least that is taken or given back, but for the last of a share.
 const GRAIN: usize = 1024 * 1024;
 const PAGE: usize = 4096;
-/// How often the room is looked at. Nobody fills a margin of 16 MiB faster, one thread touching new pages.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often the room is read. No process fills a margin of 16 MiB faster, one thread touching new pages.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often every page is written to.
 const TOUCH: Duration = Duration::from_secs(1);
 
@@ -172,7 +172,7 @@ fn update_allowed(stop: &StopSignal, room: &Room, counters: &Counters, all: u64)
         let held = counters.held.load(Relaxed);
         let allowed = held.saturating_add_signed(room()).min(all);
         counters.allowed.store(allowed, Relaxed);
-        stop.sleep(LOOK);
+        stop.sleep(CHECK_INTERVAL);
     }
 }
 
@@ -206,7 +206,7 @@ impl Worker {
                 self.touch(stop);
                 touched = Instant::now();
             }
-            stop.sleep(LOOK);
+            stop.sleep(CHECK_INTERVAL);
         }
         Ok(())
     }

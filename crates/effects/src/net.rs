@@ -84,7 +84,7 @@ pub struct NetworkPlan {
 /// Where an effect takes place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// Where the roots that somebody made are noted.
+    /// Where the roots that other programs installed are noted.
     pub state_dir: PathBuf,
     /// Addresses to let through beside [`lifeline::ALWAYS`].
     pub exempt: Vec<IpAddr>,

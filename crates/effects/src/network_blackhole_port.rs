@@ -28,7 +28,7 @@ impl NetworkFault for NetworkBlackholePort {
     const NAME: &'static str = SPEC.name;
     const SHAPES_INGRESS: bool = false;
 
-    fn words(&self) -> String {
+    fn summary(&self) -> String {
         let where_to = match self.direction {
             Direction::Egress => "that leave for",
             Direction::Ingress => "that come in for",

@@ -27,13 +27,13 @@ pub(crate) trait NetworkFault: Clone + 'static {
     /// by rules alone.
     const SHAPES_INGRESS: bool;
 
-    /// What is asked, in words: `200 ms ± 10 ms to 10.0.0.0/8`.
-    fn words(&self) -> String;
+    /// What is asked, in one line: `200 ms ± 10 ms to 10.0.0.0/8`.
+    fn summary(&self) -> String;
 
     /// What is asked, as data.
     fn figures(&self) -> Figures;
 
-    /// What the kernel makes of it that the words do not tell.
+    /// What the kernel makes of it that the summary leaves out.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -44,7 +44,7 @@ pub(crate) trait NetworkFault: Clone + 'static {
     /// For the ECS agent.
     fn request(&self, targets: &Targets) -> Request;
 
-    /// The traffic that is meant, if sources name it.
+    /// The traffic that the fault matches, if sources name it.
     fn scope(&self) -> Option<&Scope> {
         None
     }
@@ -61,7 +61,7 @@ pub(crate) fn preflight<F: NetworkFault>(task: &Task) -> Preflight {
 }
 
 fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError>) -> Preflight {
-    let wrong = |words: String| Preflight { works: false, words };
+    let wrong = |text: String| Preflight { works: false, text };
     match way {
         Way::Netlink => match probe() {
             Ok(()) => Preflight::works(),
@@ -72,7 +72,7 @@ fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError
         },
         Way::Endpoints(uri) => Preflight {
             works: true,
-            words: format!(
+            text: format!(
                 "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault until \
                  the next start or the task's end): {uri}"
             ),
@@ -102,16 +102,16 @@ async fn with_prefixes<F: NetworkFault>(fault: &F, task: &Task) -> Result<F, Sta
 }
 
 /// `work`, and which traffic: `… to 10.0.0.0/8, for 30 % of the flows`.
-pub(crate) fn words_of(work: &str, scope: &Scope) -> String {
+pub(crate) fn summary_of(work: &str, scope: &Scope) -> String {
     let way = match scope.direction {
         Direction::Egress => "to",
         Direction::Ingress => "from",
     };
-    let mut words = format!("{work} {way} {}", list(&scope.sources));
+    let mut text = format!("{work} {way} {}", list(&scope.sources));
     if scope.flows_percent < 100 {
-        let _ = write!(words, ", for {} % of the flows", scope.flows_percent);
+        let _ = write!(text, ", for {} % of the flows", scope.flows_percent);
     }
-    words
+    text
 }
 
 /// `own`, and which traffic.
@@ -127,11 +127,11 @@ pub(crate) fn figures_of(mut own: Figures, scope: &Scope) -> Figures {
 /// The sources in one line that stays short.
 fn list(sources: &[Source]) -> String {
     const SHOWN: usize = 10;
-    let mut words: Vec<String> = sources.iter().take(SHOWN).map(ToString::to_string).collect();
+    let mut shown: Vec<String> = sources.iter().take(SHOWN).map(ToString::to_string).collect();
     if sources.len() > SHOWN {
-        words.push(format!("and {} more", sources.len() - SHOWN));
+        shown.push(format!("and {} more", sources.len() - SHOWN));
     }
-    words.join(", ")
+    shown.join(", ")
 }
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
     fn a_kernel_that_lacks_a_part_is_said_by_each() {
         for preflight in judged(&Way::Netlink, || Err(NetError::NotPermitted)) {
             assert!(!preflight.works);
-            let words = preflight.words;
-            assert!(words.starts_with("will not work: this process has no CAP_NET_ADMIN"), "{words}");
+            let text = preflight.text;
+            assert!(text.starts_with("will not work: this process has no CAP_NET_ADMIN"), "{text}");
         }
         for preflight in judged(&Way::Netlink, || Ok(())) {
             assert_eq!(preflight, Preflight::works());
@@ -165,21 +165,21 @@ mod tests {
     #[test]
     fn the_way_is_said() {
         let agent = Way::Endpoints("http://169.254.170.2/api/x".into());
-        for Preflight { works, words } in judged(&agent, || Err(NetError::NotPermitted)) {
-            assert!(works && words.starts_with("will work through the ECS agent"), "{words}");
+        for Preflight { works, text } in judged(&agent, || Err(NetError::NotPermitted)) {
+            assert!(works && text.starts_with("will work through the ECS agent"), "{text}");
         }
         let none = Way::Neither("set enableFaultInjection".into());
-        for Preflight { works, words } in judged(&none, || Ok(())) {
-            assert!(!works && words == "will not work: set enableFaultInjection", "{words}");
+        for Preflight { works, text } in judged(&none, || Ok(())) {
+            assert!(!works && text == "will not work: set enableFaultInjection", "{text}");
         }
     }
 
     #[test]
     fn many_sources_stay_one_short_line() {
         let many = (0..200).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(",");
-        let words = words_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 100).unwrap());
-        assert!(words.len() < 250 && words.ends_with("and 190 more"), "{words}");
-        let words = words_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 30).unwrap());
-        assert!(words.len() < 250 && words.ends_with("and 190 more, for 30 % of the flows"), "{words}");
+        let text = summary_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 100).unwrap());
+        assert!(text.len() < 250 && text.ends_with("and 190 more"), "{text}");
+        let text = summary_of("1 ms", &Scope::new(&many, "egress", "DEFAULT", 30).unwrap());
+        assert!(text.len() < 250 && text.ends_with("and 190 more, for 30 % of the flows"), "{text}");
     }
 }

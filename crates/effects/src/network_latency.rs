@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, figures_of, words_of};
+use crate::network_fault::{self, NetworkFault, figures_of, summary_of};
 use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
@@ -32,10 +32,10 @@ impl NetworkFault for NetworkLatency {
     const NAME: &'static str = SPEC.name;
     const SHAPES_INGRESS: bool = true;
 
-    fn words(&self) -> String {
+    fn summary(&self) -> String {
         let (delay, jitter) = (self.delay.as_millis(), self.jitter.as_millis());
         let jitter = if jitter == 0 { String::new() } else { format!(" ± {jitter} ms") };
-        words_of(&format!("{delay} ms{jitter}"), &self.scope)
+        summary_of(&format!("{delay} ms{jitter}"), &self.scope)
     }
 
     fn figures(&self) -> Figures {

@@ -1,5 +1,5 @@
 //! Signals to processes by name, through descriptors that pin the process, so that a process id that is used
-//! again meanwhile hits nobody.
+//! again meanwhile hits no other process.
 //!
 //! Whose names match is decided here as killall (psmisc) decides it. Which process ids are out of bounds is
 //! decided here too: this process, process 1, kernel threads.
@@ -27,7 +27,7 @@ use misses::{Exempt, Misses, NOT_SHARED};
 use namespace::Namespace;
 use process::{Match, Process};
 
-/// Why no signal could be sent at all. Nobody was signalled.
+/// Why no signal could be sent at all. No process was signalled.
 #[derive(Debug, Error)]
 pub enum SignalError {
     /// `/proc` cannot be read.

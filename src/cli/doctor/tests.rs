@@ -36,11 +36,11 @@ fn metadata_that_refuses_or_is_not_there_is_said() {
     let finding = metadata(Some(&uri));
     served.join().unwrap();
     assert_eq!(finding.verdict, Verdict::Warning);
-    assert!(finding.words.contains("404 Not Found"), "{}", finding.words);
+    assert!(finding.text.contains("404 Not Found"), "{}", finding.text);
     for (uri, why) in [("ftp://x", "not an http:// address"), ("no blanks allowed", "not an address")] {
-        assert!(metadata(Some(uri)).words.contains(why), "{uri}: {}", metadata(Some(uri)).words);
+        assert!(metadata(Some(uri)).text.contains(why), "{uri}: {}", metadata(Some(uri)).text);
     }
-    assert!(metadata(None).words.contains("is not set"));
+    assert!(metadata(None).text.contains("is not set"));
 }
 
 #[test]
@@ -76,13 +76,13 @@ fn every_fault_says_whether_it_would_work() {
     let found = faults(&args(folder.path()), true);
     let names: Vec<_> = found.iter().map(|finding| finding.name).collect();
     assert_eq!(names, faults::ALL.iter().map(|spec| spec.name).collect::<Vec<_>>());
-    assert!(found.iter().all(|finding| finding.words.contains(" work")), "{found:?}");
-    assert!(found[0].words.starts_with("will work here: "), "{found:?}");
+    assert!(found.iter().all(|finding| finding.text.contains(" work")), "{found:?}");
+    assert!(found[0].text.starts_with("will work here: "), "{found:?}");
 }
 
 #[test]
 fn one_bad_finding_takes_the_fault_with_it() {
-    let bad = Finding { name: "threads", verdict: Verdict::Bad, words: "none".into() };
+    let bad = Finding { name: "threads", verdict: Verdict::Bad, text: "none".into() };
     let folder = tempfile::tempdir().unwrap();
     let text = describe(&[bad], &faults(&args(folder.path()), false));
     assert!(text.contains("!! cpu-stress"), "{text}");
@@ -91,8 +91,8 @@ fn one_bad_finding_takes_the_fault_with_it() {
 #[test]
 fn a_kernel_that_lacks_a_part_is_said_beside_each_network_fault() {
     let names = ["network-latency", "network-packet-loss", "network-blackhole-port"];
-    let words = "will not work: this process has no CAP_NET_ADMIN";
-    let text = describe(&[], &all_but(&names.map(|name| Finding::new(name, false, words))));
+    let text = "will not work: this process has no CAP_NET_ADMIN";
+    let text = describe(&[], &all_but(&names.map(|name| Finding::new(name, false, text))));
     for fault in ["network-latency        ", "network-packet-loss    ", "network-blackhole-port "] {
         assert!(
             text.contains(&format!("-- {fault} will not work: this process has no CAP_NET_ADMIN")),

@@ -24,7 +24,7 @@ impl Pace {
         free - now
     }
 
-    /// The agent said that it was too early: somebody else had the route.
+    /// The agent refused it as too early: another client had used the route.
     fn refused(&mut self, url: &str, now: Instant) {
         let free = self.0.get(url).copied().unwrap_or(now).max(now + INTERVAL);
         self.0.insert(url.to_owned(), free);

@@ -34,7 +34,7 @@ pub enum TargetError {
     NoAddress(String),
     /// A service whose prefixes are not there.
     #[error(
-        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up: name the \
+        "the source {0} stands for the address prefixes of an AWS service, which were not looked up: name the \
          service's CIDRs instead"
     )]
     Service(String),

@@ -1,7 +1,7 @@
 //! What was the root of a link before us, whether it can be put back exactly, and the note of it on disk.
 //!
 //! A root that the kernel attached by itself has handle 0 and comes back when ours is removed. One that
-//! somebody made is put back from the kernel's own description of it, if it is of a kind without classes;
+//! another program installed is put back from the kernel's own description of it, if it is of a kind without classes;
 //! others are refused before anything is touched. The note is for the next life: kill -9 leaves our root,
 //! inert, and the memory of what was there would be gone with us.
 
@@ -31,7 +31,7 @@ const EXACT: [&str; 6] = ["bfifo", "codel", "fq", "fq_codel", "pfifo", "pfifo_fa
 pub enum Baseline {
     /// Whatever the kernel attaches by itself.
     Default,
-    /// One that somebody made.
+    /// One that another program installed.
     Made {
         /// As `TCA_KIND` has it.
         kind: String,
@@ -45,8 +45,8 @@ pub enum Baseline {
 /// A root that could not be put back, so that it is not taken away.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "the root queueing discipline of {link} is {kind} with handle {major:x}:, made by somebody else, and could not be \
-     put back exactly afterwards; name another interface, or remove it (tc qdisc del dev {link} root)"
+    "the root queueing discipline of {link} is {kind} with handle {major:x}:, installed by another program, and \
+     could not be put back exactly afterwards; name another interface, or remove it (tc qdisc del dev {link} root)"
 )]
 pub struct NotExact {
     link: String,
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_made_is_kept_or_refused() {
+    fn what_another_program_installed_is_kept_or_refused() {
         let kept = Baseline::of(&link(), Some(&root("fq_codel", 0x1_0000))).unwrap();
         assert!(matches!(kept, Baseline::Made { handle: 0x1_0000, .. }), "{kept:?}");
         for kind in ["htb", "mq", "prio", "tbf", "netem", "cake", "something-new"] {

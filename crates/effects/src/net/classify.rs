@@ -109,7 +109,7 @@ pub fn matched(tables: &mut Tables, filter: &Filter) -> Result<u64, NetlinkError
 /// The requests that find out, for one change that is never to be kept, whether the kernel can redirect what
 /// comes in: a table of its own with a rule that no packet meets.
 pub fn try_redirection(link: &Link) -> Vec<TablesRequest> {
-    let nobody = Filter {
+    let unmatched = Filter {
         name: "try".to_owned(),
         direction: Direction::Ingress,
         priority: 0,
@@ -123,7 +123,7 @@ pub fn try_redirection(link: &Link) -> Vec<TablesRequest> {
         exempt_group: 0,
         own_flows: Vec::new(),
     };
-    create(&nobody)
+    create(&unmatched)
 }
 
 /// How the filter's first chain is called.

@@ -45,14 +45,14 @@ pub enum NetError {
     Interface(#[from] interface::InterfaceError),
     /// All bands of the prio are taken.
     #[error(
-        "13 shaped network faults live already, and prio has no band for another (16, of which 3 are for everybody else); \
-         wait for the end of one"
+        "13 shaped network faults live already, and prio has no band for another (16, of which 3 are for all other \
+         traffic); wait for the end of one"
     )]
     NoBand,
     /// The root that a link had could not be noted.
     #[error(
-        "the root queueing discipline of an interface was made by somebody, and could not be noted in {} before \
-         taking it away: {source}; make the folder writable",
+        "the root queueing discipline of an interface was installed by another program, and could not be noted in {} \
+         before taking it away: {source}; make the folder writable",
         folder.display()
     )]
     Note {

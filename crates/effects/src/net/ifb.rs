@@ -82,14 +82,14 @@ pub fn ask_for(route: &mut Route) -> Result<(), NetlinkError> {
     }
 }
 
-fn new(words: String, address: [u8; 6]) -> Request<RouteNetlinkMessage> {
+fn new(purpose: String, address: [u8; 6]) -> Request<RouteNetlinkMessage> {
     let mut message = message(INDEX);
     message.attributes = vec![
         LinkAttribute::Address(address.into()),
         LinkAttribute::IfName(NAME.into()),
         LinkAttribute::LinkInfo(vec![kind()]),
     ];
-    let purpose = Purpose::needing(KernelPart::Ifb, words);
+    let purpose = Purpose::needing(KernelPart::Ifb, purpose);
     Request::new(purpose, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(message))
 }
 

@@ -37,21 +37,21 @@ pub enum InterfaceError {
     Kernel(#[from] NetlinkError),
 }
 
-/// The interfaces that are meant; with None every one that is up, loopback too.
+/// The interfaces that `requested` names; with None every one that is up, loopback too.
 ///
 /// # Errors
 /// One that is not there, or is down; none at all.
-pub fn choose(wanted: Option<&Interfaces>) -> Result<Vec<Link>, InterfaceError> {
+pub fn choose(requested: Option<&Interfaces>) -> Result<Vec<Link>, InterfaceError> {
     let links = link::list(&mut Route::open()?)?;
-    pick(wanted, links, default_name().as_deref())
+    pick(requested, links, default_name().as_deref())
 }
 
 fn pick(
-    wanted: Option<&Interfaces>,
+    requested: Option<&Interfaces>,
     links: Vec<Link>,
     default: Option<&str>,
 ) -> Result<Vec<Link>, InterfaceError> {
-    // What a fault of ours made is nobody's interface.
+    // An interface that a fault made is not one of the task.
     let links: Vec<Link> = links.into_iter().filter(|link| !ifb::is_ours(link)).collect();
     let known = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
     let named = |name: &str| {
@@ -59,7 +59,7 @@ fn pick(
         let link = found.ok_or(InterfaceError::Unknown { name: name.to_owned(), known: known.clone() })?;
         if link.up { Ok(link) } else { Err(InterfaceError::Down(link.name)) }
     };
-    match wanted {
+    match requested {
         None => Ok(links.into_iter().filter(|link| link.up).collect()),
         Some(Interfaces::Default) => {
             default.ok_or(InterfaceError::NoDefault(known.clone())).and_then(named).map(|link| vec![link])
@@ -125,14 +125,14 @@ mod tests {
         (1..).zip(names).map(link).collect()
     }
 
-    fn chosen(wanted: Option<&str>, names: &[&str], default: Option<&str>) -> Result<String, String> {
-        let wanted = wanted.map(|list| list.parse().unwrap());
-        let picked = pick(wanted.as_ref(), links(names), default).map_err(|error| error.to_string())?;
+    fn chosen(requested: Option<&str>, names: &[&str], default: Option<&str>) -> Result<String, String> {
+        let requested = requested.map(|list| list.parse().unwrap());
+        let picked = pick(requested.as_ref(), links(names), default).map_err(|error| error.to_string())?;
         Ok(picked.into_iter().map(|link| link.name).collect::<Vec<_>>().join(","))
     }
 
     #[test]
-    fn the_words_of_fis_mean_what_fis_means() {
+    fn the_keywords_of_fis_mean_what_fis_means() {
         let names = ["lo", "eth0", "docker0", "br-1", "ecs-eth0", "!eth1"];
         assert_eq!(chosen(Some("DEFAULT"), &names, Some("eth0")), Ok("eth0".into()));
         assert_eq!(chosen(Some("ALL"), &names, None), Ok("eth0,ecs-eth0".into()));
@@ -150,8 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_with_what_is() {
-        let refused = |wanted, names: &[&str]| chosen(Some(wanted), names, None).unwrap_err();
+    fn a_refusal_lists_what_is_there() {
+        let refused = |requested, names: &[&str]| chosen(Some(requested), names, None).unwrap_err();
         assert_eq!(refused("eth9", &["lo", "eth0"]), "there is no interface eth9 here; there are lo, eth0");
         assert_eq!(refused("eth0", &["!eth0"]), "the interface eth0 is down");
         assert!(refused("DEFAULT", &["lo"]).starts_with("there is no default route"));

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::unistd::{Gid, setfsgid};
 
-/// The group: a number that nobody's is, below 65536 so that user namespaces map it.
+/// The group: a number that no group has, below 65536 so that user namespaces map it.
 pub const GROUP: u32 = 29_798;
 
 /// Where ECS gives metadata and credentials, and where EKS-style agents do (IPv4 and IPv6).

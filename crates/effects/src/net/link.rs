@@ -37,11 +37,11 @@ pub fn list(route: &mut Route) -> Result<Vec<Link>, NetlinkError> {
     Ok(listed.into_iter().filter_map(|listed| listed.0).collect())
 }
 
-/// The speed that the link says it has, in Mbit/s; virtual ones say none and count as 10 Gbit/s.
+/// The speed of the link by its driver, in Mbit/s; virtual links have none and count as 10 Gbit/s.
 pub fn speed(link: &Link) -> u64 {
     const UNKNOWN: u64 = 10_000;
-    let said = fs::read_to_string(format!("/sys/class/net/{}/speed", link.name)).unwrap_or_default();
-    said.trim().parse().ok().filter(|speed| *speed > 0).unwrap_or(UNKNOWN)
+    let text = fs::read_to_string(format!("/sys/class/net/{}/speed", link.name)).unwrap_or_default();
+    text.trim().parse().ok().filter(|speed| *speed > 0).unwrap_or(UNKNOWN)
 }
 
 /// A link as a dump describes it; None where something has no name.

@@ -76,8 +76,8 @@ pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
     tidy(&mut Route::open()?, state_dir)
 }
 
-/// Makes the table and lets it go, and asks for the disciplines, on loopback: where that is shaped by
-/// somebody it cannot be told.
+/// Makes the table and lets it go, and asks for the disciplines, on loopback: where another
+/// program shapes that, the answer is not known.
 pub(super) fn try_parts() -> Result<(), NetError> {
     let _claim = claim()?;
     let mut tables = Tables::open()?;

@@ -43,41 +43,41 @@ impl Protocol for NetfilterMessage {
     const NUMBER: isize = NETLINK_NETFILTER;
 }
 
-/// What a request is for: said in the error if it is refused.
+/// What a request is for; the error of a refused one has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
     /// As in "could not …": "add a netem to eth0".
-    words: String,
+    text: String,
     needs: Option<KernelPart>,
 }
 
 impl Purpose {
     /// Something that every kernel can do.
-    pub fn new(words: impl Into<String>) -> Purpose {
-        Purpose { words: words.into(), needs: None }
+    pub fn new(text: impl Into<String>) -> Purpose {
+        Purpose { text: text.into(), needs: None }
     }
 
     /// Something that a kernel without this part refuses.
-    pub fn needing(part: KernelPart, words: impl Into<String>) -> Purpose {
-        Purpose { words: words.into(), needs: Some(part) }
+    pub fn needing(part: KernelPart, text: impl Into<String>) -> Purpose {
+        Purpose { text: text.into(), needs: Some(part) }
     }
 }
 
 impl From<&str> for Purpose {
-    fn from(words: &str) -> Purpose {
-        Purpose::new(words)
+    fn from(text: &str) -> Purpose {
+        Purpose::new(text)
     }
 }
 
 impl From<String> for Purpose {
-    fn from(words: String) -> Purpose {
-        Purpose::new(words)
+    fn from(text: String) -> Purpose {
+        Purpose::new(text)
     }
 }
 
 impl fmt::Display for Purpose {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.words)
+        formatter.write_str(&self.text)
     }
 }
 
@@ -320,8 +320,8 @@ fn verdict(purpose: &Purpose, error: &ErrorMessage, flags: u16) -> Result<(), Ne
             0 => NetlinkBuffer::new_checked(&error.header).ok()?.length() as usize,
             _ => HEADER,
         };
-        let said = error.header.get(echoed.next_multiple_of(usize::from(NLMSG_ALIGNTO))..)?;
-        (flags & NLM_F_ACK_TLVS != 0).then(|| text(said)).flatten()
+        let attributes = error.header.get(echoed.next_multiple_of(usize::from(NLMSG_ALIGNTO))..)?;
+        (flags & NLM_F_ACK_TLVS != 0).then(|| text(attributes)).flatten()
     })
 }
 
@@ -349,12 +349,12 @@ mod tests {
 
     use super::*;
 
-    /// An acknowledgement that echoes the header of a message and says this.
-    fn answer(code: i32, flags: u16, said: &[DefaultNla]) -> (ErrorMessage, u16) {
+    /// An acknowledgement that echoes the header of a message and has these attributes.
+    fn answer(code: i32, flags: u16, attributes: &[DefaultNla]) -> (ErrorMessage, u16) {
         let mut error = ErrorMessage::default();
         error.code = std::num::NonZeroI32::new(code);
-        error.header = vec![0; HEADER + said.buffer_len()];
-        said.emit(&mut error.header[HEADER..]);
+        error.header = vec![0; HEADER + attributes.buffer_len()];
+        attributes.emit(&mut error.header[HEADER..]);
         (error, flags | NLM_F_CAPPED)
     }
 
@@ -363,9 +363,9 @@ mod tests {
     }
 
     #[test]
-    fn an_error_carries_the_words_of_the_kernel() {
-        let words = [DefaultNla::new(NLMSGERR_ATTR_MSG, b"Specified qdisc kind is unknown\0".to_vec())];
-        let error = verdict_of("add netem to eth0", answer(-2, NLM_F_ACK_TLVS, &words)).unwrap_err();
+    fn an_error_carries_the_text_of_the_kernel() {
+        let attributes = [DefaultNla::new(NLMSGERR_ATTR_MSG, b"Specified qdisc kind is unknown\0".to_vec())];
+        let error = verdict_of("add netem to eth0", answer(-2, NLM_F_ACK_TLVS, &attributes)).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOENT));
         assert_eq!(
             error.to_string(),

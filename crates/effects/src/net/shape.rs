@@ -40,7 +40,8 @@ pub fn root_of(qdiscs: &[Qdisc], index: u32) -> Option<&Qdisc> {
     qdiscs.iter().find(|qdisc| qdisc.index == index && qdisc.parent == TcHandle::ROOT)
 }
 
-/// Makes our prio the root of `link`. `replacing` a root that somebody made needs to be said.
+/// Makes our prio the root of `link`. `replacing` where the link has a root that the kernel did not attach
+/// by itself: it refuses to add another to that.
 pub fn add_root(link: &Link, replacing: bool) -> Request<RouteNetlinkMessage> {
     let purpose = Purpose::needing(KernelPart::Prio, format!("make a prio the root of {}", link.name));
     let make = if replacing { tc::replace } else { tc::add };
@@ -50,8 +51,8 @@ pub fn add_root(link: &Link, replacing: bool) -> Request<RouteNetlinkMessage> {
 /// Asks for a discipline without the parameters it cannot do without. The kernel refuses either way and
 /// changes nothing: with ENOENT if it does not have that kind, with EINVAL if it has.
 fn ask_for(link: &Link, part: KernelPart, kind: &str) -> Request<RouteNetlinkMessage> {
-    let words = format!("find the queueing discipline {kind} in the kernel");
-    tc::add(Purpose::needing(part, words), link, ROOT, kind, None)
+    let text = format!("find the queueing discipline {kind} in the kernel");
+    tc::add(Purpose::needing(part, text), link, ROOT, kind, None)
 }
 
 /// Asks for each discipline that we use, as [`ask_for`] does.

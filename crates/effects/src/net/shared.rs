@@ -29,7 +29,7 @@ pub(super) fn lock() -> MutexGuard<'static, Option<Shared>> {
 /// The shared part of all effects. Made with the first effect, gone with the last.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Owns the table: closing it is the undo that needs nobody.
+    /// Owns the table: the kernel removes the table when this closes, whatever becomes of the process.
     tables: Tables,
     route: Route,
     /// Interfaces whose root is ours, by index.
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     /// Whether there is the interface behind which packets that come in wait.
     has_ifb: bool,
     bands: BTreeSet<u16>,
-    /// The numbers of the effects that live.
+    /// The numbers of the active effects.
     effects: BTreeSet<u32>,
     state_dir: PathBuf,
     _claim: Claim,
@@ -251,7 +251,7 @@ impl Shared {
                 root.users -= 1;
             }
         }
-        // Also those that nobody came to use, because a step after the first of them failed.
+        // Also those that no effect uses, because a step after the first of them failed.
         let idle: Vec<u32> =
             self.roots.iter().filter(|(_, root)| root.users == 0).map(|(index, _)| *index).collect();
         if idle.is_empty() {
@@ -263,14 +263,14 @@ impl Shared {
         };
         for index in idle {
             let Some(root) = self.roots.remove(&index) else { continue };
-            // Somebody may have reinstalled our root; theirs stays.
+            // Another program may have replaced our root; its own stays.
             if !ifb::is_ours(&root.link) && shape::root_of(&qdiscs, index).is_some_and(shape::is_ours) {
                 keep(errors, root.before.restore(&mut self.route, &root.link));
             }
         }
     }
 
-    /// Removes the ifb if nobody uses it, with its root.
+    /// Removes the ifb if no effect uses it, with its root.
     fn give_ifb_back(&mut self, errors: &mut Vec<NetError>) {
         let ifb = ifb::link();
         if self.has_ifb && !self.roots.contains_key(&ifb.index) {
@@ -279,7 +279,7 @@ impl Shared {
         }
     }
 
-    /// Whether nothing lives any more, so that it can all be dropped.
+    /// Whether no effect is left, so that it can all be dropped.
     pub(super) fn is_idle(&self) -> bool {
         self.effects.is_empty()
     }

@@ -117,7 +117,7 @@ pub enum TargetError {
     NoAddress(String),
     /// A service was not replaced by its prefixes.
     #[error(
-        "the source {0} stands for the address prefixes of an AWS service, and nobody has looked them up; \
+        "the source {0} stands for the address prefixes of an AWS service, which were not looked up; \
          name the service's endpoint or its CIDRs instead"
     )]
     NoPrefixes(String),

@@ -14,7 +14,7 @@ use crate::task::Task;
 use faults::network_source::Source;
 
 const VANISHED: &str =
-    "the ECS agent says that it does not run any more: somebody else stopped it before its time";
+    "the ECS agent says that it does not run any more: it was stopped there before its time";
 
 /// How often the agent is asked whether the fault still runs.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -40,15 +40,15 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
     let sources = scope.map_or_else(Vec::new, |scope| scope.sources.clone());
     let targets = look_up(sources, task.clone()).await?;
     let (request, exempt) = (fault.request(&targets), targets.exempt.len());
-    let live = AgentFault::start(request, &task.ecs_agent, uri, task.state_dir()).await?;
+    let fault_at_agent = AgentFault::start(request, &task.ecs_agent, uri, task.state_dir()).await?;
     Ok(Box::new(ActiveByEcsAgent {
         name: F::NAME,
-        asked: fault.words(),
+        asked: fault.summary(),
         notes: fault.notes(),
         figures: fault.figures(),
         duration,
         exempt,
-        fault: live,
+        fault: fault_at_agent,
         seen: 0,
         vanished: false,
     }))

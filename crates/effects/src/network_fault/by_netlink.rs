@@ -28,10 +28,10 @@ fn environment(task: &Task) -> Environment {
     Environment { state_dir: task.state_dir().to_owned(), exempt: task.lifelines.clone() }
 }
 
-/// What was asked for, as the effect wants it and in words.
+/// What was asked for, as the effect takes it and as text.
 struct Asked {
     name: &'static str,
-    words: String,
+    summary: String,
     notes: Vec<String>,
     plan: NetworkPlan,
     figures: Figures,
@@ -42,7 +42,7 @@ impl Asked {
     fn of<F: NetworkFault>(fault: &F, duration: Duration) -> Asked {
         Asked {
             name: F::NAME,
-            words: fault.words(),
+            summary: fault.summary(),
             notes: fault.notes(),
             plan: fault.plan(),
             figures: fault.figures(),
@@ -65,7 +65,7 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
 
 impl ActiveFault for ActiveByNetlink {
     fn started(&self) -> String {
-        format!("{}: {} on {}", self.asked.name, self.asked.words, self.effect.interfaces().join(", "))
+        format!("{}: {} on {}", self.asked.name, self.asked.summary, self.effect.interfaces().join(", "))
     }
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
@@ -129,10 +129,10 @@ struct Counted<'a> {
 
 impl Counted<'_> {
     fn summary(&self) -> FaultSummary {
-        let Asked { name, words, duration, figures, .. } = self.asked;
+        let Asked { name, summary, duration, figures, .. } = self.asked;
         let seconds = duration.as_secs_f64();
         let asked = outcome::Asked {
-            text: format!("{words} on {} for {} s", self.interfaces, short(seconds)),
+            text: format!("{summary} on {} for {} s", self.interfaces, short(seconds)),
             seconds,
             figures: figures.clone(),
         };

@@ -23,15 +23,15 @@ pub const LIST_VARIABLE: &str = "TASKFAULT_IP_RANGES_URL";
 /// Where AWS publishes it (Amazon VPC user guide, "AWS IP address ranges"), for all partitions.
 const LIST_URL: &str = "https://ip-ranges.amazonaws.com/ip-ranges.json";
 /// A fault that waits longer than this for the published list would start late in every task without internet.
-const PATIENCE: Duration = Duration::from_secs(4);
+const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
 /// The same for the name of the service's endpoint.
-const NAME_PATIENCE: Duration = Duration::from_secs(3);
+const NAME_TIME_LIMIT: Duration = Duration::from_secs(3);
 /// Made by `scripts/prefixes` from the published one.
 const SHIPPED: &str = include_str!("prefixes.txt");
-/// Of the reason why the published list could not be had, so much is told.
+/// Of the reason why the published list could not be had, at most this many characters are shown.
 const SHOWN_REASON: usize = 120;
 
-/// The region whose prefixes are meant, and where its list comes from.
+/// The region whose prefixes are used, and where its list comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Region {
     /// `eu-west-1`; empty where it is not known.
@@ -163,7 +163,7 @@ fn endpoint_name(service: Service, region: &Region) -> String {
 
 /// None if there is no answer in time, too.
 async fn look_up(name: String) -> Vec<IpAddr> {
-    let found = tokio::time::timeout(NAME_PATIENCE, tokio::net::lookup_host((name, 0))).await;
+    let found = tokio::time::timeout(NAME_TIME_LIMIT, tokio::net::lookup_host((name, 0))).await;
     found.ok().and_then(Result::ok).map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default()
 }
 
@@ -272,7 +272,7 @@ async fn published(region: &Region) -> Result<List, String> {
         .body(Full::<Bytes>::default())
         .map_err(|error| error.to_string())?;
     let host = host_of(&uri);
-    let answer = client.send(request, PATIENCE).await.map_err(|reason| format!("{host}: {reason}"))?;
+    let answer = client.send(request, LIST_TIME_LIMIT).await.map_err(|reason| format!("{host}: {reason}"))?;
     match answer.status() {
         StatusCode::OK => parse(answer.body()).map_err(|reason| format!("{host}: {reason}")),
         other => Err(format!("{host} answers {other}")),

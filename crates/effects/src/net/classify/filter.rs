@@ -92,7 +92,7 @@ impl Filter {
         family.of(&self.targets).singles().chain(added.map(|address| number(*address)))
     }
 
-    /// The name of the chain of what got through the prefilter.
+    /// The name of the match chain. The suffix is older than that term, and the golden bytes pin it.
     pub(super) fn match_chain(&self) -> String {
         format!("{}_meant", self.name)
     }

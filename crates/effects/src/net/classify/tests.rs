@@ -158,7 +158,7 @@ fn sets_and_chains_are_what_nft_makes() {
 
 #[test]
 fn rules_are_what_nft_makes() {
-    // In the capture: the chains x_1_meant and x_1, of y_2 what is meant, of z_3 both.
+    // In the capture: the chains x_1_meant and x_1, of y_2 the match chain, of z_3 both.
     let golden = golden(kind::NEWRULE);
     let mut rules = ours(create(&filter()), kind::NEWRULE);
     assert_eq!(rules.len(), 4 + 4);

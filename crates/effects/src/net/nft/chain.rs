@@ -71,10 +71,10 @@ impl Table {
 
     /// Adds a chain that is called at a hook and accepts what none of its rules decides.
     pub fn add_base_chain(&self, name: &str, base: &Base<'_>) -> Request<NetfilterMessage> {
-        let words = format!("add the chain {name} to the {} hook", base.hook.name());
+        let text = format!("add the chain {name} to the {} hook", base.hook.name());
         let purpose = match base.hook {
-            Hook::Egress => Purpose::needing(KernelPart::EgressHook, words),
-            _ => words.into(),
+            Hook::Egress => Purpose::needing(KernelPart::EgressHook, text),
+            _ => text.into(),
         };
         let attributes = vec![
             ChainAttribute::Type(base.kind.to_owned()),

@@ -19,10 +19,10 @@ pub struct Table {
 impl Table {
     /// Makes the table, for as long as the socket that sends this is open (`NFT_TABLE_F_OWNER`).
     pub fn create_owned(&self) -> Request<NetfilterMessage> {
-        let words = format!("create the nf_tables table {}", self.name);
+        let text = format!("create the nf_tables table {}", self.name);
         let attributes = vec![self.name(), TableAttribute::Flags(TableFlags::Owner)];
         self.request(
-            Purpose::needing(KernelPart::OwnedTables, words),
+            Purpose::needing(KernelPart::OwnedTables, text),
             NLM_F_CREATE | NLM_F_EXCL,
             NfTablesMessage::NewTable(TableMessage { attributes }),
         )
