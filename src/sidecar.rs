@@ -65,7 +65,7 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Err(error) => return failed(&error),
     };
     let code = tokio::task::LocalSet::new().block_on(&runtime, async {
-        match live(&config).await {
+        match serve_until_stopped(&config).await {
             Ok(code) => code,
             Err(error) => failed(&error),
         }
@@ -98,7 +98,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn live(config: &Config) -> Result<ExitCode, StartError> {
+async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
     let _lock = StateLock::take(&config.state_dir)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How long somebody waits for his write at most.
+/// How long a caller waits for its write at most.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Writes that may wait. One is at most a reply, of some kilobytes.
@@ -58,9 +58,9 @@ impl StateWriter {
     /// Waits until everything is done that was submitted before this call; no longer than a second, and not at all
     /// while the folder is known to hang. Whether it is done.
     pub async fn settled(&self) -> bool {
-        let wanted = self.submitted.get();
+        let submitted = self.submitted.get();
         let mut done = self.done.clone();
-        if *done.borrow_and_update() >= wanted {
+        if *done.borrow_and_update() >= submitted {
             if self.stalled.replace(false) {
                 tracing::info!(folder = %self.folder.display(), "the state folder answers again");
             }
@@ -69,7 +69,7 @@ impl StateWriter {
         if self.stalled.get() {
             return false;
         }
-        let settled = tokio::time::timeout(SETTLE_LIMIT, done.wait_for(|done| *done >= wanted)).await;
+        let settled = tokio::time::timeout(SETTLE_LIMIT, done.wait_for(|done| *done >= submitted)).await;
         if matches!(settled, Ok(Ok(_))) {
             return true;
         }

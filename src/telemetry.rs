@@ -198,7 +198,7 @@ mod tests {
 
     /// A log pipe that is not drained: no line waits, what is lost is counted and reported once there is room.
     #[test]
-    fn a_log_that_is_not_drained_holds_nobody_and_counts_what_it_drops() {
+    fn a_log_that_is_not_drained_holds_no_caller_and_counts_what_it_drops() {
         let (reader, writer) = io::pipe().unwrap();
         let (mut queue, messages) = Queue::new(false);
         let dropped = Arc::clone(&queue.dropped);

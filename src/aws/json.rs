@@ -73,7 +73,7 @@ impl JsonClient {
         auth: Auth<'_>,
         body: &impl Serialize,
     ) -> Result<T, AwsError> {
-        let answer = self.tell(limit, service, operation, auth, body).await?;
+        let answer = self.send(limit, service, operation, auth, body).await?;
         let text: &[u8] = if answer.is_empty() { b"{}" } else { &answer };
         serde_json::from_slice(text).map_err(|error| AwsError::Unexpected {
             operation: operation.to_owned(),
@@ -85,7 +85,7 @@ impl JsonClient {
     ///
     /// # Errors
     /// See [`AwsError`].
-    pub async fn tell(
+    pub async fn send(
         &self,
         limit: Duration,
         service: Service,

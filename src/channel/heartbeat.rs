@@ -50,7 +50,7 @@ pub async fn send(identity: &Identity, machine: &Machine, channel: &str) -> Resu
         "PlatformVersion": machine.platform_version,
         "SSMConnectionChannel": channel,
     });
-    identity.tell(CALL_TIMEOUT, Service::Ssm, operation, &body).await
+    identity.send(CALL_TIMEOUT, Service::Ssm, operation, &body).await
 }
 
 /// Sends heartbeats for ever; the caller has sent the first.

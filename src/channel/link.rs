@@ -13,7 +13,7 @@ use ssm_wire::frame::Frame;
 /// way there. Source: amazon-ssm-agent `messageservice.go` (1 minute).
 pub const POLL_OVERLAP: Duration = Duration::from_secs(60);
 
-/// Whether the long poll is wanted.
+/// Whether the long poll is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Polling {
     /// The control channel serves.
@@ -96,7 +96,7 @@ impl Link {
         });
     }
 
-    /// Whether the long poll is wanted, now and at each change.
+    /// Whether the long poll is to run, now and at each change.
     pub fn polling(&self) -> watch::Receiver<Polling> {
         self.polling.subscribe()
     }

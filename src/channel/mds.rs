@@ -67,16 +67,16 @@ impl Poll {
 
     /// Polls while the link wants it, for ever.
     pub async fn run(&self, inbox: &dyn Inbox, outbox: &Outbox) {
-        let mut wanted = self.link.polling();
+        let mut enabled = self.link.polling();
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
             self.acknowledge_again(inbox).await;
-            let polling = *wanted.borrow_and_update();
+            let polling = *enabled.borrow_and_update();
             match polling {
                 Polling::Off => {
                     let waiting = !self.unacknowledged.borrow().is_empty();
                     tokio::select! {
-                        changed = wanted.changed() => if changed.is_err() { return },
+                        changed = enabled.changed() => if changed.is_err() { return },
                         () = tokio::time::sleep(QUICK_PAUSE), if waiting => {}
                     }
                     continue;
@@ -201,7 +201,7 @@ impl Poll {
     /// Whether it is known now what becomes of the job.
     async fn acknowledge(&self, id: &JobId, inbox: &dyn Inbox) -> bool {
         let (limit, body) = (http_client::CALL_TIMEOUT, json!({"MessageId": id.as_str()}));
-        match self.identity.tell(limit, Service::Ec2Messages, "AcknowledgeMessage", &body).await {
+        match self.identity.send(limit, Service::Ec2Messages, "AcknowledgeMessage", &body).await {
             Ok(()) => inbox.start(id),
             Err(error) if error.is_transient() || self.is_refused_for_its_credentials(&error) => {
                 tracing::warn!(job = %id, %error, "cannot acknowledge a job, trying again");
@@ -223,7 +223,7 @@ impl Poll {
     async fn fail(&self, message_id: &str) {
         let body = json!({"MessageId": message_id, "FailureType": "InternalHandlerException"});
         let limit = http_client::CALL_TIMEOUT;
-        if let Err(error) = self.identity.tell(limit, Service::Ec2Messages, "FailMessage", &body).await {
+        if let Err(error) = self.identity.send(limit, Service::Ec2Messages, "FailMessage", &body).await {
             tracing::warn!(message_id, %error, "cannot refuse a message");
         }
     }
@@ -242,6 +242,6 @@ impl Poll {
             "Payload": payload.to_string(),
             "ReplyId": reply.id.to_string(),
         });
-        self.identity.tell(http_client::CALL_TIMEOUT, Service::Ec2Messages, "SendReply", &body).await
+        self.identity.send(http_client::CALL_TIMEOUT, Service::Ec2Messages, "SendReply", &body).await
     }
 }

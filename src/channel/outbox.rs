@@ -188,16 +188,16 @@ impl Outbox {
         changed
     }
 
-    /// The due replies among those that `wanted` selects, oldest first and [`MOST_AT_ONCE`] at most, each counted as
+    /// The due replies among those that `select` takes, oldest first and [`MOST_AT_ONCE`] at most, each counted as
     /// tried, and when the next one is due. Expired ones are given up.
-    pub(super) fn due(&self, wanted: impl Fn(&Reply) -> bool) -> (Vec<Reply>, Option<Instant>) {
+    pub(super) fn due(&self, select: impl Fn(&Reply) -> bool) -> (Vec<Reply>, Option<Instant>) {
         let now = Instant::now();
         let mut replies = self.replies.borrow_mut();
         let (mut due, mut expired) = (Vec::new(), Vec::new());
         let mut next = None;
         for (time, number) in &replies.times {
             let Some(pending) = replies.pending.get(number) else { continue };
-            if !wanted(&pending.reply) {
+            if !select(&pending.reply) {
                 continue;
             }
             if *time > now || due.len() == MOST_AT_ONCE {

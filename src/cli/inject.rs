@@ -72,8 +72,8 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     let cancel = CancellationToken::new();
     let task = surroundings().await;
     let mut shown = None;
-    let mut on_start = |words: &str| {
-        log(&format!("{words}\n"));
+    let mut on_start = |text: &str| {
+        log(&format!("{text}\n"));
         // Only taskfault status misses it where it cannot be had.
         shown = injected::show(fault.name(), duration).ok();
     };

@@ -58,15 +58,15 @@ fn parse(sockets: &str) -> Vec<Injected> {
 }
 
 fn injected(name: &str) -> Option<Injected> {
-    let mut words = name.strip_prefix(PREFIX)?.strip_prefix(':')?.split(':');
-    let fault = faults::find(words.next()?)?.name;
+    let mut parts = name.strip_prefix(PREFIX)?.strip_prefix(':')?.split(':');
+    let fault = faults::find(parts.next()?)?.name;
     let one = Injected {
         fault,
-        pid: words.next()?.parse().ok()?,
-        since: words.next()?.parse().ok()?,
-        until: words.next()?.parse().ok()?,
+        pid: parts.next()?.parse().ok()?,
+        since: parts.next()?.parse().ok()?,
+        until: parts.next()?.parse().ok()?,
     };
-    words.next().is_none().then_some(one)
+    parts.next().is_none().then_some(one)
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Activations {
         }
     }
 
-    /// Deletes an activation. One that is gone already is what we wanted.
+    /// Deletes an activation. One that is gone already is a success.
     ///
     /// # Errors
     /// The service's; see [`AwsError`].
@@ -125,7 +125,7 @@ impl Activations {
         }
     }
 
-    /// Removes the instance. One that is gone already is what we wanted.
+    /// Removes the instance. One that is gone already is a success.
     ///
     /// # Errors
     /// The service's; see [`AwsError`].

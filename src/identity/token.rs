@@ -122,7 +122,7 @@ impl Identity {
     ///
     /// # Errors
     /// The service's; see [`AwsError`].
-    pub async fn tell(
+    pub async fn send(
         &self,
         limit: Duration,
         service: Service,
@@ -130,7 +130,7 @@ impl Identity {
         body: &serde_json::Value,
     ) -> Result<(), AwsError> {
         let credentials = self.credentials_for(operation)?;
-        let answer = self.client.tell(limit, service, operation, Auth::Keys(&credentials), body).await;
+        let answer = self.client.send(limit, service, operation, Auth::Keys(&credentials), body).await;
         answer.map(drop).inspect_err(|error| self.note_refusal(error.code()))
     }
 

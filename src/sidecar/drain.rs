@@ -20,7 +20,7 @@ impl Sidecar {
         // Replies that wait for a later try have no later.
         self.outbox.resend_all();
         let mut clean = true;
-        let last_words = async {
+        let undo_and_reply = async {
             if tokio::time::timeout(UNDO_LIMIT, self.queue.idle()).await.is_err() {
                 tracing::error!("some commands did not end in time; they end with this process");
                 clean = false;
@@ -30,7 +30,7 @@ impl Sidecar {
             }
         };
         tokio::select! {
-            () = last_words => {}
+            () = undo_and_reply => {}
             () = channels => {}
         }
         clean &= self.retire().await;

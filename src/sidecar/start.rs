@@ -195,11 +195,11 @@ impl Enrolment<'_> {
     async fn online_or_waiting(&self) -> Result<Identity, StartError> {
         tokio::select! {
             outcome = self.online() => outcome,
-            () = self.tell_of_waiting() => unreachable!("it tells for ever"),
+            () = self.note_waiting() => unreachable!("it never returns"),
         }
     }
 
-    async fn tell_of_waiting(&self) {
+    async fn note_waiting(&self) {
         self.retry.throttled().await;
         self.liveness.set(Phase::Throttled);
         status::write_waiting(&self.store);

@@ -11,7 +11,7 @@ pub(crate) const TESTS: &[(&str, fn())] =
     &[("a_cancel_arrives_under_every_fault_at_once", a_cancel_arrives_under_every_fault_at_once)];
 
 /// The sidecar makes an RSA key first, which takes its time in an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// One call to the local AWS, from its own side.
 fn call(ground: &Ground, operation: &str, body: &Value) -> Value {
@@ -25,7 +25,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        assert!(began.elapsed() < TIME_LIMIT, "never: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -181,7 +181,7 @@ fn all_means_all_but_the_lifeline() {
     let ground = Ground::new();
     let before = ground.state();
     ground.far(&["ip", "address", "add", "169.254.170.2/32", "dev", "eth0"]);
-    let spared = ["setpriv", "--regid", "29798", "--clear-groups", "/mnt/suite", "probe"];
+    let exempt = ["setpriv", "--regid", "29798", "--clear-groups", "/mnt/suite", "probe"];
     for way in ["egress", "ingress"] {
         let fault = ground.inject(&format!(
             "network-packet-loss --duration 60s --loss-percent 100 --sources ALL --traffic-type {way}"
@@ -195,7 +195,7 @@ fn all_means_all_but_the_lifeline() {
             "lost Connection refused (os error 111)"
         );
         for to in [format!("{}:{PORT}", FAR[0]), format!("[{}]:{PORT}", FAR_6[0])] {
-            let mut words = spared.to_vec();
+            let mut words = exempt.to_vec();
             words.extend(["tcp", &to]);
             let said = ground.near(&words);
             assert!(!said.starts_with("lost"), "our own sockets, {way}: {said}");

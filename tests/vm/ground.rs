@@ -14,7 +14,7 @@ pub(crate) const PORT: u16 = 7000;
 pub(crate) const OTHER_PORT: u16 = 7001;
 
 /// What is waited for comes within this, or never.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -92,7 +92,7 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        assert!(began.elapsed() < TIME_LIMIT, "never: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// An exchange that takes longer is lost.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const REPLY_LIMIT: Duration = Duration::from_millis(1500);
 
 /// `serve ADDRESS…`, `udp ADDRESS`, `tcp ADDRESS`, `burst ADDRESS COUNT`, `stream ADDRESS`, `play`,
 /// `call ADDRESS OPERATION BODY`.
@@ -78,7 +78,7 @@ fn echo(mut stream: TcpStream) {
 }
 
 fn udp(to: SocketAddr) -> std::io::Result<Duration> {
-    let socket = connected(to, PATIENCE)?;
+    let socket = connected(to, REPLY_LIMIT)?;
     let began = Instant::now();
     socket.send(b"x")?;
     socket.recv(&mut [0; 8])?;
@@ -86,17 +86,17 @@ fn udp(to: SocketAddr) -> std::io::Result<Duration> {
 }
 
 /// A connected socket, as the resolver of the C library has it.
-fn connected(to: SocketAddr, patience: Duration) -> std::io::Result<UdpSocket> {
+fn connected(to: SocketAddr, limit: Duration) -> std::io::Result<UdpSocket> {
     let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.connect(to)?;
-    socket.set_read_timeout(Some(patience))?;
+    socket.set_read_timeout(Some(limit))?;
     Ok(socket)
 }
 
 /// From the first packet to the established connection.
 fn tcp(to: SocketAddr) -> std::io::Result<Duration> {
     let began = Instant::now();
-    TcpStream::connect_timeout(&to, PATIENCE)?;
+    TcpStream::connect_timeout(&to, REPLY_LIMIT)?;
     Ok(began.elapsed())
 }
 
@@ -115,7 +115,7 @@ fn burst(to: SocketAddr, count: usize) {
 fn stream(to: SocketAddr) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(REPLY_LIMIT)).unwrap();
     println!("ready");
     std::io::stdout().flush().unwrap();
     for _ in std::io::stdin().lines() {

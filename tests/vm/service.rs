@@ -13,7 +13,7 @@ use crate::ground::{FAR, Ground, Running};
 pub(crate) const SERVICE_PORT: u16 = 443;
 const TASK: &str = "0123456789abcdef0123456789abcdef";
 /// The emulated machine is slow, and a key is generated; what has not happened by then never will.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIME_LIMIT: Duration = Duration::from_secs(180);
 
 /// Waits for an answer.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -22,7 +22,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        assert!(began.elapsed() < TIME_LIMIT, "never: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -147,8 +147,8 @@ impl Frame {
     }
 
     /// Reads one frame. Stricter than the stock agent, which ignores the payload length: a frame that lies
-    /// about its length is an error here, never a guess. The digest is looked at by [`digest_matches`] alone,
-    /// because a service that counts it otherwise must not make an agent deaf.
+    /// about its length is an error here, never a guess. Only [`digest_matches`] checks the digest:
+    /// a service that computes it differently must not cut an agent off.
     ///
     /// # Errors
     /// Anything that is not exactly one frame; see [`FrameError`].

@@ -34,14 +34,15 @@ fn places() -> Vec<(String, String, Vec<String>)> {
 
 /// What came of the command line: the fault, or why it was refused.
 fn asked(fault: &str, hit: &str, required: &[String], value: &str) -> Result<Asked, String> {
-    let mut words = vec!["taskfault".to_owned(), "inject".into(), fault.into(), format!("--{hit}={value}")];
-    words.extend(
+    let mut arguments =
+        vec!["taskfault".to_owned(), "inject".into(), fault.into(), format!("--{hit}={value}")];
+    arguments.extend(
         required
             .iter()
             .filter(|option| *option != hit)
             .map(|option| format!("--{option}={}", good(fault, option))),
     );
-    let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+    let cli = Cli::try_parse_from(arguments).map_err(|error| error.to_string())?;
     let Command::Inject(args) = cli.command else { panic!("another command: {:?}", cli.command) };
     match args.asked {
         Err(Refusal::Parameter(error)) => Err(error.to_string()),
