@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Number, Value};
 
 use super::ParseError;
-use super::pattern::Pattern;
+use super::pattern::PatternBudget;
 use super::schema::Parameter;
 
 /// How large the inputs of a document's steps may become together when values are put in, in bytes. A few
@@ -44,9 +44,10 @@ impl Values {
         for (name, value) in &values {
             refuse_parameter_store(&format!("parameter {name}"), value)?;
         }
+        let mut budget = PatternBudget::default();
         let wrong: Vec<_> = declared
             .iter()
-            .filter_map(|(name, parameter)| check(name, parameter, &values[name]).err())
+            .filter_map(|(name, parameter)| check(name, parameter, &values[name], &mut budget).err())
             .collect();
         if !wrong.is_empty() {
             return Err(ParseError::Parameters(wrong));
@@ -132,11 +133,12 @@ fn valid_name(name: &str) -> bool {
 }
 
 /// `allowedPattern`, with the texts of `allowedregexparamvalidator.go`.
-fn check(name: &str, parameter: &Parameter, value: &Value) -> Result<(), String> {
+fn check(name: &str, parameter: &Parameter, value: &Value, budget: &mut PatternBudget) -> Result<(), String> {
     if parameter.allowed_pattern.is_empty() {
         return Ok(());
     }
-    check_pattern(&parameter.kind, &parameter.allowed_pattern, value).map_err(|reason| wrong(name, &reason))
+    check_pattern(&parameter.kind, &parameter.allowed_pattern, value, budget)
+        .map_err(|reason| wrong(name, &reason))
 }
 
 /// One line of [`ParseError::Parameters`].
@@ -144,11 +146,11 @@ pub(super) fn wrong(name: &str, reason: &str) -> String {
     format!("error thrown in 'AllowedRegexParamValidator' while validating parameter /{name}/: {reason}")
 }
 
-fn check_pattern(kind: &str, pattern: &str, value: &Value) -> Result<(), String> {
-    let compiled = Pattern::compile(pattern).map_err(|error| {
+fn check_pattern(kind: &str, pattern: &str, value: &Value, budget: &mut PatternBudget) -> Result<(), String> {
+    let compiled = budget.compile(pattern).map_err(|error| {
         format!("encountered error while compiling allowed pattern - internal error: {error}")
     })?;
-    let matched = |text: &str, value: &Value| match compiled.matches(text) {
+    let mut matched = |text: &str, value: &Value| match budget.matches(&compiled, text)? {
         true => Ok(()),
         false => {
             let value = go_print(value);

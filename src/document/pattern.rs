@@ -4,30 +4,97 @@
 //! The two dialects differ in small ways that matter here, so a pattern is rewritten before it is compiled:
 //! Go's `\d \s \w \b` are ASCII where Rust's are Unicode, and a `[` or `&&` inside a class is plain text in Go.
 
-use regex::Regex;
+use regex_automata::meta::{Config, Regex};
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
 
-impl Pattern {
-    /// Compiles a pattern in Go's syntax.
+/// What the patterns of one document may cost in all. A document is planned on the control thread, which has to hear a
+/// cancel within some ten milliseconds; and patterns of a few bytes can stand for thousands of states, each of which
+/// is looked at for each byte of a value.
+#[derive(Debug)]
+pub struct PatternBudget {
+    /// Bytes of states that may still be made.
+    memory: usize,
+    /// Bytes of values times bytes of states that may still be looked at.
+    work: usize,
+}
+
+/// The largest pattern: `^.{1,1000}$`, the longest repetition that Go allows, needs three quarters of it. Those of
+/// AWS's documents need 1 to 8 KiB.
+const MEMORY_EACH: usize = 512 * 1024;
+const MEMORY_IN_ALL: usize = 1024 * 1024;
+/// A list of a thousand addresses against a pattern of 8 KiB takes half of it.
+const WORK_IN_ALL: usize = 256 * 1024 * 1024;
+
+impl Default for PatternBudget {
+    fn default() -> PatternBudget {
+        PatternBudget { memory: MEMORY_IN_ALL, work: WORK_IN_ALL }
+    }
+}
+
+impl PatternBudget {
+    /// As [`Pattern::compile`], at the expense of the budget.
     ///
     /// # Errors
-    /// The reason, in one line, if it is not a pattern.
+    /// The reason, in one line, if it is not a pattern, or too much for what is left.
+    pub fn compile(&mut self, pattern: &str) -> Result<Pattern, String> {
+        let limit = MEMORY_EACH.min(self.memory);
+        let compiled = build(pattern, limit);
+        // What was too large has cost as much as the largest.
+        let cost = compiled.as_ref().map_or(limit, |compiled| compiled.0.memory_usage());
+        self.memory = self.memory.saturating_sub(cost);
+        compiled
+    }
+
+    /// As [`Pattern::matches`], at the expense of the budget.
+    ///
+    /// # Errors
+    /// The reason, in one line, if it is too much for what is left.
+    pub fn matches(&mut self, pattern: &Pattern, value: &str) -> Result<bool, String> {
+        let work = value.len().saturating_mul(pattern.0.memory_usage());
+        self.work = self.work.checked_sub(work).ok_or_else(|| {
+            format!(
+                "matching a value of {} bytes, with the others of this document, takes too long here",
+                value.len()
+            )
+        })?;
+        Ok(pattern.matches(value))
+    }
+}
+
+impl Pattern {
+    /// Compiles a pattern in Go's syntax, of at most 512 KiB of states.
+    ///
+    /// # Errors
+    /// The reason, in one line, if it is not a pattern, or too large.
     pub fn compile(pattern: &str) -> Result<Pattern, String> {
-        let compiled = Regex::new(&rewrite(pattern));
-        compiled.map(Pattern).map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => format!("pattern needs more than {limit} bytes of memory"),
-            // The text draws the pattern and a marker over several lines; the last one is the reason.
-            other => other.to_string().lines().last().unwrap_or_default().trim().to_owned(),
-        })
+        build(pattern, MEMORY_EACH)
     }
 
     /// True if any part of `value` matches.
     pub fn matches(&self, value: &str) -> bool {
         self.0.is_match(value)
     }
+}
+
+fn build(pattern: &str, limit: usize) -> Result<Pattern, String> {
+    let config = Config::new().nfa_size_limit(Some(limit));
+    let compiled = Regex::builder().configure(config).build(&rewrite(pattern));
+    compiled.map(Pattern).map_err(|error| match (error.size_limit(), error.syntax_error()) {
+        (Some(_), _) => format!(
+            "the pattern needs more than {limit} bytes of states, of {MEMORY_EACH} for one pattern and {MEMORY_IN_ALL} \
+             for all of a document"
+        ),
+        // The text draws the pattern and a marker over several lines; the last one is the reason.
+        (_, Some(error)) => last_line(&error.to_string()),
+        _ => last_line(&error.to_string()),
+    })
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().trim().to_owned()
 }
 
 /// Go's syntax in Rust's.
@@ -136,6 +203,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn patterns_have_a_size_each_and_in_all() {
+        let refused = Pattern::compile("(\\pL{40}){5}|x|N").unwrap_err();
+        assert!(refused.contains("more than 524288 bytes of states"), "{refused}");
+        let mut budget = PatternBudget::default();
+        let one = "[a-z]{1000}";
+        let compiled = (0..1_000).map_while(|_| budget.compile(one).ok()).count();
+        assert!((5..100).contains(&compiled), "{compiled}");
+        assert!(budget.compile(one).unwrap_err().contains("1048576 for all of a document"));
+        // The longest that Go allows, and as many as a document of AWS has.
+        let mut budget = PatternBudget::default();
+        budget.compile("^.{1,1000}$").unwrap_or_else(|error| panic!("{error}"));
+        for _ in 0..10 {
+            budget.compile("^[0-9a-zA-Z.\\-=_,:/]{1,128}$").unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
+    fn values_are_matched_as_long_as_that_takes_little() {
+        let mut budget = PatternBudget::default();
+        let pattern = budget.compile("^[a-z]{1,100}x*$").unwrap();
+        assert_eq!(budget.matches(&pattern, "abc"), Ok(true));
+        assert_eq!(budget.matches(&pattern, "ABC"), Ok(false));
+        let refused = budget.matches(&pattern, &"a".repeat(1_000_000)).unwrap_err();
+        assert!(refused.contains("value of 1000000 bytes"), "{refused}");
+        assert_eq!(budget.matches(&pattern, "abc"), Ok(true), "what was refused costs nothing");
     }
 
     #[test]
