@@ -47,6 +47,10 @@ use lock::StateLock;
 pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
 
+/// Longer than any task. A thread that looks up names stays for the next: in a task that is out of threads, tokio
+/// could not start one, and panics where there is none at all.
+const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Runs the sidecar until a signal ends it.
 ///
 /// Exit codes: 0 after a clean end, 1 when it could not start or left something behind (the last log line
@@ -60,7 +64,8 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
     effects::heap::keep_small();
     // One thread does everything but the faults' own work: idle it waits in epoll, and under a fault that
     // burns every core it still gets its turn, because it nearly never uses its share.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().thread_keep_alive(FOR_GOOD).build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
@@ -110,6 +115,8 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
         }
     }
     let writer = Rc::new(StateWriter::start(&config.state_dir).map_err(StartError::Thread)?);
+    // The first of the threads that look up names, while there are threads to be had.
+    drop(tokio::task::spawn_blocking(|| ()));
     // So that the status of an earlier life is not taken for ours.
     let _ = std::fs::remove_file(config.state_dir.join(status::FILE));
     let mut registrations = Registrations::default();

@@ -1,10 +1,14 @@
 """A real sidecar against a local AWS that misbehaves: nothing is lost, nothing runs twice."""
 
+import contextlib
+import os
 import signal
+import shutil
 import subprocess
+import time
 
 import pytest
-from conftest import Server, Sidecar, SidecarProcess, eventually, ssm_client
+from conftest import Server, Sidecar, SidecarProcess, eventually, ssm_client, stop
 from test_sidecar import SCRIPT, STRESS, still_well
 
 pytestmark = pytest.mark.sidecar
@@ -180,3 +184,44 @@ def test_a_second_sidecar_in_one_folder_says_who_has_it(sidecar, sidecar_binary,
         still_well(sidecar)
     finally:
         second.close()
+
+
+def test_out_of_threads_it_still_finds_its_way(sidecar_binary, server, ssm, tmp_path, switches):
+    """Threads are counted by user, for every user but root."""
+    if os.geteuid() != 0:
+        pytest.skip("SKIP: needs root, to become a user of whom there is nothing else")
+    (tmp_path / "state").mkdir()
+    for path in [tmp_path, tmp_path / "state"]:
+        os.chown(path, 23456, 23456)
+    for above in [tmp_path, *tmp_path.parents[:2]]:
+        above.chmod(0o755)
+    as_user = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups", "prlimit", "--nproc=16"]
+    sidecar = Sidecar(
+        # Where that user can get at it.
+        shutil.copy(sidecar_binary, tmp_path), server, ssm, tmp_path, wrapper=as_user,
+        AWS_ENDPOINT_URL=server.replace("127.0.0.1", "localhost"),
+    )  # fmt: skip
+    # Takes every thread that the user may still have.
+    others = "while sleep 600 & do :; done"
+    crowd = last = None
+    try:
+        opened = lambda: sidecar.log_path.read_text().count("control channel open")
+        eventually(lambda: opened() == 1, "the control channel is open")
+        # tokio's own threads for this end after 10 s without work.
+        time.sleep(12)
+        crowd = subprocess.Popen([*as_user, "sh", "-c", others], start_new_session=True)
+        assert crowd.wait(timeout=30) == 2, "sh cannot fork"
+        # Its own place is free again.
+        last = subprocess.Popen([*as_user, "sleep", "600"])
+        switches.drop_sockets()
+        eventually(lambda: opened() == 2, "its name was looked up again")
+        command = sidecar.send("AWSFIS-Run-Kill-Process", {"ProcessName": ["nobody-has-this-name"]})
+        assert sidecar.finished(command)["Status"] == "Failed"
+        assert sidecar.terminate() == 0
+    finally:
+        sidecar.close()
+        if crowd:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(crowd.pid, signal.SIGKILL)
+        if last:
+            stop(last)
