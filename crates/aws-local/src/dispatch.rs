@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::model::{CLOUDWATCH, ECS, LOGS, Model, SSM};
+use super::query::unknown_action;
 use super::shared::Shared;
 use super::signature::header;
 use super::ssm::{self, agent};
@@ -165,18 +166,9 @@ fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
             roles.or_else(|| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
         })
     });
-    let (status, xml) = known.unwrap_or_else(|| (400, invalid_action(action)));
+    let (status, xml) = known.unwrap_or_else(|| (400, unknown_action(action)));
     shared.log.line("client", &format!("Action={action}"), status);
     wire::answer(status, "text/xml", xml)
-}
-
-/// The error document of the Query protocol. Only letters of the action are repeated: it is XML.
-fn invalid_action(action: &str) -> String {
-    let action: String = action.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!(
-        "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code>\
-         <Message>There is no action {action} here</Message></Error></ErrorResponse>"
-    )
 }
 
 /// Answers a request of FIS's rest-json protocol; None if its path is none of the service's.

@@ -28,6 +28,7 @@ use super::shared::Shared;
 use super::signature::header;
 use super::switches::ChannelPolicy;
 use super::wire::{self, Answer};
+use super::xml;
 use ssm_wire::frame::MAX_FRAME_BYTES;
 
 mod channel;
@@ -36,6 +37,9 @@ pub(super) mod links;
 use channel::Channel;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The namespace of the XML answers.
+const NAMESPACE: &str = "http://ssmmessages.amazonaws.com/doc/2017-10-31/";
 
 /// How long an agent may take to show its token, and a frame to leave.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -101,22 +105,17 @@ fn admit(shared: &Shared, parts: &Parts, body: &[u8], instance: &str) -> Result<
 fn error_answer(error: &ApiError) -> Answer {
     let denied = ["AccessDenied", "Token", "Signature", "Client", "InstanceId"];
     let status = if denied.iter().any(|word| error.code.contains(word)) { 403 } else { error.status };
-    let (code, message) = (error.code, xml_text(&error.message));
-    wire::answer(status, "application/xml", format!("<{code}><Message>{message}</Message></{code}>"))
-}
-
-fn xml_text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let document = xml::document(error.code, None, |xml| xml::element(xml, "Message", &error.message));
+    wire::answer(status, "application/xml", document)
 }
 
 fn token_answer(shared: &Shared, instance: &str) -> Answer {
     let token = shared.links.issue_token(instance, SystemTime::now());
-    let xml = format!(
-        "<CreateControlChannelResponse xmlns=\"http://ssmmessages.amazonaws.com/doc/2017-10-31/\">\
-         <TokenValue>{token}</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion>\
-         </CreateControlChannelResponse>"
-    );
-    wire::answer(201, "application/xml", xml)
+    let document = xml::document("CreateControlChannelResponse", Some(NAMESPACE), |xml| {
+        xml::element(xml, "TokenValue", &token)?;
+        xml::element(xml, "MessageSchemaVersion", "1.0")
+    });
+    wire::answer(201, "application/xml", document)
 }
 
 /// The handshake of RFC 6455, the server's half; the channel itself runs in a task of its own.
@@ -194,13 +193,18 @@ async fn close(socket: &mut Socket, code: CloseCode, reason: &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
-    #[test]
-    fn refusals_are_xml_with_the_code_as_element() {
+    #[tokio::test]
+    async fn refusals_are_xml_with_the_code_as_element() {
         let answer = error_answer(&ApiError::new("AccessDeniedException", "not <you> & me"));
         assert_eq!(answer.status(), 403);
         assert_eq!(error_answer(&ApiError::validation("x")).status(), 400);
-        assert_eq!(xml_text("not <you> & me"), "not &lt;you&gt; &amp; me");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let expected =
+            "<AccessDeniedException><Message>not &lt;you&gt; &amp; me</Message></AccessDeniedException>";
+        assert_eq!(body, expected);
     }
 }

@@ -34,6 +34,7 @@ mod tags;
 mod test_calls;
 mod wire;
 pub mod world;
+mod xml;
 
 pub use context::Context;
 pub use server::{Server, ServerError};

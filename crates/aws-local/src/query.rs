@@ -3,8 +3,9 @@
 //! A form has only texts, so what a member is (a number, a time, a list) comes from the operation's model.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::io;
 
+use quick_xml::events::Event;
 use serde_json::{Map, Number, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::model::{Node, Operation, Shape};
+use super::xml::{self, Xml, element, nested};
 
 /// The deepest member of any request is six names down.
 const DEEPEST: usize = 16;
@@ -113,99 +115,79 @@ fn malformed(message: String) -> ApiError {
 
 /// The status and the XML of an answer. Null is the output of an operation that has none.
 pub(super) fn answer(operation: Operation, outcome: &Result<Value, ApiError>) -> (u16, String) {
-    let request = Uuid::new_v4();
-    let (name, namespace) = (operation.name, operation.namespace());
-    let mut xml = String::new();
-    let status = match outcome {
+    let request = Uuid::new_v4().to_string();
+    let namespace = Some(operation.namespace());
+    match outcome {
         Ok(output) => {
-            // Writing to a String cannot fail, here and below.
-            let _ = write!(xml, "<{name}Response xmlns=\"{namespace}\">");
-            if let (Value::Object(members), Some(result)) = (output, operation.result()) {
-                let _ = write!(xml, "<{result}>");
-                write_members(&mut xml, members, operation.output());
-                let _ = write!(xml, "</{result}>");
-            }
-            let _ = write!(
-                xml,
-                "<ResponseMetadata><RequestId>{request}</RequestId></ResponseMetadata></{name}Response>"
-            );
-            200
+            let members = output.as_object().zip(operation.result());
+            let document = xml::document(&format!("{}Response", operation.name), namespace, |xml| {
+                if let Some((members, result)) = members {
+                    nested(xml, result, |xml| write_members(xml, members, operation.output()))?;
+                }
+                nested(xml, "ResponseMetadata", |xml| element(xml, "RequestId", &request))
+            });
+            (200, document)
         }
         Err(error) => {
             let side = if error.status < 500 { "Sender" } else { "Receiver" };
-            let (code, message) = (error.code, escaped(&error.message));
-            let _ = write!(
-                xml,
-                "<ErrorResponse xmlns=\"{namespace}\"><Error><Type>{side}</Type><Code>{code}</Code>\
-                 <Message>{message}</Message></Error><RequestId>{request}</RequestId></ErrorResponse>"
-            );
-            error.status
+            let document = xml::document("ErrorResponse", namespace, |xml| {
+                write_error(xml, side, error.code, &error.message)?;
+                element(xml, "RequestId", &request)
+            });
+            (error.status, document)
         }
-    };
-    (status, xml)
-}
-
-fn write_members(xml: &mut String, members: &Map<String, Value>, node: Option<Node>) {
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
-        let _ = write!(xml, "<{name}>");
-        write_value(xml, value, node.and_then(|node| node.member(name)));
-        let _ = write!(xml, "</{name}>");
     }
 }
 
-fn write_value(xml: &mut String, value: &Value, node: Option<Node>) {
+/// The error document for an action that no service here has.
+pub(super) fn unknown_action(action: &str) -> String {
+    let message = format!("There is no action {action} here");
+    xml::document("ErrorResponse", None, |xml| write_error(xml, "Sender", "InvalidAction", &message))
+}
+
+fn write_error(xml: &mut Xml, side: &str, code: &str, message: &str) -> io::Result<()> {
+    nested(xml, "Error", |xml| {
+        element(xml, "Type", side)?;
+        element(xml, "Code", code)?;
+        element(xml, "Message", message)
+    })
+}
+
+fn write_members(xml: &mut Xml, members: &Map<String, Value>, node: Option<Node>) -> io::Result<()> {
+    let mut there = members.iter().filter(|(_, value)| !value.is_null());
+    there.try_for_each(|(name, value)| {
+        let node = node.and_then(|node| node.member(name));
+        nested(xml, name, |xml| write_value(xml, value, node))
+    })
+}
+
+fn write_value(xml: &mut Xml, value: &Value, node: Option<Node>) -> io::Result<()> {
     let item = || node.and_then(Node::item);
-    match (value, node.map(|node| node.shape)) {
-        (Value::Null, _) => {}
+    let text = match (value, node.map(|node| node.shape)) {
         (Value::Array(items), _) => {
-            for value in items {
-                xml.push_str("<member>");
-                write_value(xml, value, item());
-                xml.push_str("</member>");
-            }
+            let mut items = items.iter();
+            return items.try_for_each(|it| nested(xml, "member", |xml| write_value(xml, it, item())));
         }
         (Value::Object(entries), Some(Shape::Map(_))) => {
-            for (key, value) in entries {
-                let _ = write!(xml, "<entry><key>{}</key><value>", escaped(key));
-                write_value(xml, value, item());
-                xml.push_str("</value></entry>");
-            }
+            return entries.iter().try_for_each(|(key, value)| {
+                nested(xml, "entry", |xml| {
+                    element(xml, "key", key)?;
+                    nested(xml, "value", |xml| write_value(xml, value, item()))
+                })
+            });
         }
-        (Value::Object(members), _) => write_members(xml, members, node),
-        (Value::Number(seconds), Some(Shape::Timestamp)) => {
-            xml.push_str(&date(seconds.as_f64().unwrap_or_default()));
-        }
-        (Value::String(text), _) => xml.push_str(&escaped(text)),
-        (scalar, _) => {
-            let _ = write!(xml, "{scalar}");
-        }
-    }
+        (Value::Object(members), _) => return write_members(xml, members, node),
+        (Value::Null, _) => return Ok(()),
+        (Value::Number(seconds), Some(Shape::Timestamp)) => date(seconds.as_f64().unwrap_or_default()),
+        (Value::String(text), _) => text.clone(),
+        (scalar, _) => scalar.to_string(),
+    };
+    xml.write_event(Event::Text(xml::text(&text)))
 }
 
 fn date(seconds: f64) -> String {
     let since = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
     super::wire::date_text(std::time::SystemTime::UNIX_EPOCH + since)
-}
-
-/// A text as XML has it. What XML cannot hold at all, a control character, becomes U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            // A bare one would be read back as a line feed.
-            '\r' => out.push_str("&#13;"),
-            '\n' | '\t' => out.push(letter),
-            control if control.is_control() || matches!(control, '\u{fffe}' | '\u{ffff}') => {
-                out.push('\u{fffd}');
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -319,6 +301,12 @@ mod tests {
         assert!(find("None").is_none() && find("RequestId").is_some());
         let (_, nothing) = answered(Ok(Value::Null));
         assert!(!nothing.contains("DoResult"), "{nothing}");
+    }
+
+    #[test]
+    fn an_unknown_action_is_named_and_does_no_harm() {
+        let document = unknown_action("<b>");
+        assert!(document.contains("<Message>There is no action &lt;b&gt; here</Message>"), "{document}");
     }
 
     #[test]
