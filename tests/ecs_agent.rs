@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use aws_local::log::Log;
 use aws_local::{Options, Server};
 use effects::ecs_agent::ledger::{Entry, Ledger};
 use effects::ecs_agent::request::Request;
@@ -39,10 +38,8 @@ impl Agent {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-                let log = Log::to(|_| {});
-                let server = Server::bind(Options { listen, log, fault_injection, ..Options::default() })
-                    .await
-                    .unwrap();
+                let server =
+                    Server::bind(Options { listen, fault_injection, ..Options::default() }).await.unwrap();
                 tell.send(server.address()).unwrap();
                 server.run(async { drop(stopped.await) }).await.unwrap();
             });

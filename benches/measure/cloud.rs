@@ -5,15 +5,20 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aws_local::log::Log;
+use aws_local::log::{Line, TARGET};
 use aws_local::{Handle, Options, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{self, Layer, SubscriberExt};
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::machine;
 use crate::process::Running;
@@ -134,21 +139,25 @@ pub(crate) fn is_last_reply(event: &Event) -> bool {
     event.what.starts_with("< reply ") && !event.outcome.starts_with("InProgress")
 }
 
+/// What the local AWS says, as it says it.
+struct Log(Sender<Event>);
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &tracing::Event<'_>, _: layer::Context<'_, S>) {
+        let Line { what, outcome, .. } = Line::of(event);
+        let _ = self.0.send(Event { at: Instant::now(), what, outcome });
+    }
+}
+
 type Ready = Sender<(SocketAddr, Handle)>;
 
 fn serve(said: Sender<Event>, ready: &Ready, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    // The sender is to be shared between threads.
-    let said = Mutex::new(said);
-    let log = Log::to(move |line| {
-        let mut columns = line.split("  ").filter(|column| !column.is_empty());
-        let mut column = || columns.next().unwrap_or_default().trim().to_owned();
-        let (_date, _who) = (column(), column());
-        let event = Event { at: Instant::now(), what: column(), outcome: column() };
-        let _ = said.lock().unwrap().send(event);
-    });
+    let ours = Targets::new().with_target(TARGET, LevelFilter::INFO);
+    // The server runs on this thread.
+    let _logging = registry().with(Log(said).with_filter(ours)).set_default();
     runtime.block_on(async {
-        let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), log, ..Options::default() };
+        let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::default() };
         let server = Server::bind(options).await.unwrap();
         ready.send((server.address(), server.handle())).unwrap();
         let _ = server.run(async { drop(stopped.await) }).await;

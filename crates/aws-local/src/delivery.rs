@@ -109,7 +109,7 @@ async fn get_messages(shared: &Shared, who: &str, body: &Map<String, Value>) -> 
 
 fn item(shared: &Shared, who: &str, offer: &Offer) -> Value {
     let again = if offer.attempt > 1 { format!(", delivery {}", offer.attempt) } else { String::new() };
-    shared.log.line(who, &format!("> message {}", offer.job_id), format!("offered{again}"));
+    tracing::info!(who, what = format!("> message {}", offer.job_id), outcome = format!("offered{again}"));
     let topic = match offer.topic {
         Topic::SendCommand => "aws.ssm.sendCommand",
         Topic::CancelCommand => "aws.ssm.cancelCommand",
@@ -140,5 +140,6 @@ pub(super) fn take_reply(shared: &Shared, who: &str, job: &str, reply: &Reply) {
     let known = shared.update(|state| state.ssm.reply(job, reply, SystemTime::now()));
     let steps: Vec<&str> = reply.runtime_status.iter().flatten().map(|(name, _)| name.as_str()).collect();
     let outcome = if known { reply.document_status.as_str() } else { "noted (no command of that id)" };
-    shared.log.line(who, &format!("< reply {job}"), format!("{outcome} [{}]", steps.join(", ")));
+    let outcome = format!("{outcome} [{}]", steps.join(", "));
+    tracing::info!(who, what = format!("< reply {job}"), outcome);
 }

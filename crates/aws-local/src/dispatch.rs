@@ -47,7 +47,7 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
     let idle =
         target.ends_with(".GetMessages") && matches!(&outcome, Ok(value) if value["Messages"] == json!([]));
     if !idle {
-        shared.log.line(&who, target, line(&outcome));
+        tracing::info!(who, what = target, outcome = line(&outcome));
     }
     match modelled(target) {
         Some(model) if std::ptr::eq(model, &CLOUDWATCH) => cloudwatch::json_answer(&outcome),
@@ -167,7 +167,7 @@ fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
         })
     });
     let (status, xml) = known.unwrap_or_else(|| (400, unknown_action(action)));
-    shared.log.line("client", &format!("Action={action}"), status);
+    tracing::info!(who = "client", what = format!("Action={action}"), outcome = status);
     wire::answer(status, "text/xml", xml)
 }
 
@@ -184,8 +184,8 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
             request.perform(&call, fis, &services, &context)
         })
     })();
-    shared.log.line(&who, &format!("FIS.{}", request.name()), line(&outcome));
-    shared.read(|world| world.fis.flush_log(&shared.log));
+    tracing::info!(who, what = format!("FIS.{}", request.name()), outcome = line(&outcome));
+    shared.read(|world| world.fis.flush_log());
     Some(fis::answer(&outcome))
 }
 
@@ -197,7 +197,7 @@ pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8])
         let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
         shared.update(call).unwrap_or_else(|| Err(unknown(operation)))
     });
-    shared.log.line("client", &format!("cbor {operation}"), line(&outcome));
+    tracing::info!(who = "client", what = format!("cbor {operation}"), outcome = line(&outcome));
     cloudwatch::cbor_answer(operation, &outcome)
 }
 

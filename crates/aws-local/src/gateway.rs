@@ -62,7 +62,7 @@ pub(super) async fn answer(
     let what = format!("{method} control-channel");
     let outcome = match shared.switches().channel {
         ChannelPolicy::Hangup => {
-            shared.log.line(instance, &what, "hang up (switch)");
+            tracing::info!(who = instance, what, outcome = "hang up (switch)");
             return Err(Hangup);
         }
         ChannelPolicy::Denied => {
@@ -81,11 +81,11 @@ pub(super) async fn answer(
     });
     Ok(match outcome {
         Ok(answer) => {
-            shared.log.line(instance, &what, answer.status().as_u16());
+            tracing::info!(who = instance, what, outcome = answer.status().as_u16());
             answer
         }
         Err(error) => {
-            shared.log.line(instance, &what, format!("refused: {error}"));
+            tracing::info!(who = instance, what, outcome = format!("refused: {error}"));
             error_answer(&error)
         }
     })
@@ -149,7 +149,13 @@ fn upgrade_answer(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(io) => serve(shared, io, &instance).await,
-            Err(error) => shared.log.line(&instance, "control-channel", format!("no upgrade: {error}")),
+            Err(error) => {
+                tracing::info!(
+                    who = instance,
+                    what = "control-channel",
+                    outcome = format!("no upgrade: {error}")
+                );
+            }
         }
     });
     Ok(answer)
@@ -161,17 +167,17 @@ async fn serve(shared: Arc<Shared>, io: Upgraded, instance: &str) {
         .max_frame_size(Some(MAX_FRAME_BYTES + 1024));
     let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
     if let Err(why) = open(&shared, &mut socket, instance).await {
-        shared.log.line(instance, "control-channel", format!("closed: {why}"));
+        tracing::info!(who = instance, what = "control-channel", outcome = format!("closed: {why}"));
         close(&mut socket, CloseCode::Policy, "control channel not opened").await;
         return;
     }
     let (serial, orders) = shared.links.enter(instance);
     shared.update(|state| state.ssm.reconnected(instance, SystemTime::now()));
-    shared.log.line(instance, "control-channel", "open");
+    tracing::info!(who = instance, what = "control-channel", outcome = "open");
     let why = Channel { shared: &shared, instance, socket }.run(orders).await;
     shared.links.leave(instance, serial);
     shared.wake();
-    shared.log.line(instance, "control-channel", format!("closed: {why}"));
+    tracing::info!(who = instance, what = "control-channel", outcome = format!("closed: {why}"));
 }
 
 /// Waits for the OpenControlChannel frame and checks its token.

@@ -1,63 +1,45 @@
-//! What `taskfault-local` says about each request and message: one line, with no secret in it.
+//! What the local AWS says about each request and message: a `tracing` event with three fields, and no secret in
+//! them. Senders choose some of the texts: they may have any length and any character.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
 
-use super::wire;
+use tracing::Event;
+use tracing::field::{Field, Visit};
 
-/// The longest text of one column, in characters. Senders choose some of these texts.
-const COLUMN_CHARS: usize = 160;
+/// The target of every event begins with this.
+pub const TARGET: &str = "aws_local";
 
-/// Where the lines go.
-#[derive(Clone)]
-pub struct Log(Arc<dyn Fn(&str) + Send + Sync>);
+/// An event of the local AWS, read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Line {
+    /// A managed instance, a task, an experiment; the kind of caller where it has no name.
+    pub who: String,
+    /// The request or message; `>` before what goes to an agent, `<` before what comes from one.
+    pub what: String,
+    /// The status, and what there is to say about it.
+    pub outcome: String,
+}
 
-impl Log {
-    /// Lines on standard error.
-    pub fn stderr() -> Log {
-        Log::to(|line| eprintln!("{line}"))
-    }
-
-    /// Lines to wherever `write` puts them.
-    pub fn to(write: impl Fn(&str) + Send + Sync + 'static) -> Log {
-        Log(Arc::new(write))
-    }
-
-    /// One line: when, who, what, and what came of it.
-    pub fn line(&self, who: &str, what: &str, outcome: impl fmt::Display) {
-        let now = wire::date_text(SystemTime::now());
-        let (who, what) = (column(who), column(what));
-        (self.0)(&format!("{now}  {who:<20}  {what:<48}  {}", column(&outcome.to_string())));
+impl Line {
+    /// Reads an event.
+    pub fn of(event: &Event<'_>) -> Line {
+        let mut line = Line::default();
+        event.record(&mut line);
+        line
     }
 }
 
-impl fmt::Debug for Log {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Log")
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "who" => value.clone_into(&mut self.who),
+            "what" => value.clone_into(&mut self.what),
+            "outcome" => value.clone_into(&mut self.outcome),
+            _ => {}
+        }
     }
-}
 
-/// A text that stays on its line and is not endless.
-fn column(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(COLUMN_CHARS).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    #[test]
-    fn a_line_stays_one_line() {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let sink = lines.clone();
-        let log = Log::to(move |line| sink.lock().unwrap().push(line.to_owned()));
-        log.line("mi-1", "evil\nforged line", "x".repeat(10_000));
-        let lines = lines.lock().unwrap();
-        assert_eq!(lines.len(), 1);
-        assert!(!lines[0].contains('\n') && lines[0].contains("evil forged line"));
-        assert!(lines[0].len() < 400);
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
     }
 }

@@ -110,7 +110,7 @@ impl Server {
                     Ok((stream, peer)) => { connections.spawn(connection(shared.clone(), stream, peer)); }
                     // Out of descriptors, most likely: let some connections end first.
                     Err(error) => {
-                        shared.log.line("server", "accept", error);
+                        tracing::warn!(who = "server", what = "accept", outcome = %error);
                         tokio::time::sleep(TICK).await;
                     }
                 },
@@ -148,14 +148,14 @@ fn let_time_pass(shared: &Shared) {
     let moved = shared.read(|state| {
         let moved = state.let_time_pass(&context);
         shared.observe(|recorder| recorder.observe(state));
-        state.fis.flush_log(&shared.log);
+        state.fis.flush_log();
         moved
     });
     if moved {
         shared.update(|_| ());
     }
     if let Err(error) = shared.save() {
-        shared.log.line("server", "state file", error);
+        tracing::warn!(who = "server", what = "state file", outcome = %error);
     }
 }
 
@@ -180,7 +180,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     if let Err(error) = outcome
         && error.is_parse()
     {
-        shared.log.line(&peer.to_string(), "not HTTP", error);
+        tracing::info!(who = %peer, what = "not HTTP", outcome = %error);
     }
 }
 
@@ -195,18 +195,19 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     let body = match wire::read_body(body).await {
         Ok(body) => body,
         Err(error) => {
-            shared.log.line("?", &format!("{method} {path}"), &error);
+            tracing::info!(who = "?", what = format!("{method} {path}"), outcome = %error);
             return Ok(wire::json_answer(None, &Err(error)));
         }
     };
     Ok(if let Some(call) = path.strip_prefix("/_taskfault/") {
         let answer = test_calls::answer(&shared, &method, call, &body);
         if method != http::Method::GET {
-            shared.log.line("test", &format!("{method} {path}"), answer.status().as_u16());
+            let what = format!("{method} {path}");
+            tracing::info!(who = "test", what, outcome = answer.status().as_u16());
         }
         answer
     } else if let (http::Method::GET, Some(answer)) = (method.clone(), metadata::answer(&shared, &path)) {
-        shared.log.line("task", &path, answer.status().as_u16());
+        tracing::info!(who = "task", what = path, outcome = answer.status().as_u16());
         answer
     } else if let Some(answer) = dispatch::fis(&shared, &parts, &body) {
         answer
@@ -217,7 +218,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if method == http::Method::POST && path == "/" {
         dispatch::answer(&shared, &parts, &body).await
     } else {
-        shared.log.line("?", &format!("{method} {path}"), 404);
+        tracing::info!(who = "?", what = format!("{method} {path}"), outcome = 404);
         let hint = "AWS calls are POST /, task metadata GET /v4/CLUSTER/SERVICE/TASK, \
                     fault endpoints POST /api/CLUSTER/SERVICE/TASK/fault/v1/FAULT/OPERATION";
         wire::plain_json(404, &json!({ "message": format!("there is no {method} {path} here; {hint}") }))

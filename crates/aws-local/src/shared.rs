@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use super::Context;
 use super::fault_endpoints::FaultEndpoints;
 use super::gateway::links::Links;
-use super::log::Log;
 use super::recorder::Recorder;
 use super::switches::Switches;
 use crate::world::SnapshotError;
@@ -45,8 +44,6 @@ pub struct Options {
     pub fault_injection: bool,
     /// [`Context::speed`].
     pub speed: f64,
-    /// Where it writes a line for each request.
-    pub log: Log,
 }
 
 impl Default for Options {
@@ -59,7 +56,6 @@ impl Default for Options {
             limits: TaskLimits::default(),
             fault_injection: true,
             speed: 1.0,
-            log: Log::stderr(),
         }
     }
 }
@@ -84,7 +80,6 @@ pub(super) struct Shared {
     faults: Mutex<FaultEndpoints>,
     recorder: Mutex<Recorder>,
     pub(super) started: SystemTime,
-    pub(super) log: Log,
     state_file: Option<PathBuf>,
 }
 
@@ -112,7 +107,6 @@ impl Shared {
             faults: Mutex::default(),
             recorder: Mutex::default(),
             started: now,
-            log: options.log,
             state_file: options.state_file,
         })
     }

@@ -9,13 +9,20 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use aws_local::log::Log;
+use aws_local::log::{Line, TARGET};
 use aws_local::ssm::state::{Activation, Command, Invocation, Status};
 use aws_local::world::World;
 use aws_local::{Handle, Options, Server};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{self, Layer, SubscriberExt};
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 use uuid::Uuid;
 
 mod local_agent {
@@ -23,11 +30,23 @@ mod local_agent {
 }
 use local_agent::agent::{Agent, Credentials, http};
 
+/// What the local AWS says.
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        let Line { who, what, outcome } = Line::of(event);
+        self.0.lock().unwrap().push(format!("{who} {what} {outcome}"));
+    }
+}
+
 /// A server of a test's own.
 struct Local {
     address: SocketAddr,
     handle: Handle,
     log: Arc<Mutex<Vec<String>>>,
+    /// The server runs on the thread of its test, which is all that this speaks for.
+    _logging: DefaultGuard,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
 }
@@ -39,12 +58,9 @@ impl Local {
 
     async fn with(options: Options) -> Local {
         let log = Arc::new(Mutex::new(Vec::new()));
-        let sink = log.clone();
-        let options = Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log: Log::to(move |line| sink.lock().unwrap().push(line.to_owned())),
-            ..options
-        };
+        let ours = Targets::new().with_target(TARGET, LevelFilter::INFO);
+        let logging = registry().with(Lines(log.clone()).with_filter(ours)).set_default();
+        let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..options };
         let server = Server::bind(options).await.unwrap();
         let (address, handle) = (server.address(), server.handle());
         let (stop, stopped) = oneshot::channel();
@@ -52,7 +68,7 @@ impl Local {
             let stopped = async { stopped.await.unwrap_or_default() };
             server.run(stopped).await.unwrap();
         });
-        Local { address, handle, log, stop, served }
+        Local { address, handle, log, _logging: logging, stop, served }
     }
 
     async fn end(self) {

@@ -1,10 +1,12 @@
 //! What `taskfault-local` does beside serving: the [`stage`] (tasks as processes in namespaces), services of
-//! tasks on it ([`up`]), the [`demo`], and two small programs that tasks run.
+//! tasks on it ([`up`]), the [`demo`], its [`log`], and two small
+//! programs that tasks run.
 
 #![forbid(unsafe_code)]
 
 pub mod application;
 pub mod demo;
+pub mod log;
 pub mod pause;
 pub mod stage;
 pub mod up;

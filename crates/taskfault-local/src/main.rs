@@ -11,9 +11,9 @@ use clap::{Parser, Subcommand};
 use experiment::run::{EXIT_CODES, RunOptions, run as run_experiment};
 use taskfault_local::application::{self, ApplicationOptions};
 use taskfault_local::demo::{self, DemoOptions};
-use taskfault_local::pause;
 use taskfault_local::stage::{InitOptions, run_init};
 use taskfault_local::up::{self, UpOptions};
+use taskfault_local::{log, pause};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.
@@ -202,7 +202,6 @@ impl From<ServeOptions> for Options {
             limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
             fault_injection: options.fault_injection,
             speed: options.speed,
-            ..Options::default()
         }
     }
 }
@@ -222,6 +221,7 @@ fn serve(options: ServeOptions) -> ExitCode {
 async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    log::start(std::io::stderr)?;
     let server = Server::bind(options.into()).await?;
     println!("http://{}", server.address());
     let shutdown = async move {

@@ -18,12 +18,12 @@ const TIMED_OUT: Duration = Duration::from_secs(5);
 /// Answers a call below `/api/`.
 pub(crate) async fn answer(shared: &Shared, method: &http::Method, path: &str, body: &[u8]) -> Answer {
     let Some(route) = route(path) else {
-        shared.log.line("task", &format!("{method} {path}"), 404);
+        tracing::info!(who = "task", what = format!("{method} {path}"), outcome = 404);
         return wire::plain_json(404, &json!({ "Error": format!("there is no fault endpoint at {path}") }));
     };
     let what = format!("{} {}", route.operation.name(), route.kind.name());
     if method != http::Method::POST {
-        shared.log.line("task", &format!("{method} {path}"), 405);
+        tracing::info!(who = "task", what = format!("{method} {path}"), outcome = 405);
         return wire::answer(405, "text/plain", "");
     }
     let who = route.task.rsplit('/').next().unwrap_or_default();
@@ -33,18 +33,19 @@ pub(crate) async fn answer(shared: &Shared, method: &http::Method, path: &str, b
         all.limiter.admit(key, SystemTime::now(), interval)
     });
     if !admitted {
-        shared.log.line(who, &what, 429);
+        tracing::info!(who, what, outcome = 429);
         return wire::answer(429, "text/plain; charset=utf-8", TOO_MANY);
     }
     let outcome = perform(shared, &route, body).await;
     // The log says so, or readers would look for lost packets here.
     let (status, value) = match &outcome {
         Ok(status) => {
-            shared.log.line(who, &what, format!("200 {status} (kept in mind only: no packet is touched)"));
+            let outcome = format!("200 {status} (kept in mind only: no packet is touched)");
+            tracing::info!(who, what, outcome);
             (200, json!({ "Status": status }))
         }
         Err(refusal) => {
-            shared.log.line(who, &what, format!("{} {}", refusal.status, refusal.text));
+            tracing::info!(who, what, outcome = format!("{} {}", refusal.status, refusal.text));
             (refusal.status, json!({ "Error": refusal.text }))
         }
     };

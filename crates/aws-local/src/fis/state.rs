@@ -6,7 +6,6 @@ use super::definition::Template;
 use super::experiment::Experiment;
 use super::safety::SafetyLever;
 use super::tokens::Tokens;
-use crate::log::Log;
 
 /// The most targets of one action, as the service's quotas are for every `aws:ecs` action on tasks until one
 /// asks for more.
@@ -42,10 +41,10 @@ pub(super) struct Line {
 
 impl FisState {
     /// Writes what has happened since the last call to the server's log.
-    pub(crate) fn flush_log(&mut self, log: &Log) {
+    pub(crate) fn flush_log(&mut self) {
         for Line { who, what, outcome } in self.journal.drain(..) {
             for part in wrapped(&outcome) {
-                log.line(&who, &what, part);
+                tracing::info!(who, what, outcome = part);
             }
         }
     }

@@ -198,7 +198,7 @@ impl Channel<'_> {
     }
 
     fn log(&self, what: &str, outcome: impl std::fmt::Display) {
-        self.shared.log.line(self.instance, what, outcome);
+        tracing::info!(who = self.instance, what, outcome = %outcome);
     }
 }
 

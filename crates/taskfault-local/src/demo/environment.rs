@@ -1,8 +1,6 @@
 //! What the demo runs in: the local AWS, the service under load, and their state every second.
 
-use parking_lot::Mutex;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +12,9 @@ use tokio::time::timeout;
 
 use super::screen::Screen;
 use super::{DemoError, system};
+use crate::log;
 use crate::stage::{AGENT_ADDRESS, Stage};
 use crate::up::{self, Change, Cluster, ServiceSpec, Settings, TaskEvent};
-use aws_local::log::Log;
 use aws_local::shared::Handle;
 use aws_local::{Options, Server};
 use experiment::run::client::Fis;
@@ -49,13 +47,9 @@ impl Aws {
     /// Starts both on a stage; logs go to `folder`.
     pub(super) async fn start(mut stage: Stage, folder: &Path) -> Result<Aws, DemoError> {
         stage.pin_tasks();
-        let log = File::create(folder.join("local-aws.log")).map_err(system("making the log"))?;
-        let log = Mutex::new(log);
-        let options = Options {
-            speed: SPEED,
-            log: Log::to(move |line| drop(writeln!(log.lock(), "{line}"))),
-            ..Options::default()
-        };
+        let file = File::create(folder.join("local-aws.log")).map_err(system("making the log"))?;
+        log::start(Arc::new(file)).map_err(DemoError::Unmet)?;
+        let options = Options { speed: SPEED, ..Options::default() };
         let listener = up::agent_listener().await.map_err(system("listening for tasks"))?;
         let server = Server::on(listener, options).map_err(|error| DemoError::Unmet(error.to_string()))?;
         let handle = server.handle();

@@ -1,12 +1,12 @@
 //! `taskfault-local up FILE…`: the small ECS with the local AWS, until Ctrl-C.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -15,8 +15,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::forward::{Route, forward};
 use super::{Change, Cluster, Folder, ServiceSpec, Settings, TaskEvent, agent_listener, plan};
+use crate::log;
 use crate::stage::{self, Namespaces, Stage};
-use aws_local::log::Log;
 use aws_local::{Options, Server};
 use experiment::interruption::Interruption;
 
@@ -213,16 +213,14 @@ impl Logs {
 async fn serve(
     outside: Outside,
     namespaces: Namespaces,
-    mut aws: Options,
+    aws: Options,
     settings: Settings,
     asked: &[Asked],
 ) -> Result<(), String> {
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut interruption = Interruption::watch().map_err(|error| error.to_string())?;
-    let log = File::create(settings.folder.join("local-aws.log")).map_err(failed("making the log"))?;
-    let log = Mutex::new(log);
-    // A full disk must not end the experiment.
-    aws.log = Log::to(move |line| drop(writeln!(log.lock(), "{line}")));
+    let file = File::create(settings.folder.join("local-aws.log")).map_err(failed("making the log"))?;
+    log::start(Arc::new(file))?;
     let stage = Stage::build(namespaces).await.map_err(|error| error.to_string())?;
     let listener = TcpListener::from_std(outside.aws).map_err(failed("taking over the port"))?;
     let mut server = Server::on(listener, aws).map_err(|error| error.to_string())?;
