@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use matchit::Router;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -30,6 +31,7 @@ pub(crate) static STS: Model = Model::new(include_str!("model/sts.json"));
 pub(crate) struct Model {
     json: &'static str,
     table: OnceLock<Table>,
+    routes: OnceLock<BTreeMap<&'static str, Router<Operation>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -192,7 +194,7 @@ pub(crate) struct Node {
 impl Model {
     /// The model of a table as `scripts/aws-models` writes it.
     pub(crate) const fn new(json: &'static str) -> Model {
-        Model { json, table: OnceLock::new() }
+        Model { json, table: OnceLock::new(), routes: OnceLock::new() }
     }
 
     fn table(&'static self) -> &'static Table {
@@ -223,17 +225,30 @@ impl Model {
         target.strip_prefix(self.target())?.strip_prefix('.')
     }
 
-    /// The operation of a REST service that a method and the parts of a path mean, with the variable parts by
-    /// the names of their members.
+    /// The operation of a REST service that a method and a path mean, with the variable parts by the names of
+    /// their members.
     pub(crate) fn routed<'p>(
         &'static self,
         method: &str,
-        path: &[&'p str],
+        path: &'p str,
     ) -> Option<(Operation, Vec<(&'static str, &'p str)>)> {
-        let table = self.table();
-        table.operations.iter().filter(|(_, entry)| entry.method == method).find_map(|(name, entry)| {
-            let labels = labels(&entry.path, path)?;
-            Some((Operation { table, name, entry }, labels))
+        let found = self.routes().get(method)?.at(path).ok()?;
+        Some((*found.value, found.params.iter().collect()))
+    }
+
+    /// The paths of a REST service, by method.
+    fn routes(&'static self) -> &'static BTreeMap<&'static str, Router<Operation>> {
+        self.routes.get_or_init(|| {
+            let table = self.table();
+            let mut routes = BTreeMap::<_, Router<_>>::new();
+            for (name, entry) in table.operations.iter().filter(|(_, entry)| !entry.path.is_empty()) {
+                // Some clients leave the slash of an ARN as it is.
+                let path = entry.path.replace("{resourceArn}", "{*resourceArn}");
+                let of_method = routes.entry(entry.method.as_str()).or_default();
+                let added = of_method.insert(path, Operation { table, name, entry });
+                added.expect("the tables are part of the program and tested");
+            }
+            routes
         })
     }
 
@@ -261,23 +276,6 @@ impl Model {
         let errors = &self.table().errors;
         errors.get(code).or_else(|| errors.values().find(|entry| entry.code.as_deref() == Some(code)))
     }
-}
-
-/// The variable parts of a path, if it is one like `template`.
-fn labels<'p>(template: &'static str, path: &[&'p str]) -> Option<Vec<(&'static str, &'p str)>> {
-    let parts: Vec<&'static str> = template.split('/').skip(1).collect();
-    if parts.len() != path.len() {
-        return None;
-    }
-    let mut labels = Vec::new();
-    for (part, found) in parts.into_iter().zip(path) {
-        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(label) => labels.push((label, *found)),
-            None if part == *found => {}
-            None => return None,
-        }
-    }
-    Some(labels)
 }
 
 impl Operation {
@@ -393,16 +391,16 @@ mod tests {
 
     #[test]
     fn paths_lead_to_operations() {
-        let routed = |method: &str, path: &[&'static str]| {
+        let routed = |method: &str, path: &'static str| {
             FIS.routed(method, path).map(|(operation, labels)| (operation.name, labels))
         };
-        assert_eq!(routed("POST", &["experiments"]), Some(("StartExperiment", vec![])));
-        assert_eq!(routed("DELETE", &["experiments", "E"]), Some(("StopExperiment", vec![("id", "E")])));
-        let account = ["experimentTemplates", "E", "targetAccountConfigurations", "1"];
+        assert_eq!(routed("POST", "/experiments"), Some(("StartExperiment", vec![])));
+        assert_eq!(routed("DELETE", "/experiments/E"), Some(("StopExperiment", vec![("id", "E")])));
+        let account = "/experimentTemplates/E/targetAccountConfigurations/1";
         let labels = vec![("id", "E"), ("accountId", "1")];
-        assert_eq!(routed("PATCH", &account), Some(("UpdateTargetAccountConfiguration", labels)));
-        assert_eq!(routed("PUT", &["experiments"]), None);
-        assert_eq!(routed("GET", &[]), None);
+        assert_eq!(routed("PATCH", account), Some(("UpdateTargetAccountConfiguration", labels)));
+        assert_eq!(routed("PUT", "/experiments"), None);
+        assert_eq!(routed("GET", ""), None);
     }
 
     #[test]

@@ -103,13 +103,8 @@ fn refusal(error: &ApiError) -> Answer {
 /// The operation of a method and a path, and the variable parts of the path, decoded, by the names of their
 /// members.
 fn route(method: &str, path: &str) -> Option<(Operation, Vec<(&'static str, String)>)> {
-    let path = path.strip_prefix('/')?;
-    let parts: Vec<&str> = match path.split_once('/') {
-        // Some clients leave the slash of an ARN as it is.
-        Some(("tags", arn)) => vec!["tags", arn],
-        _ => path.split('/').collect(),
-    };
-    let (operation, labels) = FIS.routed(method, &parts)?;
+    let (operation, labels) = FIS.routed(method, path)?;
+    let decoded = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
     Some((operation, labels.into_iter().map(|(name, part)| (name, decoded(part))).collect()))
 }
 
