@@ -104,7 +104,6 @@ fn refusal(error: &ApiError) -> Answer {
 /// members.
 fn route(method: &str, path: &str) -> Option<(Operation, Vec<(&'static str, String)>)> {
     let (operation, labels) = FIS.routed(method, path)?;
-    let decoded = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
     Some((operation, labels.into_iter().map(|(name, part)| (name, decoded(part))).collect()))
 }
 
