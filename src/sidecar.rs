@@ -108,12 +108,9 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
     let _lock = StateLock::take(&config.state_dir)?;
     let liveness = Rc::new(Liveness::default());
-    match liveness::listen(&config.state_dir) {
-        Ok(listener) => drop(tokio::task::spawn_local(liveness::answer(listener, Rc::clone(&liveness)))),
-        Err(error) => {
-            tracing::error!(%error, folder = %config.state_dir.display(), "no socket can be made in the state folder: the health check will fail");
-        }
-    }
+    let (listener, _socket) = liveness::listen(&config.state_dir)
+        .map_err(|reason| StartError::Socket { folder: config.state_dir.clone(), reason })?;
+    drop(tokio::task::spawn_local(liveness::answer(listener, Rc::clone(&liveness))));
     let writer = Rc::new(StateWriter::start(&config.state_dir).map_err(StartError::Thread)?);
     // The first of the threads that look up names, while there are threads to be had.
     drop(tokio::task::spawn_blocking(|| ()));

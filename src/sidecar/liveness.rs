@@ -96,10 +96,22 @@ impl Liveness {
 ///
 /// # Errors
 /// The folder takes no socket.
-pub fn listen(folder: &Path) -> io::Result<UnixListener> {
-    let _ = std::fs::remove_file(folder.join(SOCKET));
+pub fn listen(folder: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let file = SocketFile(folder.join(SOCKET));
+    let _ = std::fs::remove_file(&file.0);
     let (_folder, path) = short_path(folder)?;
-    UnixListener::bind(path)
+    Ok((UnixListener::bind(path)?, file))
+}
+
+/// The socket's place in the folder, which is removed when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, the socket is removed"]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// The socket under a name that is short enough for its address (107 bytes), for as long as the file is open.
@@ -170,7 +182,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         assert!(matches!(asked(&folder).await, Err(NoAnswer::Gone(_))));
         let liveness = Rc::new(Liveness::default());
-        let listener = listen(&folder).unwrap();
+        let (listener, socket) = listen(&folder).unwrap();
         tokio::task::LocalSet::new()
             .run_until(async {
                 let task = tokio::task::spawn_local(answer(listener, Rc::clone(&liveness)));
@@ -182,10 +194,13 @@ mod tests {
                 let _ = task.await;
             })
             .await;
+        assert!(folder.join(SOCKET).exists());
         assert!(
             matches!(asked(&folder).await, Err(NoAnswer::Gone(_))),
-            "the socket is there, nobody listens"
+            "the socket is there, but no process"
         );
+        drop(socket);
+        assert!(!folder.join(SOCKET).exists());
     }
 
     #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
-/// The file in the state folder. It stays; the lock on it ends with the process.
+/// The file in the state folder. The lock on it ends with the process, whatever ends that; the file with a clean end.
 const FILE: &str = "sidecar.lock";
 
 /// Why the folder is not ours.
@@ -36,7 +37,17 @@ pub(super) enum LockError {
 /// The folder is ours until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped, the folder is another's"]
-pub(super) struct StateLock(#[expect(dead_code, reason = "held for the kernel to release")] Flock<File>);
+pub(super) struct StateLock {
+    path: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // While it is locked still: who waits for this one finds out that it is gone ([`StateLock::take`]).
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
 
 impl StateLock {
     /// Takes the folder, making it if need be.
@@ -47,33 +58,50 @@ impl StateLock {
         let path = folder.join(FILE);
         let fail = |reason| LockError::Failed { path: path.clone(), reason };
         std::fs::create_dir_all(folder).map_err(fail)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            // Not through a link that somebody laid, and not waiting for a FIFO's other end.
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(&path)
-            .map_err(fail)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut file) => {
-                // For people alone: what counts is the lock.
-                let _ =
-                    file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
-                Ok(StateLock(file))
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                // Not through a link that somebody laid, and not waiting for a FIFO's other end.
+                .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+                .open(&path)
+                .map_err(fail)?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // One that its owner has removed in between locks nothing.
+                Ok(file) if !is_at(&file, &path) => {}
+                Ok(mut file) => {
+                    // For people alone: what counts is the lock.
+                    let pid = std::process::id().to_string();
+                    let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
+                    return Ok(StateLock { path, _file: file });
+                }
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    let (folder, holder) = (folder.to_owned(), holder(file));
+                    return Err(LockError::Taken { folder, holder });
+                }
+                Err((_, errno)) => return Err(fail(errno.into())),
             }
-            Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                let _ = file.rewind().and_then(|()| (&mut file).take(16).read_to_string(&mut pid));
-                let known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-                let holder = if known { format!(" (process {pid})") } else { String::new() };
-                Err(LockError::Taken { folder: folder.to_owned(), holder })
-            }
-            Err((_, errno)) => Err(fail(errno.into())),
         }
     }
+}
+
+/// Whether the file is the one that has this name now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (locked, there) = (file.metadata(), std::fs::symlink_metadata(path));
+    locked.is_ok_and(|locked| {
+        there.is_ok_and(|there| (locked.dev(), locked.ino()) == (there.dev(), there.ino()))
+    })
+}
+
+/// ` (process 7)`, as far as the file says.
+fn holder(mut file: File) -> String {
+    let mut pid = String::new();
+    let _ = file.rewind().and_then(|()| file.take(16).read_to_string(&mut pid));
+    let known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    if known { format!(" (process {pid})") } else { String::new() }
 }
 
 #[cfg(test)]
@@ -90,6 +118,7 @@ mod tests {
         assert!(error.contains("not/there/yet") && error.contains("--state-dir"), "{error}");
         drop(lock);
         drop(StateLock::take(&folder).unwrap());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is left of it");
     }
 
     #[test]

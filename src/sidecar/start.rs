@@ -1,6 +1,7 @@
 //! The start of a sidecar: from an environment to a registered instance with fresh credentials.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,6 +61,11 @@ pub(super) enum StartError {
     Signals(#[source] std::io::Error),
     #[error("cannot start the thread that writes to the state folder")]
     Thread(#[source] std::io::Error),
+    #[error(
+        "cannot make a socket in {}: {reason}; the health check asks there, so the state folder must be on a file system \
+         that has sockets (--state-dir)", folder.display()
+    )]
+    Socket { folder: PathBuf, reason: std::io::Error },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error("stopped while starting")]

@@ -146,7 +146,7 @@ def test_an_instance_that_is_not_known_any_more_is_registered_anew(sidecar_binar
         still_well(sidecar)
         assert sidecar.terminate() == 0
         assert sidecar.information() is None
-        assert {it.name for it in sidecar.state.iterdir()} <= {"sidecar.lock", "alive.sock", "orchestration"}
+        assert {it.name for it in sidecar.state.iterdir()} <= {"orchestration"}
     finally:
         sidecar.close()
         server.close()
