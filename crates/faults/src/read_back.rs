@@ -131,7 +131,12 @@ fn net(word: &str) -> Result<(IpAddr, u8), f64> {
     let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
     let address: IpAddr = address.parse().map_err(|_| f64::NAN)?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = if prefix.is_empty() { longest } else { prefix.parse().map_err(|_| f64::NAN)? };
+    let prefix: u8 = if prefix.is_empty() { longest } else { prefix.parse().map_err(|_| f64::NAN)? };
+    // An IPv4 address in IPv6's clothes is the IPv4 address.
+    let (address, prefix) = match address.to_canonical() {
+        v4 @ IpAddr::V4(_) if address.is_ipv6() && prefix >= 96 => (v4, prefix - 96),
+        _ => (address, prefix),
+    };
     let masked = match address {
         IpAddr::V4(v4) => IpAddr::from(
             (v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).to_be_bytes(),
@@ -155,6 +160,9 @@ fn what_is_not_the_same_is_seen() {
         ("a", "a,a", false),
         ("10.0.0.1/8", "10.0.0.1", false),
         ("0.0.0.0/0", "::/0", false),
+        ("::ffff:10.0.0.1", "10.0.0.1", true),
+        ("::ffff:10.0.0.1", "10.0.0.2", false),
+        ("::ffff:10.0.0.1/104", "10.0.0.0/8", true),
     ] {
         assert_eq!(same(asked, told), same_thing, "{asked} {told}");
     }

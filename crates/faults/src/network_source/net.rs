@@ -18,14 +18,17 @@ impl Net {
     /// `10.0.0.0/8`, `10.0.0.1`, `fd00::/64`; None if it is no such thing. Bits after the prefix count for
     /// nothing, as everywhere in routing, and are forgotten.
     ///
+    /// `::ffff:192.0.2.2` is 192.0.2.2: that is what leaves the task, whatever the socket calls it.
+    ///
     /// Address and prefix are read apart: `IpNet`'s own reading takes `010.0.0.1/8`, which some read as octal.
     pub fn parse(word: &str) -> Option<Net> {
         let Some((address, prefix)) = word.split_once('/') else {
-            return word.parse().ok().map(Net::single);
+            return word.parse().ok().map(|address: IpAddr| Net::single(address.to_canonical()));
         };
         let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix = prefix.parse().ok().filter(|_| digits)?;
-        Some(Net(IpNet::new(address.parse().ok()?, prefix).ok()?.trunc()))
+        let net = IpNet::new(address.parse().ok()?, prefix).ok()?.trunc();
+        Some(Net(mapped(net).unwrap_or(net)))
     }
 
     /// Whether it is one address.
@@ -46,6 +49,17 @@ impl Net {
     /// Its first and its last address.
     pub fn range(&self) -> (IpAddr, IpAddr) {
         (self.0.network(), self.0.broadcast())
+    }
+}
+
+/// The IPv4 net that an IPv6 net of mapped addresses stands for.
+fn mapped(net: IpNet) -> Option<IpNet> {
+    /// Bits in front of the IPv4 address: `::ffff:0:0/96`.
+    const IN_FRONT: u8 = 96;
+    let prefix = net.prefix_len().checked_sub(IN_FRONT)?;
+    match net.addr().to_canonical() {
+        address @ IpAddr::V4(_) if net.addr().is_ipv6() => IpNet::new(address, prefix).ok(),
+        _ => None,
     }
 }
 
@@ -73,6 +87,16 @@ mod tests {
         assert_eq!(range("0.0.0.0/0"), "0.0.0.0 255.255.255.255");
         assert_eq!(range("fd00::1/127"), "fd00:: fd00::1");
         assert_eq!(range("::/0"), ":: ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_that_it_maps() {
+        let shown = |word| Net::parse(word).unwrap().to_string();
+        assert_eq!(shown("::ffff:192.0.2.2"), "192.0.2.2");
+        assert_eq!(shown("::ffff:192.0.2.2/120"), "192.0.2.0/24");
+        assert_eq!(shown("::ffff:0:0/96"), "0.0.0.0/0");
+        assert_eq!(shown("::ffff:0:0/95"), "::fffe:0:0/95");
+        assert_eq!(shown("::192.0.2.2"), "::c000:202");
     }
 
     #[test]
