@@ -63,8 +63,11 @@ pub enum SourceError {
          role) nor AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set; give the task a taskRoleArn"
     )]
     None,
-    #[error("{variable}={value:?} is not a usable address of container credentials")]
-    /// An address that is not http:// or https:// with a host.
+    /// An address that the token must not be sent to, or that is none.
+    #[error(
+        "{variable}={value:?} is not a usable address of container credentials: https:// with any host, or http:// with \
+         169.254.170.2, 169.254.170.23, [fd00:ec2::23] or a loopback address"
+    )]
     Uri {
         /// The variable that holds it.
         variable: &'static str,
@@ -84,9 +87,7 @@ impl Source {
             .map(|path| (RELATIVE_URI_VARIABLE, format!("{ECS_CREDENTIALS_HOST}{path}")))
             .or_else(|| get(FULL_URI_VARIABLE).map(|url| (FULL_URI_VARIABLE, url)));
         if let Some((variable, value)) = whole {
-            let usable =
-                |uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
-            let uri = value.parse::<Uri>().ok().filter(usable);
+            let uri = value.parse::<Uri>().ok().filter(may_have_the_token);
             let uri = uri.ok_or(SourceError::Uri { variable, value })?;
             return Ok(Source::Container {
                 uri,
@@ -101,6 +102,20 @@ impl Source {
             }
             _ => Err(SourceError::None),
         }
+    }
+}
+
+/// Whether the token may be sent there: by TLS to anybody, without it only to this host, to ECS and to EKS. As the SDKs
+/// have it (SDK reference guide, "Container credential provider").
+fn may_have_the_token(uri: &Uri) -> bool {
+    const WITHOUT_TLS: [&str; 4] = ["localhost", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
+    let Some(host) = uri.host() else { return false };
+    let host = host.trim_matches(['[', ']']);
+    let address: Option<std::net::IpAddr> = host.parse().ok();
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => WITHOUT_TLS.contains(&host) || address.is_some_and(|address| address.is_loopback()),
+        _ => false,
     }
 }
 
@@ -199,15 +214,36 @@ mod tests {
         assert!(matches!(keys, Ok(Source::Variables(_))));
         assert_eq!(find(&[("AWS_ACCESS_KEY_ID", "A")]).unwrap_err(), SourceError::None);
         assert_eq!(find(&[]).unwrap_err(), SourceError::None);
-        for bad in ["not a url", "nope", "ftp://x/y"] {
+        let not_ours = [
+            "http://example.com/x",
+            "http://169.254.170.2.example.com/x",
+            "http://10.0.0.1/x",
+            "http://[fd00::1]/x",
+        ];
+        for bad in ["not a url", "nope", "ftp://x/y"].into_iter().chain(not_ours) {
             let error = find(&[(FULL_URI_VARIABLE, bad)]).unwrap_err();
             assert!(matches!(error, SourceError::Uri { variable: FULL_URI_VARIABLE, .. }), "{bad}");
         }
     }
 
     #[test]
+    fn the_token_is_for_this_host_for_ecs_and_eks_or_goes_by_tls() {
+        for good in [
+            "https://example.com/x",
+            "http://localhost:4566/x",
+            "http://127.8.9.1/x",
+            "http://[::1]:80/x",
+            "http://169.254.170.2/x",
+            "http://169.254.170.23/v1/credentials",
+            "http://[fd00:ec2::23]/v1/credentials",
+        ] {
+            assert!(find(&[(FULL_URI_VARIABLE, good)]).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
     fn the_token_stays_out_of_debug_output() {
-        let source = find(&[(FULL_URI_VARIABLE, "http://x/y"), (TOKEN_VARIABLE, "SECRET")]).unwrap();
+        let source = find(&[(FULL_URI_VARIABLE, "https://x/y"), (TOKEN_VARIABLE, "SECRET")]).unwrap();
         assert!(!format!("{source:?}").contains("SECRET"));
     }
 }
