@@ -142,10 +142,10 @@ impl Store {
     pub fn write(&self, name: &str, text: &str) -> Result<(), StoreError> {
         let path = self.dir.join(name);
         let fail = |reason| StoreError { action: "write", path: path.clone(), reason };
-        let temporary = self.dir.join(format!("{name}.new"));
+        // Under a name that nobody can have laid a link or a FIFO under before.
+        let temporary = self.dir.join(format!(".{name}.{:016x}", fastrand::u64(..)));
         let write = || {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
             file.write_all(text.as_bytes())?;
             fs::rename(&temporary, &path)
         };
