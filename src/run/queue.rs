@@ -30,12 +30,17 @@ pub const RUNNING_LIMIT: usize = 5;
 /// Commands that wait.
 pub const WAITING_LIMIT: usize = 5;
 
+/// Stands in the error output of a step whose output was to be uploaded.
+const NOT_UPLOADED: &str = "note: output to S3 or CloudWatch Logs was asked for; taskfault does not upload it, this output is all there is\n";
+
 /// One accepted command.
 #[derive(Debug)]
 struct Command {
     id: JobId,
     document_name: String,
     plan: Plan,
+    /// Its output was to go to S3 or CloudWatch Logs, too.
+    upload: bool,
     origin: Origin,
     cancel: CancellationToken,
     accepted: SystemTime,
@@ -190,9 +195,6 @@ impl Queue {
             Ok(plan) => plan,
             Err(error) => return self.unreadable(&job.id, &error.to_string(), origin),
         };
-        if !send.output_s3_bucket.is_empty() || send.cloud_watch_output_enabled == "true" {
-            tracing::warn!(job = %job.id, "output to S3 or CloudWatch Logs was asked for; taskfault replies with it only");
-        }
         let (unstarted, places) = (self.unstarted(), self.places_taken());
         if !plan.is_heartbeat()
             && (unstarted >= WAITING_LIMIT && places >= RUNNING_LIMIT
@@ -204,6 +206,7 @@ impl Queue {
             id: job.id.clone(),
             document_name: send.document_name,
             plan,
+            upload: !send.output_s3_bucket.is_empty() || send.cloud_watch_output_enabled == "true",
             origin,
             cancel: CancellationToken::new(),
             accepted: SystemTime::now(),
@@ -274,12 +277,16 @@ impl Queue {
             InvocationContext { command_id: command.id.command_id().to_owned(), ..self.context.clone() };
         let mut ended = Vec::new();
         let mut on_step = |step: &StepReport| {
-            ended.push(step.clone());
+            let mut step = step.clone();
+            if command.upload {
+                step.stderr.extend_from_slice(NOT_UPLOADED.as_bytes());
+            }
+            ended.push(step);
             self.reply(command, self.replier.progress(&ended, SystemTime::now()));
         };
-        let steps = invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
-        tracing::info!(job = %command.id, steps = %summary(&steps), "command ended");
-        self.reply_last(command, self.replier.finished(&steps, SystemTime::now()));
+        invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
+        tracing::info!(job = %command.id, steps = %summary(&ended), "command ended");
+        self.reply_last(command, self.replier.finished(&ended, SystemTime::now()));
         self.running.borrow_mut().retain(|running| running.id != command.id);
         if let Some(call) = command.plan.first_call() {
             // Cancelled before the fault's turn came.
