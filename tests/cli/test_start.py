@@ -186,8 +186,8 @@ def test_a_command_that_the_sidecar_was_killed_over_is_answered(start_sidecar):
     killed = start_sidecar()
     command = killed.send(STRESS, {"DurationSeconds": ["3600"], "LoadPercent": ["1"], "CPU": ["1"]})
     # The file is what the next life learns it from.
-    status = killed.state / "status.json"
-    eventually(lambda: command in status.read_text(), "the sidecar writes down what it does")
+    journal = killed.state / "commands.jsonl"
+    eventually(lambda: journal.exists() and command in journal.read_text(), "the sidecar writes down what it takes")
     killed.process.kill()
     killed.process.wait()
     sidecar = again(start_sidecar, killed)
