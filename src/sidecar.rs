@@ -129,6 +129,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
+        effects::heap::give_back();
         let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer));
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());

@@ -210,8 +210,10 @@ impl Log {
 
     fn try_add(&mut self, line: &Line) -> io::Result<()> {
         if self.bytes > self.compact_at {
-            let kept = Contents::of(&read(&self.path)?).needed(now_ms());
-            self.rewrite(&kept)?;
+            let rewritten = self.rewrite(&Contents::of(&read(&self.path)?).needed(now_ms()));
+            // The whole file was in memory, several times.
+            effects::heap::give_back();
+            rewritten?;
         }
         let text = text_of(std::slice::from_ref(line));
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };

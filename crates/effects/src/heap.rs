@@ -13,3 +13,13 @@ pub fn keep_small() {
         unsafe { libc::mallopt(what, value) };
     }
 }
+
+/// Gives back what is free in the middle of the heap too, after something large and short: a start, a file that was
+/// read whole. Takes some tens of microseconds for each MiB.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) only returns pages that no allocation uses, and takes the allocator's own lock.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
