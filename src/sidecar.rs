@@ -51,6 +51,9 @@ use start::{Registered, StartError};
 /// could not start one, and panics where there is none at all.
 const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// When nothing of a start is left but what stays.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
+
 /// Runs the sidecar until a signal ends it.
 ///
 /// Exit codes: 0 after a clean end, 1 when it could not start or left something behind (the last log line
@@ -129,7 +132,12 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        effects::heap::give_back();
+        // After the slower of the threads that have raced for the key, too.
+        drop(tokio::task::spawn_local(async {
+            tokio::time::sleep(SETTLED_AFTER).await;
+            effects::heap::give_back();
+            effects::heap::unmap_text();
+        }));
         let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer));
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
