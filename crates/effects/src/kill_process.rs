@@ -6,16 +6,12 @@ use std::time::Duration;
 use futures_util::future::{LocalBoxFuture, join_all};
 use outcome::{Achieved, Asked, figures};
 
-use crate::amount::many;
 use crate::fault::{ActiveFault, FaultReport, FaultSummary, Perform, Preflight, Started, Undone};
-use crate::signal::misses::{MOST_NAMED, Misses, named};
+use crate::signal::misses::{MOST_NAMED, MOST_NAMED_AS_DATA, Misses, named, processes};
 use crate::signal::process::Process;
 use crate::signal::{self, End, Found, Sent, pin_by_name};
 use crate::task::Task;
 use faults::kill_process::{self, KillProcess};
-
-/// Processes named where room is short.
-const MOST_NAMED_AS_DATA: usize = 3;
 
 struct ActiveKillProcess {
     asked: KillProcess,
@@ -60,9 +56,12 @@ impl ActiveKillProcess {
         let KillProcess { name, signal, .. } = &self.asked;
         let hit = self.hit.len() as u64;
         let ended = self.hit.iter().filter(|(.., ended)| ended.get()).count();
-        let processes = if hit == 1 { "1 process".to_owned() } else { format!("{hit} processes") };
         let signalled = |most| {
-            format!("signalled: {processes}: {}", named(self.hit.iter().map(|(process, ..)| process), most))
+            format!(
+                "signalled: {}: {}",
+                processes(hit),
+                named(self.hit.iter().map(|(process, ..)| process), most)
+            )
         };
         let ends = format!("ended within {} s: {ended} of {hit}", kill_process::WATCH.as_secs());
         let asked = Asked {
@@ -78,12 +77,7 @@ impl ActiveKillProcess {
         let text = format!("kill-process: asked {}\n{}\n{ends}\n", asked.text, signalled(MOST_NAMED));
         let mut summary =
             FaultSummary { text, asked, achieved, matched: Some(hit), ..FaultSummary::default() };
-        let left_alone = self.misses.lines();
-        let unsaid = self.misses.count() - left_alone.len();
-        left_alone.into_iter().for_each(|line| summary.note(line));
-        if unsaid > 0 {
-            summary.note(format!("{} left alone as well", many(unsaid as u64, "other")));
-        }
+        self.misses.note_in(&mut summary);
         summary.remark("a signal cannot be taken back; there is nothing to undo");
         summary
     }

@@ -7,10 +7,10 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use outcome::{Achieved, Asked, figures, rounded};
 use rustix::process::Signal;
 
-use crate::amount::{many, short};
+use crate::amount::short;
 use crate::fault::{ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone};
 use crate::signal::guardian::Guardian;
-use crate::signal::misses::{Exempt, MOST_NAMED, Misses, named};
+use crate::signal::misses::{Exempt, MOST_NAMED, MOST_NAMED_AS_DATA, Misses, named, processes};
 use crate::signal::process::Process;
 use crate::signal::{self, End, Found, Pinned, Sent, pin_by_name};
 use crate::task::Task;
@@ -18,8 +18,6 @@ use faults::process_pause::ProcessPause;
 
 /// How long after its end the guardian ends a pause that we have not ended.
 const GRACE: Duration = Duration::from_secs(1);
-/// Processes named where room is short.
-const MOST_NAMED_AS_DATA: usize = 3;
 
 struct ActiveProcessPause {
     asked: ProcessPause,
@@ -143,18 +141,9 @@ impl ActiveProcessPause {
         let text = format!("process-pause: asked {}\n{}\n", asked.text, stopped(MOST_NAMED));
         let mut summary =
             FaultSummary { text, asked, achieved, matched: Some(hit), ..FaultSummary::default() };
-        let left_alone = self.misses.lines();
-        let unsaid = self.misses.count() - left_alone.len();
-        left_alone.into_iter().for_each(|line| summary.note(line));
-        if unsaid > 0 {
-            summary.note(format!("{} left alone as well", many(unsaid as u64, "other")));
-        }
+        self.misses.note_in(&mut summary);
         summary
     }
-}
-
-fn processes(count: u64) -> String {
-    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 impl ActiveFault for ActiveProcessPause {

@@ -6,9 +6,13 @@ use std::path::Path;
 
 use super::namespace::Namespace;
 use super::process::Process;
+use crate::amount::many;
+use crate::fault::FaultSummary;
 
 /// Processes named in one line of a report.
 pub(crate) const MOST_NAMED: usize = 24;
+/// Processes named where room is short.
+pub(crate) const MOST_NAMED_AS_DATA: usize = 3;
 /// Bytes that a named process takes on average at most: real names have 15 at most.
 const MOST_BYTES_PER_NAME: usize = 24;
 
@@ -65,13 +69,18 @@ impl Misses {
         format!("; there are {}", names.join(", "))
     }
 
-    /// How many have the name and got no signal.
-    pub(crate) fn count(&self) -> usize {
-        self.refused.len() + self.exempt.len()
+    /// Notes who has the name and got no signal: the first of them each, the others by their number.
+    pub(crate) fn note_in(&self, summary: &mut FaultSummary) {
+        let lines = self.lines();
+        let unsaid = self.refused.len() + self.exempt.len() - lines.len();
+        lines.into_iter().for_each(|line| summary.note(line));
+        if unsaid > 0 {
+            summary.note(format!("{} left alone as well", many(unsaid as u64, "other")));
+        }
     }
 
-    /// A line for each of the first of them.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    /// A line for each of the first who have the name and got no signal.
+    fn lines(&self) -> Vec<String> {
         let refused = self
             .refused
             .iter()
@@ -82,6 +91,11 @@ impl Misses {
         });
         fitting(refused.chain(exempt), MOST_NAMED * MOST_BYTES_PER_NAME)
     }
+}
+
+/// `1 process`, `2 processes`.
+pub(crate) fn processes(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }
 
 /// `7 python, 9 python`: at most `most` of `processes`, and fewer if their names are long.
