@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ enum Line {
     Instance(String),
     /// A job was taken, at a time in epoch milliseconds.
     Taken { job: String, at: u64 },
+    /// A job has had its last reply: in the place of that reply, where the file is written anew.
+    Answered(String),
     /// The service did not give it to us.
     Withdrawn(String),
     /// A reply was made.
@@ -125,13 +128,20 @@ impl Contents {
                     (self.taken[place].1, self.taken[place].2) = (0, true);
                 }
             }
+            Line::Answered(job) => self.answered(&job),
             Line::Reply(reply) => {
-                if let Some(place) = self.places.get(&reply.job).filter(|_| reply.last) {
-                    self.taken[*place].2 = true;
+                if reply.last {
+                    self.answered(&reply.job);
                 }
                 self.replies.push(reply);
             }
             Line::Acknowledged(id) => self.replies.retain(|reply| reply.id != id),
+        }
+    }
+
+    fn answered(&mut self, job: &str) {
+        if let Some(place) = self.places.get(job) {
+            self.taken[*place].2 = true;
         }
     }
 
@@ -145,20 +155,10 @@ impl Contents {
 
     fn lines(&self) -> Vec<Line> {
         let mut lines = vec![Line::Instance(self.instance.clone())];
-        let answered = |job: &str| {
-            Line::Reply(ReplyLine {
-                id: Uuid::nil(),
-                job: job.to_owned(),
-                topic: String::new(),
-                content: String::new(),
-                polled: false,
-                last: true,
-            })
-        };
         for (job, at, is_answered) in &self.taken {
             lines.push(Line::Taken { job: job.clone(), at: *at });
             if *is_answered {
-                lines.extend([answered(job), Line::Acknowledged(Uuid::nil())]);
+                lines.push(Line::Answered(job.clone()));
             }
         }
         lines.extend(self.replies.iter().cloned().map(Line::Reply));
@@ -228,12 +228,7 @@ impl Log {
         let beside = self.path.with_extension("new");
         // Whatever stands there under this name is not ours.
         let _ = fs::remove_file(&beside);
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc_flags::NOFOLLOW)
-            .open(&beside)?;
+        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&beside)?;
         let text = text_of(&contents.lines());
         file.write_all(&text)?;
         fs::rename(&beside, &self.path)?;
@@ -242,15 +237,6 @@ impl Log {
         self.file = Some(file);
         Ok(())
     }
-}
-
-/// Flags of `open` that std has no name for.
-mod libc_flags {
-    use nix::fcntl::OFlag;
-
-    pub(super) const NOFOLLOW: i32 = OFlag::O_NOFOLLOW.bits();
-    /// A FIFO in the place of the file must not make the start wait.
-    pub(super) const NONBLOCK: i32 = OFlag::O_NONBLOCK.bits();
 }
 
 fn text_of(lines: &[Line]) -> Vec<u8> {
@@ -265,8 +251,9 @@ fn text_of(lines: &[Line]) -> Vec<u8> {
 
 /// The whole file; empty where there is none.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = libc_flags::NOFOLLOW | libc_flags::NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    // Not through a link, and a FIFO in the place of the file must not make the start wait.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
