@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -99,34 +99,42 @@ pub struct LeftOver {
 #[derive(Debug, Default)]
 struct Contents {
     instance: String,
-    /// In the order in which they came, with the time and whether there was a last reply.
-    taken: Vec<(String, u64, bool)>,
-    places: HashMap<String, usize>,
+    taken: HashMap<String, Taken>,
+    /// In the order in which they were made.
     replies: Vec<ReplyLine>,
 }
 
+/// A job that was taken.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    /// When, in epoch milliseconds.
+    at: u64,
+    /// Whether it has had its last reply.
+    answered: bool,
+}
+
 impl Contents {
-    fn of(text: &[u8]) -> Contents {
+    /// Reads `file` line by line: it may be far larger than what it comes to.
+    fn of(file: impl BufRead) -> io::Result<Contents> {
         let mut contents = Contents::default();
-        // The last line of a life that was killed may be half there.
-        let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-        lines.for_each(|line| contents.add(line));
-        contents
+        for line in file.split(b'\n') {
+            // The last line of a life that was killed may be half there.
+            if let Ok(line) = serde_json::from_slice(&line?) {
+                contents.add(line);
+            }
+        }
+        Ok(contents)
     }
 
     fn add(&mut self, line: Line) {
         match line {
             Line::Instance(instance) => *self = Contents { instance, ..Contents::default() },
             Line::Taken { job, at } => {
-                let place = self.taken.len();
-                self.places.insert(job.clone(), place);
-                self.taken.push((job, at, false));
+                self.taken.insert(job, Taken { at, answered: false });
             }
+            // It is no job of ours any more.
             Line::Withdrawn(job) => {
-                // It is no job of ours any more: as if it had been answered long ago.
-                if let Some(place) = self.places.remove(&job) {
-                    (self.taken[place].1, self.taken[place].2) = (0, true);
-                }
+                self.taken.remove(&job);
             }
             Line::Answered(job) => self.answered(&job),
             Line::Reply(reply) => {
@@ -140,44 +148,49 @@ impl Contents {
     }
 
     fn answered(&mut self, job: &str) {
-        if let Some(place) = self.places.get(job) {
-            self.taken[*place].2 = true;
+        if let Some(taken) = self.taken.get_mut(job) {
+            taken.answered = true;
         }
     }
 
     /// Without jobs that were answered so long ago that they are not offered again.
     fn needed(mut self, now: u64) -> Contents {
         let memory = u64::try_from(JOB_MEMORY.as_millis()).unwrap_or(u64::MAX);
-        self.taken.retain(|(_, at, answered)| !answered || now.saturating_sub(*at) < memory);
-        self.places.clear();
+        self.taken.retain(|_, taken| !taken.answered || now.saturating_sub(taken.at) < memory);
         self
     }
 
-    fn lines(&self) -> Vec<Line> {
-        let mut lines = vec![Line::Instance(self.instance.clone())];
-        for (job, at, is_answered) in &self.taken {
-            lines.push(Line::Taken { job: job.clone(), at: *at });
-            if *is_answered {
-                lines.push(Line::Answered(job.clone()));
+    /// The jobs, the first that was taken first.
+    fn taken(&self) -> Vec<(&str, Taken)> {
+        let mut jobs: Vec<_> = self.taken.iter().map(|(job, taken)| (job.as_str(), *taken)).collect();
+        jobs.sort_unstable_by_key(|(job, taken)| (taken.at, *job));
+        jobs
+    }
+
+    /// Writes the lines that come to this.
+    fn write(&self, file: &mut impl Write) -> io::Result<()> {
+        let mut write = |line: &Line| file.write_all(&text_of(line));
+        write(&Line::Instance(self.instance.clone()))?;
+        for (job, Taken { at, answered }) in self.taken() {
+            write(&Line::Taken { job: job.to_owned(), at })?;
+            if answered {
+                write(&Line::Answered(job.to_owned()))?;
             }
         }
-        lines.extend(self.replies.iter().cloned().map(Line::Reply));
-        lines
+        self.replies.iter().try_for_each(|reply| write(&Line::Reply(reply.clone())))
     }
 
     fn left_over(self, now: u64) -> LeftOver {
-        let job = |text: &str| JobId::try_from(text.to_owned()).ok();
-        let age = |at: u64| Duration::from_millis(now.saturating_sub(at));
-        LeftOver {
-            taken: self.taken.iter().filter_map(|(id, at, _)| Some((job(id)?, age(*at)))).collect(),
-            unanswered: self
-                .taken
-                .iter()
-                .filter(|taken| !taken.2)
-                .filter_map(|taken| job(&taken.0))
-                .collect(),
-            replies: self.replies.into_iter().filter_map(ReplyLine::reply).collect(),
+        let mut left = LeftOver::default();
+        for (job, Taken { at, answered }) in self.taken() {
+            let Ok(job) = JobId::try_from(job.to_owned()) else { continue };
+            if !answered {
+                left.unanswered.push(job.clone());
+            }
+            left.taken.push((job, Duration::from_millis(now.saturating_sub(at))));
         }
+        left.replies = self.replies.into_iter().filter_map(ReplyLine::reply).collect();
+        left
     }
 }
 
@@ -210,12 +223,12 @@ impl Log {
 
     fn try_add(&mut self, line: &Line) -> io::Result<()> {
         if self.bytes > self.compact_at {
-            let rewritten = self.rewrite(&Contents::of(&read(&self.path)?).needed(now_ms()));
-            // The whole file was in memory, several times.
+            let rewritten = read(&self.path).and_then(|contents| self.rewrite(&contents.needed(now_ms())));
+            // All jobs and replies were in memory.
             effects::heap::give_back();
             rewritten?;
         }
-        let text = text_of(std::slice::from_ref(line));
+        let text = text_of(line);
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
         // In one call: a line of a process that is killed is there or not, but for a disk that is full.
         file.write_all(&text)?;
@@ -228,42 +241,39 @@ impl Log {
         let beside = self.path.with_extension("new");
         // Whatever stands there under this name is not ours.
         let _ = fs::remove_file(&beside);
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&beside)?;
-        let text = text_of(&contents.lines());
-        file.write_all(&text)?;
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut buffered = BufWriter::new(file);
+        contents.write(&mut buffered)?;
+        let file = buffered.into_inner()?;
         fs::rename(&beside, &self.path)?;
-        self.bytes = text.len() as u64;
+        self.bytes = file.metadata()?.len();
         self.compact_at = COMPACT_BYTES.max(2 * self.bytes);
         self.file = Some(file);
         Ok(())
     }
 }
 
-fn text_of(lines: &[Line]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for line in lines {
-        // Numbers and texts alone: there is nothing that JSON cannot say.
-        let _ = serde_json::to_writer(&mut text, line);
-        text.push(b'\n');
-    }
+/// The line, as it stands in the file.
+fn text_of(line: &Line) -> Vec<u8> {
+    // Numbers and texts alone: there is nothing that JSON cannot say.
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
     text
 }
 
-/// The whole file; empty where there is none.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// What is in the file; nothing where there is none.
+fn read(path: &Path) -> io::Result<Contents> {
     // Not through a link, and a FIFO in the place of the file must not make the start wait.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
         Err(error) => return Err(error),
     };
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text)?;
-    Ok(text)
+    Contents::of(BufReader::new(file.take(MAX_BYTES)))
 }
 
 /// The journal of one life, as the control thread has it.
@@ -278,13 +288,10 @@ impl Journal {
     /// read or written is told in the log, and everything goes on without it.
     pub fn open(writer: Rc<StateWriter>, folder: &Path, instance: &str) -> (Journal, LeftOver) {
         let path = folder.join(FILE);
-        let mut contents = match read(&path) {
-            Ok(text) => Contents::of(&text),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read the commands of an earlier life");
-                Contents::default()
-            }
-        };
+        let mut contents = read(&path).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "cannot read the commands of an earlier life");
+            Contents::default()
+        });
         if contents.instance != instance {
             contents = Contents { instance: instance.to_owned(), ..Contents::default() };
         }
@@ -421,7 +428,8 @@ mod tests {
         let line = |n: u32| Line::Taken { job: job(n).to_string(), at };
         let lines = [line(1), line(2), Line::Reply(ReplyLine::of(&reply(1, true)))];
         let later = at + u64::try_from(JOB_MEMORY.as_millis()).unwrap();
-        let contents = |now| Contents::of(&text_of(&lines)).needed(now).left_over(now);
+        let file: Vec<u8> = lines.iter().flat_map(text_of).collect();
+        let contents = |now| Contents::of(file.as_slice()).unwrap().needed(now).left_over(now);
         assert_eq!(contents(later - 1).taken.len(), 2);
         assert_eq!(contents(later).taken, [(job(2), JOB_MEMORY)]);
     }
