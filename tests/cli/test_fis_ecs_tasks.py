@@ -6,7 +6,7 @@ from test_fis_api import ROLE, STRESS
 from test_fis_experiments import client
 from up import SIDECAR, Up, definition, namespaces, online
 
-pytestmark = pytest.mark.sidecar
+pytestmark = [pytest.mark.sidecar, pytest.mark.xdist_group("ecs-tasks")]
 
 SLEEP = {"name": "app", "image": "sleep", "memory": 32, "command": ["/bin/sleep", "1000"], "stopTimeout": 2}
 # A second at --speed 60, and next to no load.

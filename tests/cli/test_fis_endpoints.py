@@ -18,7 +18,7 @@ from test_ecs_endpoints import WITHOUT_NET_ADMIN
 from test_fis_api import ROLE, TASKS
 from test_fis_experiments import client
 
-pytestmark = pytest.mark.sidecar
+pytestmark = [pytest.mark.sidecar, pytest.mark.xdist_group("endpoints")]
 
 LATENCY = ("latency", {"delayMilliseconds": "300", "sources": "10.0.0.0/8"})
 LOSS = ("packet-loss", {"lossPercent": "20"})

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -193,8 +195,11 @@ def test_out_of_threads_it_still_finds_its_way(sidecar_binary, server, ssm, tmp_
     (tmp_path / "state").mkdir()
     for path in [tmp_path, tmp_path / "state"]:
         os.chown(path, 23456, 23456)
-    for above in [tmp_path, *tmp_path.parents[:2]]:
-        above.chmod(0o755)
+    # Up to the folder for temporary files, which everybody may enter.
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder == pathlib.Path(tempfile.gettempdir()):
+            break
+        folder.chmod(0o755)
     as_user = ["setpriv", "--reuid", "23456", "--regid", "23456", "--clear-groups", "prlimit", "--nproc=16"]
     sidecar = Sidecar(
         # Where that user can get at it.

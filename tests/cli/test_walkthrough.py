@@ -16,6 +16,9 @@ import boto3
 import pytest
 from conftest import ACCOUNT, REGION, Cli, Server, SidecarProcess, eventually, ssm_client
 
+# Its tests go on where the one before has ended.
+pytestmark = pytest.mark.xdist_group("walkthrough")
+
 CLUSTER = "ecs-blueprint-infra"
 SERVICE = "fis-service"
 SCRIPT = pathlib.Path(__file__).parent / "walkthrough" / "walkthrough.sh"

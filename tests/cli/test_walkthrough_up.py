@@ -11,7 +11,7 @@ from conftest import Cli, eventually, ssm_client
 from test_walkthrough import CLUSTER, SCRIPT, SERVICE, of_user
 from up import APPLICATION, SIDECAR, Up, definition, namespaces, online
 
-pytestmark = pytest.mark.sidecar
+pytestmark = [pytest.mark.sidecar, pytest.mark.xdist_group("walkthrough-up")]
 
 
 @pytest.fixture(scope="module")
