@@ -48,18 +48,32 @@ pub enum AwsError {
         /// What is wrong with the answer.
         reason: String,
     },
+    /// The call was not made: the request could not be built or signed here. The same call fails again.
+    #[error("{operation}: the call could not be made: {reason}")]
+    NotMade {
+        /// The call's name.
+        operation: String,
+        /// What is wrong on this side.
+        reason: String,
+    },
 }
+
+/// The code of an answer that names none: not how AWS refuses, so somebody in between has answered.
+pub const UNKNOWN: &str = "UnknownError";
 
 impl AwsError {
     /// The service's error code, if it is a service error.
     pub fn code(&self) -> &str {
         match self {
             AwsError::Service { code, .. } => code,
-            AwsError::Unreachable { .. } | AwsError::Credentials { .. } | AwsError::Unexpected { .. } => "",
+            AwsError::Unreachable { .. }
+            | AwsError::Credentials { .. }
+            | AwsError::Unexpected { .. }
+            | AwsError::NotMade { .. } => "",
         }
     }
 
-    /// What stands in the way of a call that may succeed later; None if it will not.
+    /// What stands in the way of a call that may succeed later; None where time mends nothing.
     pub fn retry_reason(&self) -> Option<RetryReason> {
         match self {
             AwsError::Service { status, code, .. } if *status == 429 || is_throttling(code) => {
@@ -67,13 +81,28 @@ impl AwsError {
             }
             AwsError::Service { status, .. } if *status >= 500 => Some(RetryReason::Failing),
             AwsError::Unreachable { .. } | AwsError::Credentials { .. } => Some(RetryReason::Unreachable),
-            AwsError::Service { .. } | AwsError::Unexpected { .. } => None,
+            AwsError::Unexpected { .. } => Some(RetryReason::Odd),
+            AwsError::Service { code, .. } if code == UNKNOWN => Some(RetryReason::Odd),
+            AwsError::Service { status, code, .. } if *status == 403 || is_denial(code) => {
+                Some(RetryReason::Denied)
+            }
+            AwsError::Service { .. } | AwsError::NotMade { .. } => None,
         }
     }
 
-    /// The same call may succeed later: throttling, a busy or broken service, a broken connection.
+    /// The service has not refused the call: throttling, a busy or broken service, a broken connection, an answer that
+    /// is not the service's. It may have been carried out nevertheless.
     pub fn is_transient(&self) -> bool {
-        self.retry_reason().is_some()
+        self.retry_reason().is_some_and(|reason| reason != RetryReason::Denied)
+    }
+
+    /// Whether the service may have carried out the call although its answer says nothing of it.
+    pub fn is_answer_lost(&self) -> bool {
+        match self.retry_reason() {
+            Some(RetryReason::Failing | RetryReason::Odd) => true,
+            Some(RetryReason::Unreachable) => matches!(self, AwsError::Unreachable { .. }),
+            Some(RetryReason::Throttled | RetryReason::Denied) | None => false,
+        }
     }
 
     /// When the service wants the call again, if it said so.
@@ -94,6 +123,10 @@ pub enum RetryReason {
     Failing,
     /// Nobody answers, or there is nothing to sign with.
     Unreachable,
+    /// What answers is not the service, or is cut off: no JSON, a redirect, a page of a proxy.
+    Odd,
+    /// The service refuses who we are. Roles, policies and new keys take seconds to be known everywhere.
+    Denied,
 }
 
 /// Reads a `Retry-After`; as a date it counts as not said.
@@ -121,6 +154,22 @@ fn is_throttling(code: &str) -> bool {
     )
 }
 
+/// Codes by which AWS services say that they do not (yet) know or allow who calls, with status 400 or 403.
+/// Source: common errors of the API references of Systems Manager and IAM ("changes are not always immediately visible").
+fn is_denial(code: &str) -> bool {
+    matches!(
+        code,
+        "AccessDeniedException"
+            | "AccessDenied"
+            | "UnauthorizedOperation"
+            | "NotAuthorized"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "ExpiredTokenException"
+            | "ExpiredToken"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,8 +187,15 @@ mod tests {
             assert_eq!(reason(code, status), Some(RetryReason::Throttled), "{code} {status}");
         }
         assert_eq!(reason("InternalServerError", 500), Some(RetryReason::Failing));
-        for (code, status) in [("AccessDeniedException", 400), ("RegistrationLimitExceeded", 400), ("", 404)]
+        for (code, status) in [(UNKNOWN, 302), (UNKNOWN, 403), (UNKNOWN, 404)] {
+            assert_eq!(reason(code, status), Some(RetryReason::Odd), "{code} {status}");
+        }
+        for (code, status) in
+            [("AccessDeniedException", 400), ("UnrecognizedClientException", 400), ("X", 403)]
         {
+            assert_eq!(reason(code, status), Some(RetryReason::Denied), "{code} {status}");
+        }
+        for (code, status) in [("RegistrationLimitExceeded", 400), ("InvalidActivation", 400), ("", 404)] {
             assert_eq!(reason(code, status), None, "{code} {status}");
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::endpoint::{Endpoints, Service};
-use super::error::retry_after;
+use super::error::{UNKNOWN, retry_after};
 use super::{AwsError, sign};
 use http_client::{CALL_TIMEOUT, Client, chain, host_of, is_untrusted};
 
@@ -93,12 +93,12 @@ impl JsonClient {
         auth: Auth<'_>,
         body: &impl Serialize,
     ) -> Result<Bytes, AwsError> {
-        let unexpected = |reason: String| AwsError::Unexpected { operation: operation.to_owned(), reason };
-        let body = serde_json::to_vec(body).map_err(|error| unexpected(error.to_string()))?;
+        let not_made = |reason: String| AwsError::NotMade { operation: operation.to_owned(), reason };
+        let body = serde_json::to_vec(body).map_err(|error| not_made(error.to_string()))?;
         let endpoint = self.endpoints.of(service);
         let request = self
             .request(service, endpoint, operation, auth, body)
-            .map_err(|error| unexpected(chain(&*error)))?;
+            .map_err(|error| not_made(chain(&*error)))?;
         let answer = self.client.send(request, limit).await.map_err(|error| AwsError::Unreachable {
             operation: operation.to_owned(),
             endpoint: endpoint.to_string(),
@@ -164,19 +164,27 @@ impl JsonClient {
     }
 }
 
+/// What an answer without a message says: where it sends us, if it is a redirect. Redirects are not followed: what is
+/// signed is for one host.
+pub(crate) fn without_a_message(location: Option<&str>) -> String {
+    location.map_or_else(|| "(no message)".to_owned(), |to| format!("redirected to {to}"))
+}
+
 /// Reads the error of a JSON 1.1 answer: `__type` is a code or `namespace#code`, the message is called
 /// `message` or `Message`.
 fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
     let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
-    let kind = text("__type").unwrap_or("UnknownError");
+    let header = |name: header::HeaderName| answer.headers().get(name).and_then(|it| it.to_str().ok());
+    let kind = text("__type").unwrap_or(UNKNOWN);
+    let message = text("message").or_else(|| text("Message")).map(str::to_owned);
     let code = kind.rsplit('#').next().unwrap_or(kind);
     AwsError::Service {
         operation: operation.to_owned(),
         code: code.split(':').next().unwrap_or(code).to_owned(),
-        message: text("message").or_else(|| text("Message")).unwrap_or("(no message)").to_owned(),
+        message: message.unwrap_or_else(|| without_a_message(header(header::LOCATION))),
         status: answer.status().as_u16(),
-        retry_after: retry_after(answer.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok())),
+        retry_after: retry_after(header(header::RETRY_AFTER)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A row of calls, each tried again while that may help.
 //!
 //! Three things can stand in the way, and each has a budget of its own ([`RetryBudget`]): the service says "too
-//! fast", the service fails, or nobody answers. A refusal ends the row at once.
+//! fast", the service fails, or nobody answers. What answers in the service's place counts as no answer, and so does a
+//! denial, because roles take seconds to be known everywhere. Any other refusal ends the row at once.
 //!
 //! How fast to try again under "too fast" decides what becomes of a fleet that starts at once. No task knows how
 //! many others wait, nor how many calls a second the account has; all it knows is for how long it has been
@@ -24,7 +25,7 @@ use super::error::RetryReason;
 /// How long to go on under each reason, from the first time that it was met.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryBudget {
-    /// No answer, or nothing to sign with. Each call counts for itself.
+    /// No answer, nothing to sign with, an answer that is not the service's, or a denial. Each call counts for itself.
     pub unreachable: Duration,
     /// The service fails. Each call counts for itself.
     pub failing: Duration,
@@ -137,7 +138,7 @@ impl<'a> Retry<'a> {
                     let since = *failing_since.get_or_insert(now);
                     (since + self.budget.failing, backoff.next_delay())
                 }
-                RetryReason::Unreachable => {
+                RetryReason::Unreachable | RetryReason::Odd | RetryReason::Denied => {
                     let since = *unreachable_since.get_or_insert(now);
                     (since + self.budget.unreachable, backoff.next_delay())
                 }
@@ -230,6 +231,10 @@ pub(crate) mod tests {
         let stop = CancellationToken::new();
         for (error, least, most) in [
             (unreachable(), 4, 20),
+            (AwsError::Unexpected { operation: "X".into(), reason: "no JSON".into() }, 4, 20),
+            (refused("AccessDeniedException", 400), 4, 20),
+            (refused("UnknownError", 302), 4, 20),
+            (refused("UnknownError", 404), 4, 20),
             (refused("InternalServerError", 500), 570, 600),
             (refused("UnknownError", 503), 570, 600),
             (throttled(), 6600, 7200),
@@ -245,9 +250,20 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_not_retried() {
-        let (stop, denied) = (CancellationToken::new(), refused("AccessDeniedException", 400));
-        let (result, times) = calls(&Retry::new(&stop, RETRY_BUDGET), usize::MAX, denied.clone()).await;
-        assert_eq!((result, times.len()), (Err(denied), 1));
+        let (stop, no) = (CancellationToken::new(), refused("InvalidActivation", 400));
+        let (result, times) = calls(&Retry::new(&stop, RETRY_BUDGET), usize::MAX, no.clone()).await;
+        assert_eq!((result, times.len()), (Err(no), 1));
+    }
+
+    /// One odd answer of each kind, then the right one.
+    #[tokio::test(start_paused = true)]
+    async fn one_odd_answer_does_not_end_it() {
+        let odd = AwsError::Unexpected { operation: "X".into(), reason: "no JSON".into() };
+        for error in [odd, refused("UnknownError", 307), refused("UnrecognizedClientException", 400)] {
+            let stop = CancellationToken::new();
+            let (result, times) = calls(&Retry::new(&stop, RETRY_BUDGET), 1, error).await;
+            assert_eq!((result, times.len()), (Ok(()), 2));
+        }
     }
 
     #[tokio::test(start_paused = true)]

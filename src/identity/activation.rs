@@ -19,7 +19,8 @@ use http_client::sdk::SdkClient;
 
 use crate::aws::AwsError;
 use crate::aws::endpoint::Endpoints;
-use crate::aws::error::retry_after;
+use crate::aws::error::{UNKNOWN, retry_after};
+use crate::aws::json::without_a_message;
 use http_client::{Client, chain, is_untrusted};
 
 /// FIS finds a task's instance by this tag.
@@ -87,7 +88,7 @@ impl Activations {
     /// The service's; see [`AwsError`].
     pub async fn create(&self, role: &str, task_arn: &str, zone: &str) -> Result<Activation, AwsError> {
         let tag = |key: &str, value: &str| {
-            Tag::builder().key(key).value(value).build().map_err(|error| AwsError::Unexpected {
+            Tag::builder().key(key).value(value).build().map_err(|error| AwsError::NotMade {
                 operation: "CreateActivation".into(),
                 reason: error.to_string(),
             })
@@ -145,16 +146,19 @@ impl Activations {
         match error {
             SdkError::ServiceError(answer) => AwsError::Service {
                 operation,
-                code: answer.err().code().unwrap_or("UnknownError").to_owned(),
-                message: answer.err().message().unwrap_or("(no message)").to_owned(),
+                code: answer.err().code().unwrap_or(UNKNOWN).to_owned(),
+                message: answer
+                    .err()
+                    .message()
+                    .map_or_else(|| without_a_message(answer.raw().headers().get("location")), str::to_owned),
                 status: answer.raw().status().as_u16(),
                 retry_after: retry_after(answer.raw().headers().get("retry-after")),
             },
             // Not the service's own words: a proxy or a load balancer in between.
             SdkError::ResponseError(answer) if !answer.raw().status().is_success() => AwsError::Service {
                 operation,
-                code: "UnknownError".to_owned(),
-                message: "(no message)".to_owned(),
+                code: UNKNOWN.to_owned(),
+                message: without_a_message(answer.raw().headers().get("location")),
                 status: answer.raw().status().as_u16(),
                 retry_after: retry_after(answer.raw().headers().get("retry-after")),
             },
@@ -167,6 +171,7 @@ impl Activations {
                     untrusted: is_untrusted(error),
                 },
             },
+            SdkError::ConstructionFailure(_) => AwsError::NotMade { operation, reason: chain(error) },
             _ => AwsError::Unexpected { operation, reason: chain(error) },
         }
     }
@@ -216,11 +221,12 @@ mod tests {
     #[tokio::test]
     async fn what_a_proxy_says_in_html_has_its_status() {
         let keys = Source::Variables(aws_credential_types::Credentials::new("A", "B", None, None, "test"));
-        for (status, transient) in [("503 Unavailable", true), ("403 Forbidden", false)] {
+        for status in ["503 Unavailable", "403 Forbidden", "302 Found\r\nlocation: http://elsewhere/"] {
             let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>");
             let error = refusal(keys.clone(), answer.leak()).await;
             assert!(matches!(error, AwsError::Service { .. }), "{error}");
-            assert_eq!(error.is_transient(), transient, "{error}");
+            assert!(error.is_transient() && error.is_answer_lost(), "{error}");
+            assert_eq!(error.to_string().contains("http://elsewhere/"), status.starts_with("302"), "{error}");
         }
     }
 

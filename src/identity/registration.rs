@@ -34,7 +34,7 @@ pub async fn register(
     key: &InstanceKey,
     fingerprint: &str,
 ) -> Result<String, AwsError> {
-    let public_key = key.public_base64().map_err(|error| AwsError::Unexpected {
+    let public_key = key.public_base64().map_err(|error| AwsError::NotMade {
         operation: "RegisterManagedInstance".to_owned(),
         reason: error.to_string(),
     })?;

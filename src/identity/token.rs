@@ -135,7 +135,7 @@ impl Identity {
     }
 
     fn credentials_for(&self, operation: &str) -> Result<Credentials, AwsError> {
-        self.credentials().ok_or_else(|| AwsError::Unexpected {
+        self.credentials().ok_or_else(|| AwsError::NotMade {
             operation: operation.to_owned(),
             reason: "there are no credentials yet".to_owned(),
         })
@@ -201,7 +201,7 @@ impl Identity {
         match self.update_public_key(old, &new).await {
             Ok(()) => {}
             // A refusal is clear; anything else may have reached the service.
-            Err(error @ AwsError::Service { status: ..500, .. }) => return Err(error.to_string()),
+            Err(error) if !error.is_transient() => return Err(error.to_string()),
             Err(error) => {
                 if self.request_token(old).await.is_ok() || self.request_token(&new).await.is_err() {
                     return Err(error.to_string());
@@ -228,10 +228,9 @@ impl Identity {
 
     async fn update_public_key(&self, signer: &InstanceKey, new: &InstanceKey) -> Result<(), AwsError> {
         let operation = "UpdateManagedInstancePublicKey";
-        let public = new.public_base64().map_err(|error| AwsError::Unexpected {
-            operation: operation.into(),
-            reason: error.to_string(),
-        })?;
+        let public = new
+            .public_base64()
+            .map_err(|error| AwsError::NotMade { operation: operation.into(), reason: error.to_string() })?;
         let instance_id = self.instance_id();
         let auth = Auth::Rsa { instance_id: &instance_id, key: signer };
         let body = json!({ "NewPublicKey": public, "NewPublicKeyType": KEY_TYPE });

@@ -16,6 +16,7 @@ use super::status;
 use crate::aws::AwsError;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
+use crate::aws::error::UNKNOWN;
 use crate::aws::json::JsonClient;
 use crate::aws::retry::{Retry, RetryBudget};
 use crate::channel::heartbeat::{self, Machine};
@@ -280,7 +281,7 @@ impl Enrolment<'_> {
         };
         let register = async |activation: &Activation| {
             let not_made =
-                |reason| AwsError::Unexpected { operation: "RegisterManagedInstance".to_owned(), reason };
+                |reason| AwsError::NotMade { operation: "RegisterManagedInstance".to_owned(), reason };
             let key = key().await.map_err(|reason| not_made(format!("there is no key: {reason}")))?;
             if self.stop.is_cancelled() {
                 return Err(not_made("stopped".to_owned()));
@@ -350,7 +351,8 @@ fn explain(error: AwsError) -> StartError {
         _ if matches!(&error, AwsError::Unreachable { untrusted: true, .. }) => {
             "; the endpoint's certificate is not trusted: AWS_CA_BUNDLE can name a file with its authority (PEM)"
         }
-        ("UnknownError", _) => {
+        _ if matches!(error, AwsError::NotMade { .. }) => "",
+        _ if error.code() == UNKNOWN || matches!(error, AwsError::Unexpected { .. }) => {
             "; this is not how AWS puts it: look for a proxy or a load balancer in between"
         }
         ("", _) => {
@@ -366,7 +368,8 @@ fn operation(error: &AwsError) -> &str {
         AwsError::Service { operation, .. }
         | AwsError::Credentials { operation, .. }
         | AwsError::Unreachable { operation, .. }
-        | AwsError::Unexpected { operation, .. } => operation,
+        | AwsError::Unexpected { operation, .. }
+        | AwsError::NotMade { operation, .. } => operation,
     }
 }
 

@@ -94,13 +94,61 @@ def test_a_refused_start_says_why_and_leaves_nothing(start_process, relay, nothi
     assert list(process.state.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", ["throttled", "broken"])
-def test_a_service_that_is_slow_to_come_is_waited_for(start_process, server, relay, nothing_left, error):
-    answers = iter([refusal("ThrottlingException") if error == "throttled" else lambda _: (503, b"<html>")] * 4)
-    process = start_process(relay(CreateActivation=lambda pass_on: next(answers, lambda _: pass_on())(pass_on)))
+def at_first(rule, times):
+    """A rule that holds for so many calls; then they are passed on."""
+    left = iter([rule] * times)
+    return lambda pass_on: next(left, lambda _: pass_on())(pass_on)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [refusal("ThrottlingException"), lambda _: (503, b"<html>")],
+    ids=["throttled", "broken"],
+)
+def test_a_service_that_is_slow_to_come_is_waited_for(start_process, server, relay, nothing_left, rule):
+    process = start_process(relay(CreateActivation=at_first(rule, 4)))
     eventually(lambda: " online " in process.log_path.read_text(), "it comes online")
     assert process.terminate() == 0
     assert nothing_left()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda _: (200, b"<html>"),
+        lambda _: (200, b'{"x":'),
+        lambda _: (302, b""),
+        lambda _: (404, b"not here"),
+        refusal("AccessDeniedException"),
+        refusal("UnrecognizedClientException", 403),
+    ],
+    ids=["html", "cut", "redirect", "404", "denied", "unknown-key"],
+)
+def test_one_odd_answer_to_each_call_of_the_start_does_not_end_it(start_process, relay, nothing_left, rule):
+    calls = ["task", "CreateActivation", "RegisterManagedInstance", "RequestManagedInstanceRoleToken"]
+    odd = {call: at_first(rule, 1) for call in [*calls, "UpdateInstanceInformation"]}
+    process = start_process(relay(**odd))
+    eventually(lambda: " online " in process.log_path.read_text(), "it comes online")
+    assert "trying again" in process.log_path.read_text()
+    assert process.terminate() == 0
+    assert nothing_left()
+
+
+def test_a_registration_whose_answer_is_lost_is_made_anew(start_process, relay, ssm):
+    def lost(pass_on):
+        assert pass_on()[0] == 200
+        return 200, b"<html>"
+
+    process = start_process(relay(RegisterManagedInstance=at_first(lost, 1)))
+    eventually(lambda: " online " in process.log_path.read_text(), "it comes online")
+    text = process.log_path.read_text()
+    assert "the answer that names the instance was lost" in text
+    assert process.terminate() == 0
+    # The first instance is one that nobody knows the name of: the log says how to find it.
+    (activation,) = [line.split("activation=")[1].split()[0] for line in text.splitlines() if "was lost" in line]
+    filters = [{"Key": "ActivationIds", "Values": [activation]}]
+    for left in ssm.describe_instance_information(Filters=filters)["InstanceInformationList"]:
+        ssm.deregister_managed_instance(InstanceId=left["InstanceId"])
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

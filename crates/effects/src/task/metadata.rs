@@ -127,7 +127,7 @@ struct Network {
 }
 
 impl TaskMetadata {
-    /// Asks the endpoint, a few times while it does not answer.
+    /// Asks the endpoint, a few times while it does not answer or its answer is no task.
     ///
     /// # Errors
     /// See [`MetadataError`].
@@ -139,16 +139,17 @@ impl TaskMetadata {
             .filter(|uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
             .ok_or_else(|| MetadataError::NotAUrl(base.to_owned()))?;
         let mut attempt = 1;
-        let body = loop {
-            match fetch(client, &uri).await {
-                Ok(body) => break body,
-                Err(reason) if attempt == ATTEMPTS => return Err(MetadataError::Unreachable { url, reason }),
-                Err(reason) => tracing::warn!(url, reason, attempt, "task metadata not there, trying again"),
+        loop {
+            let answer = fetch(client, &uri).await;
+            let answer = answer.map_err(|reason| MetadataError::Unreachable { url: url.clone(), reason });
+            match answer.and_then(|body| parse(&url, &body)) {
+                Ok(task) => return Ok(task),
+                Err(error) if attempt == ATTEMPTS => return Err(error),
+                Err(error) => tracing::warn!(%error, attempt, "task metadata not there, trying again"),
             }
             attempt += 1;
             tokio::time::sleep(PAUSE).await;
-        };
-        parse(&url, &body)
+        }
     }
 }
 
