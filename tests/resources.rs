@@ -7,9 +7,11 @@
 )]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 #[path = "resources/cgroup.rs"]
 mod cgroup;
@@ -228,6 +230,110 @@ fn a_task_without_room_is_told_so() {
     holder.wait().unwrap();
     assert_eq!((code, text.as_str()), (Some(1), ""));
     assert!(complaints.contains("are free, and 16.0 MiB stay free in any case"), "{complaints}");
+}
+
+/// Takes `$1` MiB in `$2` steps with a pause of `$3` between two, says so, and holds them until its input ends.
+const GREEDY: &str = "import sys, time
+size, steps, pause = int(sys.argv[1]) << 20, int(sys.argv[2]), float(sys.argv[3])
+held = []
+for _ in range(steps):
+    held.append(bytearray(b'x') * (size // steps))
+    time.sleep(pause)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// Runs [`GREEDY`] in `cgroup` until it holds all or is killed; whether it was not.
+fn greedy(cgroup: &MemoryCgroup, mib: &str, steps: &str, pause: &str) -> bool {
+    let mut command = cgroup.command("python3");
+    let mut child = command
+        .args(["-c", GREEDY, mib, steps, pause])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap().success() && line == "held\n"
+}
+
+/// Processes in `cgroup` but the one that `stress` is: those that hold memory.
+fn ballasts(cgroup: &MemoryCgroup, stress: &Injected) -> Vec<i32> {
+    let all = cgroup.processes();
+    all.into_iter().filter(|pid| pid.cast_unsigned() != stress.id()).collect()
+}
+
+#[test]
+fn whoever_needs_memory_at_once_gets_it() {
+    let Some(cgroup) = MemoryCgroup::new(300 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "1h", "--percent", "100"]);
+    let stress = Injected::start(&mut command);
+    // 160 MiB in 0.2 s, and at once: the second is too fast for anybody to give way in time.
+    for (steps, pause) in [("40", "0.005"), ("1", "0"), ("40", "0.005"), ("1", "0"), ("1", "0")] {
+        until(|| cgroup.used(), |used| *used >= 260 * MIB);
+        assert!(greedy(&cgroup, "160", steps, pause), "the application was killed");
+    }
+    stress.signal(Signal::SIGTERM);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    let taken = format!("the OOM killer took a process that held it, {} time", cgroup.oom_kills());
+    assert!(cgroup.oom_kills() == 0 || ended.stdout.contains(&taken), "{taken}: {}", ended.stdout);
+}
+
+#[test]
+fn what_the_oom_killer_takes_is_told_and_is_never_the_sidecar() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "1h", "--percent", "80"]);
+    let stress = Injected::start(&mut command);
+    until(|| cgroup.used(), |used| *used >= 90 * MIB);
+    // It cannot give way: it stands still. The kernel has to help itself.
+    stress.signal(Signal::SIGSTOP);
+    assert!(greedy(&cgroup, "64", "1", "0"), "the application was killed");
+    assert_eq!(cgroup.oom_kills(), 1);
+    stress.signal(Signal::SIGCONT);
+    until(|| cgroup.used(), |used| *used >= 90 * MIB);
+    stress.signal(Signal::SIGTERM);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    let told = "the OOM killer took a process that held it, 1 time; it was started again";
+    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    assert!(ended.stdout.contains(r#""times_taken_by_oom_killer":1"#), "{}", ended.stdout);
+}
+
+#[test]
+fn memory_is_free_at_its_time_though_the_sidecar_stands_still() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "3s", "--percent", "80"]);
+    let stress = Injected::start(&mut command);
+    until(|| cgroup.used(), |used| *used >= 90 * MIB);
+    stress.signal(Signal::SIGSTOP);
+    until(|| cgroup.used(), |used| *used < 20 * MIB);
+    stress.signal(Signal::SIGCONT);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_ballast_that_is_killed_is_replaced_and_told() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    let mut command = cgroup.command(TASKFAULT);
+    command.args(["inject", "memory-stress", "--duration", "1h", "--percent", "80"]);
+    let stress = Injected::start(&mut command);
+    until(|| cgroup.used(), |used| *used >= 90 * MIB);
+    for pid in ballasts(&cgroup, &stress) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+    until(|| cgroup.used(), |used| *used < 20 * MIB);
+    until(|| cgroup.used(), |used| *used >= 90 * MIB);
+    stress.signal(Signal::SIGTERM);
+    let ended = stress.end();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(ended.stdout.contains("was killed from outside, 1 time"), "{}", ended.stdout);
+    assert_eq!(cgroup.processes(), [0; 0]);
 }
 
 // ---- cpu-stress --------------------------------------------------------------------------------------

@@ -42,6 +42,12 @@ impl MemoryCgroup {
         self.number("memory.usage_in_bytes")
     }
 
+    /// Processes in it.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
     /// How often the OOM killer came.
     pub(crate) fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.folder.join("memory.oom_control")).unwrap();

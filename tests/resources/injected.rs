@@ -38,6 +38,10 @@ impl Injected {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Ended {
         let (mut stdout, mut stderr) = (String::new(), self.ready.clone());

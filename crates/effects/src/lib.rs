@@ -15,6 +15,7 @@ pub mod signal;
 pub mod task;
 pub mod worker_pool;
 
+mod child;
 mod cpu_stress;
 mod disk_fill;
 mod io_stress;

@@ -10,7 +10,7 @@ use crate::amount::{bytes, many, share_of, short};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
 };
-use crate::memory::{MemoryLoad, MemoryReport, Room as RoomNow};
+use crate::memory::{MemoryLoad, MemoryPlan, MemoryReport, Surroundings};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
 use crate::task::limits::memory::{MemoryLimits, Room};
@@ -19,12 +19,15 @@ use faults::Parameters;
 use faults::memory_stress::MemoryStress;
 use http_client::Client;
 
-const MIB: u64 = 1024 * 1024;
+/// Processes that hold memory, at most: more would take and touch no faster.
+const MOST_CHILDREN: u32 = 8;
 
 struct ActiveMemoryStress {
     asked: MemoryStress,
     duration: Duration,
     workers: u32,
+    /// Processes that hold it.
+    children: u32,
     /// Bytes to hold.
     goal: u64,
     /// The tightest limit, before the first page was taken.
@@ -53,18 +56,33 @@ async fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Starte
         None => limits,
     });
     let before =
-        tightest(&limits.rooms()).ok_or("neither the memory of the machine nor a limit can be read")?;
+        limits.least_headroom().ok_or("neither the memory of the machine nor a limit can be read")?;
     let goal = goal(stress.percent, &before)?;
+    let cpus = CpuLimits::read(task).affinity;
     let workers = match stress.workers {
-        0 => CpuLimits::read(task).affinity,
+        0 => cpus,
         workers => workers,
     };
-    let seen = Arc::clone(&limits);
-    // What cannot be read any more is no room.
-    let room: RoomNow = Arc::new(move || seen.rooms().iter().map(headroom).min().unwrap_or(i64::MIN));
-    let load = MemoryLoad::start(workers, goal, &room)?;
+    let (seen, counted) = (Arc::clone(&limits), Arc::clone(&limits));
+    let surroundings = Surroundings {
+        room: Arc::new(move || seen.headroom()),
+        oom_kills: Arc::new(move || counted.oom_kills()),
+    };
+    let children = workers.min(cpus).min(MOST_CHILDREN);
+    let plan = MemoryPlan { children, bytes: goal, duration };
+    let load = MemoryLoad::start(plan, &surroundings)?;
     let asked = stress.clone();
-    Ok(Box::new(ActiveMemoryStress { asked, duration, workers, goal, before, limits, load, others }))
+    Ok(Box::new(ActiveMemoryStress {
+        asked,
+        duration,
+        workers,
+        children,
+        goal,
+        before,
+        limits,
+        load,
+        others,
+    }))
 }
 
 /// None where they cannot be asked for; the report says then that they are not counted.
@@ -80,37 +98,21 @@ async fn others(task: &Task) -> Option<Others> {
 
 /// What it would find with its default share.
 fn find(task: &Task) -> Result<String, StartError> {
-    let room = tightest(&MemoryLimits::read(task).rooms()).ok_or("no memory limit can be read")?;
+    let room = MemoryLimits::read(task).least_headroom().ok_or("no memory limit can be read")?;
     goal(MemoryStress::with_defaults()?.percent, &room)?;
     Ok(format!("{} of {} free ({})", bytes(room.free()), bytes(room.limit), room.source))
 }
 
-/// What stays free below a limit, so that the OOM killer never wakes: a twentieth, at least 16 MiB and at most
-/// 512 MiB, but of a small limit not more than a quarter.
-fn margin(limit: u64) -> u64 {
-    (limit / 20).clamp(16 * MIB, 512 * MIB).min(limit / 4)
-}
-
-/// Free above the margin; below 0, so much of the margin is used.
-fn headroom(room: &Room) -> i64 {
-    let free = i64::try_from(room.limit).unwrap_or(i64::MAX).saturating_sub_unsigned(room.used);
-    free.saturating_sub_unsigned(margin(room.limit))
-}
-
-fn tightest(rooms: &[Room]) -> Option<Room> {
-    rooms.iter().min_by_key(|room| headroom(room)).cloned()
-}
-
 fn goal(percent: u8, before: &Room) -> Result<u64, String> {
     let asked = share_of(before.free(), percent);
-    match u64::try_from(headroom(before)) {
+    match u64::try_from(before.headroom()) {
         Ok(most) if most > 0 => Ok(asked.min(most)),
         _ => Err(format!(
             "only {} of {} ({}) are free, and {} stay free in any case; raise the memory limit",
             bytes(before.free()),
             bytes(before.limit),
             before.source,
-            bytes(margin(before.limit))
+            bytes(before.margin())
         )),
     }
 }
@@ -136,13 +138,18 @@ impl ActiveFault for ActiveMemoryStress {
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // Giving gigabytes back takes the kernel a while.
         off_thread(move || {
-            let ActiveMemoryStress { asked, duration, workers, goal, before, limits, load, .. } = *self;
+            let ActiveMemoryStress { asked, duration, workers, children, goal, before, limits, load, .. } =
+                *self;
             let same = |room: &Room| room.source == before.source;
             let at_end = limits.rooms().into_iter().find(same);
             let (report, failure) = load.stop();
             let after = limits.rooms().into_iter().find(same);
             let uses = Uses { before, at_end, after };
-            let summary = summary(&asked, duration, workers, goal, &uses, &report);
+            let mut summary = summary(&asked, duration, workers, goal, &uses, &report);
+            if children < workers {
+                let holding = format!("{children} process{}", if children == 1 { "" } else { "es" });
+                summary.note(format!("{workers} workers asked; {holding} held it for all of them"));
+            }
             let undone = Undone::Done("all of it is given back");
             FaultReport { summary: Some(summary), undone, failure }
         })
@@ -173,7 +180,7 @@ fn summary(
     summary.remark(format!("limit: {limit} ({}), {used} used before", before.source));
     summary.line(&format!("achieved: {}", summary.achieved.text));
     if goal < share_of(before.free(), asked.percent) {
-        let margin = bytes(margin(before.limit));
+        let margin = bytes(before.margin());
         summary.note(format!("less than asked, because {margin} stay free in any case"));
     }
     if done.given_back > 0 {
@@ -184,9 +191,32 @@ fn summary(
             bytes(done.held)
         ));
     }
+    note_losses(done, &mut summary);
     let (at_end, after) = (share_of_limit(uses.at_end.as_ref()), share_of_limit(uses.after.as_ref()));
     summary.remark(format!("use: {at_end} at the end, {after} after"));
     summary
+}
+
+fn note_losses(done: &MemoryReport, summary: &mut FaultSummary) {
+    if done.taken > 0 {
+        summary.note(format!(
+            "others needed memory faster than it could be given back: the OOM killer took a process that held it, {}; \
+             it was started again",
+            many(done.taken, "time")
+        ));
+    }
+    if done.killed > 0 {
+        let times = many(done.killed, "time");
+        summary.note(format!(
+            "a process that held the memory was killed from outside, {times}; it was started again"
+        ));
+    }
+    if let Some(code) = done.not_first {
+        let error = std::io::Error::from_raw_os_error(code);
+        summary.note(format!(
+            "the OOM killer could not be told to take this memory first (/proc/self/oom_score_adj: {error})"
+        ));
+    }
 }
 
 /// `400.0 MiB (78 % of the limit)`.
@@ -218,6 +248,9 @@ fn asked_for(asked: &MemoryStress, duration: Duration, workers: u32, goal: u64, 
 fn achieved(done: &MemoryReport) -> Achieved {
     let touched = format!("{} written to again", many(done.touched, "page"));
     let mut figures = figures([("bytes", done.most.into()), ("times_given_back", done.given_back.into())]);
+    if done.taken > 0 {
+        figures.insert("times_taken_by_oom_killer".into(), done.taken.into());
+    }
     let text = match done.reached_after {
         Some(after) => {
             figures.insert("after_seconds".into(), rounded(after.as_secs_f64(), 1).into());
@@ -233,6 +266,8 @@ mod tests {
     use super::*;
     use crate::task::limits::memory::MemorySource;
 
+    const MIB: u64 = 1024 * 1024;
+
     fn room(limit: u64, used: u64) -> Room {
         Room { limit: limit * MIB, used: used * MIB, source: MemorySource::Machine }
     }
@@ -244,8 +279,7 @@ mod tests {
         assert_eq!(goal(100, &room(512, 112)), Ok(400 * MIB - 512 * MIB / 20));
         for limit in [8, 64, 256, 4096, 1024 * 1024] {
             let room = room(limit, 0);
-            assert!(goal(100, &room).unwrap() + margin(room.limit) <= room.limit);
-            assert!(margin(room.limit) >= MIB, "{limit}");
+            assert!(goal(100, &room).unwrap() + room.margin() <= room.limit);
         }
     }
 
@@ -255,14 +289,5 @@ mod tests {
             let refused = goal(80, &room(512, used)).unwrap_err();
             assert!(refused.contains("of 512.0 MiB (memory of the machine) are free"), "{refused}");
         }
-    }
-
-    #[test]
-    fn the_tightest_limit_is_the_one_with_the_least_above_its_margin() {
-        // 100 MiB of a large machine are less than 90 MiB of a small cgroup: the machine's margin is larger.
-        let (small, large) = (room(128, 38), room(8192, 8092));
-        assert_eq!(tightest(&[small.clone(), large.clone()]), Some(large));
-        assert_eq!(tightest(std::slice::from_ref(&small)), Some(small));
-        assert_eq!(tightest(&[]), None);
     }
 }

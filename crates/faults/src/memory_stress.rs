@@ -1,4 +1,4 @@
-//! `memory-stress`: worker threads that hold a share of the memory.
+//! `memory-stress`: processes that hold a share of the memory.
 
 use crate::duration::DURATION;
 use crate::parameter::{InDocument, Parameter, Preset, Values};
@@ -40,13 +40,13 @@ const WORKERS: Parameter = Parameter {
     document: Some(InDocument::new("Workers", DIGITS)),
     default: Preset::Value("1"),
     values: Values::Number(Range::WORKERS),
-    description: "worker threads that share it; 0 means one for each CPU",
+    description: "processes that share it, as many as there are CPUs at most, and eight; 0 means one for each CPU",
 };
 
 /// Parameters of a memory stress, in range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryStress {
-    /// Threads that share the memory; 0 means one for each CPU.
+    /// Processes that share the memory, as many as there are CPUs at most; 0 means one for each CPU.
     pub workers: u32,
     /// Share of the memory that is free to the task at the start, for all workers together, 1–100.
     pub percent: u8,

@@ -1,17 +1,19 @@
-//! A stretch of anonymous memory whose pages are there once they are written to, and are given back one by one
-//! or all together.
+//! Memory to map before a fork: pages that the child alone will have, and a page that both see.
 
+use std::fs::File;
 use std::io;
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
-use memmap2::{MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Bytes of our own. The kernel takes them back when they are dropped, or with the process.
+/// Address space, not a page of it in memory yet. Private: what a child writes there is the child's.
 #[derive(Debug)]
 pub(super) struct Region(MmapMut);
 
 impl Region {
-    /// Address space for `length` bytes, not a page of it in memory yet.
+    /// Address space for `length` bytes.
     pub(super) fn new(length: usize) -> io::Result<Region> {
         match length {
             0 => Err(io::ErrorKind::InvalidInput.into()),
@@ -19,33 +21,47 @@ impl Region {
         }
     }
 
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
-        &mut self.0
+    /// Where it begins, in this process and in those forked from it.
+    pub(super) fn start(&self) -> *mut u8 {
+        self.0.as_ptr().cast_mut()
     }
+}
 
-    /// Gives the pages of `range` back; they read as zeros from then on. Whole pages only.
-    pub(super) fn give_back(&mut self, range: Range<usize>) -> io::Result<()> {
-        self.0.get(range.clone()).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: the pages are within the region, which nobody else borrows; a private anonymous mapping stays
-        // valid, its pages are zero.
-        unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) }
+/// What parts processes share that were forked from each other: atomics, where all bits zero are a value.
+///
+/// # Safety
+/// Only for types that are made of atomics alone.
+pub(super) unsafe trait Atomics: Sync {}
+
+/// A `T` in a page that a child sees, too.
+#[derive(Debug)]
+pub(super) struct Shared<T: Atomics> {
+    page: MmapRaw,
+    what: PhantomData<T>,
+}
+
+impl<T: Atomics> Shared<T> {
+    /// Zeros in a page of its own.
+    pub(super) fn new() -> io::Result<Shared<T>> {
+        let file = File::from(memfd_create(c"taskfault", MFdFlags::MFD_CLOEXEC)?);
+        file.set_len(size_of::<T>() as u64)?;
+        Ok(Shared { page: MmapRaw::map_raw(&file)?, what: PhantomData })
+    }
+}
+
+impl<T: Atomics> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the page is as large as T, aligned to a page, mapped for as long as this lives, and never smaller:
+        // its descriptor is closed. T is made of atomics, and zeros are one of its values.
+        unsafe { &*self.page.as_ptr().cast::<T>() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pages_can_be_used_and_given_back() {
-        let mut region = Region::new(3 * 4096).unwrap();
-        region.bytes().fill(7);
-        region.give_back(4096..2 * 4096).unwrap();
-        let bytes = region.bytes();
-        assert!(bytes[..4096].iter().all(|byte| *byte == 7));
-        assert!(bytes[4096..2 * 4096].iter().all(|byte| *byte == 0));
-        assert!(bytes[2 * 4096..].iter().all(|byte| *byte == 7));
-    }
 
     #[test]
     fn more_than_there_can_be_is_an_error() {

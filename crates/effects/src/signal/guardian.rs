@@ -10,18 +10,17 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::pipe2;
 
 use super::Pinned;
+use crate::child::{Child, close_all_but};
 
 /// Waits in a child. Dropping it ends the child without a signal to anybody: whoever stopped the processes lets them
 /// go on first.
 #[derive(Debug)]
 #[must_use = "dropped, nobody lets the processes go on if this process is killed"]
 pub(crate) struct Guardian {
-    child: Pid,
+    _child: Child,
     /// Held for the kernel to close.
     _ours: OwnedFd,
 }
@@ -38,42 +37,19 @@ impl Guardian {
         kept.push(theirs.as_raw_fd());
         kept.sort_unstable();
         let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-        // The child begins with every signal blocked: one that is for the sidecar must not end it.
-        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         // SAFETY: the child calls nothing but system calls: no allocation, no lock of another thread.
-        let forked = unsafe { fork() };
-        if let Ok(ForkResult::Child) = forked {
-            guard(theirs.as_raw_fd(), &kept, &watched, limit);
-        }
-        before.thread_set_mask()?;
-        let ForkResult::Parent { child } = forked? else { unreachable!("the child does not return") };
-        Ok(Guardian { child, _ours: ours })
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        // It is our child and has not been waited for, so its id is its own. It ends at once.
-        let _ = kill(self.child, Signal::SIGKILL);
-        let _ = waitpid(self.child, None);
+        let child = unsafe { Child::fork(|| guard(theirs.as_raw_fd(), &kept, &watched, limit)) }?;
+        Ok(Guardian { _child: child, _ours: ours })
     }
 }
 
 /// The child's whole life.
 fn guard(pipe: RawFd, kept: &[RawFd], watched: &[RawFd], limit: i32) -> ! {
+    close_all_but(kept);
     // SAFETY: system calls on descriptors that this process holds; none of them touches memory but `poll`, which
     // writes into the one entry that it gets.
     unsafe {
         libc::prctl(libc::PR_SET_NAME, c"taskfault-guard".as_ptr());
-        // Sockets and locks of the sidecar must not outlive it here. Kernels before 5.9 cannot do that.
-        let mut from = 0;
-        for descriptor in kept {
-            if *descriptor > from {
-                libc::syscall(libc::SYS_close_range, from, *descriptor - 1, 0);
-            }
-            from = *descriptor + 1;
-        }
-        libc::syscall(libc::SYS_close_range, from, u32::MAX, 0);
         let mut end = libc::pollfd { fd: pipe, events: libc::POLLIN, revents: 0 };
         // Broken off only where this process was stopped itself; the time begins again then.
         while libc::poll(&raw mut end, 1, limit) < 0 {}

@@ -13,6 +13,8 @@ use crate::task::Task;
 use crate::task::capabilities::{PidNamespace, pid_namespace};
 use crate::task::machine::Memory;
 
+const MIB: u64 = 1024 * 1024;
+
 /// Who sets a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemorySource {
@@ -69,6 +71,18 @@ impl Room {
     /// What may still be used.
     pub fn free(&self) -> u64 {
         self.limit.saturating_sub(self.used)
+    }
+
+    /// What stays free below the limit, so that the OOM killer never wakes: a twentieth, at least 16 MiB and at most
+    /// 512 MiB, but of a small limit not more than a quarter.
+    pub fn margin(&self) -> u64 {
+        (self.limit / 20).clamp(16 * MIB, 512 * MIB).min(self.limit / 4)
+    }
+
+    /// Free above the margin; below 0, so much of the margin is used.
+    pub fn headroom(&self) -> i64 {
+        let free = i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_sub_unsigned(self.used);
+        free.saturating_sub_unsigned(self.margin())
     }
 }
 
@@ -131,6 +145,26 @@ impl MemoryLimits {
     /// The limit with the least free; None if nothing can be read at all.
     pub fn tightest(&self) -> Option<Room> {
         self.rooms().into_iter().min_by_key(Room::free)
+    }
+
+    /// The limit with the least above its margin.
+    pub fn least_headroom(&self) -> Option<Room> {
+        self.rooms().into_iter().min_by_key(Room::headroom)
+    }
+
+    /// Bytes that may be taken now: above every margin. What cannot be read is no room.
+    pub fn headroom(&self) -> i64 {
+        self.least_headroom().map_or(i64::MIN, |room| room.headroom())
+    }
+
+    /// How often the OOM killer has taken a process of our own cgroup, for whichever limit; where no cgroup counts,
+    /// of the machine.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let counted = |path: &Path| stat_value(&self.text(path), "oom_kill");
+        let own = self.folders.first();
+        own.and_then(|own| counted(&own.join("memory.events")))
+            .or_else(|| counted(&own?.join("memory.oom_control")))
+            .or_else(|| counted(Path::new("/proc/vmstat")))
     }
 
     fn text(&self, path: &Path) -> String {
@@ -198,7 +232,6 @@ fn kib(text: &str, name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const MIB: u64 = 1024 * 1024;
     /// A machine of 2,000 MiB, half of which is free.
     const MACHINE: fn() -> Option<Memory> =
         || Some(Memory { total: 2_097_152_000, available: 1_048_576_000 });
@@ -289,6 +322,42 @@ mod tests {
         others.store(300 * MIB, Ordering::Relaxed);
         assert_eq!(used(), 302 * MIB);
         assert!(limits.rooms()[0].source.to_string().contains("taken from its statistics"));
+    }
+
+    #[test]
+    fn the_margin_is_part_of_every_limit() {
+        for limit in [8, 64, 256, 4096, 1024 * 1024] {
+            let room = Room { limit: limit * MIB, used: 0, source: MemorySource::Machine };
+            assert!(room.margin() >= MIB && room.margin() <= room.limit / 4, "{limit}");
+            assert_eq!(room.headroom().cast_unsigned() + room.margin(), room.limit);
+        }
+        let room = Room { limit: 64 * MIB, used: 60 * MIB, source: MemorySource::Machine };
+        assert_eq!(room.headroom(), -12 * MIB.cast_signed());
+        // 100 MiB of a large machine are less than 90 MiB of a small cgroup: the machine's margin is larger.
+        let of = |limit, used| Room { limit: limit * MIB, used: used * MIB, source: MemorySource::Machine };
+        assert!(of(8192, 8092).headroom() < of(128, 38).headroom());
+    }
+
+    #[test]
+    fn visits_of_the_oom_killer_are_counted() {
+        let counted = |files: &[(&str, &str)]| {
+            let root = tempfile::tempdir().unwrap();
+            for (path, text) in files {
+                let file = root.path().join(path);
+                fs::create_dir_all(file.parent().unwrap()).unwrap();
+                fs::write(file, text).unwrap();
+            }
+            MemoryLimits::read_under(root.path(), &Task::default(), MACHINE).oom_kills()
+        };
+        let v1 = [("proc/self/cgroup", V1_CGROUP), ("proc/self/mountinfo", V1_MOUNTS)];
+        let oom_control =
+            ("sys/fs/cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+        assert_eq!(counted(&[v1[0], v1[1], oom_control]), Some(3));
+        let events = "sys/fs/cgroup/ecstasks.slice/ecstasks-ab12.slice/docker-7c1f.scope/memory.events";
+        let v2 = [("proc/self/cgroup", V2_CGROUP), ("proc/self/mountinfo", V2_MOUNTS)];
+        assert_eq!(counted(&[v2[0], v2[1], (events, "oom 9\noom_kill 5\noom_group_kill 1\n")]), Some(5));
+        assert_eq!(counted(&[("proc/vmstat", "oom_kill 7\n")]), Some(7));
+        assert_eq!(counted(&[]), None);
     }
 
     #[test]
