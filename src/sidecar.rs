@@ -51,7 +51,7 @@ use start::{Registered, StartError};
 /// could not start one, and panics where there is none at all.
 const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// When nothing of a start is left but what stays.
+/// When nothing of a start, or of commands, is left but what stays.
 const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs the sidecar until a signal ends it.
@@ -132,12 +132,6 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        // After the slower of the threads that have raced for the key, too.
-        drop(tokio::task::spawn_local(async {
-            tokio::time::sleep(SETTLED_AFTER).await;
-            effects::heap::give_back();
-            effects::heap::unmap_text();
-        }));
         let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer));
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
@@ -257,10 +251,25 @@ impl Sidecar {
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
             () = status::keep(identity, &self.queue, &self.link, &self.writer) => {}
             () = reap_orphans() => {}
+            () = self.give_memory_back() => {}
             () = self.tidy_up(stop) => {}
             () = stop.cancelled() => {}
         }
         Ended::Stopped
+    }
+
+    /// Gives memory back after the start, and whenever the last command has ended: not before, so that no undo waits
+    /// for text that the disk has to be asked for.
+    async fn give_memory_back(&self) {
+        loop {
+            // From the start on that is after the slower of the threads that have raced for the key, too.
+            while tokio::time::timeout(SETTLED_AFTER, self.queue.changed()).await.is_ok() {}
+            if self.queue.active().is_empty() {
+                effects::heap::give_back();
+                effects::heap::unmap_program();
+            }
+            self.queue.changed().await;
+        }
     }
 
     /// Removes what a throttled start left over, then does nothing for ever.
