@@ -90,8 +90,8 @@ fn targets(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(count)));
         group.bench_with_input(BenchmarkId::new("to messages", count), &sources, |bencher, sources| {
             bencher.iter(|| {
-                let targets = target::resolve(black_box(sources), &[]).expect("addresses only");
-                classify::create(&filter(targets))
+                let found = target::resolve(black_box(sources), &[]).expect("addresses only");
+                classify::create(&filter(target::TargetSet::of_all(&found)))
             });
         });
     }

@@ -113,6 +113,7 @@ fn figures(name: &str, summary: FaultSummary, undone: &Undone, ending: Ending, l
         asked: summary.asked,
         achieved: summary.achieved,
         matched: summary.matched,
+        touched: summary.touched,
         ending,
         lived_seconds: rounded(lived.as_secs_f64(), 1),
         undone: match undone {
@@ -160,6 +161,7 @@ mod tests {
                 figures,
             },
             matched: Some(u64::MAX),
+            touched: Some(outcome::Touched::Nothing),
             notes: vec!["n".repeat(100); 5],
         };
         let report =

@@ -1,12 +1,13 @@
 //! What each fault does to whose packets.
 
-use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT};
+use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT, until};
 
 /// Name and test.
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_black_hole_stalls_a_connection_in_silence", a_black_hole_stalls_a_connection_in_silence),
     ("a_black_hole_works_on_loopback_too", a_black_hole_works_on_loopback_too),
     ("a_black_hole_for_what_comes_in", a_black_hole_for_what_comes_in),
+    ("a_black_hole_holds_on_every_interface", a_black_hole_holds_on_every_interface),
     ("doctor_tries_and_touches_nothing", doctor_tries_and_touches_nothing),
     ("a_name_is_looked_up", a_name_is_looked_up),
     ("a_share_of_flows", a_share_of_flows),
@@ -16,6 +17,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("loss_of_what_comes_in", loss_of_what_comes_in),
     ("many_targets", many_targets),
     ("overlapping_faults_have_each_its_own_life", overlapping_faults_have_each_its_own_life),
+    ("what_is_not_reached_is_refused_at_the_start", what_is_not_reached_is_refused_at_the_start),
+    ("what_matched_and_was_not_shaped_is_said", what_matched_and_was_not_shaped_is_said),
     ("what_cannot_be_is_refused_and_changes_nothing", what_cannot_be_is_refused_and_changes_nothing),
 ];
 
@@ -127,6 +130,7 @@ fn a_black_hole_stalls_a_connection_in_silence() {
     let fault = ground.inject(&format!(
         "network-blackhole-port --duration 60s --port {PORT} --traffic-type egress --protocol tcp"
     ));
+    assert!(!ground.state().contains("qdisc prio"), "nothing to shape");
     let stalled = stream.ask("");
     assert!(
         stalled.starts_with("lost") && stalled.contains("unavailable"),
@@ -146,6 +150,107 @@ fn a_black_hole_stalls_a_connection_in_silence() {
     assert!(words.contains("unavailable"), "sending is no error: {words}");
     soon(ground.exchange("tcp", FAR[0], PORT), "another protocol");
     ends_clean(&ground, fault, &before);
+}
+
+/// Every interface is meant, those that come later too, and none has to have a root that could be put back.
+fn a_black_hole_holds_on_every_interface() {
+    let ground = Ground::new();
+    ground.near(&["tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio"]);
+    let before = ground.state();
+    let fault = ground.inject(&format!(
+        "network-blackhole-port --duration 60s --port {PORT} --traffic-type egress --protocol udp"
+    ));
+    assert!(
+        ground.exchange("udp", FAR[0], PORT).is_none(),
+        "an interface with a root that is not ours to take"
+    );
+    // The same neighbour by an interface that was not there when the fault began.
+    let far = ground.near_name().replace("near", "far");
+    let link = ["ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", &far];
+    ground.near(&link);
+    ground.near(&["ip", "link", "set", "eth1", "up"]);
+    ground.near(&["ip", "address", "add", "10.8.0.1/24", "dev", "eth1"]);
+    ground.far(&["ip", "link", "set", "eth1", "up"]);
+    ground.far(&["ip", "address", "add", "10.8.0.2/24", "dev", "eth1"]);
+    until("the new interface works", || ground.icmp("10.8.0.2").is_some());
+    let mut server =
+        ground.start_far(&["/mnt/suite", "probe", "serve", &format!("10.8.0.2:{PORT}"), "10.8.0.2:7009"]);
+    assert_eq!(server.line(), "ready");
+    soon(ground.exchange("udp", "10.8.0.2", 7009), "another port");
+    let words = ground.words_of("udp", &format!("10.8.0.2:{PORT}"));
+    assert!(words.contains("unavailable"), "lost, and sending is no error: {words}");
+    drop(server);
+    ground.near(&["ip", "link", "del", "eth1"]);
+    ends_clean(&ground, fault, &before);
+}
+
+/// A rule of the user's that comes later has the last word, and the report says so.
+fn what_matched_and_was_not_shaped_is_said() {
+    let ground = Ground::new();
+    let mut proxy = ground.start(&["/mnt/suite", "probe", "serve", "127.0.0.1:7100"]);
+    assert_eq!(proxy.line(), "ready");
+    ground.near(&["nft", "add table ip user; add chain ip user o { type nat hook output priority -100; }"]);
+    let redirect = format!("add rule ip user o tcp dport {PORT} redirect to :7100");
+    ground.near(&["nft", &redirect]);
+    let to = format!("{}:{PORT}", FAR[0]);
+    let mut stream = ground.start(&["/mnt/suite", "probe", "stream", &to]);
+    assert_eq!(stream.line(), "ready");
+    let fault = ground
+        .inject(&format!("network-latency --duration 60s --delay-milliseconds 100 --sources {}", FAR[0]));
+    let took: f64 = stream.ask("").parse().unwrap();
+    assert!(took < SOON_MS, "a proxy took it: {took} ms");
+    fault.signal("INT");
+    let (_, said) = fault.end();
+    assert!(said.contains("none of them was delayed: the fault touched no packet"), "{said}");
+    assert!(said.contains("\"touched\":\"nothing\"") && said.contains("\"unshaped_packets\":"), "{said}");
+    assert!(said.contains("end in this task, at 127.0.0.1:7100"), "{said}");
+}
+
+/// A target behind another interface than the fault's.
+fn what_is_not_reached_is_refused_at_the_start() {
+    let ground = Ground::new();
+    ground.near(&["ip", "link", "add", "eth1", "type", "dummy"]);
+    ground.near(&["ip", "link", "set", "eth1", "up"]);
+    ground.near(&["ip", "address", "add", "10.8.0.1/24", "dev", "eth1"]);
+    let before = ground.state();
+    let latency = |sources: &str| {
+        let output = ground.try_near(&[
+            "/mnt/taskfault",
+            "inject",
+            "network-latency",
+            "--duration",
+            "1s",
+            "--sources",
+            sources,
+        ]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for (sources, expected) in [
+        ("127.255.0.2", "127.255.0.2 is this task itself, over lo"),
+        ("10.9.0.1", "10.9.0.1 is this task itself, over lo"),
+        ("10.8.0.7", "10.8.0.7 is reached over eth1; the fault is on eth0"),
+        ("fd77::1", "fd77::1 has no route here"),
+    ] {
+        let (code, said) = latency(sources);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("did not start: the fault would touch no packet") && said.contains(expected),
+            "{said}"
+        );
+        assert_eq!(ground.state(), before);
+    }
+    let (code, said) = latency(&format!("10.8.0.7,{}", FAR[0]));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        said.matches("not reached: 10.8.0.7 is reached over eth1").count(),
+        3,
+        "start, note, figures: {said}"
+    );
+    // DEFAULT is the interface of every default route.
+    ground.near(&["ip", "-6", "route", "add", "default", "dev", "eth1"]);
+    let (code, said) = latency(&format!("10.8.0.7,{}", FAR[0]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(" on eth0, eth1") && !said.contains("not reached"), "{said}");
 }
 
 fn a_black_hole_works_on_loopback_too() {

@@ -31,7 +31,6 @@ impl Fault {
         match (self.band, self.is_arriving(), self.word(0), self.word(3)) {
             (None, ..) => Vec::new(),
             (_, true, ..) => vec!["taskfault-in"],
-            (_, _, "hole", _) => vec!["lo", "eth0", "eth1"],
             (_, _, _, "ALL") => vec!["eth0", "eth1"],
             (_, _, _, list) => list.split(',').collect(),
         }
@@ -43,8 +42,7 @@ impl Fault {
         let share = || u32::try_from((u64::from(value) * u64::from(u32::MAX) + 50) / 100).unwrap();
         match self.word(0) {
             "delay" => (value * 15_625, 0),
-            "loss" => (0, share()),
-            _ => (0, u32::MAX),
+            _ => (0, share()),
         }
     }
 }
@@ -69,7 +67,7 @@ impl Model {
 
     pub(crate) fn add(&mut self, number: u64, words: &'static str) {
         let effect = self.live.iter().map(|fault| fault.effect).max().unwrap_or(0) + 1;
-        let shaped = !is_ingress(words) || words.starts_with("delay");
+        let shaped = words.starts_with("delay") || (words.starts_with("loss") && !is_ingress(words));
         let is_free = |band: &u32| !self.live.iter().any(|fault| fault.band == Some(*band));
         let band = if shaped { (4..=16).find(is_free) } else { None };
         self.live.push(Fault { number, effect, band, words });

@@ -78,7 +78,7 @@ fn plan(words: &[&str]) -> NetworkPlan {
     let work = match words[0] {
         "delay" => Work::Delay { delay: Duration::from_millis(value), jitter: Duration::ZERO },
         "loss" => Work::Lose { percent: value.try_into().unwrap() },
-        _ => Work::Lose { percent: 100 },
+        _ => Work::Discard,
     };
     let hole = words[0] == "hole";
     NetworkPlan {

@@ -216,7 +216,7 @@ fn egress(count: u32) -> Filter {
     let mut route = Route::open().unwrap();
     let links = link::list(&mut route).unwrap();
     let link = links.into_iter().find(|link| link.name == "eth0").unwrap();
-    let targets: TargetSet = target::resolve(&sources(count), &[]).unwrap();
+    let targets = TargetSet::of_all(&target::resolve(&sources(count), &[]).unwrap());
     Filter {
         name: "bench_1".to_owned(),
         direction: Direction::Egress,

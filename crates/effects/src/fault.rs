@@ -5,10 +5,11 @@
 //! [`registry`]: crate::registry
 
 use std::error::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
-use outcome::{Achieved, Asked};
+use outcome::{Achieved, Asked, Touched};
 
 use crate::task::Task;
 
@@ -69,6 +70,8 @@ pub struct FaultSummary {
     pub achieved: Achieved,
     /// What the fault took effect on, where that is counted: packets or processes.
     pub matched: Option<u64>,
+    /// How much of that it took effect on, where that is counted.
+    pub touched: Option<Touched>,
     /// What else is worth knowing. All of it stands in the text, too.
     pub notes: Vec<String>,
 }
@@ -133,6 +136,47 @@ impl Preflight {
     }
 }
 
+/// Starts on a thread of its own what may take milliseconds. Once the future is dropped nothing is started any more:
+/// what has begun is waited for and dropped, so that it is undone when the drop returns.
+pub(crate) async fn start_off_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
+    let stage = Withdraws(Arc::new(Mutex::new(Stage::Waiting)));
+    let starting = stage.0.clone();
+    let started = tokio::task::spawn_blocking(move || {
+        let mut stage = locked(&starting);
+        if matches!(*stage, Stage::Waiting) {
+            *stage = Stage::Started(start());
+        }
+    });
+    if let Err(broken) = started.await {
+        std::panic::resume_unwind(broken.into_panic());
+    }
+    match std::mem::replace(&mut *locked(&stage.0), Stage::Withdrawn) {
+        Stage::Started(started) => started,
+        // Only the guard withdraws, and it lives.
+        Stage::Waiting | Stage::Withdrawn => unreachable!("the thread has started it"),
+    }
+}
+
+/// How far a start is.
+enum Stage<T> {
+    Waiting,
+    Started(T),
+    Withdrawn,
+}
+
+struct Withdraws<T>(Arc<Mutex<Stage<T>>>);
+
+impl<T> Drop for Withdraws<T> {
+    fn drop(&mut self) {
+        let started = std::mem::replace(&mut *locked(&self.0), Stage::Withdrawn);
+        drop(started);
+    }
+}
+
+fn locked<T>(stage: &Mutex<Stage<T>>) -> MutexGuard<'_, Stage<T>> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Undoes on a thread of its own what may wait for a disk or for the kernel, so that the control side does not.
 pub(crate) fn off_thread(
     undo: impl FnOnce() -> FaultReport + Send + 'static,
@@ -144,4 +188,86 @@ pub(crate) fn off_thread(
             failure: Some(format!("undoing it broke off: {error}")),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Live(Arc<AtomicBool>);
+
+    impl Drop for Live {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        // One thread for blocking work, so that a test can keep it.
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
+    }
+
+    async fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) {
+        let mut future = Some(future);
+        std::future::poll_fn(|context| {
+            if let Some(future) = future.take() {
+                assert!(future.poll(context).is_pending(), "too quick for this test");
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_start_that_is_given_up_before_it_begins_never_begins() {
+        runtime().block_on(async {
+            let (release, held) = mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let begun = Arc::new(AtomicBool::new(false));
+            let seen = begun.clone();
+            let mut starting = Box::pin(start_off_thread(move || seen.store(true, Ordering::SeqCst)));
+            poll_once(starting.as_mut()).await;
+            drop(starting);
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            // The thread is free for this only after the start.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(!begun.load(Ordering::SeqCst));
+        });
+    }
+
+    #[test]
+    fn a_start_that_is_given_up_in_the_middle_is_undone_when_the_drop_returns() {
+        runtime().block_on(async {
+            let (tell, told) = mpsc::channel::<()>();
+            let (release, held) = mpsc::channel::<()>();
+            let live = Arc::new(AtomicBool::new(false));
+            let seen = live.clone();
+            let mut starting = Box::pin(start_off_thread(move || {
+                tell.send(()).unwrap();
+                held.recv().unwrap();
+                seen.store(true, Ordering::SeqCst);
+                Live(seen)
+            }));
+            poll_once(starting.as_mut()).await;
+            told.recv().unwrap();
+            release.send(()).unwrap();
+            drop(starting);
+            assert!(!live.load(Ordering::SeqCst), "undone");
+        });
+    }
+
+    #[test]
+    fn what_was_started_is_given() {
+        let live = Arc::new(AtomicBool::new(true));
+        let started = runtime().block_on(start_off_thread({
+            let live = live.clone();
+            move || Live(live)
+        }));
+        assert!(live.load(Ordering::SeqCst));
+        drop(started);
+    }
 }

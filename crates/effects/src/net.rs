@@ -20,6 +20,7 @@ use faults::network_source::{Direction, Interfaces, Protocol, Source};
 
 pub mod baseline;
 pub mod classify;
+pub mod connections;
 mod error;
 pub mod ifb;
 pub mod interface;
@@ -30,6 +31,8 @@ mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod own_flows;
+mod reach;
+pub mod routes;
 pub mod shape;
 mod shared;
 pub mod target;
@@ -41,8 +44,9 @@ pub use shared::Counters;
 
 use classify::{Action, Filter};
 use link::Link;
+use netlink::Route;
 use shared::{Installed, Shaping, Shared, Spec};
-use target::TargetSet;
+use target::{Found, TargetSet};
 use tc::netem::Netem;
 
 /// What is to become of the packets.
@@ -60,6 +64,8 @@ pub enum Work {
         /// 1–100.
         percent: u8,
     },
+    /// All of them are lost, by rules alone: it needs no interface, and holds on those that come later.
+    Discard,
 }
 
 /// One effect.
@@ -71,7 +77,8 @@ pub struct NetworkPlan {
     pub work: Work,
     /// Whether packets that leave or packets that come in match.
     pub direction: Direction,
-    /// Whose interfaces; None is every one, loopback too.
+    /// Whose interfaces; None is every one, loopback too, which only rules can have: [`Work::Discard`], and what comes
+    /// in and is lost.
     pub interfaces: Option<Interfaces>,
     /// The other side of the traffic.
     pub sources: Vec<Source>,
@@ -90,11 +97,38 @@ pub struct Environment {
     pub exempt: Vec<IpAddr>,
 }
 
+/// What a plan's names stand for, as DNS says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    targets: Vec<Found>,
+}
+
+impl Addresses {
+    /// Looks them up, which takes as long as DNS does and touches nothing.
+    ///
+    /// # Errors
+    /// A name without an address; a source that no fault may cut.
+    pub fn look_up(plan: &NetworkPlan, environment: &Environment) -> Result<Addresses, NetError> {
+        if !Capabilities::read().net_admin {
+            return Err(NetError::NotPermitted);
+        }
+        Ok(Addresses { targets: target::resolve(&plan.sources, &environment.all_exempt())? })
+    }
+}
+
+impl Environment {
+    fn all_exempt(&self) -> Vec<IpAddr> {
+        lifeline::ALWAYS.into_iter().chain(self.exempt.clone()).collect()
+    }
+}
+
 /// A running effect. Dropping it undoes it.
 #[derive(Debug)]
 #[must_use = "dropped, the fault is undone"]
 pub struct NetworkEffect {
     installed: Option<Installed>,
+    /// Targets that packets reach by other interfaces, in words.
+    unreached: Option<String>,
     /// The interfaces it is shaped on or watches, by name.
     interfaces: Vec<String>,
     /// Packets that wait in netem at once.
@@ -102,19 +136,33 @@ pub struct NetworkEffect {
 }
 
 impl NetworkEffect {
-    /// Checks everything, then starts. Looks names up first, so it may take as long as DNS does; the rest
-    /// takes milliseconds. When it returns, packets are affected.
+    /// Looks names up, then installs: [`Addresses::look_up`] and [`NetworkEffect::install`] at once.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn start(plan: &NetworkPlan, environment: &Environment) -> Result<NetworkEffect, NetError> {
+        NetworkEffect::install(plan, Addresses::look_up(plan, environment)?, environment)
+    }
+
+    /// Checks everything, then starts, which takes milliseconds. When it returns, packets are affected.
     ///
     /// # Errors
     /// [`NetError`]; everything is as it was before, unless the error says otherwise.
-    pub fn start(plan: &NetworkPlan, environment: &Environment) -> Result<NetworkEffect, NetError> {
-        if !Capabilities::read().net_admin {
-            return Err(NetError::NotPermitted);
+    pub fn install(
+        plan: &NetworkPlan,
+        addresses: Addresses,
+        environment: &Environment,
+    ) -> Result<NetworkEffect, NetError> {
+        let (mut links, mut unreached) = (Vec::new(), None);
+        // Every interface needs none to be there.
+        if let Some(interfaces) = &plan.interfaces {
+            let mut route = Route::open()?;
+            links = interface::choose(&mut route, interfaces)?;
+            let all = link::list(&mut route)?;
+            unreached = reach::check(&mut route, plan.direction, &addresses.targets, &links, &all)?;
         }
-        let exempt: Vec<IpAddr> = lifeline::ALWAYS.into_iter().chain(environment.exempt.clone()).collect();
-        let targets = target::resolve(&plan.sources, &exempt)?;
-        let links = interface::choose(plan.interfaces.as_ref())?;
-        let spec = spec(plan, &links, targets, exempt);
+        let targets = TargetSet::of_all(&addresses.targets);
+        let spec = spec(plan, &links, targets, environment.all_exempt());
         let queue_limit = spec.shaping.queue_limit();
         let mut shared = shared::lock();
         let mut here = match shared.take() {
@@ -123,13 +171,39 @@ impl NetworkEffect {
         };
         let installed = here.install(spec);
         settle(&mut shared, here);
-        let interfaces = links.into_iter().map(|link| link.name).collect();
-        Ok(NetworkEffect { installed: Some(installed?), interfaces, queue_limit })
+        let interfaces = match plan.interfaces {
+            Some(_) => links.into_iter().map(|link| link.name).collect(),
+            None => vec!["every interface".to_owned()],
+        };
+        Ok(NetworkEffect { installed: Some(installed?), unreached, interfaces, queue_limit })
+    }
+
+    /// Targets that packets reach by other interfaces than those of the effect, with the reasons; None where all are
+    /// reached.
+    pub fn unreached(&self) -> Option<&str> {
+        self.unreached.as_deref()
+    }
+
+    /// Whether the sender of a datagram that is lost gets an error, because this kernel has no other way.
+    pub fn tells_senders(&self) -> bool {
+        let filter = self.installed.as_ref().and_then(|installed| installed.filter.as_ref());
+        filter.is_some_and(|filter| (filter.direction, filter.action) == (Direction::Egress, Action::Drop))
     }
 
     /// The interfaces it is on.
     pub fn interfaces(&self) -> &[String] {
         &self.interfaces
+    }
+
+    /// Whether an address is one of its targets, also when the effect has ended.
+    pub fn target_test(&self) -> impl Fn(IpAddr) -> bool + use<> {
+        let filter = self.installed.as_ref().and_then(|installed| installed.filter.as_ref());
+        let targets = filter.map(|filter| (filter.targets.clone(), filter.added.clone()));
+        move |address| {
+            targets
+                .as_ref()
+                .is_some_and(|(targets, added)| targets.covers(address) || added.contains(&address))
+        }
     }
 
     /// How many packets may wait in netem at once; None where there is none.
@@ -192,6 +266,7 @@ fn settle(shared: &mut Option<Shared>, here: Shared) {
 fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Vec<IpAddr>) -> Spec {
     let speeds = links.iter().map(link::speed);
     let shaping = match (plan.direction, plan.work) {
+        (_, Work::Discard) => Shaping::None,
         (Direction::Egress, work) => {
             Shaping::Outgoing(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
         }
@@ -201,6 +276,7 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Vec<IpAd
     };
     let action = match plan.work {
         Work::Lose { percent } if percent < 100 => Action::DropShare(percent),
+        Work::Discard if plan.direction == Direction::Egress => Action::Discard,
         _ => Action::Drop,
     };
     let own_flows = match shaping {
@@ -232,7 +308,8 @@ fn netem(work: Work, speed: u64) -> Netem {
         Work::Delay { delay, jitter } => {
             Netem { limit: shape::queue_limit(delay + jitter, speed), delay, jitter, loss: 0.0 }
         }
-        Work::Lose { percent } => {
+        Work::Lose { .. } | Work::Discard => {
+            let percent = if let Work::Lose { percent } = work { percent } else { 100 };
             let limit = shape::queue_limit(nothing, 0);
             Netem { limit, delay: nothing, jitter: nothing, loss: f64::from(percent) / 100.0 }
         }

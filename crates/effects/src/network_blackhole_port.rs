@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault};
+use crate::network_fault::{self, NetworkFault, Shapes};
 use crate::task::Task;
 use faults::network_blackhole_port::{NetworkBlackholePort, SPEC};
 use faults::network_source::{Direction, Source};
@@ -26,7 +26,7 @@ impl Perform for NetworkBlackholePort {
 
 impl NetworkFault for NetworkBlackholePort {
     const NAME: &'static str = SPEC.name;
-    const SHAPES_INGRESS: bool = false;
+    const SHAPES: Shapes = Shapes::Nothing;
 
     fn summary(&self) -> String {
         let where_to = match self.direction {
@@ -47,7 +47,7 @@ impl NetworkFault for NetworkBlackholePort {
     fn plan(&self) -> NetworkPlan {
         NetworkPlan {
             name: "blackhole",
-            work: Work::Lose { percent: 100 },
+            work: Work::Discard,
             direction: self.direction,
             // As a firewall rule would: between the containers of the task too, over loopback.
             interfaces: None,

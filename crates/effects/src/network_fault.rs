@@ -23,9 +23,8 @@ mod by_netlink;
 pub(crate) trait NetworkFault: Clone + 'static {
     /// As FIS has it: `network-latency`.
     const NAME: &'static str;
-    /// Whether packets that come in are shaped as well. They are where they are delayed; losses of them are dropped
-    /// by rules alone.
-    const SHAPES_INGRESS: bool;
+    /// What it needs queueing disciplines for.
+    const SHAPES: Shapes;
 
     /// What is asked, in one line: `200 ms ± 10 ms to 10.0.0.0/8`.
     fn summary(&self) -> String;
@@ -55,6 +54,17 @@ pub(crate) trait NetworkFault: Clone + 'static {
     }
 }
 
+/// Which packets a fault shapes, rather than doing all of its work by rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shapes {
+    /// None.
+    Nothing,
+    /// Those that leave. What comes in is dropped by rules.
+    Egress,
+    /// Those that leave and those that come in.
+    Both,
+}
+
 /// Whether the fault would work in `task`.
 pub(crate) fn preflight<F: NetworkFault>(task: &Task) -> Preflight {
     judge::<F>(&choose(&Capabilities::read(), &task.ecs_agent), net::probe)
@@ -65,10 +75,13 @@ fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError
     match way {
         Way::Netlink => match probe() {
             Ok(()) => Preflight::works(),
-            Err(error) if error.concerns_shaping_only() && !F::SHAPES_INGRESS => wrong(format!(
-                "for outgoing traffic it will not work: {error}; for incoming traffic it will work here"
-            )),
-            Err(error) => wrong(format!("will not work: {error}")),
+            Err(error) => match F::SHAPES {
+                Shapes::Nothing if error.concerns_shaping_only() => Preflight::works(),
+                Shapes::Egress if error.concerns_shaping_only() => wrong(format!(
+                    "for outgoing traffic it will not work: {error}; for incoming traffic it will work here"
+                )),
+                _ => wrong(format!("will not work: {error}")),
+            },
         },
         Way::Endpoints(uri) => Preflight {
             works: true,

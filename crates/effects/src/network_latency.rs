@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, figures_of, summary_of};
+use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
 use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
@@ -30,7 +30,7 @@ impl Perform for NetworkLatency {
 
 impl NetworkFault for NetworkLatency {
     const NAME: &'static str = SPEC.name;
-    const SHAPES_INGRESS: bool = true;
+    const SHAPES: Shapes = Shapes::Both;
 
     fn summary(&self) -> String {
         let (delay, jitter) = (self.delay.as_millis(), self.jitter.as_millis());

@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, figures_of, summary_of};
+use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
 use crate::task::Task;
 use faults::network_packet_loss::{NetworkPacketLoss, SPEC};
 use faults::network_source::Scope;
@@ -26,7 +26,7 @@ impl Perform for NetworkPacketLoss {
 
 impl NetworkFault for NetworkPacketLoss {
     const NAME: &'static str = SPEC.name;
-    const SHAPES_INGRESS: bool = false;
+    const SHAPES: Shapes = Shapes::Egress;
 
     fn summary(&self) -> String {
         summary_of(&format!("{} % of the packets lost", self.percent), &self.scope)

@@ -47,6 +47,9 @@ pub struct Outcome {
     /// signal was sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<u64>,
+    /// Whether it took effect at all, where that is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<Touched>,
     /// Whether it had its whole duration.
     pub ending: Ending,
     /// How long it was active.
@@ -86,6 +89,18 @@ pub struct Achieved {
     /// What was measured, by name; members of the same JSON object as the rest.
     #[serde(flatten)]
     pub figures: Figures,
+}
+
+/// Of what a fault was for, how much it took effect on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Touched {
+    /// Nothing: no packet matched, or none that matched was delayed or lost. A note has the likely reason.
+    Nothing,
+    /// A part of what matched; a note says why not all of it.
+    Part,
+    /// All that matched.
+    All,
 }
 
 /// How a fault ended.
@@ -212,6 +227,7 @@ mod tests {
                 figures: figures([("mean_percent", 79.9.into())]),
             },
             matched: None,
+            touched: None,
             ending: Ending::Completed,
             lived_seconds: 4.0,
             undone: Some(true),
@@ -228,6 +244,14 @@ mod tests {
              \"per_second\":[79.8,80.0,80.0,79.6],\"seconds_each\":1,\"mean_percent\":79.9},\
              \"ending\":\"completed\",\"lived_seconds\":4.0,\"undone\":true,\"notes\":[\"one\",\"two\"]}\n"
         );
+    }
+
+    #[test]
+    fn that_a_fault_touched_nothing_is_a_member_of_its_own() {
+        let nothing = Outcome { matched: Some(0), touched: Some(Touched::Nothing), ..outcome() };
+        let line = nothing.line(MOST_BYTES);
+        assert!(line.contains("\"matched\":0,\"touched\":\"nothing\",\"ending\":\"completed\""), "{line}");
+        assert_eq!(Outcome::read(&line), Some(nothing));
     }
 
     #[test]

@@ -163,7 +163,7 @@ mod tests {
 
     fn root(kind: &str, handle: u32) -> Qdisc {
         let (options, handle, parent) = (vec![1, 2, 3], handle.into(), TcHandle::ROOT);
-        Qdisc { index: 2, handle, parent, kind: kind.into(), options, packets: 0, drops: 0 }
+        Qdisc { index: 2, handle, parent, kind: kind.into(), options, packets: 0, drops: 0, waiting: 0 }
     }
 
     #[test]

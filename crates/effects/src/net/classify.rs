@@ -12,8 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use netlink_packet_netfilter::NetfilterMessage;
 use rtnetlink::packet_route::tc::TcHandle;
 
+use super::kernel_part::KernelPart;
 use super::link::Link;
-use super::netlink::{NetlinkError, Request, Tables};
+use super::netlink::{NetlinkError, Purpose, Request, Tables};
 use super::nft::chain::{Base, Hook};
 use super::target::{TargetSet, number};
 use faults::network_source::Direction;
@@ -55,7 +56,14 @@ pub fn create(filter: &Filter) -> Vec<TablesRequest> {
         requests.extend(target_sets::targets(filter, family));
     }
     requests.push(table.add_chain(&match_chain));
-    requests.extend(match_chain::rules(filter).iter().map(|rule| table.add_rule(&match_chain, &rule.0)));
+    requests.extend(match_chain::rules(filter).iter().map(|rule| match filter.action {
+        Action::Discard => {
+            let text = format!("add a rule to the chain {match_chain}");
+            let purpose = Purpose::needing(KernelPart::Queue, text);
+            Request { purpose, ..table.add_rule(&match_chain, &rule.0) }
+        }
+        _ => table.add_rule(&match_chain, &rule.0),
+    }));
     requests.push(table.add_base_chain(&filter.name, &base(filter)));
     requests.extend(prefilter_rules(filter));
     requests

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::kernel_part::KernelPart;
 use super::netlink::NetlinkError;
-use super::{baseline, interface, target};
+use super::{baseline, interface, reach, target};
 
 /// Why an effect could not be started, or not be undone.
 #[derive(Debug, Error)]
@@ -43,6 +43,9 @@ pub enum NetError {
     /// There is no such interface.
     #[error(transparent)]
     Interface(#[from] interface::InterfaceError),
+    /// It would touch nothing.
+    #[error(transparent)]
+    OutOfReach(#[from] reach::OutOfReach),
     /// All bands of the prio are taken.
     #[error(
         "13 shaped network faults live already, and prio has no band for another (16, of which 3 are for all other \

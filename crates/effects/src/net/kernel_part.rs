@@ -15,6 +15,8 @@ pub enum KernelPart {
     EgressHook,
     /// The interface kind ifb.
     Ifb,
+    /// The expression queue of nf_tables. The one part that can be done without.
+    Queue,
 }
 
 impl KernelPart {

@@ -238,6 +238,27 @@ impl<M: Protocol> Netlink<M> {
         }
     }
 
+    /// The one object that the request asks for.
+    ///
+    /// # Errors
+    /// The kernel refused, or described it in a way that is no `A`.
+    pub fn ask<A: NetlinkDeserializable>(&mut self, request: Request<M>) -> Result<A, NetlinkError> {
+        let purpose = request.purpose.clone();
+        let sequence = self.send_one(request, 0)?;
+        loop {
+            for answer in answers(&self.receive(&purpose)?) {
+                if answer.sequence_number() != sequence {
+                    continue;
+                }
+                match payload(&purpose, &answer)? {
+                    NetlinkPayload::InnerMessage(object) => return Ok(object),
+                    NetlinkPayload::Error(error) => verdict(&purpose, &error, answer.flags())?,
+                    _ => {}
+                }
+            }
+        }
+    }
+
     fn send_one(&mut self, request: Request<M>, flags: u16) -> Result<u32, NetlinkError> {
         let (purpose, sequence, mut bytes) = (request.purpose.clone(), self.next(), Vec::new());
         request.encode(flags, sequence, &mut bytes);

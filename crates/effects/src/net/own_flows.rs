@@ -51,7 +51,8 @@ fn flows(table: &str, protocol: Protocol, sockets: &BTreeSet<String>) -> Vec<Flo
     table.lines().filter_map(flow).collect()
 }
 
-fn end(text: &str) -> Option<SocketAddr> {
+/// An address and a port as the kernel prints them there.
+pub(crate) fn end(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     Some(SocketAddr::new(address(host)?, u16::from_str_radix(port, 16).ok()?))
 }

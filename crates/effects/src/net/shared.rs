@@ -12,9 +12,11 @@ use nix::errno::Errno;
 use super::baseline::{Baseline, Note};
 use super::classify::{self, Action, Filter};
 use super::error::NetError;
+use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::namespace::{self, Claim};
 use super::netlink::{NetlinkError, Route, Tables};
+use super::tc::Qdisc;
 use super::tc::netem::Netem;
 use super::{ifb, shape, tc};
 
@@ -55,6 +57,8 @@ struct Root {
 pub struct Counters {
     /// Packets that the rules matched. A large send counts as the one packet that it is before segmentation.
     pub matched: Option<u64>,
+    /// Packets that came to a netem of the effect. A large send may count as the many that it becomes.
+    pub shaped: Option<u64>,
     /// Packets that netem dropped: the lost ones, and those that its queue had no room for.
     pub dropped: Option<u64>,
 }
@@ -93,7 +97,7 @@ impl Shaping {
 #[derive(Debug, Default)]
 pub(super) struct Installed {
     number: u32,
-    filter: Option<Filter>,
+    pub filter: Option<Filter>,
     band: Option<u16>,
     leaves: Vec<Link>,
     roots: Vec<u32>,
@@ -164,7 +168,14 @@ impl Shared {
                 installed.leaves.push(link.clone());
             }
         }
-        self.tables.change(classify::create(&filter))?;
+        match self.tables.change(classify::create(&filter)) {
+            // A firewall's drop does the same, but for what a sender of datagrams is told.
+            Err(error) if lacks_queue(&error) => {
+                filter.action = Action::Drop;
+                self.tables.change(classify::create(&filter))?;
+            }
+            outcome => outcome?,
+        }
         installed.filter = Some(filter);
         Ok(())
     }
@@ -314,13 +325,28 @@ impl Shared {
     pub(super) fn counters(&mut self, installed: &Installed) -> Counters {
         let filter = installed.filter.as_ref();
         let matched = filter.and_then(|filter| classify::matched(&mut self.tables, filter).ok());
-        let mut counters = Counters { matched, dropped: None };
+        let mut counters = Counters { matched, ..Counters::default() };
+        // After the rules: what has matched is on its way to a leaf, or was there.
         if let (Some(band), Ok(qdiscs)) = (installed.band, tc::list(&mut self.route)) {
-            let leaves = installed.leaves.iter().filter_map(|link| shape::leaf_of(&qdiscs, link.index, band));
-            counters.dropped = Some(leaves.map(|leaf| u64::from(leaf.drops)).sum());
+            let leaf = |link: &Link| shape::leaf_of(&qdiscs, link.index, band);
+            // One that is gone was taken away by another program, and its numbers with it.
+            let leaves: Option<Vec<&Qdisc>> = installed.leaves.iter().map(leaf).collect();
+            let sum = |count: fn(&Qdisc) -> u64| leaves.iter().flatten().map(|leaf| count(leaf)).sum();
+            if leaves.is_some() {
+                counters.dropped = Some(sum(|leaf| leaf.drops.into()));
+                counters.shaped = Some(sum(|leaf| {
+                    u64::from(leaf.packets) + u64::from(leaf.drops) + u64::from(leaf.waiting)
+                }));
+            }
         }
         counters
     }
+}
+
+/// Whether the kernel refused because it has no expression `queue`.
+fn lacks_queue(error: &NetlinkError) -> bool {
+    error.needs() == Some(KernelPart::Queue)
+        && matches!(error.errno(), Some(Errno::ENOENT | Errno::EOPNOTSUPP))
 }
 
 /// Keeps an error, but not one that says that what was to be removed is gone already.

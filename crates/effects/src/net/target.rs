@@ -1,6 +1,6 @@
 //! From the sources of a fault to ranges of addresses: literal ones, and names looked up.
 
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 
 use thiserror::Error;
 
@@ -73,6 +73,11 @@ impl TargetSet {
         TargetSet { v4: Ranges::everything(), v6: Ranges::everything() }
     }
 
+    /// The addresses of all that was found together.
+    pub fn of_all(found: &[Found]) -> TargetSet {
+        TargetSet::of(&found.iter().flat_map(|found| found.nets.iter().copied()).collect::<Vec<_>>())
+    }
+
     /// The addresses of all `nets` together.
     pub fn of(nets: &[Net]) -> TargetSet {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -105,6 +110,14 @@ pub fn number(address: IpAddr) -> u128 {
     }
 }
 
+/// The address that a number of the ranges is.
+pub fn address_of(is_v4: bool, number: u128) -> IpAddr {
+    match u32::try_from(number) {
+        Ok(v4) if is_v4 => Ipv4Addr::from_bits(v4).into(),
+        _ => Ipv6Addr::from_bits(number).into(),
+    }
+}
+
 fn number_v4(address: Ipv4Addr) -> u128 {
     u128::from(address.to_bits())
 }
@@ -128,32 +141,53 @@ pub enum TargetError {
     Exempt(IpAddr),
 }
 
+/// One source, with the addresses that it stands for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// As it was asked for.
+    pub source: Source,
+    /// Those of a name are single addresses.
+    pub nets: Vec<Net>,
+}
+
+impl Found {
+    /// Whether it names the address itself, rather than a CIDR that has it.
+    pub fn names(&self, address: IpAddr) -> bool {
+        self.nets.iter().any(|net| net.is_single() && net.range().0 == address)
+    }
+}
+
 /// The addresses of `sources` now. Looks names up, which takes as long as DNS takes.
 ///
 /// # Errors
 /// Every name that has no address; a source that is one of `exempt`; a service without a list.
-pub fn resolve(sources: &[Source], exempt: &[IpAddr]) -> Result<TargetSet, TargetError> {
-    let (mut nets, mut missing) = (Vec::new(), Vec::new());
+pub fn resolve(sources: &[Source], exempt: &[IpAddr]) -> Result<Vec<Found>, TargetError> {
+    let (mut all, mut missing) = (Vec::with_capacity(sources.len()), Vec::new());
     for source in sources {
-        match source {
-            Source::All => return Ok(TargetSet::everything()),
+        let nets = match source {
+            Source::All => return Ok(vec![Found { source: Source::All, nets: everything() }]),
             Source::Service(service) => return Err(TargetError::NoPrefixes(service.to_string())),
-            Source::Prefixes(prefixes) => nets.extend(&prefixes.nets),
-            Source::Net(net) => nets.push(*net),
-            Source::Name(name) => match look_up(name) {
-                found if found.is_empty() => missing.push(name.as_str()),
-                found => nets.extend(found.into_iter().map(Net::single)),
-            },
+            Source::Prefixes(prefixes) => prefixes.nets.clone(),
+            Source::Net(net) => vec![*net],
+            Source::Name(name) => look_up(name).into_iter().map(Net::single).collect(),
+        };
+        match (source, nets.is_empty()) {
+            (Source::Name(name), true) => missing.push(name.as_str()),
+            _ => all.push(Found { source: source.clone(), nets }),
         }
     }
     if !missing.is_empty() {
         return Err(TargetError::NoAddress(missing.join(", ")));
     }
-    let alone = nets.iter().filter(|net| net.is_single());
-    if let Some(net) = alone.into_iter().find(|net| exempt.contains(&net.range().0)) {
-        return Err(TargetError::Exempt(net.range().0));
+    match exempt.iter().find(|address| all.iter().any(|found| found.names(**address))) {
+        Some(address) => Err(TargetError::Exempt(*address)),
+        None => Ok(all),
     }
-    Ok(TargetSet::of(&nets))
+}
+
+/// All addresses of both families.
+fn everything() -> Vec<Net> {
+    ["0.0.0.0/0", "::/0"].into_iter().filter_map(Net::parse).collect()
 }
 
 /// The addresses that the names among `sources` have now; names that have none now are passed over.
@@ -221,8 +255,14 @@ mod tests {
         ];
         let error = resolve(&sources, &[]).unwrap_err();
         assert_eq!(error, TargetError::NoAddress("one.invalid, two.invalid".into()));
-        let found = resolve(&sources[1..2], &[]).unwrap();
+        let found = TargetSet::of_all(&resolve(&sources[1..2], &[]).unwrap());
         assert!(found.covers("127.0.0.1".parse().unwrap()), "{found:?}");
+    }
+
+    #[test]
+    fn all_is_every_address() {
+        let found = resolve(&[Source::Name("one.invalid".into()), Source::All], &[]);
+        assert_eq!(found.map(|found| TargetSet::of_all(&found)), Ok(TargetSet::everything()));
     }
 
     #[test]

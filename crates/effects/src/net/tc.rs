@@ -30,6 +30,8 @@ pub struct Qdisc {
     pub packets: u32,
     /// Packets that it has dropped.
     pub drops: u32,
+    /// Packets that wait in it now.
+    pub waiting: u32,
 }
 
 /// Where a discipline is on a link.
@@ -116,6 +118,7 @@ impl NetlinkDeserializable for Listed {
             options: Vec::new(),
             packets: 0,
             drops: 0,
+            waiting: 0,
         };
         let attributes = payload.get(header.buffer_len()..).unwrap_or_default();
         for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
@@ -143,7 +146,7 @@ fn read(qdisc: &mut Qdisc, stats: &[TcStats2]) {
     for stats in stats {
         match stats {
             TcStats2::Basic(basic) => qdisc.packets = basic.packets,
-            TcStats2::Queue(queue) => qdisc.drops = queue.drops,
+            TcStats2::Queue(queue) => (qdisc.drops, qdisc.waiting) = (queue.drops, queue.qlen),
             _ => {}
         }
     }

@@ -30,8 +30,10 @@ pub enum Action {
         /// The index of that link.
         link: u32,
     },
-    /// They are dropped, without a word: only for packets that come in.
+    /// They are dropped. Without a word where they come in; where they leave, the sender of a datagram gets EPERM.
     Drop,
+    /// They are lost, and their sender is not told: only for packets that leave.
+    Discard,
     /// This share of them is dropped, 1–100 %, packet by packet.
     DropShare(u8),
 }

@@ -57,6 +57,7 @@ fn act(rule: Rule, action: Action) -> Rule {
         Action::Classify(class) => rule.count().set_priority(class),
         Action::Redirect { class, link } => rule.count().set_priority(class).forward(link),
         Action::Drop => rule.count().drop(),
+        Action::Discard => rule.count().discard(),
         Action::DropShare(percent) => rule.by_chance(percent).count().drop(),
     }
 }

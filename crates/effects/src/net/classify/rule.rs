@@ -7,7 +7,9 @@ use rtnetlink::packet_route::tc::TcHandle;
 
 use super::family::Family;
 use crate::net::nft::chain::Hook;
-use crate::net::nft::expression::{self, Counter, Forward, Hash, Header, HostToNetwork, Random, Update};
+use crate::net::nft::expression::{
+    self, Counter, Forward, Hash, Header, HostToNetwork, Queue, Random, Update,
+};
 use crate::net::nft::set::Set;
 use faults::network_source::{Direction, Protocol};
 
@@ -23,6 +25,8 @@ const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 const HUNDRED: u32 = 100;
 /// The protocol number of ICMPv6 (RFC 4443).
 const ICMP_V6: u8 = 58;
+/// The number of a queue that nobody listens to.
+const UNHEARD: u16 = 29_798;
 /// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
 const SEED: u32 = 0x7466;
 
@@ -206,6 +210,10 @@ impl Rule {
 
     pub(super) fn drop(self) -> Self {
         self.then(expression::drop())
+    }
+
+    pub(super) fn discard(self) -> Self {
+        self.then(Queue { number: UNHEARD })
     }
 }
 

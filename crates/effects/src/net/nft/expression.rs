@@ -16,7 +16,7 @@ use crate::net::uapi::nf_tables::{
     NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID,
     NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN,
     NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS,
-    NFTA_NG_OFFSET, NFTA_NG_TYPE,
+    NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL,
 };
 
 /// `meta`: loads a fact about the packet.
@@ -220,6 +220,22 @@ impl From<Forward> for Expressions {
     }
 }
 
+/// `queue`: hands the packet to whoever listens to the queue of that number in this network namespace. Where nobody does
+/// the packet is dropped, and its sender is not told: `NF_QUEUE` without a listener is a success to whoever sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// The queue's number.
+    pub number: u16,
+}
+
+impl From<Queue> for Expressions {
+    fn from(Queue { number }: Queue) -> Expressions {
+        let one = 1_u16;
+        let short = |kind, value: u16| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+        other("queue", vec![short(NFTA_QUEUE_NUM, number), short(NFTA_QUEUE_TOTAL, one)])
+    }
+}
+
 /// `counter`: counts packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counter {
@@ -257,4 +273,25 @@ fn other(name: &str, attributes: Vec<DefaultNla>) -> Expressions {
 /// An attribute that is a number, in the network's order as all of nf_tables'.
 fn number(kind: u16, value: impl Into<u32>) -> DefaultNla {
     DefaultNla::new(kind, value.into().to_be_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_netfilter::nftables::ListAttribute;
+    use rtnetlink::packet_core::Emitable;
+
+    use super::*;
+
+    /// strace of nft 1.0.6 (Debian 12): `nft add rule inet a o counter queue num 29798`, from the second expression on.
+    #[test]
+    fn a_queue_is_what_nft_sends() {
+        let golden = "24 00 01 80 0a 00 01 00 71 75 65 75 65 00 00 00 14 00 02 80 \
+                      06 00 01 00 74 66 00 00 06 00 02 00 00 01 00 00";
+        let golden: Vec<u8> =
+            golden.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let list = [ListAttribute::from(Expressions::from(Queue { number: 29_798 }))];
+        let mut bytes = vec![0; list.as_slice().buffer_len()];
+        list.as_slice().emit(&mut bytes);
+        assert_eq!(bytes, golden);
+    }
 }

@@ -65,6 +65,11 @@ pub const NFTA_HASH_TYPE: u16 = 7;
 /// `enum nft_hash_types`.
 pub const NFT_HASH_JENKINS: u32 = 0;
 
+/// `enum nft_queue_attributes`; numbers of 16 bits.
+pub const NFTA_QUEUE_NUM: u16 = 1;
+/// How many queues there are from that number on.
+pub const NFTA_QUEUE_TOTAL: u16 = 2;
+
 /// `enum nft_ng_attributes`.
 pub const NFTA_NG_DREG: u16 = 1;
 /// The number is below this.
