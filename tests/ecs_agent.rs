@@ -244,14 +244,75 @@ fn an_error_of_the_agent_in_the_middle_of_a_start_is_undone() {
         agent.switch(json!({"fault_rate_seconds": 0, "fault_trouble_with": "start"})).await;
         for (words, switches) in [
             ("failed to start network-latency (500): internal error", json!({"fault_error_next": 1})),
-            // The work is done, and the answer is an error.
-            ("start network-latency: request timed out", json!({"fault_timeout_next": 1})),
+            // The work is done, and the connection is closed without an answer.
+            (
+                "took longer than its 5 s to start network-latency and hung up; what it did may be half there",
+                json!({"fault_timeout_next": 1}),
+            ),
         ] {
             agent.switch(switches).await;
             let error = start(&agent, latency(), dir.path()).await.unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("it was stopped afterwards"), "{error}");
             assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
         }
+    });
+}
+
+/// A root queueing discipline, or an empty chain, that the agent never takes away.
+#[test]
+fn what_an_earlier_start_left_in_the_way_is_said() {
+    run(async {
+        let (agent, dir) = (Agent::start(true), tempfile::tempdir().unwrap());
+        agent.switch(json!({"fault_rate_seconds": 0, "fault_half_done_next": 1})).await;
+        for _ in 0..2 {
+            let error = start(&agent, latency(), dir.path()).await.unwrap_err().to_string();
+            assert!(
+                error.contains("failed to start network-latency (500): internal error; what an earlier"),
+                "{error}"
+            );
+            assert!(error.contains("only a new task helps"), "{error}");
+            assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
+        }
+        assert_eq!(start(&agent, loss(), dir.path()).await.unwrap().stop().await, Ok(()));
+    });
+}
+
+#[test]
+fn an_agent_that_takes_no_ipv6_is_known_by_its_refusal() {
+    run(async {
+        let (agent, dir) = (Agent::start(true), tempfile::tempdir().unwrap());
+        agent.switch(json!({"fault_rate_seconds": 0, "fault_agent_version": "1.93.1"})).await;
+        let targets = Targets {
+            sources: vec!["10.0.0.0/8".into()],
+            exempt: vec!["169.254.170.2".into(), "fd00:ec2::23".into()],
+        };
+        let request =
+            |targets: &Targets| Request::latency(&NetworkLatency::new(200, 10, scope()).unwrap(), targets);
+        let refused = start(&agent, request(&targets), dir.path()).await.unwrap_err();
+        assert!(refused.refuses_v6(), "{refused}");
+        let mut fault = start(&agent, request(&targets.without_v6().unwrap()), dir.path()).await.unwrap();
+        assert_eq!(fault.stop().await, Ok(()));
+        let other = start(&agent, Request { fault: "network-latency", body: "{}".into() }, dir.path()).await;
+        assert!(!other.unwrap_err().refuses_v6());
+    });
+}
+
+#[test]
+fn whether_the_agent_is_there_can_be_asked() {
+    run(async {
+        let agent = Agent::start(true);
+        let uri = agent.uri();
+        for fault in ["network-latency", "network-blackhole-port"] {
+            // The second time is too early for the agent, which is no reason to doubt.
+            assert_eq!([(); 2].map(|()| ecs_agent::probe(&uri, fault)), [Ok(()), Ok(())]);
+        }
+        assert_eq!(agent.running().await, [""; 0]);
+        drop(agent);
+        let gone = ecs_agent::probe(&uri, "network-latency").unwrap_err().to_string();
+        assert!(gone.contains("cannot be reached at http://127.0.0.1:"), "{gone}");
+        let disabled =
+            ecs_agent::probe(&Agent::start(false).uri(), "network-latency").unwrap_err().to_string();
+        assert!(disabled.contains("enableFaultInjection is not enabled"), "{disabled}");
     });
 }
 

@@ -17,6 +17,7 @@ use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, Agen
 use effects::task::limits::CpuLimits;
 use effects::task::machine::Machine;
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
+use http_client::SendError;
 
 /// How long the metadata endpoint may take.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -264,7 +265,7 @@ fn metadata(uri: Option<&str>) -> Finding {
 }
 
 /// What `GET {uri}/task` gives.
-fn answer(uri: &str) -> Result<Response<Bytes>, String> {
+fn answer(uri: &str) -> Result<Response<Bytes>, SendError> {
     http_client::blocking::get(&format!("{}/task", uri.trim_end_matches('/')), METADATA_TIMEOUT)
 }
 

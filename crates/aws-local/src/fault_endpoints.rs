@@ -63,6 +63,10 @@ impl Refusal {
     fn bad(text: String) -> Refusal {
         Refusal { status: 400, text }
     }
+
+    fn internal() -> Refusal {
+        Refusal { status: 500, text: "internal error".to_owned() }
+    }
 }
 
 impl FaultEndpoints {

@@ -214,7 +214,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
     } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
         dispatch::cbor(&shared, &parts, operation, &body)
     } else if path.starts_with("/api/") {
-        fault_endpoints::answer::answer(&shared, &method, &path, &body).await
+        fault_endpoints::answer::answer(&shared, &method, &path, &body).await?
     } else if method == http::Method::POST && path == "/" {
         dispatch::answer(&shared, &parts, &body).await
     } else {

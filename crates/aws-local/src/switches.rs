@@ -48,8 +48,14 @@ pub(crate) struct Switches {
     pub fault_trouble_with: String,
     /// As many requests to fault endpoints answer 500 and do nothing; counts down.
     pub fault_error_next: u32,
-    /// As many requests to fault endpoints do their work and answer after 5 s, 500, that they timed out.
+    /// As many requests to fault endpoints do their work, and have their connection closed without an answer after 5 s.
     pub fault_timeout_next: u32,
+    /// As many starts at fault endpoints fail (500) and leave something half done, which makes every later start of the
+    /// kind fail for as long as the task lives; counts down.
+    pub fault_half_done_next: u32,
+    /// Fault endpoints are those of this version of the agent: one before 1.94.0 (black holes) or 1.95.0 (latency, loss)
+    /// refuses IPv6, one before 1.100.0 ignores `FlowsPercent`. Three numbers.
+    pub fault_agent_version: String,
     /// The quota of targets of one FIS action: 5 in AWS until one asks for more; 0 is no limit.
     pub fis_targets_per_action: usize,
 }
@@ -71,6 +77,8 @@ impl Default for Switches {
             fault_trouble_with: String::new(),
             fault_error_next: 0,
             fault_timeout_next: 0,
+            fault_half_done_next: 0,
+            fault_agent_version: "1.105.1".to_owned(),
             fis_targets_per_action: fis::TARGETS_PER_ACTION,
         }
     }

@@ -8,13 +8,16 @@
 pub mod ledger;
 mod pace;
 pub mod request;
+pub mod share;
 pub mod target;
 mod wire;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use faults::network_source::Net;
+use http_client::SendError;
 use ledger::{Entry, Ledger, LedgerError};
 use request::Request;
 use wire::Answer;
@@ -26,6 +29,11 @@ use crate::task::ecs_agent::AgentAccess;
 const RETRIES: u32 = 3;
 /// How often a stop is tried.
 const STOPS: u32 = 4;
+/// The agent gives itself 5 s for a request, and then closes the connection; clocks are no finer than this.
+const OWN_LIMIT: Duration = Duration::from_millis(4_500);
+/// What may be behind a failed start.
+const HALF_DONE: &str = "; what an earlier start or stop left half done (a root queueing discipline, an iptables \
+                         chain) may be in its way: the agent never removes that, so if it goes on, only a new task helps";
 /// Between two tries to tidy up after an earlier life.
 const TIDY_AGAIN: Duration = Duration::from_secs(30);
 
@@ -58,6 +66,12 @@ pub enum AgentError {
         /// The connection's error.
         reason: String,
     },
+    /// It closed the connection without an answer, which it does after 5 s.
+    #[error("the ECS agent took longer than its 5 s to {what} and hung up; what it did may be half there")]
+    HungUp {
+        /// What was asked: `start network-latency`.
+        what: String,
+    },
     /// The agent does not take the request (4xx).
     #[error("the ECS agent refused to {what} ({status}): {text}{hint}")]
     Refused {
@@ -71,7 +85,7 @@ pub enum AgentError {
         hint: &'static str,
     },
     /// The agent could not do it (5xx).
-    #[error("the ECS agent failed to {what} ({status}): {text}")]
+    #[error("the ECS agent failed to {what} ({status}): {text}{hint}")]
     Failed {
         /// What was asked: `start network-latency`.
         what: String,
@@ -79,6 +93,8 @@ pub enum AgentError {
         status: u16,
         /// The answer's text.
         text: String,
+        /// What may be behind it; empty where nothing is known.
+        hint: &'static str,
     },
     /// One request in 5 s is served for each task and kind of fault.
     #[error("the ECS agent is asked too often to {what}, by others too (429); try again in a minute")]
@@ -124,6 +140,19 @@ pub enum AgentError {
         /// The stop's.
         stopping: Box<AgentError>,
     },
+}
+
+impl AgentError {
+    /// Whether the agent is so old that it refuses addresses of IPv6: one of those that it was sent.
+    pub fn refuses_v6(&self) -> bool {
+        match self {
+            AgentError::Refused { status: 400, text, .. } => {
+                let is_v6 = |word: &str| Net::parse(word).is_some_and(|net| net.range().0.is_ipv6());
+                text.starts_with("invalid value") && text.split_whitespace().any(is_v6)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Whether a fault may run, as far as the requests that were sent can tell.
@@ -321,7 +350,13 @@ impl Call {
 
     fn post(&self, operation: Operation) -> Result<Answer, AgentError> {
         let url = self.url(operation);
-        wire::post(&url, &self.request.body).map_err(|reason| AgentError::Unreachable { url, reason })
+        let began = Instant::now();
+        wire::post(&url, &self.request.body).map_err(|error| match error {
+            SendError::HungUp(_) if began.elapsed() >= OWN_LIMIT => {
+                AgentError::HungUp { what: self.what(operation) }
+            }
+            error => AgentError::Unreachable { url, reason: error.to_string() },
+        })
     }
 
     fn judge(&self, operation: Operation, answer: &Answer) -> Result<String, AgentError> {
@@ -331,8 +366,32 @@ impl Call {
             200 => answer.member("Status").ok_or(AgentError::Senseless { what, text }),
             429 => Err(AgentError::TooOften { what }),
             400..=499 => Err(AgentError::Refused { what, status, text, hint: hint(status) }),
-            _ => Err(AgentError::Failed { what, status, text }),
+            _ => {
+                let hint = if operation == Operation::Start { HALF_DONE } else { "" };
+                Err(AgentError::Failed { what, status, text, hint })
+            }
         }
+    }
+}
+
+/// Asks the agent at `uri` whether `fault` runs, and so whether it would take it at all. For who waits for the answer:
+/// at most 2 s.
+///
+/// # Errors
+/// It cannot be reached, or does not serve this task.
+pub fn probe(uri: &str, fault: &'static str) -> Result<(), AgentError> {
+    // The status of a black hole is asked for with what it was started with; this is nobody's.
+    let body = r#"{"Port":1,"Protocol":"tcp","TrafficType":"egress"}"#;
+    let call = Call { uri: uri.to_owned(), request: Request { fault, body: body.to_owned() } };
+    let url = call.url(Operation::Status);
+    let answer = wire::ask(&url, body).map_err(|error| {
+        let reason = error.to_string();
+        AgentError::Unreachable { url, reason }
+    })?;
+    match call.judge(Operation::Status, &answer) {
+        // It is there: somebody else has just asked.
+        Ok(_) | Err(AgentError::TooOften { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

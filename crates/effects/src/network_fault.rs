@@ -8,6 +8,7 @@ use outcome::{Figures, figures};
 
 use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
+use crate::ecs_agent::{self, AgentError};
 use crate::fault::{Preflight, StartError, Started};
 use crate::net::{self, NetError, NetworkPlan};
 use crate::task::Task;
@@ -67,10 +68,14 @@ pub(crate) enum Shapes {
 
 /// Whether the fault would work in `task`.
 pub(crate) fn preflight<F: NetworkFault>(task: &Task) -> Preflight {
-    judge::<F>(&choose(&Capabilities::read(), &task.ecs_agent), net::probe)
+    judge::<F>(&choose(&Capabilities::read(), &task.ecs_agent), net::probe, ecs_agent::probe)
 }
 
-fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError>) -> Preflight {
+fn judge<F: NetworkFault>(
+    way: &Way,
+    probe: impl FnOnce() -> Result<(), NetError>,
+    ask: impl FnOnce(&str, &'static str) -> Result<(), AgentError>,
+) -> Preflight {
     let wrong = |text: String| Preflight { works: false, text };
     match way {
         Way::Netlink => match probe() {
@@ -83,12 +88,24 @@ fn judge<F: NetworkFault>(way: &Way, probe: impl FnOnce() -> Result<(), NetError
                 _ => wrong(format!("will not work: {error}")),
             },
         },
-        Way::Endpoints(uri) => Preflight {
-            works: true,
-            text: format!(
-                "will work through the ECS agent (NET_ADMIN is missing; egress only, a kill -9 leaves the fault until \
-                 the next start or the task's end): {uri}"
-            ),
+        Way::Endpoints(uri) => match ask(uri, F::NAME) {
+            Ok(()) => {
+                // A black hole of the agent is a rule of a firewall; what it shapes only leaves.
+                let limits = match F::SHAPES {
+                    Shapes::Nothing => "egress and ingress",
+                    Shapes::Egress | Shapes::Both => {
+                        "egress only, flowsPercent from agent 1.100.0 on: an older one hits every flow"
+                    }
+                };
+                Preflight {
+                    works: true,
+                    text: format!(
+                        "will work through the ECS agent, which answers (NET_ADMIN is missing; {limits}; a kill -9 \
+                         leaves the fault until the next start or the task's end): {uri}"
+                    ),
+                }
+            }
+            Err(error) => wrong(format!("will not work: NET_ADMIN is missing, and {error}")),
         },
         Way::Neither(reason) => wrong(format!("will not work: {reason}")),
     }
@@ -157,9 +174,9 @@ mod tests {
     /// The preflight of all three.
     fn judged(way: &Way, probe: fn() -> Result<(), NetError>) -> [Preflight; 3] {
         [
-            judge::<NetworkBlackholePort>(way, probe),
-            judge::<NetworkLatency>(way, probe),
-            judge::<NetworkPacketLoss>(way, probe),
+            judge::<NetworkBlackholePort>(way, probe, |_, _| Ok(())),
+            judge::<NetworkLatency>(way, probe, |_, _| Ok(())),
+            judge::<NetworkPacketLoss>(way, probe, |_, _| Ok(())),
         ]
     }
 
@@ -181,6 +198,12 @@ mod tests {
         for Preflight { works, text } in judged(&agent, || Err(NetError::NotPermitted)) {
             assert!(works && text.starts_with("will work through the ECS agent"), "{text}");
         }
+        let texts = judged(&agent, || Ok(())).map(|preflight| preflight.text);
+        assert!(texts[0].contains("egress and ingress") && texts[1].contains("egress only"), "{texts:?}");
+        let url = || "http://169.254.170.2/api/x/fault/v1/network-latency/status".to_owned();
+        let silent = |_: &str, _| Err(AgentError::Unreachable { url: url(), reason: "refused".into() });
+        let Preflight { works, text } = judge::<NetworkLatency>(&agent, || Ok(()), silent);
+        assert!(!works && text.contains("cannot be reached at http://169.254.170.2/api/x/fault"), "{text}");
         let none = Way::Neither("set enableFaultInjection".into());
         for Preflight { works, text } in judged(&none, || Ok(())) {
             assert!(!works && text == "will not work: set enableFaultInjection", "{text}");

@@ -10,29 +10,31 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 
+use crate::SendError;
+
 /// Asks `GET url`, and gives the whole answer within `limit`.
 ///
 /// # Errors
-/// Why there is none, in words.
-pub fn get(url: &str, limit: Duration) -> Result<Response<Bytes>, String> {
+/// Why there is none.
+pub fn get(url: &str, limit: Duration) -> Result<Response<Bytes>, SendError> {
     send(request(Method::GET, url, Bytes::new())?, limit)
 }
 
 /// Sends a JSON text to `url`, and gives the whole answer within `limit`.
 ///
 /// # Errors
-/// Why there is none, in words.
-pub fn post_json(url: &str, body: &str, limit: Duration) -> Result<Response<Bytes>, String> {
+/// Why there is none.
+pub fn post_json(url: &str, body: &str, limit: Duration) -> Result<Response<Bytes>, SendError> {
     let mut request = request(Method::POST, url, Bytes::copy_from_slice(body.as_bytes()))?;
     let json = header::HeaderValue::from_static("application/json");
     request.headers_mut().insert(header::CONTENT_TYPE, json);
     send(request, limit)
 }
 
-fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
-    let url: Uri = url.parse().map_err(|_| "not an address".to_owned())?;
+fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>>, SendError> {
+    let url: Uri = url.parse().map_err(|_| broken("not an address"))?;
     if url.scheme_str() != Some("http") {
-        return Err("not an http:// address".to_owned());
+        return Err(broken("not an http:// address"));
     }
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
@@ -40,23 +42,26 @@ fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>
     Ok(request)
 }
 
-/// On a thread of its own, because the calling one may drive a runtime, and that can drive no second.
-fn send(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, String> {
-    let no_thread = |error| format!("no thread can be had for the call: {error}");
-    let call = std::thread::Builder::new().name("http-call".to_owned());
-    let call = call.spawn(move || exchange(request, limit)).map_err(no_thread)?;
-    call.join().unwrap_or_else(|_| Err("the call's thread panicked".to_owned()))
+fn broken(text: impl ToString) -> SendError {
+    SendError::Broken(text.to_string())
 }
 
-fn exchange(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, String> {
+/// On a thread of its own, because the calling one may drive a runtime, and that can drive no second.
+fn send(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, SendError> {
+    let no_thread = |error| broken(format!("no thread can be had for the call: {error}"));
+    let call = std::thread::Builder::new().name("http-call".to_owned());
+    let call = call.spawn(move || exchange(request, limit)).map_err(no_thread)?;
+    call.join().unwrap_or_else(|_| Err(broken("the call's thread panicked")))
+}
+
+fn exchange(request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, SendError> {
     // Without TLS: no roots are loaded for a link-local call.
     let client = HyperClient::builder(TokioExecutor::new()).build(crate::tcp());
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     let answer = runtime.block_on(crate::exchange(&client, request, limit));
     // Not waited for: a name look-up that was given up may hang for longer than the limit.
     runtime.shutdown_background();
-    answer.map_err(|error| error.to_string())
+    answer
 }
 
 #[cfg(test)]
@@ -126,15 +131,16 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_off_is_an_error() {
-        for parts in [
-            &["HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{}"][..],
-            &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"],
-            &["HTTP/1.1 200 OK\r\n"],
-            &["SSH-2.0\r\n\r\n"],
-            &[""],
+        for (parts, hung_up) in [
+            (&["HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{}"][..], true),
+            (&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"], true),
+            (&["HTTP/1.1 200 OK\r\n"], true),
+            (&["SSH-2.0\r\n\r\n"], false),
+            (&[""], true),
         ] {
             let (url, served) = server("127.0.0.1:0", parts);
-            assert!(get(&url, LIMIT).is_err(), "{parts:?}");
+            let error = get(&url, LIMIT).unwrap_err();
+            assert_eq!(matches!(error, SendError::HungUp(_)), hung_up, "{parts:?}: {error:?}");
             served.join().unwrap();
         }
     }
@@ -145,7 +151,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let began = Instant::now();
-        assert_eq!(get(&url, Duration::from_secs(1)).unwrap_err(), "no answer within 1 s");
+        assert_eq!(get(&url, Duration::from_secs(1)).unwrap_err().to_string(), "no answer within 1 s");
         let accepted = std::thread::spawn(move || {
             let (_, _) = (
                 listener.accept(),
@@ -170,12 +176,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_said() {
-        assert_eq!(post_json("https://x/api", "{}", LIMIT).unwrap_err(), "not an http:// address");
-        assert_eq!(get("ftp://x", LIMIT).unwrap_err(), "not an http:// address");
-        assert_eq!(get("no address", LIMIT).unwrap_err(), "not an address");
+        assert_eq!(
+            post_json("https://x/api", "{}", LIMIT).unwrap_err().to_string(),
+            "not an http:// address"
+        );
+        assert_eq!(get("ftp://x", LIMIT).unwrap_err().to_string(), "not an http:// address");
+        assert_eq!(get("no address", LIMIT).unwrap_err().to_string(), "not an address");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/api", listener.local_addr().unwrap());
         drop(listener);
-        assert!(get(&url, LIMIT).unwrap_err().contains("refused"));
+        assert!(get(&url, LIMIT).unwrap_err().to_string().contains("refused"));
     }
 }

@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod sdk;
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub enum SendError {
     /// The name did not resolve, the connection was refused or broke, or the answer was too long.
     #[error("{0}")]
     Broken(String),
+    /// The request was sent, and the other side closed the connection before the whole answer was there.
+    #[error("{0}")]
+    HungUp(String),
     /// Nothing complete came within the call's time limit, which is the value.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -63,7 +67,12 @@ pub enum SendError {
 
 impl SendError {
     fn of(error: &(dyn Error + 'static)) -> SendError {
-        if is_untrusted(error) { SendError::Untrusted(chain(error)) } else { SendError::Broken(chain(error)) }
+        let text = chain(error);
+        match (is_untrusted(error), is_incomplete(error)) {
+            (true, _) => SendError::Untrusted(text),
+            (_, true) => SendError::HungUp(text),
+            _ => SendError::Broken(text),
+        }
     }
 }
 
@@ -76,6 +85,16 @@ pub fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
         || matches!(error.downcast_ref(), Some(SendError::Untrusted(_)))
         || inner.is_some_and(is_untrusted)
         || error.source().is_some_and(is_untrusted)
+}
+
+/// Whether an error is the end of a connection in the middle of an answer, or before it.
+fn is_incomplete(error: &(dyn Error + 'static)) -> bool {
+    let cut_off = |error: &std::io::Error| {
+        matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+    };
+    error.downcast_ref().is_some_and(hyper::Error::is_incomplete_message)
+        || error.downcast_ref().is_some_and(cut_off)
+        || error.source().is_some_and(is_incomplete)
 }
 
 /// An HTTP client over pooled connections. Cheap to clone.
@@ -142,7 +161,7 @@ async fn exchange<C: Connect + Clone + Send + Sync + 'static>(
         let answer = client.request(request).await.map_err(|error| SendError::of(&error))?;
         let (parts, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| SendError::Broken(error.to_string()))?;
+        let body = body.map_err(|error| SendError::of(error.as_ref()))?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     };
     tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(SendError::Late(timeout)))

@@ -153,7 +153,9 @@ Switches for tests of agents, all off at the start:
          fault_rate_seconds      between two requests to one fault endpoint, 5; 0 is no limit
          fault_trouble_with      start | stop | status: what the next two are about; empty is all
          fault_error_next        so many requests to fault endpoints answer 500 and do nothing
-         fault_timeout_next      so many do their work and answer 500 after 5 s
+         fault_timeout_next      so many do their work, and are hung up on after 5 s
+         fault_half_done_next    so many starts fail and leave something in the way of all later ones of their kind
+         fault_agent_version     the agent's version: before 1.94.0 or 1.95.0 without IPv6, before 1.100.0 without shares
          fis_targets_per_action  quota of targets of one FIS action, 5; 0 is no limit
   GET  /_taskfault/faults        what runs at the fault endpoints, by task
   POST /_taskfault/drop-sockets  cuts every control channel

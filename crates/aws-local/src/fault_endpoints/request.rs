@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 /// The three faults of the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     BlackholePort,
     Latency,
@@ -47,14 +47,6 @@ impl Operation {
             Operation::Status => "status",
         }
     }
-
-    /// The agent's word for it in its error texts.
-    pub(super) fn request_type(self) -> &'static str {
-        match self {
-            Operation::Status => "check status",
-            other => other.name(),
-        }
-    }
 }
 
 /// A black hole is known by these three.
@@ -78,33 +70,72 @@ pub(super) enum Asked {
 
 impl Asked {
     /// # Errors
-    /// The agent's text for what is missing or wrong.
-    pub(super) fn read(kind: Kind, operation: Operation, body: &[u8]) -> Result<Asked, String> {
+    /// The text that this version of the agent has for what is missing or wrong.
+    pub(super) fn read(
+        kind: Kind,
+        operation: Operation,
+        body: &[u8],
+        version: Version,
+    ) -> Result<Asked, String> {
+        let read = || Body::read(body, version.takes_v6(kind));
         match (kind, operation) {
-            (Kind::BlackholePort, _) => hole(&Body::read(body)?),
-            (kind, Operation::Start) => shaping(kind, &Body::read(body)?),
+            (Kind::BlackholePort, _) => hole(&read()?),
+            (kind, Operation::Start) => shaping(kind, &read()?, version),
             (kind, _) => Ok(Asked::Any(kind)),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Asked::Hole(..) => Kind::BlackholePort,
+            Asked::Shaping(kind, _) | Asked::Any(kind) => *kind,
         }
     }
 }
 
+/// A version of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version([u32; 3]);
+
+impl Version {
+    /// Of `1.99.1`; what is no number counts as 0.
+    pub(super) fn of(text: &str) -> Version {
+        let mut numbers = text.split('.').map(|number| number.parse().unwrap_or(0));
+        Version([(); 3].map(|()| numbers.next().unwrap_or(0)))
+    }
+
+    fn takes_v6(self, kind: Kind) -> bool {
+        match kind {
+            Kind::BlackholePort => self >= Version([1, 94, 0]),
+            Kind::Latency | Kind::PacketLoss => self >= Version([1, 95, 0]),
+        }
+    }
+
+    fn knows_flows_percent(self) -> bool {
+        self >= Version([1, 100, 0])
+    }
+}
+
 /// The object of a body. Members that are null count as missing, as in Go.
-struct Body(Map<String, Value>);
+struct Body {
+    members: Map<String, Value>,
+    takes_v6: bool,
+}
 
 impl Body {
-    fn read(body: &[u8]) -> Result<Body, String> {
+    fn read(body: &[u8], takes_v6: bool) -> Result<Body, String> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err("required request body is missing".to_owned());
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Body(members)),
+            Ok(Value::Object(members)) => Ok(Body { members, takes_v6 }),
             Ok(_) => Err("cannot decode the request body: it is not a JSON object".to_owned()),
             Err(error) => Err(format!("cannot decode the request body: {error}")),
         }
     }
 
     fn get(&self, member: &str) -> Option<&Value> {
-        self.0.get(member).filter(|value| !value.is_null())
+        self.members.get(member).filter(|value| !value.is_null())
     }
 
     fn number(&self, member: &str, most: u64) -> Result<Option<u64>, String> {
@@ -138,14 +169,15 @@ impl Body {
         let words: Result<Vec<&str>, String> =
             list.iter().map(|one| one.as_str().ok_or_else(|| undecodable(one))).collect();
         let words = words?;
-        match words.iter().find(|word| !is_address(word)) {
+        let is_taken = |word: &str| is_address(word) && (self.takes_v6 || !word.contains(':'));
+        match words.iter().find(|word| !is_taken(word)) {
             Some(word) => Err(invalid(word, member)),
             None => Ok(words),
         }
     }
 
     fn value(&self) -> Value {
-        Value::Object(self.0.clone())
+        Value::Object(self.members.clone())
     }
 }
 
@@ -182,7 +214,7 @@ fn hole(body: &Body) -> Result<Asked, String> {
     Ok(Asked::Hole(Hole { traffic_type, protocol, port }, body.value()))
 }
 
-fn shaping(kind: Kind, body: &Body) -> Result<Asked, String> {
+fn shaping(kind: Kind, body: &Body, version: Version) -> Result<Asked, String> {
     if kind == Kind::Latency {
         let delay = body.required("DelayMilliseconds", u64::MAX)?;
         let jitter = body.required("JitterMilliseconds", u64::MAX)?;
@@ -196,11 +228,13 @@ fn shaping(kind: Kind, body: &Body) -> Result<Asked, String> {
         return Err(missing("Sources"));
     }
     body.addresses("SourcesToFilter")?;
-    percent("FlowsPercent", body.number("FlowsPercent", u64::MAX)?.unwrap_or(100))?;
+    let flows = match version.knows_flows_percent() {
+        true => body.number("FlowsPercent", u64::MAX)?.unwrap_or(100),
+        false => 100,
+    };
+    percent("FlowsPercent", flows)?;
     let mut value = body.value();
-    if body.get("FlowsPercent").is_none() {
-        value["FlowsPercent"] = json!(100);
-    }
+    value["FlowsPercent"] = json!(flows);
     Ok(Asked::Shaping(kind, value))
 }
 
@@ -212,8 +246,10 @@ fn percent(member: &str, value: u64) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    const NEW: Version = Version([1, 105, 1]);
+
     fn refused(kind: Kind, operation: Operation, body: &str) -> String {
-        Asked::read(kind, operation, body.as_bytes()).unwrap_err()
+        Asked::read(kind, operation, body.as_bytes(), NEW).unwrap_err()
     }
 
     #[test]
@@ -221,7 +257,7 @@ mod tests {
         use Kind::BlackholePort;
         let good = r#"{"Port":443,"Protocol":"tcp","TrafficType":"egress","SourcesToFilter":["10.0.0.1","fd00::/64"]}"#;
         for operation in [Operation::Start, Operation::Stop, Operation::Status] {
-            assert!(Asked::read(BlackholePort, operation, good.as_bytes()).is_ok());
+            assert!(Asked::read(BlackholePort, operation, good.as_bytes(), NEW).is_ok());
             assert_eq!(refused(BlackholePort, operation, ""), "required request body is missing");
             for (body, words) in [
                 ("{}", "required parameter Port is missing"),
@@ -269,14 +305,14 @@ mod tests {
             assert_eq!(refused(Kind::Latency, Operation::Start, body), words);
         }
         let good = br#"{"DelayMilliseconds":0,"JitterMilliseconds":5,"Sources":["0.0.0.0/0","::/0"]}"#;
-        let Ok(Asked::Shaping(_, value)) = Asked::read(Kind::Latency, Operation::Start, good) else {
+        let Ok(Asked::Shaping(_, value)) = Asked::read(Kind::Latency, Operation::Start, good, NEW) else {
             panic!()
         };
         assert_eq!(value["FlowsPercent"], 100, "the default");
         for operation in [Operation::Stop, Operation::Status] {
             for body in ["", "{", "{}"] {
                 assert_eq!(
-                    Asked::read(Kind::Latency, operation, body.as_bytes()),
+                    Asked::read(Kind::Latency, operation, body.as_bytes(), NEW),
                     Ok(Asked::Any(Kind::Latency))
                 );
             }
@@ -287,8 +323,28 @@ mod tests {
     fn a_loss_is_a_share_of_the_packets() {
         for (percent, good) in [(0, false), (1, true), (100, true), (101, false)] {
             let body = json!({"LossPercent": percent, "Sources": ["10.0.0.0/8"]}).to_string();
-            let read = Asked::read(Kind::PacketLoss, Operation::Start, body.as_bytes());
+            let read = Asked::read(Kind::PacketLoss, Operation::Start, body.as_bytes(), NEW);
             assert_eq!(read.is_ok(), good, "{percent}");
+        }
+    }
+
+    #[test]
+    fn older_agents_know_less() {
+        let hole =
+            br#"{"Port":443,"Protocol":"tcp","TrafficType":"egress","SourcesToFilter":["fd00:ec2::23"]}"#;
+        let latency = br#"{"DelayMilliseconds":1,"JitterMilliseconds":0,"Sources":["10.0.0.0/8"],
+                           "SourcesToFilter":["fd00:ec2::23"],"FlowsPercent":30}"#;
+        let text = Err("invalid value fd00:ec2::23 for parameter SourcesToFilter".to_owned());
+        let read =
+            |kind, body: &[u8], version| Asked::read(kind, Operation::Start, body, Version::of(version));
+        assert_eq!(read(Kind::BlackholePort, hole, "1.93.1"), text);
+        assert!(read(Kind::BlackholePort, hole, "1.94.0").is_ok());
+        assert_eq!(read(Kind::Latency, latency, "1.94.0"), text);
+        for (version, percent) in [("1.99.1", 100), ("1.100.0", 30)] {
+            let Ok(Asked::Shaping(_, value)) = read(Kind::Latency, latency, version) else {
+                panic!("{version}")
+            };
+            assert_eq!(value["FlowsPercent"], percent, "{version}");
         }
     }
 

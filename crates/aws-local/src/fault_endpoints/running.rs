@@ -1,6 +1,6 @@
 //! Which faults run in one task, as the agent would read it back from the kernel. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -16,14 +16,24 @@ const NOT_RUNNING: &str = "not-running";
 pub(super) struct TaskFaults {
     holes: BTreeMap<Hole, Value>,
     shaping: Option<(Kind, Value)>,
+    /// Kinds whose starts fail from now on.
+    half_done: BTreeSet<Kind>,
 }
 
 impl TaskFaults {
+    /// A start of the kind has failed and left something that is in the way of the next.
+    pub(super) fn leave_half_done(&mut self, kind: Kind) {
+        self.half_done.insert(kind);
+    }
+
     /// Does what is asked and gives the status.
     ///
     /// # Errors
-    /// 409 for a latency or a packet loss while one of them runs.
+    /// 409 for a latency or a packet loss while one of them runs; 500 where a start has left something half done.
     pub(super) fn apply(&mut self, operation: Operation, asked: &Asked) -> Result<&'static str, Refusal> {
+        if operation == Operation::Start && self.half_done.contains(&asked.kind()) {
+            return Err(Refusal::internal());
+        }
         match asked {
             Asked::Hole(hole, body) => Ok(self.hole(operation, hole, body)),
             Asked::Shaping(kind, body) => self.shape(*kind, body),
@@ -114,6 +124,18 @@ mod tests {
         assert_eq!(task.apply(Operation::Start, &shaping(Kind::PacketLoss)), Ok("running"));
         let refusal = task.apply(Operation::Start, &shaping(Kind::Latency)).unwrap_err();
         assert_eq!(refusal.text, "There is already one network packet loss fault running");
+    }
+
+    #[test]
+    fn what_is_left_half_done_fails_every_later_start_of_its_kind() {
+        let mut task = TaskFaults::default();
+        task.leave_half_done(Kind::Latency);
+        for _ in 0..2 {
+            let refusal = task.apply(Operation::Start, &shaping(Kind::Latency)).unwrap_err();
+            assert_eq!((refusal.status, refusal.text.as_str()), (500, "internal error"));
+            assert_eq!(task.apply(Operation::Stop, &Asked::Any(Kind::Latency)), Ok("stopped"));
+        }
+        assert_eq!(task.apply(Operation::Start, &hole(1)), Ok("running"));
     }
 
     #[test]

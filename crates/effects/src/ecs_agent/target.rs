@@ -26,6 +26,21 @@ pub struct Targets {
     pub exempt: Vec<String>,
 }
 
+impl Targets {
+    /// Whether an address of IPv6 is among them.
+    pub fn has_v6(&self) -> bool {
+        self.sources.iter().chain(&self.exempt).any(|word| word.contains(':'))
+    }
+
+    /// Those of IPv4 alone; None if nothing of what was asked for is left.
+    #[must_use]
+    pub fn without_v6(&self) -> Option<Targets> {
+        let of = |words: &[String]| words.iter().filter(|word| !word.contains(':')).cloned().collect();
+        let left = Targets { sources: of(&self.sources), exempt: of(&self.exempt) };
+        (self.sources.is_empty() || !left.sources.is_empty()).then_some(left)
+    }
+}
+
 /// Why there are no targets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -156,6 +171,18 @@ mod tests {
         assert!(!exempt.iter().any(|one| one.contains(':') || one == "127.0.0.1"), "{exempt:?}");
         task.ecs_agent.has_v6 = true;
         assert!(super::exempt(&task).contains(&"fd00:ec2::23".to_owned()));
+    }
+
+    #[test]
+    fn without_ipv6_there_may_be_nothing_left() {
+        let words = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let exempt = words(&["169.254.170.2", "fd00:ec2::23"]);
+        let both = Targets { sources: words(&["0.0.0.0/0", "::/0"]), exempt: exempt.clone() };
+        let left = Targets { sources: words(&["0.0.0.0/0"]), exempt: words(&["169.254.170.2"]) };
+        assert_eq!((both.has_v6(), both.without_v6()), (true, Some(left)));
+        assert_eq!(Targets { sources: words(&["::/0"]), exempt: exempt.clone() }.without_v6(), None);
+        // A black hole has no sources.
+        assert!(Targets { sources: Vec::new(), exempt }.without_v6().is_some());
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_client::blocking;
+use http_client::{SendError, blocking};
 use serde_json::Value;
 
 /// The agent gives itself 5 s for a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Whether it is there at all shows sooner.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An answer of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +44,17 @@ impl Answer {
 /// Sends `body` to `url` and reads the answer.
 ///
 /// # Errors
-/// Why there is none, in words.
-pub(super) fn post(url: &str, body: &str) -> Result<Answer, String> {
+/// Why there is none.
+pub(super) fn post(url: &str, body: &str) -> Result<Answer, SendError> {
     blocking::post_json(url, body, ANSWER_TIMEOUT).map(Answer::from)
+}
+
+/// As [`post`], for a question that somebody waits for.
+///
+/// # Errors
+/// Why there is no answer.
+pub(super) fn ask(url: &str, body: &str) -> Result<Answer, SendError> {
+    blocking::post_json(url, body, QUESTION_TIMEOUT).map(Answer::from)
 }
 
 #[cfg(test)]
@@ -65,11 +76,11 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_said() {
-        assert_eq!(post("https://x/api", "{}").unwrap_err(), "not an http:// address");
-        assert_eq!(post("no address", "{}").unwrap_err(), "not an address");
+        assert_eq!(post("https://x/api", "{}").unwrap_err().to_string(), "not an http:// address");
+        assert_eq!(post("no address", "{}").unwrap_err().to_string(), "not an address");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/api", listener.local_addr().unwrap());
         drop(listener);
-        assert!(post(&url, "{}").unwrap_err().contains("refused"));
+        assert!(post(&url, "{}").unwrap_err().to_string().contains("refused"));
     }
 }
