@@ -120,6 +120,7 @@ fn filter(targets: target::TargetSet) -> Filter {
         flows_percent: 100,
         action: Action::Classify(4.into()),
         exempt: Vec::new(),
+        exempt_endpoints: Vec::new(),
         exempt_group: 29_798,
         own_flows: Vec::new(),
     }

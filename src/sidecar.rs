@@ -93,7 +93,7 @@ fn protect(config: &Config) {
             "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic"
         );
     }
-    let environment = net::Environment { state_dir: config.state_dir.clone(), exempt: Vec::new() };
+    let environment = net::Environment { state_dir: config.state_dir.clone(), ..net::Environment::default() };
     match net::tidy_up(&environment) {
         Ok(links) if links.is_empty() => {}
         Ok(links) => tracing::info!(interfaces = links.join(","), "put back what an earlier life left"),

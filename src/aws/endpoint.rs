@@ -85,10 +85,16 @@ impl Endpoints {
         })
     }
 
-    /// The hosts of all three.
-    pub fn hosts(&self) -> Vec<String> {
-        let all = [&self.ssm, &self.ssmmessages, &self.ec2messages];
-        all.into_iter().filter_map(|endpoint| endpoint.host()).map(str::to_owned).collect()
+    /// Host and port of all three.
+    pub fn hosts(&self) -> Vec<(String, u16)> {
+        let of = |endpoint: &Uri| {
+            let by_scheme = if endpoint.scheme_str() == Some("http") { 80 } else { 443 };
+            Some((endpoint.host()?.to_owned(), endpoint.port_u16().unwrap_or(by_scheme)))
+        };
+        let mut all: Vec<_> =
+            [&self.ssm, &self.ssmmessages, &self.ec2messages].into_iter().filter_map(of).collect();
+        all.dedup();
+        all
     }
 
     /// The endpoint of one service.
@@ -116,6 +122,7 @@ mod tests {
     fn default_endpoints_follow_region_and_partition() {
         let endpoints = Endpoints::resolve("il-central-1", "aws", |_| None).unwrap();
         assert_eq!(endpoints.ssmmessages, "https://ssmmessages.il-central-1.amazonaws.com/");
+        assert_eq!(endpoints.hosts()[0], ("ssm.il-central-1.amazonaws.com".to_owned(), 443));
         let endpoints = Endpoints::resolve("cn-north-1", "aws-cn", |_| None).unwrap();
         assert_eq!(endpoints.ssm, "https://ssm.cn-north-1.amazonaws.com.cn/");
     }
@@ -132,6 +139,8 @@ mod tests {
         assert_eq!(endpoints.ssm, "http://127.0.0.1:4566/");
         assert_eq!(endpoints.ssmmessages, "https://localhost:8443/");
         assert_eq!(endpoints.ec2messages, "http://127.0.0.1:4566/");
+        let hosts = [("127.0.0.1", 4566), ("localhost", 8443), ("127.0.0.1", 4566)];
+        assert_eq!(endpoints.hosts(), hosts.map(|(host, port)| (host.to_owned(), port)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `taskfault doctor`: what will work in this task and what will not, and why.
 
 use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::status::DEFAULT_STATE_DIR;
+use crate::aws::endpoint::Endpoints;
 use effects::fault::Preflight;
+use effects::net::connections::{self, Connection};
 use effects::registry::preflights;
 use effects::task::capabilities::{Capabilities, PidNamespace};
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
@@ -91,14 +94,16 @@ impl Finding {
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
     let machine = Machine::read();
+    let task = task(args);
     let mut findings = vec![threads(), Finding::new("machine", true, machine.to_string()), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read()));
     findings.push(network());
     findings.push(own_connections());
+    findings.extend(proxy(control_addresses(&task)));
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
-    let faults = faults(args, works);
+    let faults = faults(&task, works);
     if args.json {
         println!("{:#}", json(&findings, &machine, &limits, &faults));
     } else {
@@ -109,12 +114,12 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 
 /// What each fault would find here, from where the sidecar would look; that none will work where not even a thread
 /// can be had.
-fn faults(args: &DoctorArgs, works: bool) -> Vec<Finding> {
+fn faults(task: &Task, works: bool) -> Vec<Finding> {
     let found = |(name, preflight)| match works {
         true => Finding::of_fault(name, preflight),
         false => Finding { name, verdict: Verdict::Bad, text: "will not work here, see above".to_owned() },
     };
-    preflights(&task(args)).into_iter().map(found).collect()
+    preflights(task).into_iter().map(found).collect()
 }
 
 /// The task as the sidecar would know it, as far as preflights care.
@@ -126,7 +131,10 @@ fn task(args: &DoctorArgs) -> Task {
         effects::task::metadata::parse(uri, answer.body()).ok()
     });
     let ecs_agent = known.map(|task| {
-        AgentAccess::new(args.agent_uri.clone(), &task, Vec::new()).allowing(args.host_network.as_deref())
+        let get = |name: &str| std::env::var(name).ok();
+        let endpoints = Endpoints::resolve(&task.arn.region, &task.arn.partition, get);
+        let hosts = endpoints.map(|endpoints| endpoints.hosts()).unwrap_or_default();
+        AgentAccess::new(args.agent_uri.clone(), &task, hosts).allowing(args.host_network.as_deref())
     });
     Task {
         scratch,
@@ -232,6 +240,48 @@ fn own_connections() -> Finding {
         }
     };
     Finding::new("lifeline", matches!(marked, Ok(true)), text)
+}
+
+/// How long one connection to an endpoint may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether a transparent proxy of the task takes connections to the endpoints of Systems Manager: by making one, and
+/// looking where it ends. Made as the sidecar makes its own, so that rules which let those through do so here.
+fn proxy(endpoints: Vec<SocketAddr>) -> Option<Finding> {
+    let looking = std::thread::spawn(move || {
+        effects::net::lifeline::mark_this_thread();
+        endpoints.iter().find_map(|endpoint| {
+            let stream = TcpStream::connect_timeout(endpoint, CONNECT_TIMEOUT).ok()?;
+            let ours = Connection { local: stream.local_addr().ok()?, peer: stream.peer_addr().ok()? };
+            // The other end may need a moment until it is established.
+            std::thread::sleep(Duration::from_millis(50));
+            Some((*endpoint, connections::proxy_of(&connections::established(), &ours)?))
+        })
+    });
+    let (endpoint, proxy) = looking.join().ok()??;
+    let text = format!(
+        "connections to Systems Manager ({endpoint}) end in this task, at {proxy}: a transparent proxy carries them. \
+         Network faults let its connections to the endpoints through; what else stops the proxy stops a cancel too, so \
+         leave the group {} out of its redirection",
+        effects::net::lifeline::GROUP
+    );
+    Some(Finding::new("proxy", false, text))
+}
+
+/// An address of the endpoints for each port and family; none where the task is not known.
+fn control_addresses(task: &Task) -> Vec<SocketAddr> {
+    let hosts = &task.ecs_agent.control_hosts;
+    let all = effects::net::endpoints::addresses(hosts);
+    let mut one_each: Vec<SocketAddr> = Vec::new();
+    for address in all {
+        if !one_each
+            .iter()
+            .any(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4())
+        {
+            one_each.push(address);
+        }
+    }
+    one_each
 }
 
 /// Whether the kernel has what network faults are made of: by making the table and taking it back, and by

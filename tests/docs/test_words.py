@@ -11,8 +11,8 @@ from pages import ALL, BIN_DIR, CONTRIBUTING, PAGES, README, ROOT, blocks, name,
 PROGRAMS = ("taskfault", "taskfault-local")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`]+)`")
-# Options of other programs that prose names: the AWS CLI's, Docker's, Compose's, git's, ours of scripts/bench.
-FOREIGN = {"--cli-input-json", "--target", "--full"}
+# Options of other programs that prose names: the AWS CLI's, Docker's, Compose's, git's, iptables', ours of scripts/bench.
+FOREIGN = {"--cli-input-json", "--target", "--full", "--gid-owner"}
 # What a document may call by a path that a build or a run makes.
 MADE = ("target/", "out/", "taskfault-report/")
 

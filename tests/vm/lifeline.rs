@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
         "a_cancel_arrives_under_total_loss_and_a_black_hole",
         a_cancel_arrives_under_total_loss_and_a_black_hole,
     ),
+    ("a_cancel_arrives_through_a_transparent_proxy", a_cancel_arrives_through_a_transparent_proxy),
     ("a_killed_sidecar_leaves_clean_traffic", a_killed_sidecar_leaves_clean_traffic),
 ];
 
@@ -34,11 +35,11 @@ fn cut_everything(service: &Service) -> Vec<String> {
 
 fn nothing_gets_through(ground: &Ground) {
     assert_eq!(ground.icmp(FAR[0]), None);
-    for port in [PORT, SERVICE_PORT] {
-        assert_eq!(ground.exchange("tcp", FAR[0], port), None, "{port}");
+    assert_eq!(ground.exchange("tcp", FAR[0], PORT), None);
+    // The address of the metadata is everybody's lifeline, on every port; the endpoint on its own.
+    for address in [FAR[1], FAR[0]] {
+        assert!(ground.exchange("tcp", address, SERVICE_PORT).is_some(), "{address}");
     }
-    // The address of the metadata is everybody's lifeline, on every port.
-    assert!(ground.exchange("tcp", FAR[1], SERVICE_PORT).is_some());
 }
 
 fn a_cancel_arrives_under_total_loss_and_a_black_hole() {
@@ -82,6 +83,38 @@ fn cut_everything_again(service: &Service) -> [String; 2] {
     );
     eventually("all four faults live again", || (service.live().len() == 4).then_some(()));
     [loss, hole]
+}
+
+/// All connections to the service's port are taken by a proxy of another user, which makes its own: as App Mesh and
+/// Istio have it.
+fn a_cancel_arrives_through_a_transparent_proxy() {
+    const PROXY: u32 = 1337;
+    let ground = Ground::new();
+    let user = PROXY.to_string();
+    let drop_to = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
+    let mut proxy =
+        ground.start(&[&drop_to[..], &["/mnt/suite", "probe", "proxy", "127.0.0.1:15001"]].concat());
+    assert_eq!(proxy.line(), "ready");
+    ground.near(&["nft", "add table ip mesh; add chain ip mesh o { type nat hook output priority -100; }"]);
+    let redirect =
+        format!("add rule ip mesh o meta skuid != {PROXY} tcp dport {SERVICE_PORT} redirect to :15001");
+    ground.near(&["nft", &redirect]);
+    let service = Service::start(&ground);
+    let said = service.doctor();
+    assert!(said.contains("-- proxy") && said.contains("at 127.0.0.1:15001"), "{said}");
+    for way in ["ingress", "egress"] {
+        let command = service.send(
+            "AWSFIS-Run-Network-Packet-Loss-Sources",
+            &json!({"DurationSeconds": ["600"], "Sources": ["ALL"], "LossPercent": ["100"], "TrafficType": [way]}),
+        );
+        eventually("the fault lives", || (service.live().len() == 1).then_some(()));
+        assert_eq!(ground.exchange("tcp", FAR[0], PORT), None, "{way}");
+        // A channel that is opened anew through the fault carries the cancel.
+        service.drop_sockets();
+        service.cancel(&command);
+        assert_eq!(service.ended(&command), "Cancelled", "{way}");
+        eventually("nothing is live", || service.live().is_empty().then_some(()));
+    }
 }
 
 fn a_killed_sidecar_leaves_clean_traffic() {

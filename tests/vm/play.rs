@@ -20,7 +20,7 @@ use crate::refuse::Refusals;
 /// - `churn delay|…`: adds and ends for ever; says `a` before an add, `h` after it, `e` before an end.
 pub(crate) fn run() {
     let state_dir = std::env::var("TASKFAULT_STATE_DIR").unwrap().into();
-    let environment = Environment { state_dir, exempt: Vec::new() };
+    let environment = Environment { state_dir, ..Environment::default() };
     let mut effects = BTreeMap::new();
     let mut refusals = None;
     for line in std::io::stdin().lines().map_while(Result::ok) {

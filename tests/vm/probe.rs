@@ -2,10 +2,12 @@
 //! its own, because a process is in one network namespace.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{getsockopt, sockopt};
 
 /// An exchange that takes longer is lost.
 const REPLY_LIMIT: Duration = Duration::from_millis(1500);
@@ -27,12 +29,35 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `post PATH TARGET BODY`, `publish ADDRESS PREFIX`.
+/// `post PATH TARGET BODY`, `proxy ADDRESS`, `publish ADDRESS PREFIX`.
 fn other_kind(kind: &str, arguments: &[String]) {
     match (kind, arguments) {
         ("post", [path, target, body]) => crate::service::post(path, target, body),
+        ("proxy", [address]) => proxy(address),
         ("publish", [address, prefix]) => crate::places::publish(address, prefix),
         _ => panic!("no probe {kind} {arguments:?}"),
+    }
+}
+
+/// Takes redirected connections and carries each to where it was meant to go, until it is killed.
+fn proxy(address: &str) {
+    let listener = TcpListener::bind(address).unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    for near in listener.incoming().map_while(Result::ok) {
+        std::thread::spawn(move || {
+            let to = getsockopt(&near, sockopt::OriginalDst).unwrap();
+            let to = (Ipv4Addr::from_bits(u32::from_be(to.sin_addr.s_addr)), u16::from_be(to.sin_port));
+            let Ok(far) = TcpStream::connect(to) else { return };
+            let (mut from_near, mut to_far) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_near, &mut to_far);
+                let _ = to_far.shutdown(Shutdown::Write);
+            });
+            let (mut from_far, mut to_near) = (far, near);
+            let _ = std::io::copy(&mut from_far, &mut to_near);
+            let _ = to_near.shutdown(Shutdown::Write);
+        });
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Service<'a> {
     pub sidecar: Running,
     instance: String,
     state_dir: String,
+    /// The environment of the task, as `env` takes it.
+    variables: Vec<String>,
 }
 
 impl<'a> Service<'a> {
@@ -46,7 +48,7 @@ impl<'a> Service<'a> {
             ground.start_far(&[&quiet, &["/mnt/taskfault-local", "--listen", &listen][..]].concat());
         assert!(aws.line().starts_with("http://"), "the local AWS did not start");
         let (service, metadata) = (FAR[0], FAR[1]);
-        let variables = [
+        let variables = vec![
             format!("AWS_ENDPOINT_URL=http://{service}:{SERVICE_PORT}"),
             format!("ECS_CONTAINER_METADATA_URI_V4=http://{metadata}:{SERVICE_PORT}/v4/demo/web/{TASK}"),
             "AWS_ACCESS_KEY_ID=local".into(),
@@ -58,7 +60,8 @@ impl<'a> Service<'a> {
         words.extend(variables.iter().map(String::as_str));
         words.extend(["/mnt/taskfault", "sidecar", "--state-dir", &state_dir, "--log", "warn"]);
         let sidecar = ground.start(&words);
-        let mut service = Service { ground, _aws: aws, sidecar, instance: String::new(), state_dir };
+        let mut service =
+            Service { ground, _aws: aws, sidecar, instance: String::new(), state_dir, variables };
         service.instance = eventually("the instance is Online", || {
             let listed = service.call("DescribeInstanceInformation", &json!({}));
             let instance = listed["InstanceInformationList"].get(0)?;
@@ -101,6 +104,14 @@ impl<'a> Service<'a> {
             let status = listed["CommandInvocations"][0]["Status"].as_str()?.to_owned();
             (!["Pending", "InProgress", "Delayed", "Cancelling"].contains(&status.as_str())).then_some(status)
         })
+    }
+
+    /// What `taskfault doctor` says in the task.
+    pub(crate) fn doctor(&self) -> String {
+        let mut words = vec!["env"];
+        words.extend(self.variables.iter().map(String::as_str));
+        words.extend(["/mnt/taskfault", "doctor", "--state-dir", &self.state_dir]);
+        self.ground.near(&words)
     }
 
     /// The live faults, as `taskfault status` tells them: what was started, by command.

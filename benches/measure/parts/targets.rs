@@ -73,7 +73,7 @@ fn install(count: u32, folder: &std::path::Path) {
         port: None,
         flows_percent: 100,
     };
-    let environment = Environment { state_dir: folder.into(), exempt: Vec::new() };
+    let environment = Environment { state_dir: folder.into(), ..Environment::default() };
     for _ in 0..INSTALLS {
         let began = Instant::now();
         match NetworkEffect::start(&plan, &environment) {
@@ -228,6 +228,7 @@ fn egress(count: u32) -> Filter {
         flows_percent: 100,
         action: Action::Classify(shape::class(shape::FIRST_SPARE)),
         exempt: lifeline::ALWAYS.to_vec(),
+        exempt_endpoints: Vec::new(),
         exempt_group: lifeline::GROUP,
         own_flows: Vec::new(),
     }

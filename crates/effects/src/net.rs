@@ -3,15 +3,16 @@
 //! Which packets is said by [`classify`] (nf_tables), what becomes of them by [`shape`] (prio and netem); the
 //! tables are tied to a socket of ours, so that the kernel ends the effect even after kill -9. Packets that
 //! come in are delayed behind an [`ifb`]. What was there before is kept by [`baseline`]; [`target`] turns names
-//! into addresses; [`lifeline`] is never cut, nor are [`own_flows`]; what all effects of this process have in
-//! common is in `shared`, what all processes have in `namespace`.
+//! into addresses, and `reach` asks the kernel's [`routes`] for them; [`lifeline`] is never cut, nor are
+//! [`own_flows`] and [`endpoints`]. What all effects of this process have in common is in `shared`, what all processes
+//! have in `namespace`.
 //!
 //! What the kernel is told, and says, is in [`link`], [`tc`] and [`nft`]: the messages of rtnetlink's family
 //! over the blocking sockets of [`netlink`], with what that family lacks from the headers in [`uapi`]. Must not
 //! know what a document or a report is.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use faults::network_source::{Direction, Interfaces, Protocol, Source};
 pub mod baseline;
 pub mod classify;
 pub mod connections;
+pub mod endpoints;
 mod error;
 pub mod ifb;
 pub mod interface;
@@ -95,12 +97,15 @@ pub struct Environment {
     pub state_dir: PathBuf,
     /// Addresses to let through beside [`lifeline::ALWAYS`].
     pub exempt: Vec<IpAddr>,
+    /// Host and port of the control channel's endpoints.
+    pub control_hosts: Vec<(String, u16)>,
 }
 
 /// What a plan's names stand for, as DNS says now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     targets: Vec<Found>,
+    endpoints: Vec<SocketAddr>,
 }
 
 impl Addresses {
@@ -112,7 +117,35 @@ impl Addresses {
         if !Capabilities::read().net_admin {
             return Err(NetError::NotPermitted);
         }
-        Ok(Addresses { targets: target::resolve(&plan.sources, &environment.all_exempt())? })
+        let targets = target::resolve(&plan.sources, &environment.all_exempt())?;
+        // What is named is meant, and S3 and DynamoDB are elsewhere: then DNS need not be asked for them.
+        let is_wide = |found: &Found| match &found.source {
+            Source::All => true,
+            Source::Net(net) => !net.is_single(),
+            Source::Name(_) | Source::Prefixes(_) | Source::Service(_) => false,
+        };
+        let endpoints = match targets.iter().any(is_wide) {
+            true => endpoints::addresses(&environment.control_hosts),
+            false => Vec::new(),
+        };
+        Ok(Addresses { targets, endpoints })
+    }
+}
+
+impl Addresses {
+    /// The endpoints that the plan would cut, and may not: those that are somewhere in its targets, rather than being
+    /// named. Each costs a rule.
+    fn exempt_endpoints(&self, plan: &NetworkPlan, targets: &TargetSet) -> Vec<SocketAddr> {
+        let is_hit = |endpoint: &SocketAddr| {
+            let port = match (plan.direction, plan.port) {
+                (Direction::Egress, Some((Protocol::Tcp, port))) => port == endpoint.port(),
+                (_, Some((Protocol::Udp, _))) => false,
+                _ => true,
+            };
+            port && targets.covers(endpoint.ip())
+        };
+        let is_named = |endpoint: &SocketAddr| self.targets.iter().any(|found| found.names(endpoint.ip()));
+        self.endpoints.iter().filter(|endpoint| is_hit(endpoint) && !is_named(endpoint)).copied().collect()
     }
 }
 
@@ -162,7 +195,11 @@ impl NetworkEffect {
             unreached = reach::check(&mut route, plan.direction, &addresses.targets, &links, &all)?;
         }
         let targets = TargetSet::of_all(&addresses.targets);
-        let spec = spec(plan, &links, targets, environment.all_exempt());
+        let exempt = Exempt {
+            endpoints: addresses.exempt_endpoints(plan, &targets),
+            addresses: environment.all_exempt(),
+        };
+        let spec = spec(plan, &links, targets, exempt);
         let queue_limit = spec.shaping.queue_limit();
         let mut shared = shared::lock();
         let mut here = match shared.take() {
@@ -262,8 +299,14 @@ fn settle(shared: &mut Option<Shared>, here: Shared) {
     }
 }
 
+/// What is let through beside our own sockets.
+struct Exempt {
+    addresses: Vec<IpAddr>,
+    endpoints: Vec<SocketAddr>,
+}
+
 /// What the plan means on these interfaces.
-fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Vec<IpAddr>) -> Spec {
+fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) -> Spec {
     let speeds = links.iter().map(link::speed);
     let shaping = match (plan.direction, plan.work) {
         (_, Work::Discard) => Shaping::None,
@@ -294,7 +337,8 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Vec<IpAd
         port: plan.port,
         flows_percent: plan.flows_percent,
         action,
-        exempt,
+        exempt: exempt.addresses,
+        exempt_endpoints: exempt.endpoints,
         exempt_group: lifeline::GROUP,
         own_flows,
     };

@@ -58,7 +58,7 @@ fn play() {
         port: None,
         flows_percent: 100,
     };
-    let environment = Environment { state_dir: folder.path().to_owned(), exempt: Vec::new() };
+    let environment = Environment { state_dir: folder.path().to_owned(), ..Environment::default() };
     let effect = match NetworkEffect::start(&plan, &environment) {
         Ok(effect) => effect,
         Err(error @ NetError::NotPermitted) => return println!("SKIP: {error}"),

@@ -73,7 +73,7 @@ fn args(folder: &Path) -> DoctorArgs {
 #[test]
 fn every_fault_says_whether_it_would_work() {
     let folder = tempfile::tempdir().unwrap();
-    let found = faults(&args(folder.path()), true);
+    let found = faults(&task(&args(folder.path())), true);
     let names: Vec<_> = found.iter().map(|finding| finding.name).collect();
     assert_eq!(names, faults::ALL.iter().map(|spec| spec.name).collect::<Vec<_>>());
     assert!(found.iter().all(|finding| finding.text.contains(" work")), "{found:?}");
@@ -84,7 +84,7 @@ fn every_fault_says_whether_it_would_work() {
 fn one_bad_finding_takes_the_fault_with_it() {
     let bad = Finding { name: "threads", verdict: Verdict::Bad, text: "none".into() };
     let folder = tempfile::tempdir().unwrap();
-    let text = describe(&[bad], &faults(&args(folder.path()), false));
+    let text = describe(&[bad], &faults(&task(&args(folder.path())), false));
     assert!(text.contains("!! cpu-stress"), "{text}");
 }
 
@@ -121,4 +121,14 @@ fn what_a_fault_needs_stands_beside_its_name() {
 #[test]
 fn a_worker_thread_starts_here() {
     assert_eq!(threads().verdict, Verdict::Good);
+}
+
+/// What is not redirected ends where it was meant to; a real redirection is a matter of the virtual machine's tests.
+#[test]
+fn a_connection_without_a_proxy_is_no_finding() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(proxy(vec![listener.local_addr().unwrap()]), None);
+    let gone = listener.local_addr().unwrap();
+    drop(listener);
+    assert_eq!(proxy(vec![gone]), None);
 }

@@ -103,7 +103,7 @@ fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetErro
 /// The addresses that no fault may cut. IPv6 only where the task has it: older agents refuse them.
 pub fn exempt(task: &Task) -> Vec<String> {
     let has_v6 = task.ecs_agent.has_v6;
-    let hosts = task.ecs_agent.control_hosts.iter();
+    let hosts = task.ecs_agent.control_hosts.iter().map(|(host, _)| host);
     let channel = hosts.flat_map(|host| (0..LOOK_UPS).flat_map(move |_| look_up(host, has_v6)));
     let all: BTreeSet<IpAddr> =
         ALWAYS.into_iter().chain(task.lifelines.iter().copied()).chain(channel).chain(own_peers()).collect();
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn metadata_and_control_channel_are_let_through_and_no_target() {
         let mut task = Task { lifelines: vec!["10.9.9.9".parse().unwrap()], ..Task::default() };
-        task.ecs_agent.control_hosts = vec!["10.8.8.8".into(), "127.0.0.1".into()];
+        task.ecs_agent.control_hosts = vec![("10.8.8.8".into(), 443), ("127.0.0.1".into(), 443)];
         let exempt = exempt(&task);
         for address in ["169.254.170.2", "10.9.9.9", "10.8.8.8"] {
             assert!(exempt.iter().any(|one| one == address), "{exempt:?}");

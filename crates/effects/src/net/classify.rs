@@ -128,6 +128,7 @@ pub fn try_redirection(link: &Link) -> Vec<TablesRequest> {
         flows_percent: 100,
         action: Action::Redirect { class: TcHandle::UNSPEC, link: link.index },
         exempt: Vec::new(),
+        exempt_endpoints: Vec::new(),
         exempt_group: 0,
         own_flows: Vec::new(),
     };

@@ -34,7 +34,11 @@ const ON_THEIR_WAY: u64 = 8;
 
 /// Where the fault takes place, as far as the task is known.
 fn environment(task: &Task) -> Environment {
-    Environment { state_dir: task.state_dir().to_owned(), exempt: task.lifelines.clone() }
+    Environment {
+        state_dir: task.state_dir().to_owned(),
+        exempt: task.lifelines.clone(),
+        control_hosts: task.ecs_agent.control_hosts.clone(),
+    }
 }
 
 /// What was asked for, as the effect takes it and as text.

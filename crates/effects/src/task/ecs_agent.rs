@@ -26,13 +26,13 @@ pub struct AgentAccess {
     pub has_v6: bool,
     /// Whether who runs this has said that the whole instance may be hit ([`ALLOW_HOST_NETWORK_VARIABLE`]).
     pub allow_host_network: bool,
-    /// The hosts of the control channel: no fault may cut them.
-    pub control_hosts: Vec<String>,
+    /// Host and port of the control channel's endpoints: no fault may cut them.
+    pub control_hosts: Vec<(String, u16)>,
 }
 
 impl AgentAccess {
     /// What the metadata and the environment say; `uri` is the value of [`AGENT_VARIABLE`].
-    pub fn new(uri: Option<String>, task: &TaskMetadata, control_hosts: Vec<String>) -> AgentAccess {
+    pub fn new(uri: Option<String>, task: &TaskMetadata, control_hosts: Vec<(String, u16)>) -> AgentAccess {
         AgentAccess {
             uri: uri.map(|uri| uri.trim_end_matches('/').to_owned()).filter(|uri| !uri.is_empty()),
             enabled: task.fault_injection_enabled,

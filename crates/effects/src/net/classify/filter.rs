@@ -1,7 +1,7 @@
 //! What a filter is: which packets, and what becomes of them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use rtnetlink::packet_route::tc::TcHandle;
@@ -61,6 +61,8 @@ pub struct Filter {
     pub action: Action,
     /// Addresses that are always let through.
     pub exempt: Vec<IpAddr>,
+    /// Connections over TCP to these are let through as well, whoever makes them.
+    pub exempt_endpoints: Vec<SocketAddr>,
     /// Sockets of this group are always let through.
     pub exempt_group: u32,
     /// What such sockets have open already. Only a redirection needs to be told: it sees packets before the

@@ -19,6 +19,7 @@ pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
     // Without neighbour discovery no address of IPv6 is reached, the exempt ones neither.
     all.push(Rule::default().neighbour_discovery(hook).accept());
     all.extend(filter.exempt.iter().map(|address| Rule::default().peer(hook, *address).accept()));
+    all.extend(filter.exempt_endpoints.iter().map(|peer| Rule::default().tcp_peer(hook, *peer).accept()));
     let on_links: Vec<Rule> = match &filter.links {
         // Where the chain itself is on them they need not be asked for.
         Some(links) if !hook.is_on_devices() => {

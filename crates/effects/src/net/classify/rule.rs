@@ -1,6 +1,6 @@
 //! A rule in words of a filter: which packets go on, and what becomes of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_netfilter::nftables::{Expressions, MetaKey, Operator, Register};
 use rtnetlink::packet_route::tc::TcHandle;
@@ -87,6 +87,18 @@ impl Rule {
             IpAddr::V4(v4) => self.peer_address(hook, Family::V4).compare(Operator::Equal, &v4.octets()),
             IpAddr::V6(v6) => self.peer_address(hook, Family::V6).compare(Operator::Equal, &v6.octets()),
         }
+    }
+
+    /// Packets of TCP to that address and port, or from it.
+    pub(super) fn tcp_peer(self, hook: Hook, peer: SocketAddr) -> Self {
+        let offset = match direction(hook) {
+            Direction::Egress => DESTINATION_PORT,
+            Direction::Ingress => SOURCE_PORT,
+        };
+        self.peer(hook, peer.ip())
+            .protocol(Protocol::Tcp)
+            .then(expression::load_payload(Header::Transport, offset, PORT, FIRST))
+            .compare(Operator::Equal, &peer.port().to_be_bytes())
     }
 
     pub(super) fn link(self, hook: Hook, index: u32) -> Self {

@@ -96,6 +96,7 @@ fn filter() -> Filter {
         flows_percent: 100,
         action: Action::Classify(class(4)),
         exempt: vec!["169.254.170.2".parse().unwrap()],
+        exempt_endpoints: Vec::new(),
         exempt_group: 29_798,
         own_flows: Vec::new(),
     }
@@ -269,4 +270,32 @@ fn a_redirection_is_what_nft_makes() {
     assert!(list(&own[0]).is_some());
     assert_eq!(list(&ours(made, kind::NEWSETELEM)[0]), list(&own[0]));
     assert_eq!(ours(remove(&redirection()), kind::DELTABLE).len(), 1);
+}
+
+/// strace of nft 1.0.6 (Debian 12): `nft add rule inet a o ip daddr 10.0.0.9 tcp dport 443 accept`, the expressions.
+const GOLDEN_ENDPOINT: &str = "24000180090001006d6574610000000014000280080002000000000f08000100000000012c00018008000100\
+     636d700020000280080001000000000108000200000000000c0003800500010002000000340001800c000100\
+     7061796c6f616400240002800800010000000001080002000000000108000300000000100800040000000004\
+     2c00018008000100636d700020000280080001000000000108000200000000000c000380080001000a000009\
+     24000180090001006d6574610000000014000280080002000000001008000100000000012c00018008000100\
+     636d700020000280080001000000000108000200000000000c0003800500010006000000340001800c000100\
+     7061796c6f616400240002800800010000000001080002000000000208000300000000020800040000000002\
+     2c00018008000100636d700020000280080001000000000108000200000000000c0003800600010001bb0000\
+     300001800e000100696d6d6564696174650000001c0002800800010000000000100002800c00028008000100\
+     00000001";
+
+#[test]
+fn an_endpoint_is_let_through_as_nft_does_at_its_port_alone() {
+    let golden: Vec<u8> = (0..GOLDEN_ENDPOINT.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&GOLDEN_ENDPOINT[at..at + 2], 16).unwrap())
+        .collect();
+    let one = Filter { exempt_endpoints: vec!["10.0.0.9:443".parse().unwrap()], ..filter() };
+    // Our group, neighbour discovery, the address of the metadata.
+    assert_eq!(expressions(&ours(create(&one), kind::NEWRULE))[3], golden);
+    // What comes in has the endpoint's port as its source's.
+    let incoming = Filter { direction: Direction::Ingress, action: Action::Drop, ..one };
+    let rule = &expressions(&ours(create(&incoming), kind::NEWRULE))[3];
+    let differing = rule.iter().zip(&golden).filter(|(ours, theirs)| ours != theirs).count();
+    assert_eq!((rule.len(), differing), (golden.len(), 2), "the offsets of address and port");
 }
