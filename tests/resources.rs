@@ -6,6 +6,7 @@
     reason = "these are tests; the shared functions of a test file are not seen as such"
 )]
 
+use std::borrow::BorrowMut;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -28,8 +29,8 @@ const FILL: [&str; 5] = ["disk-fill", "--duration", "1h", "--percent", "80"];
 const IO: [&str; 5] = ["io-stress", "--duration", "1h", "--workers", "2"];
 const TASKFAULT: &str = env!("CARGO_BIN_EXE_taskfault");
 
-fn ended(mut command: Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+fn ended(mut command: impl BorrowMut<Command>) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.borrow_mut().stdin(Stdio::null()).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
@@ -334,6 +335,97 @@ fn a_ballast_that_is_killed_is_replaced_and_told() {
     assert_eq!(ended.code, Some(143), "{}", ended.stderr);
     assert!(ended.stdout.contains("was killed from outside, 1 time"), "{}", ended.stdout);
     assert_eq!(cgroup.processes(), [0; 0]);
+}
+
+// ---- files in memory ---------------------------------------------------------------------------------
+
+/// `taskfault inject` with `words` in `cgroup`, on a tmpfs of 400 MiB that nobody else sees.
+fn on_tmpfs(cgroup: &MemoryCgroup, options: &str, words: &[&str]) -> Command {
+    let script = r#"
+        mount -t tmpfs -o "$1" none /mnt && program=$2 && shift 2 && exec "$program" inject "$@" --path /mnt"#;
+    let mut command = cgroup.command("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", options, TASKFAULT]);
+    command.args(words);
+    command
+}
+
+#[test]
+fn files_in_memory_stay_below_its_limit_and_give_way() {
+    for words in [&FILL[..], &["io-stress", "--duration", "1h", "--percent", "100"]] {
+        let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+        let stress = Injected::start(&mut on_tmpfs(&cgroup, "size=400m", words));
+        assert!(stress.ready.starts_with(words[0]), "{}", stress.ready);
+        until(|| cgroup.used(), |used| *used >= 96 * MIB);
+        assert!(greedy(&cgroup, "64", "64", "0.005"), "the application was killed");
+        until(|| cgroup.used(), |used| *used >= 96 * MIB);
+        stress.signal(Signal::SIGTERM);
+        let ended = stress.end();
+        assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+        assert_eq!((cgroup.number("memory.failcnt"), cgroup.oom_kills()), (0, 0), "{}", ended.stdout);
+        let told = "files here are kept in memory and count against its limit of 128.0 MiB";
+        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+        assert!(ended.stdout.contains("gave way") || ended.stdout.contains("gave back"), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn an_overlay_is_what_it_is_upon() {
+    let in_memory = "files here are kept in memory";
+    let script = r#"
+        if [ "$1" = tmpfs ]; then mount -t tmpfs -o size=100m none "$2"; fi
+        mkdir "$2/lower" "$2/upper" "$2/work"
+        mount -t overlay -o "lowerdir=$2/lower,upperdir=$2/upper,workdir=$2/work" none /mnt || exit 77
+        exec "$3" inject disk-fill --duration 1s --bytes 4194304 --path /mnt"#;
+    for (below, told) in [("tmpfs", true), ("disk", false)] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", below]);
+        let (code, text, complaints) = ended(command.arg(folder.path()).arg(TASKFAULT));
+        match code {
+            // Where the sources are on an overlay themselves, there is no disk for another.
+            Some(77) if below == "disk" => continue,
+            Some(77) => return skip(&format!("overlays are refused in namespaces: {complaints}")),
+            _ => {}
+        }
+        assert_eq!(code, Some(0), "{complaints}");
+        assert_eq!(text.contains(in_memory), told, "{below}: {text}");
+    }
+}
+
+#[test]
+fn a_file_system_without_an_end_is_filled_by_a_size() {
+    let Some(cgroup) = MemoryCgroup::new(128 * MIB) else { return };
+    let (code, _, complaints) = ended(on_tmpfs(&cgroup, "size=0", &FILL));
+    assert_eq!(code, Some(1));
+    assert!(complaints.contains("has no end") && complaints.contains("--bytes"), "{complaints}");
+    let sized = ["disk-fill", "--duration", "1s", "--bytes", "33554432"];
+    let (code, text, complaints) = ended(on_tmpfs(&cgroup, "size=0", &sized));
+    assert_eq!(code, Some(0), "{complaints}");
+    assert!(
+        text.contains("a file system that does not count after 0.") && text.contains(", 32.0 MiB reserved"),
+        "{text}"
+    );
+    // More than the memory has: not reached, and said.
+    let sized = ["disk-fill", "--duration", "1s", "--bytes", "268435456"];
+    let (code, text, complaints) = ended(on_tmpfs(&cgroup, "size=0", &sized));
+    assert_eq!(code, Some(0), "{complaints}");
+    assert!(
+        text.contains("achieved: not reached: ") && text.contains("of which 16.0 MiB stay free"),
+        "{text}"
+    );
+    assert_eq!(cgroup.oom_kills(), 0);
+}
+
+#[test]
+fn what_a_file_system_does_not_give_is_said_as_not_reached() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (code, _, complaints) = ended(disk.inject(&["disk-fill", "--duration", "1s", "--bytes", "67108865"]));
+    assert_eq!(code, Some(1));
+    assert!(complaints.contains("has 64.0 MiB free, which is less than"), "{complaints}");
+    let (code, text, _) = ended(disk.inject(&["disk-fill", "--duration", "1s", "--bytes", "33554432"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("asked 32.0 MiB of the file system of"), "{text}");
+    assert!(text.contains("achieved: 50.0 % (32.0 MiB of 64.0 MiB) after"), "{text}");
 }
 
 // ---- cpu-stress --------------------------------------------------------------------------------------

@@ -16,11 +16,14 @@ use nix::sys::resource::{Resource, getrlimit};
 use thiserror::Error;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+pub mod medium;
 pub mod space;
 pub mod unlinked;
 
 use super::worker_pool::{StopSignal, WorkerPool};
 use crate::amount::whole;
+use crate::memory::pace::{Look, Next, Pace};
+use medium::MemoryRoom;
 use space::Space;
 use unlinked::unlinked;
 
@@ -33,14 +36,40 @@ const WRITE_STEP_BYTES: u64 = 1024 * 1024;
 const BLOCK: u64 = 4096;
 /// How often the fullness is read once the file has its size.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the memory limit's room is read where files are kept in memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What to fill, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FillPlan {
     /// Where the file is made; it stands for its file system.
     pub folder: PathBuf,
-    /// Bytes that shall be in use on the file system, by us and all others.
-    pub used_goal: u64,
+    /// How far.
+    pub goal: FillGoal,
+}
+
+/// How far to fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FillGoal {
+    /// Until so many bytes are in use on the file system, by us and all others.
+    Used(u64),
+    /// By a file of so many bytes.
+    Taken(u64),
+}
+
+impl FillGoal {
+    /// Bytes that a file of `size` lacks.
+    fn missing(self, space: Space, size: u64) -> u64 {
+        match self {
+            FillGoal::Used(goal) => goal.saturating_sub(space.used),
+            FillGoal::Taken(goal) => goal.saturating_sub(size),
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        let (FillGoal::Used(bytes) | FillGoal::Taken(bytes)) = self;
+        bytes
+    }
 }
 
 /// Why a fill could not be started. Nothing has been taken.
@@ -93,6 +122,10 @@ pub struct FillReport {
     pub taken: u64,
     /// How long it took to reach the goal. None if it never did.
     pub reached_after: Option<Duration>,
+    /// Why it could not be reached.
+    pub refused: Option<&'static str>,
+    /// How often space was given back because the memory that it is in was needed.
+    pub given_back: u64,
     /// Whether bytes had to be written because the file system cannot reserve space.
     pub written: bool,
 }
@@ -113,24 +146,39 @@ struct Grown {
     fullest: Space,
     least_full: Option<Space>,
     reached_after: Option<Duration>,
+    refused: Option<&'static str>,
+    given_back: u64,
     written: bool,
 }
 
+impl Grown {
+    fn nothing(before: Space) -> Grown {
+        Grown {
+            fullest: before,
+            least_full: None,
+            reached_after: None,
+            refused: None,
+            given_back: 0,
+            written: false,
+        }
+    }
+}
+
 impl DiskFill {
-    /// Makes the file and starts to grow it.
+    /// Makes the file and starts to grow it, as far as there is room in memory where it is kept there.
     ///
     /// # Errors
     /// If no file can be had, or none of that size. Nothing is left of it.
-    pub fn start(plan: FillPlan) -> Result<DiskFill, FillError> {
+    pub fn start(plan: FillPlan, memory: MemoryRoom) -> Result<DiskFill, FillError> {
         let folder = plan.folder.clone();
         let file =
             unlinked(&folder).map_err(|source| FillError::NoFile { folder: folder.clone(), source })?;
         let before = Space::of_file(&file).map_err(|source| FillError::NoSpace { folder, source })?;
-        check_file_limit(plan.used_goal.saturating_sub(before.used))?;
+        check_file_limit(plan.goal.missing(before, 0))?;
         let taken = Arc::new(AtomicU64::new(0));
         let mut pool = WorkerPool::new("disk-fill");
-        let (goal, size) = (plan.used_goal, Arc::clone(&taken));
-        pool.add(move |stop| Growth::new(file, goal, size, before).run(stop)).map_err(FillError::Thread)?;
+        let growth = Growth::new(file, plan.goal, Arc::clone(&taken), before, memory);
+        pool.add(move |stop| growth.run(stop)).map_err(FillError::Thread)?;
         Ok(DiskFill { plan, before, taken, pool })
     }
 
@@ -142,7 +190,7 @@ impl DiskFill {
     /// Gives the space back and says what it was; or why the goal could not be reached.
     pub fn stop(mut self) -> (FillReport, Option<String>) {
         let ended = self.pool.end().pop();
-        let nothing = Grown { fullest: self.before, least_full: None, reached_after: None, written: false };
+        let nothing = Grown::nothing(self.before);
         let (grown, failure) = match ended {
             Some(Ok(grown)) => (grown, None),
             Some(Err(reason)) => (nothing, Some(reason)),
@@ -154,7 +202,9 @@ impl DiskFill {
             least_full: grown.least_full,
             after: Space::of(&self.plan.folder).ok(),
             taken: self.taken.load(Ordering::Relaxed),
-            reached_after: grown.reached_after,
+            reached_after: grown.reached_after.filter(|_| grown.refused.is_none()),
+            refused: grown.refused,
+            given_back: grown.given_back,
             written: grown.written,
         };
         (report, failure)
@@ -172,41 +222,96 @@ fn check_file_limit(required: u64) -> Result<(), FillError> {
 /// A file on its way to the goal.
 struct Growth {
     file: File,
-    goal: u64,
+    goal: FillGoal,
     size: Arc<AtomicU64>,
+    /// How large it was when it had got as far as it would; it never grows beyond.
+    full: Option<u64>,
     started: Instant,
     grown: Grown,
+    memory: MemoryRoom,
+    pace: Pace,
     /// What is written where space cannot be reserved; not zeros, which some file systems do not store.
     filler: Vec<u8>,
 }
 
 impl Growth {
-    fn new(file: File, goal: u64, size: Arc<AtomicU64>, before: Space) -> Growth {
-        let grown = Grown { fullest: before, least_full: None, reached_after: None, written: false };
-        Growth { file, goal, size, started: Instant::now(), grown, filler: Vec::new() }
+    fn new(file: File, goal: FillGoal, size: Arc<AtomicU64>, before: Space, memory: MemoryRoom) -> Growth {
+        Growth {
+            file,
+            goal,
+            size,
+            full: None,
+            started: Instant::now(),
+            grown: Grown::nothing(before),
+            memory,
+            pace: Pace::default(),
+            filler: Vec::new(),
+        }
     }
 
     /// Grows, then observes, until told to end. The file closes when this returns.
     fn run(mut self, stop: &StopSignal) -> Result<Grown, String> {
         while !stop.is_set() {
             let space = self.read_space()?;
-            let missing = self.goal.saturating_sub(space.used).min(space.available) / BLOCK * BLOCK;
-            if self.grown.reached_after.is_some() || missing == 0 {
+            let missing = self.missing(space);
+            if missing == 0 {
                 self.reached(space);
-                stop.sleep(CHECK_INTERVAL);
+            }
+            let allowed = self.allowed(missing)?;
+            if allowed == 0 {
+                stop.sleep(if self.memory.is_some() { MEMORY_INTERVAL } else { CHECK_INTERVAL });
                 continue;
             }
-            match self.grow(missing) {
+            match self.grow(allowed) {
                 Ok(()) => {}
                 // Others were quicker, or the last blocks went into the file system's own books.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    let space = self.read_space()?;
-                    self.reached(space);
+                    self.refused("the file system takes no more, though it says that it has room")?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
+                    self.refused("the quota of this user is used up")?;
                 }
                 Err(error) => return Err(format!("could not take {missing} more bytes: {error}")),
             }
         }
         Ok(self.grown)
+    }
+
+    /// Bytes to grow by: what the file lacks, and once it was full what it has given back since.
+    fn missing(&self, space: Space) -> u64 {
+        let size = self.size.load(Ordering::Relaxed);
+        let missing = self.goal.missing(space, size).min(space.room()) / BLOCK * BLOCK;
+        self.full.map_or(missing, |full| full.saturating_sub(size).min(missing))
+    }
+
+    /// How many of them may be taken now. Gives some back where the memory that they are in is needed.
+    fn allowed(&mut self, missing: u64) -> Result<u64, String> {
+        let Some(room) = &self.memory else { return Ok(missing) };
+        let held = self.size.load(Ordering::Relaxed);
+        let goal = held.saturating_add(missing);
+        let look = Look { now: self.started.elapsed(), room: room(), held, settled: true, goal };
+        match self.pace.next(look) {
+            Next::Keep => Ok(0),
+            Next::Take(bytes) => Ok(bytes),
+            Next::GiveBack(bytes) => {
+                let left = held - bytes;
+                self.file.set_len(left).map_err(|error| format!("could not give memory back: {error}"))?;
+                self.size.store(left, Ordering::Relaxed);
+                self.grown.given_back += 1;
+                Ok(0)
+            }
+        }
+    }
+
+    /// It gets no larger. Where more than a hundredth of the goal is missing, that is said.
+    fn refused(&mut self, why: &'static str) -> Result<(), String> {
+        let space = self.read_space()?;
+        let missing = self.goal.missing(space, self.size.load(Ordering::Relaxed));
+        if self.full.is_none() && missing > self.goal.bytes() / 100 {
+            self.grown.refused = Some(why);
+        }
+        self.reached(space);
+        Ok(())
     }
 
     fn read_space(&mut self) -> Result<Space, String> {
@@ -219,6 +324,7 @@ impl Growth {
     }
 
     fn reached(&mut self, space: Space) {
+        self.full.get_or_insert(self.size.load(Ordering::Relaxed));
         self.grown.reached_after.get_or_insert(self.started.elapsed());
         if self.grown.least_full.is_none_or(|least| space.used < least.used) {
             self.grown.least_full = Some(space);
@@ -234,10 +340,9 @@ impl Growth {
             match reserve(&self.file, size, step) {
                 Ok(()) => grown = step,
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => self.grown.written = true,
-                // A step may be too large where the next smaller one is not.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    grown = step / 2;
-                    reserve(&self.file, size, grown)?;
+                // A step may be too large where a smaller one is not.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && step > BLOCK => {
+                    return self.grow(step / 2 / BLOCK * BLOCK);
                 }
                 Err(error) => return Err(error),
             }

@@ -6,13 +6,17 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Asked, figures, rounded};
 
-use crate::amount::{bytes, share_of, short};
+use crate::amount::{bytes, many, share_of, short};
+use crate::disk::medium::Medium;
 use crate::disk::space::Space;
-use crate::disk::{DiskFill as Fill, FillPlan, FillReport, writable_folder};
+use crate::disk::{DiskFill as Fill, FillGoal, FillPlan, FillReport, writable_folder};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+    start_that_may_hang,
 };
 use crate::task::Task;
+use crate::task::limits::memory::Room;
+use crate::task::memory::TaskMemory;
 use faults::Parameters;
 use faults::disk_fill::DiskFill;
 
@@ -22,8 +26,17 @@ const FOLDERS: [&str; 7] = ["/var/lib/amazon/ssm", "/var/tmp", "/tmp", "/", "/va
 struct ActiveDiskFill {
     asked: DiskFill,
     duration: Duration,
+    filling: Filling,
+    /// Asked for what the other containers use of the memory, where they cannot be seen.
+    memory: TaskMemory,
+}
+
+/// A fill, and where it is.
+struct Filling {
     folder: PathBuf,
     before: Space,
+    /// The memory limit that its files count against, before there were any.
+    limit: Option<Room>,
     fill: Fill,
 }
 
@@ -33,24 +46,54 @@ impl Perform for DiskFill {
     }
 
     fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
-        Box::pin(std::future::ready(start(self, duration, task)))
+        Box::pin(start(self, duration, task))
     }
 }
 
-fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
-    let path = asked.path.as_path();
-    let before = Space::of_writable(path)?;
-    let used_goal = goal(asked, before)?;
-    let folder = folder(path, task)?;
-    let plan = FillPlan { folder: folder.clone(), used_goal };
-    let fill = Fill::start(plan)?;
-    Ok(Box::new(ActiveDiskFill { asked: asked.clone(), duration, folder, before, fill }))
+async fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
+    let memory = TaskMemory::of(task).await;
+    let (fill, scratch, limits) = (asked.clone(), task.scratch.clone(), memory.limits());
+    // A file system may not answer.
+    let filling = start_that_may_hang(move || {
+        let before = Space::of_writable(&fill.path)?;
+        let folder = folder(&fill.path, scratch.as_deref())?;
+        let medium = Medium::of(&folder).map_err(|error| cannot_look(&folder, &error))?;
+        let limit = match medium {
+            Medium::Memory => limits.least_headroom(),
+            Medium::Disk => None,
+        };
+        let goal = goal(&fill, before)?;
+        if let Some(limit) = &limit {
+            has_room(&fill.path, limit)?;
+        }
+        let room = limit.is_some().then(|| limits.follow());
+        let started = Fill::start(FillPlan { folder: folder.clone(), goal }, room)?;
+        Ok(Filling { folder, before, limit, fill: started })
+    })
+    .await?;
+    Ok(Box::new(ActiveDiskFill { asked: asked.clone(), duration, filling, memory }))
+}
+
+fn cannot_look(folder: &Path, error: &std::io::Error) -> String {
+    format!("what the file system of {} keeps its files in cannot be told: {error}", folder.display())
+}
+
+/// Whether anything may be taken of the memory that the files of `path` are kept in.
+fn has_room(path: &Path, limit: &Room) -> Result<(), String> {
+    if limit.headroom() > 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "files on the file system of {} are kept in memory, and {}",
+        path.display(),
+        limit.no_headroom()
+    ))
 }
 
 /// A folder on the file system of `path` that files may be made in.
-fn folder(path: &Path, task: &Task) -> Result<PathBuf, String> {
+fn folder(path: &Path, scratch: Option<&Path>) -> Result<PathBuf, String> {
     let mut folders = vec![path];
-    folders.extend(task.scratch.as_deref());
+    folders.extend(scratch);
     folders.extend(FOLDERS.map(Path::new));
     writable_folder(path, &folders)
 }
@@ -59,7 +102,7 @@ fn folder(path: &Path, task: &Task) -> Result<PathBuf, String> {
 fn find(task: &Task) -> Result<String, StartError> {
     let DiskFill { path, .. } = DiskFill::with_defaults()?;
     let space = Space::of_writable(&path)?;
-    let folder = folder(&path, task)?;
+    let folder = folder(&path, task.scratch.as_deref())?;
     Ok(format!(
         "{} is {:.1} % full, files can be made in {}",
         path.display(),
@@ -68,15 +111,32 @@ fn find(task: &Task) -> Result<String, StartError> {
     ))
 }
 
-/// Bytes that shall be in use: the share of what is used or available, rounded down.
-fn goal(asked: &DiskFill, before: Space) -> Result<u64, String> {
+/// The size that was asked for, or the share of what is used or available, rounded down.
+fn goal(asked: &DiskFill, before: Space) -> Result<FillGoal, String> {
+    let path = asked.path.display();
+    if asked.bytes > before.room() {
+        let (free, wanted) = (bytes(before.room()), bytes(asked.bytes));
+        return Err(format!(
+            "the file system of {path} has {free} free, which is less than the {wanted} asked"
+        ));
+    }
+    if asked.bytes > 0 {
+        return Ok(FillGoal::Taken(asked.bytes));
+    }
+    if before.is_endless() {
+        return Err(format!(
+            "the file system of {path} has no end ({} in all), so {} % of it cannot be reached; ask for a size with \
+             --bytes, or name another --path",
+            bytes(before.whole()),
+            asked.percent
+        ));
+    }
     let goal = share_of(before.whole(), asked.percent);
     if goal > before.used {
-        return Ok(goal);
+        return Ok(FillGoal::Used(goal));
     }
     Err(format!(
-        "the file system of {} is already {:.1} % full ({} of {}), which is not below the {} % asked",
-        asked.path.display(),
+        "the file system of {path} is already {:.1} % full ({} of {}), which is not below the {} % asked",
         before.percent(),
         bytes(before.used),
         bytes(before.whole()),
@@ -86,26 +146,49 @@ fn goal(asked: &DiskFill, before: Space) -> Result<u64, String> {
 
 impl ActiveFault for ActiveDiskFill {
     fn started(&self) -> String {
-        let (path, folder) = (self.asked.path.display(), self.folder.display());
-        format!(
-            "disk-fill: filling the file system of {path} to {} %, by a file in {folder}",
-            self.asked.percent
-        )
+        let (asked, folder) = (share(&self.asked), self.filling.folder.display());
+        match self.asked.bytes {
+            0 => format!("disk-fill: filling {asked}, by a file in {folder}"),
+            _ => format!("disk-fill: taking {asked}, by a file in {folder}"),
+        }
     }
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.fill.broken())
+        let broken = self.filling.fill.broken();
+        Box::pin(self.memory.follow_until(broken))
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveDiskFill { asked, duration, folder, before, fill } = *self;
+        let ActiveDiskFill { asked, duration, filling, .. } = *self;
         // Giving a large file's blocks back takes the file system a while.
         off_thread(move || {
+            let Filling { folder, before, limit, fill } = filling;
             let (report, failure) = fill.stop();
-            let summary = summary(&asked, duration, &folder, before, &report);
+            let mut summary = summary(&asked, duration, &folder, before, &report);
+            note_missing(&report, limit.as_ref(), &mut summary);
             FaultReport { summary: Some(summary), undone: Undone::Done("the file is gone"), failure }
         })
     }
+}
+
+/// `the file system of /data to 80 %`, `1.0 GiB of the file system of /data`.
+fn share(asked: &DiskFill) -> String {
+    let path = asked.path.display();
+    match asked.bytes {
+        0 => format!("the file system of {path} to {} %", asked.percent),
+        size => format!("{} of the file system of {path}", bytes(size)),
+    }
+}
+
+/// `80.0 % (51.2 MiB of 64.0 MiB)`.
+fn state(space: Space) -> String {
+    if space.whole() == 0 {
+        return "a file system that does not count".to_owned();
+    }
+    if space.is_endless() {
+        return format!("{} in use, of a file system without an end", bytes(space.used));
+    }
+    format!("{:.1} % ({} of {})", space.percent(), bytes(space.used), bytes(space.whole()))
 }
 
 fn summary(
@@ -115,16 +198,15 @@ fn summary(
     before: Space,
     done: &FillReport,
 ) -> FaultSummary {
-    let state = |space: Space| {
-        format!("{:.1} % ({} of {})", space.percent(), bytes(space.used), bytes(space.whole()))
-    };
     let asked_for = asked_for(asked, duration, folder);
     let achieved = achieved(done, &state(done.fullest));
     let text = format!("disk-fill: asked {}\n", asked_for.text);
     let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
     summary.remark(format!("before: {}", state(before)));
     summary.line(&format!("achieved: {}", summary.achieved.text));
-    if let Some(least) = done.least_full
+    if asked.bytes == 0
+        && done.reached_after.is_some()
+        && let Some(least) = done.least_full
         && least.percent() < f64::from(asked.percent) - 1.0
     {
         summary.note(format!("others freed space meanwhile, down to {}", state(least)));
@@ -133,15 +215,35 @@ fn summary(
     summary
 }
 
+/// Why it was less than asked.
+fn note_missing(done: &FillReport, limit: Option<&Room>, summary: &mut FaultSummary) {
+    if let Some(why) = done.refused {
+        summary.note(format!("less than asked: {why}"));
+    }
+    let Some(limit) = limit else { return };
+    let counts =
+        format!("files here are kept in memory and count against its limit of {}", bytes(limit.limit));
+    if done.reached_after.is_none() && done.refused.is_none() {
+        summary.note(format!("{counts} ({}), of which {} stay free", limit.source, bytes(limit.margin())));
+    } else {
+        summary.note(counts);
+    }
+    if done.given_back > 0 {
+        summary.note(format!("others needed memory: gave back {}", many(done.given_back, "time")));
+    }
+}
+
 fn asked_for(asked: &DiskFill, duration: Duration, folder: &Path) -> Asked {
-    let text = format!(
-        "{} % of the file system of {} for {} s, by a file in {}",
-        asked.percent,
-        asked.path.display(),
-        short(duration.as_secs_f64()),
-        folder.display(),
-    );
-    let figures = figures([("percent", asked.percent.into())]);
+    let what = match asked.bytes {
+        0 => format!("{} % of the file system of {}", asked.percent, asked.path.display()),
+        _ => share(asked),
+    };
+    let seconds = short(duration.as_secs_f64());
+    let text = format!("{what} for {seconds} s, by a file in {}", folder.display());
+    let figures = match asked.bytes {
+        0 => figures([("percent", asked.percent.into())]),
+        size => figures([("bytes", size.into())]),
+    };
     Asked { text, seconds: duration.as_secs_f64(), figures }
 }
 
@@ -149,14 +251,16 @@ fn asked_for(asked: &DiskFill, duration: Duration, folder: &Path) -> Asked {
 fn achieved(done: &FillReport, fullest: &str) -> Achieved {
     let how = if done.written { "written, because blocks cannot be reserved here" } else { "reserved" };
     let taken = format!("{} {how}", bytes(done.taken));
-    let mut figures =
-        figures([("percent", rounded(done.fullest.percent(), 1).into()), ("taken_bytes", done.taken.into())]);
+    let mut figures = figures([("taken_bytes", done.taken.into())]);
+    if !done.fullest.is_endless() {
+        figures.insert("percent".into(), rounded(done.fullest.percent(), 1).into());
+    }
     let text = match done.reached_after {
         Some(after) => {
             figures.insert("after_seconds".into(), rounded(after.as_secs_f64(), 1).into());
             format!("{fullest} after {:.1} s, {taken}", after.as_secs_f64())
         }
-        None => format!("{fullest} when it ended, {taken}"),
+        None => format!("not reached: {fullest} at most, {taken}"),
     };
     Achieved { text, figures, ..Achieved::default() }
 }
@@ -166,15 +270,15 @@ mod tests {
     use super::*;
 
     fn asked(percent: u8) -> DiskFill {
-        DiskFill { percent, path: "/data".into() }
+        DiskFill { percent, bytes: 0, path: "/data".into() }
     }
 
     #[test]
     fn the_goal_leaves_the_reserve_of_root_alone() {
         // 1000 in all, of which 100 are root's: 95 % is of the 900.
         let space = Space { used: 300, available: 600, read_only: false };
-        assert_eq!(goal(&asked(95), space), Ok(855));
-        assert_eq!(goal(&asked(100), space), Ok(900));
+        assert_eq!(goal(&asked(95), space), Ok(FillGoal::Used(855)));
+        assert_eq!(goal(&asked(100), space), Ok(FillGoal::Used(900)));
     }
 
     #[test]
@@ -184,8 +288,21 @@ mod tests {
             let refused = goal(&asked(percent), space).unwrap_err();
             assert!(refused.contains("/data is already 50.0 % full"), "{refused}");
         }
-        assert_eq!(goal(&asked(51), space), Ok(51));
-        let huge = Space { used: 1, available: u64::MAX - 1, read_only: false };
-        assert_eq!(goal(&asked(100), huge), Ok(u64::MAX));
+        assert_eq!(goal(&asked(51), space), Ok(FillGoal::Used(51)));
+    }
+
+    #[test]
+    fn a_file_system_without_an_end_needs_a_size() {
+        // EFS calls itself 8 EiB large, a tmpfs without a limit 0.
+        for available in [9_223_372_036_853_727_232, 0] {
+            let space = Space { used: 0, available, read_only: false };
+            let refused = goal(&asked(80), space).unwrap_err();
+            assert!(refused.contains("has no end") && refused.contains("--bytes"), "{refused}");
+            let sized = DiskFill { bytes: 5, ..asked(80) };
+            assert_eq!(goal(&sized, space), Ok(FillGoal::Taken(5)));
+        }
+        let small = Space { used: 50, available: 50, read_only: false };
+        let refused = goal(&DiskFill { bytes: 51, ..asked(80) }, small).unwrap_err();
+        assert!(refused.contains("has 50 bytes free, which is less than the 51 bytes asked"), "{refused}");
     }
 }

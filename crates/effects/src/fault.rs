@@ -177,6 +177,16 @@ fn locked<T>(stage: &Mutex<Stage<T>>) -> MutexGuard<'_, Stage<T>> {
     stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts on a thread of its own what may wait for a file system or for the kernel, so that the control side does not.
+/// Given up meanwhile, nobody waits for it; what was started is undone there.
+pub(crate) async fn start_that_may_hang<T: Send + 'static>(
+    start: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(start)
+        .await
+        .unwrap_or_else(|error| Err(format!("starting it broke off: {error}").into()))
+}
+
 /// Undoes on a thread of its own what may wait for a disk or for the kernel, so that the control side does not.
 pub(crate) fn off_thread(
     undo: impl FnOnce() -> FaultReport + Send + 'static,

@@ -21,13 +21,18 @@ mod worker;
 
 pub use buffer::random_bytes;
 
+use super::disk::medium::MemoryRoom;
 use super::disk::space::Space;
 use super::disk::unlinked::{self, unlinked};
-use super::worker_pool::WorkerPool;
+use super::memory::pace::{Look, Next, Pace};
+use super::worker_pool::{StopSignal, WorkerPool};
 use worker::Worker;
 
 /// The least that a worker's file may grow to; less is no load.
 pub const LEAST_BYTES_PER_WORKER: u64 = 1024 * 1024;
+
+/// How often the memory limit's room is read where files are kept in memory.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub enum IoError {
 /// What was done so far, by all workers.
 #[derive(Debug, Default)]
 struct Counters {
+    /// Bytes that all files may have together, where the memory that they are in limits them.
+    allowed: AtomicU64,
     written: AtomicU64,
     read: AtomicU64,
     operations: AtomicU64,
@@ -126,11 +133,12 @@ pub struct IoLoad {
 }
 
 impl IoLoad {
-    /// Makes the files and starts the workers.
+    /// Makes the files and starts the workers, whose files grow as far as there is room in memory where they are kept
+    /// there.
     ///
     /// # Errors
     /// If a file cannot be had or not a single block be written, or a thread not be had.
-    pub fn start(plan: IoPlan) -> Result<IoLoad, IoError> {
+    pub fn start(plan: IoPlan, memory: MemoryRoom) -> Result<IoLoad, IoError> {
         if plan.workers == 0 {
             return Err(IoError::NoWorkers);
         }
@@ -140,8 +148,21 @@ impl IoLoad {
         for _ in 0..plan.workers {
             files.push(unlinked(&plan.folder).and_then(writable).map_err(no_file)?);
         }
-        let counters = Arc::new(Counters::default());
         let mut pool = WorkerPool::new("io-stress");
+        let counters = Arc::new(Counters::default());
+        counters.allowed.store(plan.bytes, Relaxed);
+        if let Some(room) = memory {
+            // Half of it is taken in the first go, as later ([`Pace`]); a worker's least fits in any case.
+            let least = LEAST_BYTES_PER_WORKER.saturating_mul(plan.workers.into());
+            let half = u64::try_from(room() / 2).unwrap_or(0);
+            counters.allowed.store(half.max(least).min(plan.bytes), Relaxed);
+            let (counters, goal) = (Arc::clone(&counters), plan.bytes);
+            let follow = move |stop: &StopSignal| {
+                follow_memory(stop, &*room, &counters, goal);
+                Ok(())
+            };
+            pool.add(follow).map_err(IoError::Thread)?;
+        }
         let mut direct = true;
         for (number, file) in (1..).zip(files) {
             let most = (plan.bytes / u64::from(plan.workers)).max(LEAST_BYTES_PER_WORKER);
@@ -178,6 +199,23 @@ impl IoLoad {
             after: Space::of(&self.plan.folder).ok(),
         };
         (report, failure)
+    }
+}
+
+/// Keeps saying how much all files may have: they are in memory that others need, too.
+fn follow_memory(stop: &StopSignal, room: &dyn Fn() -> i64, counters: &Counters, goal: u64) {
+    let (started, mut pace) = (Instant::now(), Pace::default());
+    let mut before = None;
+    while !stop.is_set() {
+        let held = counters.size.load(Relaxed);
+        let settled = before.replace(held) == Some(held);
+        let look = Look { now: started.elapsed(), room: room(), held, settled, goal };
+        match pace.next(look) {
+            Next::Keep => {}
+            Next::Take(bytes) => counters.allowed.store(held + bytes, Relaxed),
+            Next::GiveBack(bytes) => counters.allowed.store(held - bytes, Relaxed),
+        }
+        stop.sleep(MEMORY_INTERVAL);
     }
 }
 

@@ -7,26 +7,51 @@ use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Asked, figures};
 
 use crate::amount::{bytes, from_float, many, share_of, short};
+use crate::disk::medium::Medium;
 use crate::disk::space::Space;
 use crate::disk::unlinked::{explain, unlinked};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+    start_that_may_hang,
 };
 use crate::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
+use crate::task::limits::memory::{MemoryLimits, Room};
+use crate::task::memory::TaskMemory;
 use faults::Parameters;
 use faults::io_stress::IoStress;
 
 /// Where files go when neither the fault nor the task names a folder.
 const DEFAULT_FOLDER: &str = "/tmp";
 
+/// More threads keep a disk no busier, and each has a buffer of a mebibyte.
+const MOST_WORKERS: u32 = 64;
+
 struct ActiveIoStress {
     asked: IoStress,
     duration: Duration,
+    loading: Loading,
+    /// Asked for what the other containers use of the memory, where they cannot be seen.
+    memory: TaskMemory,
+}
+
+/// A load, and what it was started with.
+struct Loading {
     plan: IoPlan,
-    free: u64,
+    found: Found,
     load: IoLoad,
+}
+
+/// What there was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    /// Bytes of the file system, and of the memory that its files are kept in.
+    free: u64,
+    /// The memory limit that files count against.
+    limit: Option<Room>,
+    /// As asked, 0 replaced.
+    workers: u32,
 }
 
 impl Perform for IoStress {
@@ -35,20 +60,26 @@ impl Perform for IoStress {
     }
 
     fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
-        Box::pin(std::future::ready(start(self, duration, task)))
+        Box::pin(start(self, duration, task))
     }
 }
 
-fn start(stress: &IoStress, duration: Duration, task: &Task) -> Started {
+async fn start(stress: &IoStress, duration: Duration, task: &Task) -> Started {
+    let memory = TaskMemory::of(task).await;
+    let (asked, limits) = (stress.clone(), memory.limits());
     let folder = stress.path.clone().unwrap_or_else(|| folder(task));
-    let space = Space::of_writable(&folder)?;
-    let workers = match stress.workers {
-        0 => CpuLimits::read(task).affinity,
-        workers => workers,
-    };
-    let plan = plan(stress.percent, workers, folder, space)?;
-    let load = IoLoad::start(plan.clone())?;
-    Ok(Box::new(ActiveIoStress { asked: stress.clone(), duration, plan, free: space.available, load }))
+    let cpus = CpuLimits::read(task).affinity;
+    // A file system may not answer.
+    let loading = start_that_may_hang(move || {
+        let space = Space::of_writable(&folder)?;
+        let workers = if asked.workers == 0 { cpus } else { asked.workers };
+        let (plan, found) = plan(&asked, workers, folder, space, &limits)?;
+        let room = found.limit.is_some().then(|| limits.follow());
+        let load = IoLoad::start(plan.clone(), room)?;
+        Ok(Loading { plan, found, load })
+    })
+    .await?;
+    Ok(Box::new(ActiveIoStress { asked: stress.clone(), duration, loading, memory }))
 }
 
 fn folder(task: &Task) -> PathBuf {
@@ -59,10 +90,10 @@ fn folder(task: &Task) -> PathBuf {
 fn find(task: &Task) -> Result<String, StartError> {
     let folder = folder(task);
     let space = Space::of_writable(&folder)?;
-    let IoStress { percent, workers, .. } = IoStress::with_defaults()?;
-    let plan = plan(percent, workers, folder, space)?;
+    let asked = IoStress::with_defaults()?;
+    let (plan, found) = plan(&asked, asked.workers, folder, space, &MemoryLimits::read(task))?;
     unlinked(&plan.folder).map_err(|error| explain(&plan.folder, &error))?;
-    Ok(format!("{} free in {}", bytes(space.available), plan.folder.display()))
+    Ok(format!("{} free in {}", bytes(found.free), plan.folder.display()))
 }
 
 /// What stays free whatever is asked: a hundredth of the file system, and at least 16 MiB or on a small one an
@@ -72,50 +103,102 @@ fn reserve(space: Space) -> u64 {
     (space.whole() / 100).max(SMALL.min(space.whole() / 8))
 }
 
-fn plan(percent: u8, workers: u32, folder: PathBuf, space: Space) -> Result<IoPlan, String> {
+/// What to do where the file system has `space`, and why not.
+fn plan(
+    asked: &IoStress,
+    workers: u32,
+    folder: PathBuf,
+    space: Space,
+    limits: &MemoryLimits,
+) -> Result<(IoPlan, Found), String> {
+    let medium = Medium::of(&folder).map_err(|error| explain(&folder, &error))?;
+    let limit = match medium {
+        Medium::Memory => limits.least_headroom(),
+        Medium::Disk => None,
+    };
+    let found = Found { free: free(space, limit.as_ref()), limit, workers };
+    plan_for(asked, folder, space, &found).map(|plan| (plan, found))
+}
+
+/// What is free of the file system, and of the memory that its files are kept in.
+fn free(space: Space, limit: Option<&Room>) -> u64 {
+    limit.map_or(u64::MAX, Room::free).min(space.room())
+}
+
+fn plan_for(asked: &IoStress, folder: PathBuf, space: Space, found: &Found) -> Result<IoPlan, String> {
+    let workers = found.workers.min(MOST_WORKERS);
+    if asked.bytes == 0 && found.limit.is_none() && space.is_endless() {
+        return Err(format!(
+            "the file system of {} has no end ({} in all), so {} % of it cannot be reached; ask for a size with --bytes, \
+             or name another --path",
+            folder.display(),
+            bytes(space.whole()),
+            asked.percent
+        ));
+    }
     let reserve = reserve(space);
-    let asked = share_of(space.available, percent);
-    let bytes_in_all = asked.min(space.available.saturating_sub(reserve));
+    let wanted = wanted(asked, found);
+    let headroom =
+        found.limit.as_ref().map_or(u64::MAX, |limit| u64::try_from(limit.headroom()).unwrap_or(0));
+    let bytes_in_all = wanted.min(space.room().saturating_sub(reserve)).min(headroom);
     let least = u64::from(workers) * LEAST_BYTES_PER_WORKER;
     if bytes_in_all < least {
-        return Err(format!(
-            "the file system of {} is too full: {} are free, {} stay free in any case, and {} need at least {}. Make space, \
-             or ask for more percent or fewer workers",
-            folder.display(),
-            bytes(space.available),
-            bytes(reserve),
-            many(u64::from(workers), "worker"),
-            bytes(least)
-        ));
+        let (workers, needed) = (many(u64::from(workers), "worker"), bytes(least));
+        let folder = folder.display();
+        return Err(match &found.limit {
+            Some(limit) if headroom < least => format!(
+                "files in {folder} are kept in memory, {workers} need at least {needed}, and {}",
+                limit.no_headroom()
+            ),
+            _ => format!(
+                "the file system of {folder} is too full: {} are free, {} stay free in any case, and {workers} need at \
+                 least {needed}. Make space, or ask for more percent or fewer workers",
+                bytes(space.room()),
+                bytes(reserve)
+            ),
+        });
     }
     Ok(IoPlan { folder, workers, bytes: bytes_in_all, reserve })
 }
 
+/// Bytes that were asked for.
+fn wanted(asked: &IoStress, found: &Found) -> u64 {
+    if asked.bytes == 0 { share_of(found.free, asked.percent) } else { asked.bytes }
+}
+
 impl ActiveFault for ActiveIoStress {
     fn started(&self) -> String {
-        let IoPlan { folder, workers, bytes: most, .. } = &self.plan;
+        let IoPlan { folder, workers, bytes: most, .. } = &self.loading.plan;
         let workers = many(u64::from(*workers), "worker");
         format!("io-stress: {workers} in {}, files of up to {}", folder.display(), bytes(*most))
     }
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(self.load.broken())
+        let broken = self.loading.load.broken();
+        Box::pin(self.memory.follow_until(broken))
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // A worker that waits for a slow disk must not keep the control thread waiting.
-        let ActiveIoStress { asked, duration, plan, free, load } = *self;
+        let ActiveIoStress { asked, duration, loading, .. } = *self;
         off_thread(move || {
+            let Loading { plan, found, load } = loading;
             let (report, failure) = load.stop();
-            let summary = summary(&asked, duration, &plan, free, &report);
+            let summary = summary(&asked, duration, &plan, &found, &report);
             let undone = Undone::Done("no file and no thread left");
             FaultReport { summary: Some(summary), undone, failure }
         })
     }
 }
 
-fn summary(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done: &IoReport) -> FaultSummary {
-    let asked_for = asked_for(asked, duration, plan, free);
+fn summary(
+    asked: &IoStress,
+    duration: Duration,
+    plan: &IoPlan,
+    found: &Found,
+    done: &IoReport,
+) -> FaultSummary {
+    let asked_for = asked_for(asked, duration, plan, found);
     let achieved = achieved(done);
     let text = format!("io-stress: asked {}\nachieved: {}\n", asked_for.text, achieved.text);
     let mut summary = FaultSummary { text, asked: asked_for, achieved, ..FaultSummary::default() };
@@ -124,8 +207,18 @@ fn summary(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done:
         false => "through the page cache, which this file system cannot do without; writes were synced",
     };
     summary.remark(format!("files: grew to {}; large writes and reads went {way}", bytes(done.largest)));
-    if plan.bytes < share_of(free, asked.percent) {
+    if let Some(limit) = &found.limit {
+        summary.note(format!(
+            "files here are kept in memory and count against its limit of {}, of which {} stay free",
+            bytes(limit.limit),
+            bytes(limit.margin())
+        ));
+    } else if plan.bytes < wanted(asked, found) {
         summary.note(format!("less than asked, because {} stay free in any case", bytes(plan.reserve)));
+    }
+    if plan.workers < found.workers {
+        summary
+            .note(format!("{} workers asked; {} made the load for all of them", found.workers, plan.workers));
     }
     if done.shrunk > 0 || done.refused > 0 {
         summary.note(format!(
@@ -139,11 +232,13 @@ fn summary(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64, done:
     summary
 }
 
-fn asked_for(asked: &IoStress, duration: Duration, plan: &IoPlan, free: u64) -> Asked {
+fn asked_for(asked: &IoStress, duration: Duration, plan: &IoPlan, found: &Found) -> Asked {
+    let what = match asked.bytes {
+        0 => format!("{} % of {} free", asked.percent, bytes(found.free)),
+        size => bytes(size),
+    };
     let text = format!(
-        "{} % of {} free in {} for {} s: files of up to {} ({})",
-        asked.percent,
-        bytes(free),
+        "{what} in {} for {} s: files of up to {} ({})",
         plan.folder.display(),
         short(duration.as_secs_f64()),
         bytes(plan.bytes),
@@ -184,6 +279,7 @@ fn achieved(done: &IoReport) -> Achieved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::limits::memory::MemorySource;
 
     const MIB: u64 = 1024 * 1024;
 
@@ -191,9 +287,18 @@ mod tests {
         Space { used, available, read_only: false }
     }
 
+    fn found(space: Space, workers: u32, limit: Option<Room>) -> Found {
+        Found { free: free(space, limit.as_ref()), limit, workers }
+    }
+
+    fn planned(percent: u8, workers: u32, space: Space, limit: Option<Room>) -> Result<IoPlan, String> {
+        let asked = IoStress { percent, bytes: 0, workers, path: None };
+        plan_for(&asked, "/data".into(), space, &found(space, workers, limit))
+    }
+
     #[test]
     fn the_share_is_of_what_is_free() {
-        let found = plan(80, 2, "/x".into(), space(500 * MIB, 500 * MIB)).unwrap();
+        let found = planned(80, 2, space(500 * MIB, 500 * MIB), None).unwrap();
         assert_eq!((found.bytes, found.reserve), (400 * MIB, 16 * MIB));
         // A file system of a terabyte keeps a hundredth.
         assert_eq!(reserve(space(0, 1024 * 1024 * MIB)), 1024 * 1024 * MIB / 100);
@@ -202,8 +307,43 @@ mod tests {
 
     #[test]
     fn all_that_is_free_is_never_taken() {
-        let found = plan(100, 1, "/x".into(), space(0, 64 * MIB)).unwrap();
+        let found = planned(100, 1, space(0, 64 * MIB), None).unwrap();
         assert_eq!(found.bytes, 56 * MIB);
+    }
+
+    #[test]
+    fn files_in_memory_have_the_room_of_the_memory() {
+        let limit = Room { limit: 128 * MIB, used: 28 * MIB, source: MemorySource::Machine };
+        let on_tmpfs = |percent, workers, limit: &Room| {
+            planned(percent, workers, space(0, 400 * MIB), Some(limit.clone()))
+        };
+        assert_eq!(on_tmpfs(80, 1, &limit).unwrap().bytes, 80 * MIB);
+        assert_eq!(on_tmpfs(100, 1, &limit).unwrap().bytes, 84 * MIB, "the margin stays free");
+        // A tmpfs without a limit has that of the memory alone.
+        let endless = planned(50, 1, space(0, 0), Some(limit.clone())).unwrap();
+        assert_eq!(endless.bytes, 50 * MIB);
+        let tight = Room { used: 110 * MIB, ..limit };
+        let refused = on_tmpfs(80, 4, &tight).unwrap_err();
+        assert!(
+            refused.contains("are kept in memory, 4 workers need at least 4.0 MiB, and only 18.0 MiB"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_file_system_without_an_end_needs_a_size() {
+        let endless = space(0, 9_223_372_036_853_727_232);
+        let refused = planned(80, 1, endless, None).unwrap_err();
+        assert!(refused.contains("has no end") && refused.contains("--bytes"), "{refused}");
+        let asked = IoStress { percent: 80, bytes: 5 * MIB, workers: 1, path: None };
+        let plan = plan_for(&asked, "/data".into(), endless, &found(endless, 1, None)).unwrap();
+        assert_eq!(plan.bytes, 5 * MIB);
+    }
+
+    #[test]
+    fn very_many_workers_are_few_threads() {
+        let plan = planned(80, 4096, space(0, 1024 * MIB), None).unwrap();
+        assert_eq!(plan.workers, MOST_WORKERS);
     }
 
     #[test]
@@ -211,7 +351,7 @@ mod tests {
         for (percent, workers, used, available) in
             [(80, 1, 992 * MIB, 8 * MIB), (80, 1, MIB, 0), (1, 4, 0, 100 * MIB)]
         {
-            let refused = plan(percent, workers, "/data".into(), space(used, available)).unwrap_err();
+            let refused = planned(percent, workers, space(used, available), None).unwrap_err();
             assert!(refused.contains("/data") && refused.contains("stay free in any case"), "{refused}");
         }
     }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 mod ballast;
-mod pace;
+pub(crate) mod pace;
 mod region;
 
 use super::worker_pool::{StopSignal, WorkerPool};

@@ -9,15 +9,15 @@ use outcome::{Achieved, Asked, figures, rounded};
 use crate::amount::{bytes, many, share_of, short};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
+    start_that_may_hang,
 };
 use crate::memory::{MemoryLoad, MemoryPlan, MemoryReport, Surroundings};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
 use crate::task::limits::memory::{MemoryLimits, Room};
-use crate::task::stats::Others;
+use crate::task::memory::TaskMemory;
 use faults::Parameters;
 use faults::memory_stress::MemoryStress;
-use http_client::Client;
 
 /// Processes that hold memory, at most: more would take and touch no faster.
 const MOST_CHILDREN: u32 = 8;
@@ -32,10 +32,8 @@ struct ActiveMemoryStress {
     goal: u64,
     /// The tightest limit, before the first page was taken.
     before: Room,
-    limits: Arc<MemoryLimits>,
+    memory: TaskMemory,
     load: MemoryLoad,
-    /// Asked for what the other containers use, where they cannot be seen.
-    others: Option<Others>,
 }
 
 impl Perform for MemoryStress {
@@ -49,12 +47,8 @@ impl Perform for MemoryStress {
 }
 
 async fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Started {
-    let limits = MemoryLimits::read(task);
-    let others = if limits.lacks_others() { others(task).await } else { None };
-    let limits = Arc::new(match &others {
-        Some(others) => limits.with_others(others.used()),
-        None => limits,
-    });
+    let memory = TaskMemory::of(task).await;
+    let limits = memory.limits();
     let before =
         limits.least_headroom().ok_or("neither the memory of the machine nor a limit can be read")?;
     let goal = goal(stress.percent, &before)?;
@@ -63,37 +57,17 @@ async fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Starte
         0 => cpus,
         workers => workers,
     };
-    let (seen, counted) = (Arc::clone(&limits), Arc::clone(&limits));
-    let surroundings = Surroundings {
-        room: Arc::new(move || seen.headroom()),
-        oom_kills: Arc::new(move || counted.oom_kills()),
-    };
     let children = workers.min(cpus).min(MOST_CHILDREN);
     let plan = MemoryPlan { children, bytes: goal, duration };
-    let load = MemoryLoad::start(plan, &surroundings)?;
+    // The kernel may have to look for memory before it has a process.
+    let load = start_that_may_hang(move || {
+        let room = limits.follow();
+        let surroundings = Surroundings { room, oom_kills: Arc::new(move || limits.oom_kills()) };
+        Ok(MemoryLoad::start(plan, &surroundings)?)
+    })
+    .await?;
     let asked = stress.clone();
-    Ok(Box::new(ActiveMemoryStress {
-        asked,
-        duration,
-        workers,
-        children,
-        goal,
-        before,
-        limits,
-        load,
-        others,
-    }))
-}
-
-/// None where they cannot be asked for; the report says then that they are not counted.
-async fn others(task: &Task) -> Option<Others> {
-    let client = Client::new(task.region.ca_bundle.as_deref()).ok()?;
-    let asked = Others::ask(client, task.metadata_uri.as_deref()?).await;
-    asked
-        .inspect_err(|reason| {
-            tracing::warn!(reason, "cannot tell what the other containers use of the memory")
-        })
-        .ok()
+    Ok(Box::new(ActiveMemoryStress { asked, duration, workers, children, goal, before, memory, load }))
 }
 
 /// What it would find with its default share.
@@ -107,13 +81,7 @@ fn goal(percent: u8, before: &Room) -> Result<u64, String> {
     let asked = share_of(before.free(), percent);
     match u64::try_from(before.headroom()) {
         Ok(most) if most > 0 => Ok(asked.min(most)),
-        _ => Err(format!(
-            "only {} of {} ({}) are free, and {} stay free in any case; raise the memory limit",
-            bytes(before.free()),
-            bytes(before.limit),
-            before.source,
-            bytes(before.margin())
-        )),
+        _ => Err(before.no_headroom()),
     }
 }
 
@@ -123,23 +91,15 @@ impl ActiveFault for ActiveMemoryStress {
     }
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
-        let ActiveMemoryStress { load, others, .. } = self;
-        Box::pin(async move {
-            match others {
-                Some(others) => tokio::select! {
-                    () = load.broken() => {}
-                    () = others.follow() => {}
-                },
-                None => load.broken().await,
-            }
-        })
+        let broken = self.load.broken();
+        Box::pin(self.memory.follow_until(broken))
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         // Giving gigabytes back takes the kernel a while.
         off_thread(move || {
-            let ActiveMemoryStress { asked, duration, workers, children, goal, before, limits, load, .. } =
-                *self;
+            let ActiveMemoryStress { asked, duration, workers, children, goal, before, memory, load } = *self;
+            let limits = memory.limits();
             let same = |room: &Room| room.source == before.source;
             let at_end = limits.rooms().into_iter().find(same);
             let (report, failure) = load.stop();

@@ -9,6 +9,7 @@ pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
 pub mod machine;
+pub mod memory;
 pub mod metadata;
 pub mod prefixes;
 pub mod stats;

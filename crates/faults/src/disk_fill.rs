@@ -15,7 +15,7 @@ pub static SPEC: Spec = Spec {
     summary: "fill the file system to a share of its size",
     action: None,
     lives: Lives::Asked,
-    parameters: &[DURATION, PERCENT, PATH],
+    parameters: &[DURATION, PERCENT, BYTES, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-Disk-Fill",
         parameters: &[DURATION, PERCENT],
@@ -35,6 +35,15 @@ const PERCENT: Parameter = Parameter {
     description: "how full the file system is to be, as df counts: used of used and available",
 };
 
+const BYTES: Parameter = Parameter {
+    option: "bytes",
+    fis: None,
+    document: None,
+    default: Preset::Value("0"),
+    values: Values::Number(Range::BYTES),
+    description: "how much to take, instead of a percentage; 0 means the percentage",
+};
+
 const PATH: Parameter = Parameter {
     option: "path",
     fis: None,
@@ -49,6 +58,8 @@ const PATH: Parameter = Parameter {
 pub struct DiskFill {
     /// How full the file system is to be, 1–100.
     pub percent: u8,
+    /// Bytes to take instead, at most a pebibyte; 0 means the percentage.
+    pub bytes: u64,
     /// A path on the file system. Whether it can be used is seen when the fault starts.
     pub path: PathBuf,
 }
@@ -56,12 +67,13 @@ pub struct DiskFill {
 impl Parameters for DiskFill {
     fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
         let path = arguments.path(&PATH).unwrap_or_default();
-        Ok(DiskFill { percent: arguments.number(&PERCENT)?, path })
+        Ok(DiskFill { percent: arguments.number(&PERCENT)?, bytes: arguments.number(&BYTES)?, path })
     }
 
     fn text(&self, option: &str) -> Option<String> {
         match option {
             "percent" => Some(self.percent.to_string()),
+            "bytes" => Some(self.bytes.to_string()),
             "path" => Some(self.path.to_str()?.to_owned()),
             _ => None,
         }
@@ -79,6 +91,6 @@ mod tests {
         let refused = DiskFill::read(&arguments).map_err(|error| error.to_string());
         assert_eq!(refused, Err("percent is 101; accepted are 1 to 100 %".into()));
         let usual = DiskFill::with_defaults();
-        assert_eq!(usual, Ok(DiskFill { percent: 95, path: "/".into() }));
+        assert_eq!(usual, Ok(DiskFill { percent: 95, bytes: 0, path: "/".into() }));
     }
 }

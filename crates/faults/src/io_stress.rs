@@ -16,7 +16,7 @@ pub static SPEC: Spec = Spec {
     summary: "read, write and sync files without rest",
     action: Some("aws:ecs:task-io-stress"),
     lives: Lives::Asked,
-    parameters: &[DURATION, PERCENT, WORKERS, PATH],
+    parameters: &[DURATION, PERCENT, BYTES, WORKERS, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-IO-Stress",
         parameters: &[DURATION, WORKERS, PERCENT],
@@ -45,6 +45,15 @@ const WORKERS: Parameter = Parameter {
     description: "worker threads; 0 means one for each CPU",
 };
 
+const BYTES: Parameter = Parameter {
+    option: "bytes",
+    fis: None,
+    document: None,
+    default: Preset::Value("0"),
+    values: Values::Number(Range::BYTES),
+    description: "size that the files may grow to, all together, instead of a share; 0 means the share",
+};
+
 const PATH: Parameter = Parameter {
     option: "path",
     fis: None,
@@ -61,6 +70,8 @@ pub struct IoStress {
     pub workers: u32,
     /// Share of the free space for all files together, 1–100.
     pub percent: u8,
+    /// Bytes for all files together instead, at most a pebibyte; 0 means the share.
+    pub bytes: u64,
     /// The folder for the files; None leaves it to the place. Whether it can be used is seen when the fault starts.
     pub path: Option<PathBuf>,
 }
@@ -68,13 +79,14 @@ pub struct IoStress {
 impl Parameters for IoStress {
     fn read(arguments: &Arguments) -> Result<Self, ParameterError> {
         let (workers, percent) = (arguments.number(&WORKERS)?, arguments.number(&PERCENT)?);
-        Ok(IoStress { workers, percent, path: arguments.path(&PATH) })
+        Ok(IoStress { workers, percent, bytes: arguments.number(&BYTES)?, path: arguments.path(&PATH) })
     }
 
     fn text(&self, option: &str) -> Option<String> {
         match option {
             "workers" => Some(self.workers.to_string()),
             "percent" => Some(self.percent.to_string()),
+            "bytes" => Some(self.bytes.to_string()),
             "path" => Some(self.path.as_ref()?.to_str()?.to_owned()),
             _ => None,
         }
@@ -102,6 +114,6 @@ mod tests {
     #[test]
     fn the_folder_is_the_places_where_none_is_asked_for() {
         let usual = IoStress::with_defaults();
-        assert_eq!(usual, Ok(IoStress { workers: 1, percent: 80, path: None }));
+        assert_eq!(usual, Ok(IoStress { workers: 1, percent: 80, bytes: 0, path: None }));
     }
 }

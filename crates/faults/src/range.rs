@@ -58,6 +58,8 @@ impl Range {
     pub const PERCENT_FROM_0: Range = Range { low: 0, high: 100, unit: "%" };
     /// A share of something, from a hundredth to all of it.
     pub const PERCENT: Range = Range { low: 1, high: 100, unit: "%" };
+    /// A size; the most is a pebibyte.
+    pub const BYTES: Range = Range { low: 0, high: 1 << 50, unit: "bytes" };
     /// Threads that one fault may ask for. stress-ng's limit, so that whatever ran as a script is accepted here.
     pub const WORKERS: Range = Range { low: 0, high: 4096, unit: "workers" };
 

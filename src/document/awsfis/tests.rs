@@ -153,9 +153,9 @@ fn the_resource_documents_ask_for_their_faults() {
     use faults::kill_process::{KillProcess, Signal, WATCH};
     use faults::memory_stress::MemoryStress;
     let minute = Duration::from_secs(60);
-    let io = |workers, percent| Fault::IoStress(IoStress { workers, percent, path: None });
+    let io = |workers, percent| Fault::IoStress(IoStress { workers, percent, bytes: 0, path: None });
     let memory = |workers, percent| Fault::MemoryStress(MemoryStress { workers, percent });
-    let disk = |percent| Fault::DiskFill(DiskFill { percent, path: "/".into() });
+    let disk = |percent| Fault::DiskFill(DiskFill { percent, bytes: 0, path: "/".into() });
     let kill = |name: &str, signal| {
         Fault::KillProcess(KillProcess { name: name.into(), signal, host_processes: false })
     };

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use thiserror::Error;
 
+/// A file system from here on has no end that anybody could reach: a pebibyte.
+const ENDLESS: u64 = 1 << 50;
+
 /// Why files cannot be written on a file system.
 #[derive(Debug, Error)]
 pub enum SpaceError {
@@ -76,6 +79,17 @@ impl Space {
         }
     }
 
+    /// Whether no share of it can be told: a network file system that calls itself 8 EiB large, or one in memory that
+    /// has no limit and says so by 0.
+    pub fn is_endless(self) -> bool {
+        self.whole() == 0 || self.whole() >= ENDLESS
+    }
+
+    /// What may still be taken, by its own count; without an end where it does not count.
+    pub fn room(self) -> u64 {
+        if self.whole() == 0 { u64::MAX } else { self.available }
+    }
+
     /// All that a process without privileges may use or has used: 100 %.
     pub fn whole(self) -> u64 {
         self.used.saturating_add(self.available)
@@ -96,6 +110,14 @@ mod tests {
         let space = Space { used: 30, available: 10, read_only: false };
         assert_eq!(space.percent(), 75.0);
         assert_eq!(Space { used: 0, available: 0, read_only: false }.percent(), 100.0, "/proc and the like");
+    }
+
+    #[test]
+    fn what_has_no_end_is_known() {
+        let space = |available| Space { used: 0, available, read_only: false };
+        // EFS calls itself so large.
+        assert!(space(9_223_372_036_853_727_232).is_endless() && space(0).is_endless());
+        assert!(!space(1 << 44).is_endless());
     }
 
     #[test]

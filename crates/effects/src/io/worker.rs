@@ -81,6 +81,8 @@ pub(super) struct Worker {
     /// How large the file may get.
     most: u64,
     reserve: u64,
+    /// How many share what all files may have.
+    workers: u64,
     size: u64,
     /// Where the next large write goes once the file is full grown.
     place: u64,
@@ -113,6 +115,7 @@ impl Worker {
             direct,
             most,
             reserve: plan.reserve,
+            workers: plan.workers.into(),
             size: 0,
             place: 0,
             dirty: 0,
@@ -132,7 +135,7 @@ impl Worker {
         while !stop.is_set() {
             let operation = MIX[whole(self.turn % MIX.len() as u64)];
             self.turn += 1;
-            if self.turn.is_multiple_of(LOOK_EVERY) {
+            if self.turn.is_multiple_of(LOOK_EVERY) || self.size > self.allowed() {
                 self.make_way().map_err(|error| format!("could not look after the space: {error}"))?;
             }
             match self.perform(operation) {
@@ -163,29 +166,53 @@ impl Worker {
 
     /// Grows the file while it may and there is space, else goes round in it.
     fn append(&mut self) -> io::Result<()> {
-        let growing = self.size + LARGE as u64 <= self.most && self.room()? >= LARGE as u64;
-        if !growing && self.size == 0 {
+        if self.size + LARGE as u64 <= self.most && self.room()? >= LARGE as u64 && self.take_share() {
+            return self.grow();
+        }
+        if self.size == 0 {
             return Err(ErrorKind::StorageFull.into());
         }
-        let at = if growing { self.size } else { self.place };
-        let length = if growing { LARGE } else { whole(self.size.min(LARGE as u64)) };
+        let at = self.place;
+        let length = whole(self.size.min(LARGE as u64));
+        self.write(length, at)?;
+        self.place = if at + 2 * LARGE as u64 > self.size { 0 } else { at + LARGE as u64 };
+        self.sync_if_dirty()
+    }
+
+    /// Grows by a whole transfer or not at all, so that every place in the file stays aligned.
+    fn grow(&mut self) -> io::Result<()> {
+        let written = self.write(LARGE, self.size);
+        if !matches!(written, Ok(written) if written == LARGE as u64) {
+            self.counters.size.fetch_sub(LARGE as u64, Relaxed);
+            self.file.set_len(self.size)?;
+            return Err(written.err().unwrap_or_else(|| ErrorKind::StorageFull.into()));
+        }
+        self.size += LARGE as u64;
+        self.counters.largest.fetch_max(self.counters.size.load(Relaxed), Relaxed);
+        self.sync_if_dirty()
+    }
+
+    fn write(&mut self, length: usize, at: u64) -> io::Result<u64> {
         let direct = self.direct.as_ref().filter(|_| length.is_multiple_of(ALIGNMENT));
         let written = direct.unwrap_or(&self.file).write_at(self.buffer.first(length), at)? as u64;
         if direct.is_none() {
             self.dirty += written;
         }
         Counters::add(&self.counters.written, written);
-        if growing {
-            // The whole transfer or nothing, so that every place in the file stays aligned.
-            if written < LARGE as u64 {
-                self.file.set_len(self.size)?;
-                return Err(ErrorKind::StorageFull.into());
-            }
-            self.resized(self.size + written);
-        } else {
-            self.place = if at + 2 * LARGE as u64 > self.size { 0 } else { at + LARGE as u64 };
-        }
-        self.sync_if_dirty()
+        Ok(written)
+    }
+
+    /// Takes a transfer's length of what all files may have; false where that is used up.
+    fn take_share(&self) -> bool {
+        let counters = &self.counters;
+        let allowed = counters.allowed.load(Relaxed);
+        let taken = |size: u64| Some(size + LARGE as u64).filter(|now| *now <= allowed);
+        counters.size.fetch_update(Relaxed, Relaxed, taken).is_ok()
+    }
+
+    /// This worker's part of what all files may have.
+    fn allowed(&self) -> u64 {
+        self.counters.allowed.load(Relaxed) / self.workers
     }
 
     /// A row of small operations; the last of them is counted by who called this.
@@ -268,31 +295,34 @@ impl Worker {
 
     /// What may still be taken without touching the reserve.
     fn room(&self) -> io::Result<u64> {
-        Ok(Space::of_file(&self.file)?.available.saturating_sub(self.reserve))
+        Ok(Space::of_file(&self.file)?.room().saturating_sub(self.reserve))
     }
 
-    /// Halves the file when others have eaten into the reserve.
+    /// Halves the file when others have eaten into the reserve; gives back what is above its part of the memory.
     fn make_way(&mut self) -> io::Result<()> {
-        let available = Space::of_file(&self.file)?.available;
-        if available >= self.reserve / 2 || self.size < 2 * LARGE as u64 {
-            return Ok(());
+        let in_the_way =
+            self.size >= 2 * LARGE as u64 && Space::of_file(&self.file)?.room() < self.reserve / 2;
+        if in_the_way {
+            let half = self.size / 2 / LARGE as u64 * LARGE as u64;
+            // Until the next look the file does not grow back into what others need.
+            self.most = half;
+            return self.shrink(half);
         }
-        let half = self.size / 2 / LARGE as u64 * LARGE as u64;
-        self.file.set_len(half)?;
-        // Until the next look the file does not grow back into what others need.
-        self.most = half;
-        self.place = 0;
-        self.resized(half);
-        Counters::add(&self.counters.shrunk, 1);
+        let allowed = self.allowed();
+        // What all have together is what counts: one may have more where another has less.
+        if self.size > allowed && self.counters.size.load(Relaxed) > self.counters.allowed.load(Relaxed) {
+            return self.shrink(allowed / LARGE as u64 * LARGE as u64);
+        }
         Ok(())
     }
 
-    fn resized(&mut self, size: u64) {
-        let all = &self.counters.size;
-        all.fetch_sub(self.size, Relaxed);
-        let now = all.fetch_add(size, Relaxed) + size;
-        self.counters.largest.fetch_max(now, Relaxed);
+    fn shrink(&mut self, size: u64) -> io::Result<()> {
+        self.file.set_len(size)?;
+        self.place = 0;
+        self.counters.size.fetch_sub(self.size - size, Relaxed);
         self.size = size;
+        Counters::add(&self.counters.shrunk, 1);
+        Ok(())
     }
 }
 

@@ -1,21 +1,23 @@
-//! How much to hold next: slowly up, at once down, and down before it is needed. Pure.
+//! How much memory to hold next: slowly up, at once down, and down before it is needed. Pure.
+//!
+//! For pages, and for files that are kept in memory.
 
 use std::time::Duration;
 
 /// Taken at a time, at most. Between two, the room is looked at again.
 const STEP: u64 = 64 * 1024 * 1024;
 /// The least that is taken or given back, but for the last of all.
-pub(super) const GRAIN: u64 = 1024 * 1024;
+pub(crate) const GRAIN: u64 = 1024 * 1024;
 /// Others' use that rises by less from one look to the next is noise: the kernel charges each CPU in advance.
 const NOISE: i64 = 1024 * 1024;
 /// Others are taken to go on for so many looks as they did in the last.
 const AHEAD: i64 = 4;
 /// Nothing is taken for so long after something was given back.
-pub(super) const CALM: Duration = Duration::from_millis(500);
+pub(crate) const CALM: Duration = Duration::from_millis(500);
 
 /// What was seen before.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// What others used when it was last known, up to a constant.
     others: Option<i64>,
     /// No more is taken before.
@@ -24,7 +26,7 @@ pub(super) struct Pace {
 
 /// One look.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Since the start.
     pub now: Duration,
     /// Bytes that may be taken; below 0, so many have to be given back.
@@ -39,7 +41,7 @@ pub(super) struct Look {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Go on with what was said last.
     Keep,
     /// Hold so much more.
@@ -50,7 +52,7 @@ pub(super) enum Next {
 
 impl Pace {
     /// What follows from one more look.
-    pub(super) fn next(&mut self, look: Look) -> Next {
+    pub(crate) fn next(&mut self, look: Look) -> Next {
         let ahead = if look.settled { self.expected(look) } else { 0 };
         let spare = look.room.saturating_sub(ahead);
         if spare < 0 && look.held > 0 {
@@ -70,7 +72,7 @@ impl Pace {
     }
 
     /// Takes nothing for a while.
-    pub(super) fn calm(&mut self, now: Duration) {
+    pub(crate) fn calm(&mut self, now: Duration) {
         self.calm_until = now + CALM;
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{cgroups, relative};
+use crate::amount::bytes;
 use crate::task::Task;
 use crate::task::capabilities::{PidNamespace, pid_namespace};
 use crate::task::machine::Memory;
@@ -77,6 +78,17 @@ impl Room {
     /// 512 MiB, but of a small limit not more than a quarter.
     pub fn margin(&self) -> u64 {
         (self.limit / 20).clamp(16 * MIB, 512 * MIB).min(self.limit / 4)
+    }
+
+    /// Why nothing may be taken, in words.
+    pub fn no_headroom(&self) -> String {
+        format!(
+            "only {} of {} ({}) are free, and {} stay free in any case; raise the memory limit",
+            bytes(self.free()),
+            bytes(self.limit),
+            self.source,
+            bytes(self.margin())
+        )
     }
 
     /// Free above the margin; below 0, so much of the margin is used.
@@ -157,6 +169,12 @@ impl MemoryLimits {
         self.least_headroom().map_or(i64::MIN, |room| room.headroom())
     }
 
+    /// [`MemoryLimits::headroom`] for whoever follows it.
+    pub fn follow(self: &Arc<Self>) -> Arc<dyn Fn() -> i64 + Send + Sync> {
+        let limits = Arc::clone(self);
+        Arc::new(move || limits.headroom())
+    }
+
     /// How often the OOM killer has taken a process of our own cgroup, for whichever limit; where no cgroup counts,
     /// of the machine.
     pub fn oom_kills(&self) -> Option<u64> {
@@ -199,8 +217,15 @@ impl MemoryLimits {
             Some(others) => (others.load(Ordering::Relaxed), Seen::Statistics),
             None => (0, Seen::Own),
         };
-        let used = self.resident().saturating_add(others);
+        let used = self.resident().saturating_add(self.files_in_memory()).saturating_add(others);
         Some(Room { limit, used, source: MemorySource::TaskMetadata { seen } })
+    }
+
+    /// Files of our own container that are kept in memory: no process has them. What processes share is among them, and
+    /// counts twice.
+    fn files_in_memory(&self) -> u64 {
+        let stat = self.folders.first().map(|own| self.text(&own.join("memory.stat"))).unwrap_or_default();
+        stat_value(&stat, "shmem").or_else(|| stat_value(&stat, "total_shmem")).unwrap_or(0)
     }
 
     /// Memory of all processes that can be seen; what they share counts more than once.
