@@ -119,6 +119,7 @@ fn filter(targets: target::TargetSet) -> Filter {
         port: None,
         flows_percent: 100,
         action: Action::Classify(4.into()),
+        lasts: Duration::from_secs(3_600),
         exempt: Vec::new(),
         exempt_endpoints: Vec::new(),
         exempt_group: 29_798,

@@ -72,7 +72,7 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     let cancel = CancellationToken::new();
     let task = surroundings().await;
     let mut shown = None;
-    let mut on_start = |text: &str| {
+    let mut on_start = |text: &str, _| {
         log(&format!("{text}\n"));
         // Only taskfault status misses it where it cannot be had.
         shown = injected::show(fault.name(), duration).ok();

@@ -139,16 +139,33 @@ impl Lease {
         &self.id
     }
 
-    /// Is ready when no call has come for too long.
-    pub async fn expired(&mut self) {
+    /// When the action ends unless another call comes, as it moves.
+    pub fn until(&self) -> Until {
+        Until(self.deadline.clone())
+    }
+
+    /// Is ready when no call has come for too long. `moved` is told how long the action has from now on, each time
+    /// that a call extends it.
+    pub async fn expired(&mut self, moved: &dyn Fn(Duration)) {
         loop {
             let deadline = *self.deadline.borrow_and_update();
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => return,
                 // The sender lives as long as the lease.
-                _ = self.deadline.changed() => {}
+                _ = self.deadline.changed() => moved(self.until().left()),
             }
         }
+    }
+}
+
+/// When an action ends unless another call comes.
+#[derive(Debug)]
+pub struct Until(watch::Receiver<Instant>);
+
+impl Until {
+    /// How long that is from now.
+    pub fn left(&self) -> Duration {
+        self.0.borrow().saturating_duration_since(Instant::now())
     }
 }
 
@@ -194,7 +211,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = lease.expired() => {}
+            () = lease.expired(&|_| {}) => {}
             () = beats => {}
         }
         clock.0.elapsed().as_secs()
@@ -215,6 +232,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_moves_the_end_is_told() {
+        let clock = Clock(Instant::now());
+        let all = Rc::new(Heartbeats::default());
+        let mut lease = all.begin(&call("a", START, 1), clock.now()).unwrap();
+        assert_eq!(lease.until().left().as_secs(), 60);
+        let told = RefCell::new(Vec::new());
+        let moved = |left: Duration| told.borrow_mut().push(left.as_secs());
+        let beats = async {
+            clock.pass(20).await;
+            all.beat(&call("a", START + 20, 2), clock.now()).unwrap();
+            all.beat(&call("a", START + 10, 2), clock.now()).unwrap();
+            clock.pass(45).await;
+            all.beat(&call("a", START + 40, 3), clock.now()).unwrap();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = lease.expired(&moved) => {}
+            () = beats => {}
+        }
+        assert_eq!(*told.borrow(), [60, 55]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_a_fault_there_is_nothing_to_extend() {
         let (clock, all) = (Clock(Instant::now()), Rc::new(Heartbeats::default()));
         let gone = Err(HeartbeatError::NoSuchFault { id: "a".into() });
@@ -225,7 +265,7 @@ mod tests {
         drop(lease);
         assert_eq!(all.beat(&call("a", START, 3), clock.now()), gone);
         let mut lease = all.begin(&call("a", START, 1), clock.now()).unwrap();
-        lease.expired().await;
+        lease.expired(&|_| {}).await;
         // The lease is still there, undoing; a beat must not promise what will not be.
         assert_eq!(all.beat(&call("a", START, 4), clock.now()), gone);
     }

@@ -3,12 +3,13 @@
 //! Flow control and exit codes as the stock agent has them (`runpluginutil.go`, `pluginutil_unix.go`). It knows
 //! nothing of channels: who listens gets each report as it is made.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use super::active_faults::ActiveFaults;
 use super::heartbeat::{self, Heartbeats, Lease};
 use super::run_fault::{Ending, FaultOutcome, run_fault};
 use crate::document::{OnFailure, Plan, Script, Step, Work};
+use effects::fault::Deadline;
 use effects::shell::{self, Job};
 use effects::task::Task;
 use faults::Fault;
@@ -161,7 +163,7 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
             let mut listed = None;
-            let mut list = |description: &str| {
+            let mut list = |description: &str, _| {
                 listed = Some(context.active_faults.add(&context.command_id, description, *duration, None));
             };
             of_outcome(run_fault(fault, *duration, &context.task, cancel, &mut list).await)
@@ -207,15 +209,25 @@ async fn run_leased(
 ) -> Finished {
     let silence = cancel.child_token();
     let (mut listed, action) = (None, lease.id().to_owned());
-    let mut list = |description: &str| {
+    // Heartbeats move the end within the duration; a sidecar that is stopped hears none, and the kernel ends it.
+    let until = lease.until();
+    let moved: OnceCell<(Instant, Option<Deadline>)> = OnceCell::new();
+    let move_end = |left: Duration| {
+        if let Some((since, Some(deadline))) = moved.get() {
+            deadline(left.min(duration.saturating_sub(since.elapsed())));
+        }
+    };
+    let mut list = |description: &str, deadline: Option<Deadline>| {
         let entry = context.active_faults.add(&context.command_id, description, duration, Some(&action));
         listed = Some(entry);
+        let _ = moved.set((Instant::now(), deadline));
+        move_end(until.left());
     };
     let mut running = std::pin::pin!(run_fault(fault, duration, &context.task, &silence, &mut list));
     let outcome = tokio::select! {
         biased;
         outcome = &mut running => return of_outcome(outcome),
-        () = lease.expired() => {
+        () = lease.expired(&move_end) => {
             silence.cancel();
             running.await
         }

@@ -7,7 +7,7 @@ use outcome::{MOST_BYTES, Outcome, rounded};
 use tokio_util::sync::CancellationToken;
 
 use effects::amount::short;
-use effects::fault::{FaultReport, FaultSummary, Undone};
+use effects::fault::{Deadline, FaultReport, FaultSummary, Undone};
 use effects::registry::performable;
 use effects::task::Task;
 use faults::Fault;
@@ -35,7 +35,7 @@ impl FaultOutcome {
 }
 
 /// Starts `fault`, keeps it for `duration`, undoes it and reports what was achieved. `on_start` gets what was
-/// started, once it is active.
+/// started, once it is active, and what moves the end that the kernel knows.
 ///
 /// Dropping the future undoes the fault too, without a report.
 pub async fn run_fault(
@@ -43,7 +43,7 @@ pub async fn run_fault(
     duration: Duration,
     task: &Task,
     cancel: &CancellationToken,
-    on_start: &mut dyn FnMut(&str),
+    on_start: &mut dyn FnMut(&str, Option<Deadline>),
 ) -> FaultOutcome {
     let name = fault.name();
     let started = tokio::select! {
@@ -65,7 +65,7 @@ pub async fn run_fault(
     let since = Instant::now();
     let description = active.started();
     tracing::info!(fault = name, "{description}");
-    on_start(&description);
+    on_start(&description, active.deadline());
     let cancelled = tokio::select! {
         biased;
         () = cancel.cancelled() => true,
@@ -140,7 +140,7 @@ mod tests {
 
     fn run_for(fault: &Fault, duration: Duration, task: &Task, cancel: &CancellationToken) -> FaultOutcome {
         let mut started = Vec::new();
-        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |text: &str| {
+        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |text: &str, _| {
             started.push(text.to_owned());
         }));
         assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");

@@ -14,6 +14,7 @@ use crate::refuse::Refusals;
 /// Answers until the input ends:
 /// - `add NUMBER delay|loss|hole VALUE WAY WHAT…`: VALUE is milliseconds, per cent, or a port; WHAT is interface
 ///   and sources, or the protocol. `ok`, or what went wrong.
+/// - `lasts SECONDS`: those that are added from now on; `until NUMBER SECONDS`: the end of one, from now on.
 /// - `end NUMBER`, as above; `extend NUMBER ADDRESS…`, `N new`.
 /// - `state`, the kernel's; `ranges FAMILY TABLE SET`.
 /// - `refuse FIRST LAST`: these messages to the kernel, counted from 1; `sent`: how many there were.
@@ -23,14 +24,23 @@ pub(crate) fn run() {
     let environment = Environment { state_dir, ..Environment::default() };
     let mut effects = BTreeMap::new();
     let mut refusals = None;
+    let mut lasts = Duration::from_secs(3_600);
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words[at].parse::<u32>().unwrap();
         match words[0] {
-            "add" => say(NetworkEffect::start(&plan(&words[2..]), &environment).map(|effect| {
+            "add" => say(NetworkEffect::start(&plan(&words[2..], lasts), &environment).map(|effect| {
                 effects.insert(words[1].to_owned(), effect);
                 "ok"
             })),
+            "lasts" => {
+                lasts = Duration::from_secs(number(1).into());
+                println!("ok");
+            }
+            "until" => {
+                let deadline = effects[words[1]].deadline().unwrap();
+                say(deadline.set(Duration::from_secs(number(2).into())).map(|()| "ok"));
+            }
             "end" => say(effects.remove(words[1]).unwrap().undo().1.map(|()| "ok")),
             "extend" => {
                 let addresses: Vec<_> = words[2..].iter().map(|address| address.parse().unwrap()).collect();
@@ -44,7 +54,7 @@ pub(crate) fn run() {
                 println!("ok");
             }
             "sent" => println!("{}", refusals.as_ref().map_or(0, Refusals::seen)),
-            "churn" => churn(&plan(&words[1..]), &environment),
+            "churn" => churn(&plan(&words[1..], lasts), &environment),
             other => panic!("no command {other}"),
         }
         std::io::stdout().flush().unwrap();
@@ -73,7 +83,7 @@ fn churn(plan: &NetworkPlan, environment: &Environment) {
     }
 }
 
-fn plan(words: &[&str]) -> NetworkPlan {
+fn plan(words: &[&str], lasts: Duration) -> NetworkPlan {
     let value: u64 = words[1].parse().unwrap();
     let work = match words[0] {
         "delay" => Work::Delay { delay: Duration::from_millis(value), jitter: Duration::ZERO },
@@ -89,5 +99,6 @@ fn plan(words: &[&str]) -> NetworkPlan {
         sources: parse_sources(if hole { "ALL" } else { words[4] }).unwrap(),
         port: hole.then(|| (words[3].parse().unwrap(), value.try_into().unwrap())),
         flows_percent: 100,
+        lasts,
     }
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use crate::ground::{FAR, Ground, Running, rounds, until};
+use crate::faults::{late, soon};
+use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT, Running, rounds, until};
 use crate::model::Model;
 use crate::undo::Random;
 
 /// Name and test.
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("every_message_refused_in_turn", every_message_refused_in_turn),
+    ("faults_of_a_stopped_process_end_on_time", faults_of_a_stopped_process_end_on_time),
     ("kill_9_of_every_fault_in_set_up_and_undo", kill_9_of_every_fault_in_set_up_and_undo),
     ("random_sequences_equal_the_fold_of_the_live", random_sequences_equal_the_fold_of_the_live),
 ];
@@ -63,6 +65,55 @@ fn settled(player: &mut Running) -> String {
 fn heal(player: &mut Running) {
     assert_eq!(player.ask("add heal loss 1 ingress lo 127.0.0.9"), "ok");
     assert_eq!(player.ask("end heal"), "ok");
+}
+
+/// A process that is stopped undoes nothing, and holds its tables: so the kernel ends what time ends.
+fn faults_of_a_stopped_process_end_on_time() {
+    let ground = ground();
+    let mut player = player(&ground);
+    let before = settled(&mut player);
+    let began = Instant::now();
+    assert_eq!(player.ask("lasts 15"), "ok");
+    // One address of each family, everything on a port, a range, and what comes in: dropped, and delayed.
+    let faults = [
+        "delay 100 egress eth0 10.9.0.2",
+        "loss 100 egress eth0 fd09::/64",
+        "hole 7001 egress udp",
+        "loss 100 ingress lo ALL",
+        "delay 100 ingress eth0 10.9.0.3",
+    ];
+    for (number, words) in faults.iter().enumerate() {
+        assert_eq!(player.ask(&format!("add {number} {words}")), "ok", "{words}");
+    }
+    assert_eq!(player.ask("lasts 3600"), "ok");
+    assert_eq!(player.ask("add long hole 7000 egress udp"), "ok");
+    // A heartbeat that comes late shortens what the kernel has; one in time prolongs it.
+    assert_eq!(player.ask("until long 2"), "ok");
+    assert_eq!(player.ask("until long 15"), "ok");
+    player.signal("STOP");
+    let answers = || {
+        [
+            ground.icmp(FAR[0]),
+            ground.icmp(FAR_6[0]),
+            ground.exchange("udp", FAR[1], OTHER_PORT),
+            ground.icmp("127.0.0.1"),
+            ground.icmp(FAR[1]),
+            ground.exchange("udp", FAR[1], PORT),
+        ]
+    };
+    let [delayed, lost, hole, incoming, delayed_in, moved] = answers();
+    assert!(began.elapsed() < Duration::from_secs(15), "too slow a machine to tell");
+    late(delayed, "what leaves, of a stopped process");
+    late(delayed_in, "what comes in, of a stopped process");
+    assert_eq!([lost, hole, incoming, moved], [None; 4]);
+    until("everything is free", || answers().iter().all(|answer| answer.is_some_and(|ms| ms < 95.0)));
+    assert!(began.elapsed() > Duration::from_secs(15), "over before its time: {:?}", began.elapsed());
+    player.signal("CONT");
+    for number in ["0", "1", "2", "3", "4", "long"] {
+        assert_eq!(player.ask(&format!("end {number}")), "ok");
+    }
+    assert_eq!(player.ask("state"), before);
+    soon(ground.icmp(FAR[0]), "ping afterwards");
 }
 
 fn every_message_refused_in_turn() {

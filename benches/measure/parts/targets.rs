@@ -72,6 +72,7 @@ fn install(count: u32, folder: &std::path::Path) {
         sources: sources(count),
         port: None,
         flows_percent: 100,
+        lasts: Duration::from_secs(60),
     };
     let environment = Environment { state_dir: folder.into(), ..Environment::default() };
     for _ in 0..INSTALLS {
@@ -227,6 +228,7 @@ fn egress(count: u32) -> Filter {
         port: None,
         flows_percent: 100,
         action: Action::Classify(shape::class(shape::FIRST_SPARE)),
+        lasts: Duration::from_secs(3_600),
         exempt: lifeline::ALWAYS.to_vec(),
         exempt_endpoints: Vec::new(),
         exempt_group: lifeline::GROUP,

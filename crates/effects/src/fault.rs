@@ -20,6 +20,9 @@ pub type StartError = Box<dyn Error + Send + Sync>;
 /// A fault that was started, or why it was not.
 pub type Started = Result<Box<dyn ActiveFault>, StartError>;
 
+/// Moves the end of one fault to so long from now ([`ActiveFault::deadline`]).
+pub type Deadline = Box<dyn Fn(Duration)>;
+
 /// The parameters of one fault, as something that can be performed.
 pub trait Perform {
     /// Whether this fault would work in `task` with its default parameters, as far as can be told without doing it.
@@ -42,6 +45,12 @@ pub trait ActiveFault {
     /// that a fault which has to do something on the control thread meanwhile can do it here.
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    /// What moves the end at which the kernel itself ends the fault; None where no such end can be moved. It is
+    /// called with how long the fault lasts from now on, and does nothing once the fault is over.
+    fn deadline(&self) -> Option<Deadline> {
+        None
     }
 
     /// Undoes the fault and reports what it came to.

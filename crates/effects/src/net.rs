@@ -88,6 +88,8 @@ pub struct NetworkPlan {
     pub port: Option<(Protocol, u16)>,
     /// Share of flows, 1–100 %.
     pub flows_percent: u8,
+    /// How long it lasts at most: the kernel ends it then, a second after whoever holds it should have.
+    pub lasts: Duration,
 }
 
 /// Where an effect takes place.
@@ -248,6 +250,12 @@ impl NetworkEffect {
         self.queue_limit
     }
 
+    /// What moves the end at which the kernel ends it, to so long from now.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let filter = self.installed.as_ref()?.filter.clone()?;
+        Some(Deadline(filter))
+    }
+
     /// Adds addresses to its targets; gives how many were new.
     ///
     /// # Errors
@@ -286,6 +294,23 @@ impl Drop for NetworkEffect {
     fn drop(&mut self) {
         if let (_, Err(error)) = self.end() {
             tracing::error!(%error, "a network effect was dropped");
+        }
+    }
+}
+
+/// The end at which the kernel ends an effect.
+#[derive(Debug)]
+pub struct Deadline(Filter);
+
+impl Deadline {
+    /// Moves it to so long from now. Without effect once the effect is over.
+    ///
+    /// # Errors
+    /// The kernel refused, or has ended the effect already.
+    pub fn set(&self, lasts: Duration) -> Result<(), NetError> {
+        match &mut *shared::lock() {
+            Some(shared) => shared.prolong(&self.0, lasts),
+            None => Ok(()),
         }
     }
 }
@@ -337,6 +362,7 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) 
         port: plan.port,
         flows_percent: plan.flows_percent,
         action,
+        lasts: plan.lasts,
         exempt: exempt.addresses,
         exempt_endpoints: exempt.endpoints,
         exempt_group: lifeline::GROUP,

@@ -44,7 +44,7 @@ impl NetworkFault for NetworkBlackholePort {
         ])
     }
 
-    fn plan(&self) -> NetworkPlan {
+    fn plan(&self, lasts: Duration) -> NetworkPlan {
         NetworkPlan {
             name: "blackhole",
             work: Work::Discard,
@@ -54,6 +54,7 @@ impl NetworkFault for NetworkBlackholePort {
             sources: vec![Source::All],
             port: Some((self.protocol, self.port)),
             flows_percent: 100,
+            lasts,
         }
     }
 

@@ -38,8 +38,8 @@ pub(crate) trait NetworkFault: Clone + 'static {
         Vec::new()
     }
 
-    /// For this process itself.
-    fn plan(&self) -> NetworkPlan;
+    /// For this process itself, to last so long.
+    fn plan(&self, lasts: Duration) -> NetworkPlan;
 
     /// For the ECS agent.
     fn request(&self, targets: &Targets) -> Request;

@@ -55,7 +55,7 @@ impl NetworkFault for NetworkLatency {
         notes
     }
 
-    fn plan(&self) -> NetworkPlan {
+    fn plan(&self, lasts: Duration) -> NetworkPlan {
         NetworkPlan {
             name: "latency",
             work: Work::Delay { delay: self.delay, jitter: self.jitter },
@@ -64,6 +64,7 @@ impl NetworkFault for NetworkLatency {
             sources: self.scope.sources.clone(),
             port: None,
             flows_percent: self.scope.flows_percent,
+            lasts,
         }
     }
 

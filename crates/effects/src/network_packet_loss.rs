@@ -36,7 +36,7 @@ impl NetworkFault for NetworkPacketLoss {
         figures_of(figures([("percent", self.percent.into())]), &self.scope)
     }
 
-    fn plan(&self) -> NetworkPlan {
+    fn plan(&self, lasts: Duration) -> NetworkPlan {
         NetworkPlan {
             name: "loss",
             work: Work::Lose { percent: self.percent },
@@ -45,6 +45,7 @@ impl NetworkFault for NetworkPacketLoss {
             sources: self.scope.sources.clone(),
             port: None,
             flows_percent: self.scope.flows_percent,
+            lasts,
         }
     }
 

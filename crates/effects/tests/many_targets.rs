@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use effects::net::netlink::{Request, Tables};
 use effects::net::uapi::nf_tables::NFTA_SET_ELEM_LIST_ELEMENTS;
@@ -57,6 +58,7 @@ fn play() {
         sources: parse_sources(&words.join(",")).unwrap(),
         port: None,
         flows_percent: 100,
+        lasts: Duration::from_secs(60),
     };
     let environment = Environment { state_dir: folder.path().to_owned(), ..Environment::default() };
     let effect = match NetworkEffect::start(&plan, &environment) {

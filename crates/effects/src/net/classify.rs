@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use netlink_packet_netfilter::NetfilterMessage;
 use rtnetlink::packet_route::tc::TcHandle;
@@ -19,6 +20,7 @@ use super::nft::chain::{Base, Hook};
 use super::target::{TargetSet, number};
 use faults::network_source::Direction;
 
+mod deadline;
 mod exempt_flows;
 mod family;
 mod filter;
@@ -55,6 +57,7 @@ pub fn create(filter: &Filter) -> Vec<TablesRequest> {
     for family in filter.listed() {
         requests.extend(target_sets::targets(filter, family));
     }
+    requests.extend(deadline::install(filter));
     requests.push(table.add_chain(&match_chain));
     requests.extend(match_chain::rules(filter).iter().map(|rule| match filter.action {
         Action::Discard => {
@@ -85,6 +88,7 @@ pub fn remove(filter: &Filter) -> Vec<TablesRequest> {
             requests.push(table.delete_set(purpose(), &set));
         }
     }
+    requests.push(table.delete_set(purpose(), &deadline::set(filter)));
     requests
 }
 
@@ -103,6 +107,11 @@ pub fn extend(filter: &Filter, more: &BTreeSet<IpAddr>) -> (Filter, Vec<TablesRe
     requests.push(filter.table().delete_rules(purpose, &filter.name));
     requests.extend(prefilter_rules(&extended));
     (extended, requests)
+}
+
+/// The requests that have the kernel end the filter so long from now, for one change. It must not have ended yet.
+pub fn prolong(filter: &Filter, lasts: Duration) -> Vec<TablesRequest> {
+    deadline::moved(filter, lasts)
 }
 
 /// Packets that the filter has matched so far.
@@ -127,6 +136,7 @@ pub fn try_redirection(link: &Link) -> Vec<TablesRequest> {
         port: None,
         flows_percent: 100,
         action: Action::Redirect { class: TcHandle::UNSPEC, link: link.index },
+        lasts: Duration::ZERO,
         exempt: Vec::new(),
         exempt_endpoints: Vec::new(),
         exempt_group: 0,

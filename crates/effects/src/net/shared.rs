@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -319,6 +320,11 @@ impl Shared {
         self.tables.change(messages)?;
         *filter = extended;
         Ok(new.len())
+    }
+
+    /// Has the kernel end an effect so long from now.
+    pub(super) fn prolong(&mut self, filter: &Filter, lasts: Duration) -> Result<(), NetError> {
+        Ok(self.tables.change(classify::prolong(filter, lasts))?)
     }
 
     /// What was counted for an effect so far. Numbers that cannot be read are left out.

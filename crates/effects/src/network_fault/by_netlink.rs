@@ -9,7 +9,7 @@ use outcome::{Achieved, Figures, Touched, figures};
 
 use super::NetworkFault;
 use crate::amount::short;
-use crate::fault::{ActiveFault, FaultReport, FaultSummary, Started, Undone, start_off_thread};
+use crate::fault::{ActiveFault, Deadline, FaultReport, FaultSummary, Started, Undone, start_off_thread};
 use crate::net::connections;
 use crate::net::target::look_up_again;
 use crate::net::{Addresses, Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
@@ -57,7 +57,7 @@ impl Asked {
             name: F::NAME,
             summary: fault.summary(),
             notes: fault.notes(),
-            plan: fault.plan(),
+            plan: fault.plan(duration),
             figures: fault.figures(),
             duration,
         }
@@ -88,6 +88,15 @@ impl ActiveFault for ActiveByNetlink {
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
         Box::pin(follow_names(&mut self.effect, &self.asked.plan.sources))
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let deadline = self.effect.deadline()?;
+        Some(Box::new(move |lasts| {
+            if let Err(error) = deadline.set(lasts) {
+                tracing::warn!(%error, "cannot move the end of the fault; the kernel ends it when it was to end before");
+            }
+        }))
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {

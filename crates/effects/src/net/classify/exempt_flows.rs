@@ -30,7 +30,7 @@ pub(super) fn learn(filter: &Filter) -> Vec<Request<NetfilterMessage>> {
         let set = family.own_flows(&filter.name);
         requests.push(table.add_dynamic_set(&set, family.flow_keys(), MOST_FLOWS, FORGOTTEN_AFTER_MS));
         let flows = filter.own_flows.iter().filter(|flow| family.has(flow.peer.ip()));
-        let element = |flow| [Element { key: key(flow), ends_interval: false }];
+        let element = |flow| [Element::single(key(flow))];
         requests.extend(fill(filter, &set, flows.map(element)));
     }
     let base = Base { kind: "filter", hook: Hook::Egress, priority: 0, devices: filter.link_names() };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::Register;
 
+use crate::net::nft::chain::Hook;
 use crate::net::nft::set::{KeyType, Keys, Set};
 use crate::net::target::{Ranges, TargetSet};
 use crate::net::uapi::if_ether::{ETH_P_IP, ETH_P_IPV6};
@@ -48,6 +49,22 @@ impl Family {
             Family::V6 => &[KeyType::Ipv6Address],
         };
         Keys { parts, length: self.address_length() }
+    }
+
+    /// What families themselves are as keys of a set, as the hook knows them.
+    pub(super) fn own_keys(hook: Hook) -> Keys<'static> {
+        match hook.is_on_devices() {
+            true => Keys { parts: &[KeyType::EtherType], length: 2 },
+            false => Keys { parts: &[KeyType::NetfilterProtocol], length: 1 },
+        }
+    }
+
+    /// The family as such a key.
+    pub(super) fn own_key(self, hook: Hook) -> Vec<u8> {
+        match hook.is_on_devices() {
+            true => self.ether_type().to_vec(),
+            false => vec![self.protocol()],
+        }
     }
 
     /// What its flows are as keys of a set: address of the peer, protocol, port of the peer, our port.

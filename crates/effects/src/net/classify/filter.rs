@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use netlink_packet_netfilter::NetfilterProtoFamily;
 use rtnetlink::packet_route::tc::TcHandle;
@@ -59,6 +60,8 @@ pub struct Filter {
     pub flows_percent: u8,
     /// What becomes of the packets that match.
     pub action: Action,
+    /// How long it matches, from its installation on; the kernel ends it then ([`prolong`](super::prolong)).
+    pub lasts: Duration,
     /// Addresses that are always let through.
     pub exempt: Vec<IpAddr>,
     /// Connections over TCP to these are let through as well, whoever makes them.

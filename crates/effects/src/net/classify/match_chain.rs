@@ -1,21 +1,22 @@
 //! The rules for packets that have come through the [prefilter](super::prefilter): first what is let through all the
 //! same, then what becomes of the rest.
 
-use super::exempt_flows;
 use super::family::Family;
 use super::filter::{Action, Filter};
 use super::rule::Rule;
+use super::{deadline, exempt_flows};
 use crate::net::nft::chain::Hook;
 use faults::network_source::Protocol;
 
 /// All rules of the filter's match chain, in order.
 pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
     let hook = filter.hook();
-    let mut all = match hook {
+    let mut all = vec![deadline::let_through(filter)];
+    match hook {
         // Nothing is known of sockets there.
-        Hook::Ingress => Family::ALL.map(|family| exempt_flows::let_through(filter, family)).to_vec(),
-        _ => vec![Rule::default().group(filter.exempt_group).accept()],
-    };
+        Hook::Ingress => all.extend(Family::ALL.map(|family| exempt_flows::let_through(filter, family))),
+        _ => all.push(Rule::default().group(filter.exempt_group).accept()),
+    }
     // Without neighbour discovery no address of IPv6 is reached, the exempt ones neither.
     all.push(Rule::default().neighbour_discovery(hook).accept());
     all.extend(filter.exempt.iter().map(|address| Rule::default().peer(hook, *address).accept()));

@@ -64,10 +64,13 @@ impl Rule {
     }
 
     pub(super) fn family(self, hook: Hook, family: Family) -> Self {
-        match hook.is_on_devices() {
-            true => self.meta_is(MetaKey::EtherTypeProtocol, &family.ether_type()),
-            false => self.meta_is(MetaKey::Nfproto, &[family.protocol()]),
-        }
+        self.family_of(hook).compare(Operator::Equal, &family.own_key(hook))
+    }
+
+    /// Loads the family of the packet.
+    pub(super) fn family_of(self, hook: Hook) -> Self {
+        let key = if hook.is_on_devices() { MetaKey::EtherTypeProtocol } else { MetaKey::Nfproto };
+        self.then(expression::load_meta(key, FIRST))
     }
 
     /// Loads the address of the other side. Only packets of this family.
@@ -125,6 +128,11 @@ impl Rule {
     /// Goes on only if what was loaded is in the set.
     pub(super) fn find(self, set: &Set) -> Self {
         self.then(expression::lookup(FIRST, set))
+    }
+
+    /// Goes on only if what was loaded is not in the set.
+    pub(super) fn miss(self, set: &Set) -> Self {
+        self.then(expression::lookup_missing(FIRST, set))
     }
 
     /// Loads the flow that the packet is of: address of the peer, protocol, port of the peer, our port. Only

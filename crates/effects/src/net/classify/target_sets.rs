@@ -28,15 +28,17 @@ pub(super) fn add_singles(
     family: Family,
     addresses: impl Iterator<Item = u128>,
 ) -> Vec<Request<NetfilterMessage>> {
-    let element = |address| [Element { key: family.bytes(address), ends_interval: false }];
+    let element = |address| [Element::single(family.bytes(address))];
     fill(filter, &family.singles(&filter.name), addresses.map(element))
 }
 
 fn add_ranges(filter: &Filter, family: Family) -> Vec<Request<NetfilterMessage>> {
     let elements = |(first, last)| {
-        let begin = Element { key: family.bytes(first), ends_interval: false };
+        let begin = Element::single(family.bytes(first));
         // The end is the first that is no more in it; a range to the very last address has none.
-        let end = family.after(last).map(|end| Element { key: family.bytes(end), ends_interval: true });
+        let end = family
+            .after(last)
+            .map(|end| Element { ends_interval: true, ..Element::single(family.bytes(end)) });
         [Some(begin), end].into_iter().flatten()
     };
     fill(filter, &family.ranges(&filter.name), family.of(&filter.targets).wide().map(elements))

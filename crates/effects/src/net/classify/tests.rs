@@ -1,10 +1,14 @@
 //! Our messages beside those that `nft` sends for the same rules.
 
+use std::time::Duration;
+
 use rtnetlink::packet_core::{NetlinkSerializable, NlasIterator};
 
 use super::*;
 use crate::net::own_flows::Flow;
-use crate::net::uapi::nf_tables::{NFTA_RULE_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS};
+use crate::net::uapi::nf_tables::{
+    NFTA_RULE_EXPRESSIONS, NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_TIMEOUT,
+};
 use faults::network_source::{Net, Protocol};
 
 const GOLDEN: &str = include_str!("../../../../../tests/data/nft-ruleset.hex");
@@ -23,6 +27,7 @@ mod kind {
     pub(super) const NEWSET: u16 = 9;
     pub(super) const DELSET: u16 = 11;
     pub(super) const NEWSETELEM: u16 = 12;
+    pub(super) const DELSETELEM: u16 = 14;
 }
 
 /// The bodies of nft's messages of one type, in order.
@@ -95,6 +100,7 @@ fn filter() -> Filter {
         port: None,
         flows_percent: 100,
         action: Action::Classify(class(4)),
+        lasts: Duration::from_secs(60),
         exempt: vec!["169.254.170.2".parse().unwrap()],
         exempt_endpoints: Vec::new(),
         exempt_group: 29_798,
@@ -162,15 +168,15 @@ fn rules_are_what_nft_makes() {
     // In the capture: the chains x_1_meant and x_1, of y_2 the match chain, of z_3 both.
     let golden = golden(kind::NEWRULE);
     let mut rules = ours(create(&filter()), kind::NEWRULE);
-    assert_eq!(rules.len(), 4 + 4);
-    // The second of ours is neighbour discovery, which the capture has not.
-    rules.remove(1);
-    assert_eq!(rules[..], golden[..7]);
+    assert_eq!(rules.len(), 5 + 4);
+    // The third of ours is neighbour discovery, which the capture has not.
+    rules.remove(2);
+    assert_eq!(rules[..], golden[..8]);
     let loss = ours(create(&dropping()), kind::NEWRULE);
-    assert_eq!(loss[3], golden[9]);
+    assert_eq!(loss[4], golden[10]);
     let hole = ours(create(&hole()), kind::NEWRULE);
-    assert_eq!(hole.len(), 3 + 2);
-    assert_eq!(hole[3..], golden[10..]);
+    assert_eq!(hole.len(), 4 + 2);
+    assert_eq!(hole[4..], golden[11..]);
 }
 
 #[test]
@@ -179,7 +185,7 @@ fn targets_that_are_many_are_looked_up_as_nft_does() {
     let many =
         Filter { targets: targets(&["9.0.0.1", "200.0.0.1", "9.1.0.0/16", "200.1.0.0/16"]), ..filter() };
     let rules = ours(create(&many), kind::NEWRULE);
-    assert_eq!(rules[4..], golden(kind::NEWRULE)[7..9]);
+    assert_eq!(rules[5..], golden(kind::NEWRULE)[8..10]);
 }
 
 #[test]
@@ -198,8 +204,8 @@ fn what_is_added_widens_the_gate_in_the_same_change() {
         ..filter()
     };
     let of_whole = ours(create(&whole), kind::NEWRULE);
-    assert_eq!(expressions(&ours(messages, kind::NEWRULE)), expressions(&of_whole[4..]));
-    assert_eq!(ours(remove(&extended), kind::DELSET).len(), 4);
+    assert_eq!(expressions(&ours(messages, kind::NEWRULE)), expressions(&of_whole[5..]));
+    assert_eq!(ours(remove(&extended), kind::DELSET).len(), 5);
 }
 
 /// Each element of ours is one of nft's; nft sends one more, the end of nothing at address 0.
@@ -209,9 +215,11 @@ fn elements_are_those_of_nft() {
         |bodies: Vec<Vec<u8>>| -> Vec<Vec<Vec<u8>>> { bodies.iter().map(|body| elements(body)).collect() };
     let ours = elements(ours(create(&filter()), kind::NEWSETELEM));
     let theirs = elements(golden(kind::NEWSETELEM));
-    assert_eq!((ours.len(), theirs.len()), (4, 4));
+    assert_eq!((ours.len(), theirs.len()), (5, 5));
     // In the capture both sets of single addresses come first.
-    for (ours, theirs) in [0, 2, 1, 3].into_iter().zip(theirs).map(|(place, theirs)| (&ours[place], theirs)) {
+    for (ours, theirs) in
+        [0, 2, 1, 3, 4].into_iter().zip(theirs).map(|(place, theirs)| (&ours[place], theirs))
+    {
         let first = theirs.len() - ours.len();
         assert_eq!(ours[..], theirs[first..]);
     }
@@ -222,18 +230,29 @@ fn what_is_made_is_removed_by_name() {
     let removed = remove(&filter());
     assert_eq!(ours(removed.clone(), kind::DELRULE).len(), 2);
     assert_eq!(ours(removed.clone(), kind::DELCHAIN).len(), 2);
-    assert_eq!(ours(removed, kind::DELSET).len(), 4);
+    assert_eq!(ours(removed, kind::DELSET).len(), 5);
     let everything = Filter { targets: TargetSet::everything(), ..filter() };
-    assert_eq!(ours(remove(&everything), kind::DELSET).len(), 0);
+    assert_eq!(ours(remove(&everything), kind::DELSET).len(), 1);
+}
+
+#[test]
+fn a_deadline_is_moved_in_one_change() {
+    let moved = prolong(&filter(), Duration::from_secs(9));
+    let [old, new] = [kind::DELSETELEM, kind::NEWSETELEM].map(|kind| ours(moved.clone(), kind));
+    assert_eq!((old.len(), new.len(), elements(&old[0]).len(), elements(&new[0]).len()), (1, 1, 2, 2));
+    for element in elements(&new[0]) {
+        // A second after the owner's own end.
+        assert_eq!(find(&element, NFTA_SET_ELEM_TIMEOUT), Some(10_000_u64.to_be_bytes().to_vec()));
+    }
 }
 
 #[test]
 fn a_share_of_flows_hashes_ports_only_where_there_are_some() {
     let share = Filter { flows_percent: 30, ..filter() };
     // Per family: tcp, udp, the rest.
-    assert_eq!(match_chain::rules(&share).len(), 3 + 2 * 3);
+    assert_eq!(match_chain::rules(&share).len(), 4 + 2 * 3);
     let hole = Filter { port: Some((Protocol::Udp, 53)), ..share };
-    assert_eq!(match_chain::rules(&hole).len(), 3 + 2);
+    assert_eq!(match_chain::rules(&hole).len(), 4 + 2);
 }
 
 #[test]
@@ -247,7 +266,8 @@ fn every_message_stays_within_an_attribute() {
         let messages = ours(create(&large), kind::NEWSETELEM);
         assert!(messages.iter().all(|body| body.len() < 65_536), "the length of an attribute has 16 bits");
         let elements: usize = messages.iter().map(|body| elements(body).len()).sum();
-        assert_eq!(elements, ends * 65_536);
+        // And the deadline of each family.
+        assert_eq!(elements, ends * 65_536 + 2);
     }
 }
 
@@ -260,8 +280,9 @@ fn a_redirection_is_what_nft_makes() {
     }
     assert_eq!(sorted(ours(made.clone(), kind::NEWSET)), sorted(golden(kind::NEWSET)));
     let mut rules = ours(made.clone(), kind::NEWRULE);
-    // Two that note our flows, two that let them through, then neighbour discovery, which the capture has not.
-    rules.remove(4);
+    // Two that note our flows, the deadline, two that let them through, then neighbour discovery, which the capture
+    // has not.
+    rules.remove(5);
     assert_eq!(rules, golden(kind::NEWRULE));
     let own: Vec<_> =
         golden(kind::NEWSETELEM).into_iter().filter(|body| body.windows(3).any(|w| w == b"own")).collect();
@@ -291,11 +312,11 @@ fn an_endpoint_is_let_through_as_nft_does_at_its_port_alone() {
         .map(|at| u8::from_str_radix(&GOLDEN_ENDPOINT[at..at + 2], 16).unwrap())
         .collect();
     let one = Filter { exempt_endpoints: vec!["10.0.0.9:443".parse().unwrap()], ..filter() };
-    // Our group, neighbour discovery, the address of the metadata.
-    assert_eq!(expressions(&ours(create(&one), kind::NEWRULE))[3], golden);
+    // The deadline, our group, neighbour discovery, the address of the metadata.
+    assert_eq!(expressions(&ours(create(&one), kind::NEWRULE))[4], golden);
     // What comes in has the endpoint's port as its source's.
     let incoming = Filter { direction: Direction::Ingress, action: Action::Drop, ..one };
-    let rule = &expressions(&ours(create(&incoming), kind::NEWRULE))[3];
+    let rule = &expressions(&ours(create(&incoming), kind::NEWRULE))[4];
     let differing = rule.iter().zip(&golden).filter(|(ours, theirs)| ours != theirs).count();
     assert_eq!((rule.len(), differing), (golden.len(), 2), "the offsets of address and port");
 }

@@ -12,11 +12,11 @@ use rtnetlink::packet_core::{DefaultNla, Nla, parse_u64_be};
 
 use super::set::Set;
 use crate::net::uapi::nf_tables::{
-    NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_OP,
-    NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID,
-    NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN,
-    NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS,
-    NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL,
+    NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFT_LOOKUP_F_INV, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN,
+    NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP,
+    NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG,
+    NFTA_HASH_LEN, NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG,
+    NFTA_NG_MODULUS, NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL,
 };
 
 /// `meta`: loads a fact about the packet.
@@ -71,6 +71,16 @@ pub fn lookup(source: Register, set: &Set) -> Expressions {
         Lookup::SourceRegister(source),
         Lookup::Set(set.name.clone()),
         Lookup::SetId(set.id),
+    ])
+}
+
+/// `lookup`: goes on only if what a register holds is not in the set.
+pub fn lookup_missing(source: Register, set: &Set) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::SourceRegister(source),
+        Lookup::Set(set.name.clone()),
+        Lookup::SetId(set.id),
+        Lookup::Flags(NFT_LOOKUP_F_INV),
     ])
 }
 

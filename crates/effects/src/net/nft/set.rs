@@ -7,11 +7,11 @@ use netlink_packet_netfilter::nftables::{
 use rtnetlink::packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_CREATE, Nla};
 
 use super::table::Table;
-use super::user_data;
+use super::user_data::{self, ByteOrder};
 use crate::net::netlink::{Purpose, Request};
 use crate::net::uapi::nf_tables::{
     NFT_SET_ELEM_INTERVAL_END, NFTA_DATA_VALUE, NFTA_LIST_ELEM, NFTA_SET_ELEM_FLAGS, NFTA_SET_ELEM_KEY,
-    NFTA_SET_ELEM_LIST_ELEMENTS,
+    NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_ELEM_TIMEOUT,
 };
 
 /// A set, by what it is known.
@@ -26,10 +26,14 @@ pub struct Set {
 /// What the parts of a key are, by the number that `nft` has for them so that it can print them (`datatype.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyType {
+    /// `NFPROTO_*`, 1 byte.
+    NetfilterProtocol = 2,
     /// 4 bytes.
     Ipv4Address = 7,
     /// 16 bytes.
     Ipv6Address = 8,
+    /// As link layers name it, 2 bytes.
+    EtherType = 10,
     /// The number of a transport protocol, 1 byte.
     Protocol = 12,
     /// 2 bytes.
@@ -56,6 +60,14 @@ pub struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// In which order `nft` takes the bytes of a key of one part to be.
+    fn order(&self) -> ByteOrder {
+        match self.parts {
+            [KeyType::NetfilterProtocol] => ByteOrder::Host,
+            _ => ByteOrder::Network,
+        }
+    }
+
     fn attributes(&self, flags: SetFlags, id: u32) -> Vec<SetAttribute> {
         vec![
             SetAttribute::Flags(flags),
@@ -71,7 +83,14 @@ impl Table {
     /// Adds a set of single values, or of intervals.
     pub fn add_set(&self, set: &Set, keys: Keys<'_>, flags: SetFlags) -> Request<NetfilterMessage> {
         let mut attributes = keys.attributes(flags, set.id);
-        attributes.push(SetAttribute::UserData(user_data::one_number()));
+        attributes.push(SetAttribute::UserData(user_data::one_value(keys.order())));
+        self.new_set(set, attributes)
+    }
+
+    /// Adds a set of single values, each of which has a time of its own ([`Element::timeout_ms`]).
+    pub fn add_timed_set(&self, set: &Set, keys: Keys<'_>) -> Request<NetfilterMessage> {
+        let mut attributes = keys.attributes(SetFlags::Timeout, set.id);
+        attributes.push(SetAttribute::UserData(user_data::one_value(keys.order())));
         self.new_set(set, attributes)
     }
 
@@ -115,6 +134,21 @@ impl Table {
         set: &Set,
         elements: &[Element<K>],
     ) -> Request<NetfilterMessage> {
+        let message = NfTablesMessage::NewSetElement(self.elements(set, elements));
+        self.request(format!("add to the set {}", set.name), NLM_F_CREATE, message)
+    }
+
+    /// Removes elements from a set, which must have them: at most as many as an attribute of 64 KiB holds.
+    pub fn delete_elements<K: AsRef<[u8]>>(
+        &self,
+        set: &Set,
+        elements: &[Element<K>],
+    ) -> Request<NetfilterMessage> {
+        let message = NfTablesMessage::DeleteSetElement(self.elements(set, elements));
+        self.request(format!("remove from the set {}", set.name), 0, message)
+    }
+
+    fn elements<K: AsRef<[u8]>>(&self, set: &Set, elements: &[Element<K>]) -> SetElementMessage {
         let mut list = vec![0; elements.buffer_len()];
         elements.emit(&mut list);
         let list = DefaultNla::new(NFTA_SET_ELEM_LIST_ELEMENTS | NLA_F_NESTED, list);
@@ -123,8 +157,7 @@ impl Table {
             SetElementList::Set(set.name.clone()),
             SetElementList::Other(list),
         ];
-        let message = NfTablesMessage::NewSetElement(SetElementMessage { attributes });
-        self.request(format!("add to the set {}", set.name), NLM_F_CREATE, message)
+        SetElementMessage { attributes }
     }
 }
 
@@ -138,11 +171,24 @@ pub struct Element<K> {
     pub key: K,
     /// Whether it ends an interval, rather than beginning one or being a single value.
     pub ends_interval: bool,
+    /// After how many milliseconds the kernel removes it, by its monotonic clock. Only in a set of timed elements.
+    pub timeout_ms: Option<u64>,
+}
+
+impl<K> Element<K> {
+    /// A single value, for as long as the set lives.
+    pub fn single(key: K) -> Element<K> {
+        Element { key, ends_interval: false, timeout_ms: None }
+    }
 }
 
 impl<K: AsRef<[u8]>> Element<K> {
     fn flags(&self) -> Option<Flags> {
         self.ends_interval.then_some(Flags(NFT_SET_ELEM_INTERVAL_END))
+    }
+
+    fn timeout(&self) -> Option<Timeout> {
+        self.timeout_ms.map(Timeout)
     }
 
     fn key(&self) -> Key<'_> {
@@ -152,7 +198,9 @@ impl<K: AsRef<[u8]>> Element<K> {
 
 impl<K: AsRef<[u8]>> Nla for Element<K> {
     fn value_len(&self) -> usize {
-        self.flags().map_or(0, |flags| flags.buffer_len()) + self.key().buffer_len()
+        self.flags().map_or(0, |flags| flags.buffer_len())
+            + self.timeout().map_or(0, |timeout| timeout.buffer_len())
+            + self.key().buffer_len()
     }
 
     fn kind(&self) -> u16 {
@@ -164,6 +212,10 @@ impl<K: AsRef<[u8]>> Nla for Element<K> {
         if let Some(flags) = self.flags() {
             flags.emit(buffer);
             start = flags.buffer_len();
+        }
+        if let Some(timeout) = self.timeout() {
+            timeout.emit(&mut buffer[start..]);
+            start += timeout.buffer_len();
         }
         self.key().emit(&mut buffer[start..]);
     }
@@ -179,6 +231,23 @@ impl Nla for Flags {
 
     fn kind(&self) -> u16 {
         NFTA_SET_ELEM_FLAGS
+    }
+
+    fn emit_value(&self, buffer: &mut [u8]) {
+        buffer.copy_from_slice(&self.0.to_be_bytes());
+    }
+}
+
+/// `NFTA_SET_ELEM_TIMEOUT`.
+struct Timeout(u64);
+
+impl Nla for Timeout {
+    fn value_len(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    fn kind(&self) -> u16 {
+        NFTA_SET_ELEM_TIMEOUT
     }
 
     fn emit_value(&self, buffer: &mut [u8]) {

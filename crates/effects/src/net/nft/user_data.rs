@@ -8,15 +8,23 @@ const KEY_TYPE_OF: u8 = 3;
 /// `NFTNL_UDATA_SET_TYPEOF_EXPR`, `NFTNL_UDATA_SET_TYPEOF_DATA`: the kind of that expression, and its parts.
 const EXPRESSION: u8 = 0;
 const EXPRESSION_DATA: u8 = 1;
-/// `BYTEORDER_INVALID`, for keys of several parts, and `BYTEORDER_BIG_ENDIAN`.
+/// `BYTEORDER_INVALID`, for keys of several parts.
 const SEVERAL_ORDERS: u32 = 0;
-const NETWORK_ORDER: u32 = 2;
 /// `EXPR_CONCAT`.
 const CONCATENATION: u32 = 13;
 
-/// Keys that are one number in the network's order.
-pub(super) fn one_number() -> Vec<u8> {
-    entry(KEY_BYTE_ORDER, &NETWORK_ORDER.to_ne_bytes())
+/// In which order the bytes of a key are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByteOrder {
+    /// `BYTEORDER_HOST_ENDIAN`.
+    Host = 1,
+    /// `BYTEORDER_BIG_ENDIAN`.
+    Network = 2,
+}
+
+/// Keys that are one value in that order.
+pub(super) fn one_value(order: ByteOrder) -> Vec<u8> {
+    entry(KEY_BYTE_ORDER, &(order as u32).to_ne_bytes())
 }
 
 /// Keys that are several values one after the other.

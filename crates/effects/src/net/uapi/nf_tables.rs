@@ -11,6 +11,8 @@ pub const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 pub const NFTA_SET_ELEM_KEY: u16 = 1;
 /// `NFT_SET_ELEM_*`.
 pub const NFTA_SET_ELEM_FLAGS: u16 = 3;
+/// After how many milliseconds it is gone.
+pub const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 /// `enum nft_set_elem_flags`.
 pub const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 /// A value, in `enum nft_data_attributes`.
@@ -69,6 +71,9 @@ pub const NFT_HASH_JENKINS: u32 = 0;
 pub const NFTA_QUEUE_NUM: u16 = 1;
 /// How many queues there are from that number on.
 pub const NFTA_QUEUE_TOTAL: u16 = 2;
+
+/// Goes on if the set lacks what is looked up, of `lookup`.
+pub const NFT_LOOKUP_F_INV: u32 = 1;
 
 /// `enum nft_ng_attributes`.
 pub const NFTA_NG_DREG: u16 = 1;
