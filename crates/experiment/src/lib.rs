@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod effect;
 pub mod interruption;
 pub mod report;
 pub mod run;

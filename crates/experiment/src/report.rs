@@ -1,7 +1,8 @@
 //! The report: a record as one HTML page that stands alone, and as JSON.
 //!
 //! The page needs nothing from anywhere else: no script, no font, no picture. Charts are elements of SVG with
-//! classes, and the style sheet has their colours, so that one picture serves light, dark and paper. Each chart is drawn twice, for wide and for narrow screens; CSS shows the one that fits.
+//! classes, and the style sheet has their colours, so that one picture serves light, dark and paper. Each chart is
+//! drawn twice, for wide and for narrow screens; CSS shows the one that fits.
 
 mod axis;
 mod chart;
@@ -13,6 +14,7 @@ mod page;
 mod paint;
 mod tables;
 mod timeline;
+mod verdict;
 
 use std::fs;
 use std::io;
@@ -22,6 +24,7 @@ use nix::unistd::{AccessFlags, access};
 
 pub use markup::milliseconds;
 
+use crate::effect::{self, Effect, Phase, Recovery};
 use record::Record;
 
 /// What [`write()`] has written.
@@ -40,21 +43,37 @@ pub fn html(record: &Record) -> String {
 
 /// What clients saw of each experiment, a line for each; none without a load.
 pub fn effect_lines(record: &Record) -> Vec<String> {
-    let time = |value: Option<f64>| value.map_or("unknown".to_owned(), milliseconds);
-    let effects = figures::effects(record).into_iter();
-    effects.map(|(experiment, effect)| {
-        format!(
-            "clients of {}: P95 {} before, {} during, {} in the worst second, {} after; {} of {} requests failed",
-            experiment.id,
-            time(effect.before),
-            time(effect.during),
-            time(effect.worst),
-            time(effect.after),
-            effect.failed,
-            effect.sent
-        )
-    })
-    .collect()
+    if record.load.is_none() {
+        return Vec::new();
+    }
+    let time = |phase: &Phase, when: &str| match phase.p95_ms() {
+        Some(ms) => format!("{} {when} (n {})", milliseconds(ms), phase.answered.count()),
+        None => format!("unknown {when}"),
+    };
+    let effects = effect::effects(record).into_iter();
+    effects
+        .map(|(experiment, effect)| {
+            format!(
+                "clients of {}: P95 {}, {}, {}; {} of {} requests failed; {}",
+                experiment.id,
+                time(&effect.before, "before"),
+                time(&effect.during, "during"),
+                time(&effect.after, "after"),
+                effect.whole.failed,
+                effect.whole.sent,
+                recovery_words(&effect)
+            )
+        })
+        .collect()
+}
+
+/// Whether and when the service was again as before, in a few words: `recovered after 3.7 s`.
+pub fn recovery_words(effect: &Effect) -> String {
+    match effect.recovery {
+        Recovery::Unharmed => "no second was bad".to_owned(),
+        Recovery::After(seconds) => format!("recovered {} after the fault", markup::lasting(seconds)),
+        Recovery::NotSeen => "no recovery was seen".to_owned(),
+    }
 }
 
 /// Makes the folder of a report that is yet to come, so that it does not fail at the very end for that.

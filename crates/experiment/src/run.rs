@@ -211,7 +211,7 @@ fn note_on_rest(record: &Record, began: f64) -> Option<Note> {
     let text = format!(
         "{failed} of {sent} requests failed before the experiment began: the service was not healthy"
     );
-    (failed > 0).then(|| Note { at: record.from, about: String::new(), text })
+    (failed > 0).then(|| Note { at: record.from, text, ..Note::default() })
 }
 
 /// The record without other experiments, and without commands that had ended before this one began; those of

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use experiment::report;
-use record::Second;
-use record::{Action, AlarmChange, CpuSample, Experiment, FORMAT, Load, Record, Task, TaskCpu};
+use record::{Action, AlarmChange, CpuSample, Experiment, FORMAT, Load, Record, Second, Task, TaskCpu};
 
 const BEGAN: f64 = 1_795_400_000.0;
 
@@ -27,6 +26,7 @@ fn record() -> Record {
         p95_ms: Some(30.0 + f64::from(index)),
         p99_ms: Some(if index == 25 { 1000.0 } else { 70.0 }),
         lag_ms: 1.0,
+        ..Second::default()
     };
     let action = Action {
         name: "StressCpu".into(),
@@ -91,11 +91,59 @@ fn opened(page: &Path, width: u32, extra: &[&str]) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), console.join("\n"))
 }
 
-#[test]
-fn a_browser_shows_every_series_and_has_nothing_to_say() {
-    if Command::new("chromium").arg("--version").output().is_err() {
+/// Whether Chromium is there; a skip is said aloud, and fails where CI is set.
+fn without_chromium() -> bool {
+    let missing = Command::new("chromium").arg("--version").output().is_err();
+    if missing {
         println!("SKIP: chromium is not installed (make deps)");
         assert!(std::env::var_os("CI").is_none(), "nothing may be skipped with CI set");
+    }
+    missing
+}
+
+/// Windows of Chromium have a least width, frames have none: the report in a frame as wide as a phone, and what of it
+/// reaches beyond the right edge.
+#[test]
+fn on_a_phone_no_line_reaches_beyond_the_screen() {
+    if without_chromium() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = record();
+    // The longest words that there are: ARNs, and names without a space.
+    record.experiments[0].targets = vec![record::Resolved {
+        name: "a-name-of-a-target-that-has-no-space-in-it-and-is-rather-long".into(),
+        selection: "ALL".into(),
+        chosen: vec![record.tasks[0].arn.clone()],
+    }];
+    record.experiments[0].description = "experiment-with-a-description-without-any-space-at-all".into();
+    record.checks = vec![record::Check {
+        name: "max-p95".into(),
+        asked: "P95 of the answers is at most 250 ms from the start of the experiment on".into(),
+        found: "30 ms".into(),
+        passed: true,
+    }];
+    report::write(&record, folder.path()).unwrap();
+    let frame = folder.path().join("frame.html");
+    let script = "const page = document.querySelector('iframe').contentDocument; \
+        page.querySelectorAll('details').forEach(it => it.open = true); \
+        const out = [...page.querySelectorAll('main *')].filter(it => it.getClientRects().length \
+            && !it.closest('.figures .scroll, pre') && it.getBoundingClientRect().right > 380.5); \
+        document.body.dataset.wide = page.documentElement.scrollWidth; \
+        document.body.dataset.beyond = out.map(it => it.tagName + ' ' + it.textContent.slice(0, 40)).join('; ');";
+    std::fs::write(
+        &frame,
+        format!("<body><iframe width=380 height=800 style='border:0' src=report.html onload=\"{script}\"></iframe>"),
+    )
+    .unwrap();
+    let (document, _) = opened(&frame, 800, &["--allow-file-access-from-files", "--hide-scrollbars"]);
+    assert!(document.contains("data-wide=\"380\""), "{}", &document[..600.min(document.len())]);
+    assert!(document.contains("data-beyond=\"\""), "{}", &document[..2000.min(document.len())]);
+}
+
+#[test]
+fn a_browser_shows_every_series_and_has_nothing_to_say() {
+    if without_chromium() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

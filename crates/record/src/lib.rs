@@ -11,12 +11,14 @@ pub mod clock;
 pub mod sample;
 mod second;
 mod step;
+mod times;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use second::Second;
+pub use times::Times;
 
 /// The version of [`Record`]'s JSON. A member may be added under the same number; none is taken away.
 pub const FORMAT: u32 = 1;
@@ -50,6 +52,22 @@ pub struct Record {
     pub tasks: Vec<Task>,
     /// In the order of their times.
     pub notes: Vec<Note>,
+    /// What was asked of the service in the experiment, and whether it held; empty if nothing was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+
+/// One part of the hypothesis of an experiment: a threshold and what was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The option that asked for it: `max-failed`, `max-p95`, `recover-within`, `baseline`.
+    pub name: String,
+    /// What must hold, in words.
+    pub asked: String,
+    /// What was found, in words.
+    pub found: String,
+    /// Whether it held.
+    pub passed: bool,
 }
 
 /// What the load generator asked and got.
@@ -102,6 +120,9 @@ pub struct Experiment {
     pub targets: Vec<Resolved>,
     /// In the order of their starts; those that did not start come last.
     pub actions: Vec<Action>,
+    /// ARNs of the alarms that would stop it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<String>,
 }
 
 /// What a target came to when the experiment started.
@@ -141,6 +162,9 @@ pub struct Action {
 pub struct Command {
     /// Of Run Command, the same for all instances of one SendCommand.
     pub id: String,
+    /// The experiment that sent it; None if something else did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
     /// Name of the SSM document that it ran.
     pub document: String,
     /// `mi-…`
@@ -220,8 +244,11 @@ pub struct Task {
 pub struct Note {
     /// In seconds since 1970.
     pub at: f64,
-    /// The experiment, alarm or task it is about; empty if it is about the whole.
+    /// The experiment, action, alarm or task it is about; empty if it is about the whole.
     pub about: String,
+    /// The experiment in which it came up; None if it is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
     /// One sentence or a few, for people.
     pub text: String,
 }

@@ -40,6 +40,7 @@ pub fn record() -> Record {
             note(10.0, "EXP1", "PERCENT(66) of 3 tasks is 1.98: rounded down, 1 task was picked."),
             note(0.0, "", "Durations are 15 times shorter than asked: PT5M takes 20 s. <not & markup>"),
         ],
+        ..Record::default()
     }
 }
 
@@ -56,6 +57,15 @@ fn second(index: u32) -> Second {
         (p95, p99) = (1004.0, 1011.0);
     }
     let failed: u32 = errors.values().sum();
+    let (mut ok_times, mut failed_times) = (Times::default(), Times::default());
+    // 94 of 100 as the middle one, one or two as P95, one as P99.
+    let answered = 30 - failed;
+    for (ms, number) in [(p50, answered - 2), (if failed > 0 { 30.0 } else { p95 }, 1), (p99.min(100.0), 1)] {
+        ok_times.add(micros(ms), number);
+    }
+    for (kind, number) in &errors {
+        failed_times.add(micros(if kind == "refused" { 1.0 } else { 1001.0 }), *number);
+    }
     Second {
         at: at(f64::from(index)),
         sent: 30,
@@ -65,7 +75,18 @@ fn second(index: u32) -> Second {
         p95_ms: Some(p95),
         p99_ms: Some(p99),
         lag_ms: 1.1,
+        ok_times,
+        failed_times,
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the times above, in microseconds"
+)]
+fn micros(ms: f64) -> u64 {
+    (ms * 1000.0) as u64
 }
 
 fn cpu(number: u32) -> TaskCpu {
@@ -106,6 +127,7 @@ fn stress() -> Experiment {
             started: Some(at(10.2)),
             ended: Some(at(30.3)),
         }],
+        alarms: Vec::new(),
     }
 }
 
@@ -129,6 +151,7 @@ fn kill() -> Experiment {
             started: Some(at(40.3)),
             ended: Some(at(41.8)),
         }],
+        alarms: Vec::new(),
     }
 }
 
@@ -142,6 +165,7 @@ fn stress_command() -> Command {
                   \"ending\":\"cancelled\",\"lived_seconds\":19.8,\"undone\":true}\n";
     Command {
         id: "6d5f2c7e-0000-4000-8000-000000000001".into(),
+        experiment: Some("EXP1".into()),
         document: "AWSFIS-Run-CPU-Stress".into(),
         instance: "mi-00000000000000001".into(),
         task: Some(task(0)),
@@ -166,6 +190,7 @@ fn kill_command() -> Command {
                   ended within 5 s: 1 of 1\"},\"matched\":1,\"ending\":\"completed\",\"lived_seconds\":0.1}\n";
     Command {
         id: "6d5f2c7e-0000-4000-8000-000000000002".into(),
+        experiment: Some("EXP2".into()),
         document: "AWSFIS-Run-Kill-Process".into(),
         instance: "mi-00000000000000002".into(),
         task: Some(task(1)),
@@ -206,5 +231,6 @@ fn life(number: u32) -> Task {
 }
 
 fn note(second: f64, about: &str, text: &str) -> Note {
-    Note { at: at(second), about: about.into(), text: text.into() }
+    let experiment = (!about.is_empty()).then(|| about.to_owned());
+    Note { at: at(second), about: about.into(), experiment, text: text.into() }
 }

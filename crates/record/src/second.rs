@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Times;
+
 /// The requests that were due in one second, and what became of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
@@ -24,6 +26,12 @@ pub struct Second {
     pub p99_ms: Option<f64>,
     /// By how much the generator itself was late at worst. It is part of the response times above.
     pub lag_ms: f64,
+    /// Response times of the requests that got an answer of success.
+    #[serde(default, skip_serializing_if = "Times::is_empty")]
+    pub ok_times: Times,
+    /// How long the clients of the requests that failed waited.
+    #[serde(default, skip_serializing_if = "Times::is_empty")]
+    pub failed_times: Times,
 }
 
 impl Second {
@@ -35,6 +43,15 @@ impl Second {
     /// When it ended, in seconds since 1970.
     pub fn end(&self) -> f64 {
         self.at + 1.0
+    }
+
+    /// P50, P95 and P99 of the answers of success, in milliseconds; of all requests in a record that is older than
+    /// [`Second::ok_times`]. None where there are none.
+    pub fn answered_ms(&self) -> [Option<f64>; 3] {
+        match self.ok_times.is_empty() && self.failed_times.is_empty() {
+            true => [self.p50_ms, self.p95_ms, self.p99_ms],
+            false => [0.50, 0.95, 0.99].map(|share| self.ok_times.percentile_ms(share)),
+        }
     }
 
     /// The failed and all requests of some seconds.

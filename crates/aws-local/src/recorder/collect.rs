@@ -10,11 +10,24 @@ use record::{Action, AlarmChange, Command, Experiment, Note, Record, Resolved, S
 
 /// Every command, one entry for each of its instances. `owners` has the task of each instance.
 pub(super) fn commands(state: &World, owners: &BTreeMap<String, String>) -> Vec<Command> {
+    let senders = senders(state);
     let each = |command: &state::Command| -> Vec<Command> {
+        let experiment = senders.get(&command.id.to_string()).map(|id| (*id).to_owned());
         let invocations = command.invocations.iter();
-        invocations.map(|invocation| one(command, invocation, owners)).collect()
+        let told = invocations.map(|invocation| one(command, invocation, owners));
+        told.map(|told| Command { experiment: experiment.clone(), ..told }).collect()
     };
     state.ssm.commands.iter().flat_map(each).collect()
+}
+
+/// The experiment that sent a command, by the command's id.
+fn senders(state: &World) -> BTreeMap<String, &str> {
+    let of = |experiment: &fis::Experiment| {
+        let runs = experiment.actions.values();
+        runs.flat_map(|run| &run.commands).map(|sent| sent.command_id.clone()).collect::<Vec<_>>()
+    };
+    let experiments = state.fis.experiments.iter();
+    experiments.flat_map(|it| of(it).into_iter().map(|command| (command, it.id.as_str()))).collect()
 }
 
 fn one(
@@ -24,6 +37,7 @@ fn one(
 ) -> Command {
     Command {
         id: command.id.to_string(),
+        experiment: None,
         document: command.document_name.clone(),
         instance: invocation.instance_id.clone(),
         task: owners.get(&invocation.instance_id).cloned(),
@@ -55,6 +69,7 @@ pub(super) fn experiments(state: &World, record: &mut Record) {
         record.notes.extend(experiment.notes.iter().map(|note| Note {
             at: epoch_seconds(note.at),
             about: note.action.clone().unwrap_or_else(|| experiment.id.clone()),
+            experiment: Some(experiment.id.clone()),
             text: note.text.clone(),
         }));
     }
@@ -96,6 +111,7 @@ fn experiment(experiment: &fis::Experiment) -> Experiment {
         ended: experiment.ended.map(epoch_seconds),
         targets: definition.targets.iter().map(resolved).collect(),
         actions,
+        alarms: definition.alarms().map(str::to_owned).collect(),
     }
 }
 

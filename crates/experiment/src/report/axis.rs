@@ -120,10 +120,13 @@ pub(super) fn time(plane: &Plane, span: Span, format: Format) -> Markup {
     let most = f64::from(format.width()) / 64.0;
     let fits = |step: &f64| span.length() / step <= most;
     let step = STEPS.into_iter().find(fits).unwrap_or(span.length() / 6.0);
-    let ticks = (0..).map(|tick| f64::from(tick) * step).take_while(|at| *at <= span.length());
+    // At round times of the record, wherever the picture begins.
+    let passed = span.from - span.zero;
+    let first = (passed / step).ceil() * step - passed;
+    let ticks = (0..).map(|tick| first + f64::from(tick) * step).take_while(|at| *at <= span.length());
     html! {
         @for at in ticks {
-            @let (x, words) = (plane.x(at), clock(at));
+            @let (x, words) = (plane.x(at), clock(passed + at));
             @let half = width_of(&words) / 2;
             line class="grid" x1=(x) y1=(plane.top) x2=(x) y2=(plane.bottom) {}
             // At the edges of the picture it moves inside.
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn values_have_their_places_and_stay_inside() {
-        let span = Span { from: 100.0, to: 200.0 };
+        let span = Span { from: 100.0, to: 200.0, zero: 100.0 };
         let plane = Plane::new((116, 76), 0, 10, span, (0.0, 10.0));
         assert_eq!([0.0, 50.0, 100.0, 1e18].map(|at| plane.x(at)), [0, 50, 100, 100]);
         assert_eq!([0.0, 2.5, 10.0, -1.0].map(|value| plane.y(value)), [50, 40, 10, 50]);

@@ -26,6 +26,8 @@ impl Format {
 pub(super) struct Span {
     pub from: f64,
     pub to: f64,
+    /// What its clock times count from: the beginning of the record.
+    pub zero: f64,
 }
 
 impl Span {

@@ -8,14 +8,15 @@ use super::figure::{Figure, legend};
 use super::figures::{self, Point};
 use super::markup::{clock, count, date, finished, lasting, milliseconds};
 use super::paint::Paint;
-use super::{tables, timeline};
-use record::{Record, short};
+use super::{tables, timeline, verdict};
+use crate::effect::{self, Effect};
+use record::{Experiment, Record, Second, short};
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub(super) fn page(record: &Record) -> String {
-    let span = Span { from: record.from, to: record.to };
+    let span = Span { from: record.from, to: record.to, zero: record.from };
     let windows = figures::windows(record);
     let title = title(record);
     finished(html! {
@@ -31,10 +32,13 @@ pub(super) fn page(record: &Record) -> String {
             body {
                 main {
                     (head(record, &title))
+                    (verdict::shown(record))
                     (tables::effects(record))
-                    (traffic(record, span, &windows))
+                    (traffic(record, span, &windows, Whole))
+                    @for close in closes(record) { (traffic(record, close.span, &windows, Close(&close))) }
                     (cpu(record, span, &windows))
                     (life(record, span))
+                    (tables::tasks(record))
                     (tables::faults(record))
                     (tables::notes(record))
                     (tables::experiments(record))
@@ -80,23 +84,90 @@ fn head(record: &Record, title: &str) -> Markup {
     }
 }
 
-fn traffic(record: &Record, span: Span, windows: &[Window]) -> Markup {
-    let Some(load) = &record.load else { return Markup::default() };
-    let (points, each) = figures::points(&load.seconds);
-    let width = each as f64;
-    html! {
-        (requests(record, &points, width, span, windows))
-        (times(record, &points, width, span, windows))
+/// Which part of the record a picture of the traffic shows.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Whole,
+    Close(&'a CloseUp),
+}
+use Part::{Close, Whole};
+
+/// The span of one experiment, with what was before and after it.
+struct CloseUp {
+    number: usize,
+    title: String,
+    span: Span,
+}
+
+/// Of each experiment that fills less than two thirds of the record.
+fn closes(record: &Record) -> Vec<CloseUp> {
+    let whole = record.to - record.from;
+    let close = |(number, (experiment, effect)): (usize, (&Experiment, Effect))| {
+        let (before, end) = (effect.before.from.max(record.from), effect.after.to.max(effect.during.to));
+        let end = end.max(experiment.ended.unwrap_or(record.to)).min(record.to);
+        let span = Span { from: before.min(end), to: end, zero: record.from };
+        let title = if experiment.description.is_empty() { &experiment.id } else { &experiment.description };
+        (span.length() < whole * 2.0 / 3.0).then(|| CloseUp { number, title: title.clone(), span })
+    };
+    (1..).zip(effect::effects(record)).filter_map(close).take(MOST_CLOSE_UPS).collect()
+}
+
+/// More experiments than these have no pictures of their own.
+const MOST_CLOSE_UPS: usize = 12;
+
+impl Part<'_> {
+    fn id(self, id: &str) -> String {
+        match self {
+            Whole => id.to_owned(),
+            Close(close) => format!("{id}-{}", close.number),
+        }
+    }
+
+    fn title(self, title: &str) -> String {
+        match self {
+            Whole => title.to_owned(),
+            Close(close) => format!("{title}: {}", close.title),
+        }
     }
 }
 
-fn requests(record: &Record, points: &[Point], width: f64, span: Span, windows: &[Window]) -> Markup {
-    let seconds = record.load.iter().flat_map(|load| &load.seconds);
-    let (mut sent, mut failed) = (0_u64, 0_u64);
-    for second in seconds {
-        sent += u64::from(second.sent);
-        failed += u64::from(second.failed());
+fn traffic(record: &Record, span: Span, windows: &[Window], part: Part<'_>) -> Markup {
+    let Some(load) = &record.load else { return Markup::default() };
+    let seconds: Vec<&Second> =
+        load.seconds.iter().filter(|it| it.end() > span.from && it.at < span.to).collect();
+    if seconds.is_empty() {
+        return Markup::default();
     }
+    let touches = |window: &&Window| window.to >= span.from && window.from <= span.to;
+    let windows: Vec<Window> = windows.iter().filter(touches).cloned().collect();
+    let (points, each) = figures::points(&seconds);
+    let view = View {
+        record,
+        seconds: &seconds,
+        points: &points,
+        width: each as f64,
+        span,
+        windows: &windows,
+        part,
+    };
+    html! { (requests(&view)) (times(&view)) }
+}
+
+/// A part of the traffic, as points to draw.
+struct View<'a> {
+    record: &'a Record,
+    seconds: &'a [&'a Second],
+    points: &'a [Point],
+    /// Seconds in a point.
+    width: f64,
+    span: Span,
+    windows: &'a [Window],
+    part: Part<'a>,
+}
+
+fn requests(view: &View<'_>) -> Markup {
+    let &View { record, seconds, points, width, span, windows, part } = view;
+    let (failed, sent) = Second::failed_of_sent(seconds.iter().copied());
     let series = [
         steps(Paint::Answered, width, points.iter().map(|p| (p.at, 0.0, p.ok))),
         steps(
@@ -108,21 +179,21 @@ fn requests(record: &Record, points: &[Point], width: f64, span: Span, windows: 
     let most = points.iter().map(|p| p.ok + p.failed).fold(1.0, f64::max);
     let chart = Chart { span, windows, scale: Scale::Linear(most * 1.08), label: plain, series: &series };
     let figure = Figure {
-        id: "requests",
-        title: "Requests per second",
+        id: &part.id("requests"),
+        title: &part.title("Requests per second"),
         words: format!("{} requests were sent, {} failed.", count(sent), count(failed)),
         legend: html! {
             (legend(&[(Paint::Answered, "answered"), (Paint::Failed, "failed")], windows, record))
-            (kinds(record))
+            (kinds(seconds))
         },
     };
     figure.with(|format| Some(chart.draw(format)))
 }
 
 /// How many requests failed in which way.
-fn kinds(record: &Record) -> Markup {
+fn kinds(seconds: &[&Second]) -> Markup {
     let mut kinds = std::collections::BTreeMap::<&str, u64>::new();
-    for second in record.load.iter().flat_map(|load| &load.seconds) {
+    for second in seconds {
         for (kind, number) in &second.errors {
             *kinds.entry(kind).or_default() += u64::from(*number);
         }
@@ -135,7 +206,8 @@ fn kinds(record: &Record) -> Markup {
     html! { p class="more" { "Failed: " (parts.join(", ")) "." } }
 }
 
-fn times(record: &Record, points: &[Point], width: f64, span: Span, windows: &[Window]) -> Markup {
+fn times(view: &View<'_>) -> Markup {
+    let &View { record, points, width, span, windows, part, .. } = view;
     let of = |time: fn(&Point) -> Option<f64>| {
         points.iter().filter_map(move |point| Some((point.at, 0.0, time(point)?)))
     };
@@ -150,15 +222,15 @@ fn times(record: &Record, points: &[Point], width: f64, span: Span, windows: &[W
     let worst = points.iter().filter_map(|point| point.p95).fold(0.0, f64::max);
     let more = html! {
         p class="more" {
-            "Counted from the moment a request was due to its answer, or to the moment its client gave up."
+            "Of answers of success, counted from the moment a request was due."
             @if matches!(scale, Scale::Logarithmic(..)) { " The scale is logarithmic." }
             @if width > 1.0 { " Each point is the worst of " (width) " seconds." }
         }
     };
     let entries = [(Paint::P50, "P50"), (Paint::P95, "P95"), (Paint::P99, "P99")];
     let figure = Figure {
-        id: "times",
-        title: "Response times",
+        id: &part.id("times"),
+        title: &part.title("Response times"),
         words: format!("P50, P95 and P99. P95 of the worst second: {}.", milliseconds(worst)),
         legend: html! { (legend(&entries, windows, record)) (more) },
     };
@@ -296,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn each_experiment_has_its_own_pictures_beside_the_whole() {
+        let page = page(&sample::record());
+        for id in ["requests", "requests-1", "requests-2", "times-2"] {
+            assert_eq!(page.matches(&format!("<h2 id=\"{id}\">")).count(), 1, "{id}");
+        }
+        let mut one = sample::record();
+        one.experiments.truncate(1);
+        (one.from, one.to) = (one.from, one.from + 40.0);
+        // Their clocks are the record's.
+        let close = page.split("<h2 id=\"requests-2\">").nth(1).unwrap();
+        assert!(close.split("</svg>").next().unwrap().contains(">0:40</text>"), "{close}");
+        assert!(!super::page(&one).contains("requests-1"), "it fills the record");
+    }
+
+    #[test]
     fn an_empty_record_is_a_page_too() {
         let record = Record { from: 10.0, to: 10.0, ..Record::default() };
         let page = page(&record);
@@ -314,7 +401,7 @@ mod tests {
         load.seconds.truncate(5);
         let page = page(&record);
         assert!(
-            page.matches("<svg").count() == 8 && !page.contains("NaN") && !page.contains("inf,"),
+            page.matches("<svg").count() >= 8 && !page.contains("NaN") && !page.contains("inf,"),
             "{page}"
         );
     }

@@ -227,7 +227,7 @@ mod tests {
     fn the_longest_timeline_is_bounded() {
         let row = Row { name: "task".into(), level: 0, bars: Vec::new(), word: String::new() };
         let rows = vec![row; MOST_ROWS + 7];
-        let span = Span { from: 0.0, to: 60.0 };
+        let span = Span { from: 0.0, to: 60.0, zero: 0.0 };
         let svg = draw(&rows, span, Format::Narrow).unwrap().content.into_string();
         assert_eq!((svg.matches(">task<").count(), left_out(&rows)), (MOST_ROWS, 7));
         assert!(draw(&[], span, Format::Wide).is_none());

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use super::request::Failure;
-use record::{Second, clock};
+use record::{Second, Times, clock};
 
 /// Counts of one second that is not reported yet.
 #[derive(Debug)]
@@ -14,23 +14,46 @@ pub(super) struct Figures {
     sent: u32,
     ok: u32,
     errors: BTreeMap<Failure, u32>,
-    /// Microseconds.
-    times: Histogram<u64>,
+    /// Of answers of success and of failures, in microseconds.
+    ok_times: Histogram<u64>,
+    failed_times: Histogram<u64>,
     lag: Duration,
+}
+
+/// Two digits: percentiles within 1 %. Auto-resizing, so that no time is too long.
+fn histogram() -> Histogram<u64> {
+    #[allow(clippy::expect_used, reason = "two digits are within the library's 0 to 5")]
+    Histogram::new(2).expect("a histogram of two digits")
+}
+
+/// What a histogram has counted, each by the highest time that counts as the same.
+fn times(histogram: &Histogram<u64>) -> Times {
+    let mut times = Times::default();
+    for counted in histogram.iter_recorded() {
+        let number = u32::try_from(counted.count_at_value()).unwrap_or(u32::MAX);
+        times.add(counted.value_iterated_to(), number);
+    }
+    times
 }
 
 impl Figures {
     fn new() -> Figures {
-        // Two digits: percentiles within 1 %. Auto-resizing, so that no time is too long.
-        #[allow(clippy::expect_used, reason = "two digits are within the library's 0 to 5")]
-        let times = Histogram::new(2).expect("a histogram of two digits");
-        Figures { sent: 0, ok: 0, errors: BTreeMap::new(), times, lag: Duration::ZERO }
+        Figures {
+            sent: 0,
+            ok: 0,
+            errors: BTreeMap::new(),
+            ok_times: histogram(),
+            failed_times: histogram(),
+            lag: Duration::ZERO,
+        }
     }
 
     /// What is reported and kept; `at` is when the second began.
     pub(super) fn summary(&self, at: SystemTime) -> Second {
-        let percentile =
-            |p| (!self.times.is_empty()).then(|| round_ms(self.times.value_at_quantile(p) as f64 / 1000.0));
+        let (ok_times, failed_times) = (times(&self.ok_times), times(&self.failed_times));
+        let mut all = ok_times.clone();
+        all.merge(&failed_times);
+        let percentile = |share| all.percentile_ms(share).map(round_ms);
         Second {
             at: clock::epoch_seconds(at),
             sent: self.sent,
@@ -40,6 +63,8 @@ impl Figures {
             p95_ms: percentile(0.95),
             p99_ms: percentile(0.99),
             lag_ms: round_ms(self.lag.as_secs_f64() * 1000.0),
+            ok_times,
+            failed_times,
         }
     }
 }
@@ -71,13 +96,19 @@ impl Tally {
     pub(super) fn ended(&mut self, second: u64, outcome: Result<(), Failure>, took: Duration) {
         self.pending -= 1;
         let figures = self.seconds.entry(second).or_insert_with(Figures::new);
-        match outcome {
-            Ok(()) => figures.ok += 1,
-            Err(kind) => *figures.errors.entry(kind).or_default() += 1,
-        }
+        let times = match outcome {
+            Ok(()) => {
+                figures.ok += 1;
+                &mut figures.ok_times
+            }
+            Err(kind) => {
+                *figures.errors.entry(kind).or_default() += 1;
+                &mut figures.failed_times
+            }
+        };
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         // Cannot fail: the histogram grows.
-        let _ = figures.times.record(micros);
+        let _ = times.record(micros);
     }
 
     /// Requests under way.
@@ -133,6 +164,9 @@ mod tests {
         assert!((second.lag_ms - 3.0).abs() < 1e-9);
         assert!((second.p50_ms.unwrap() - 10.0).abs() < 0.2, "{second:?}");
         assert!((second.p99_ms.unwrap() - 1000.0).abs() < 10.0, "a failure waited too: {second:?}");
+        let [_, _, answered] = second.answered_ms();
+        assert!((answered.unwrap() - 10.0).abs() < 0.2, "failures are kept apart: {second:?}");
+        assert_eq!((second.ok_times.count(), second.failed_times.count()), (1, 1));
         assert_eq!((tally.take_over(2)[0].0, tally.pending()), (1, 0));
     }
 
