@@ -33,8 +33,9 @@ def template(folder, duration="PT2M", **changes):
 
 
 def command(endpoint, *arguments):
-    watch = [] if "--watch-after" in arguments else ["--watch-after", "0"]
-    return [BIN_DIR / "taskfault-local", "run", "--endpoint", endpoint, *watch, *arguments]
+    defaults = {"--watch-after": "0", "--wait": "0"}
+    options = [word for option, value in defaults.items() if option not in arguments for word in (option, value)]
+    return [BIN_DIR / "taskfault-local", "run", "--endpoint", endpoint, *options, *arguments]
 
 
 def run(endpoint, *arguments):
@@ -113,9 +114,11 @@ def test_a_template_that_is_refused_does_nothing(quick, tmp_path, session):
 def test_no_server_and_nothing_to_read(tmp_path):
     done = run("http://127.0.0.1:1", template(tmp_path))
     assert done.returncode == 6 and "start taskfault-local" in done.stderr, done.stderr
-    done = run("127.0.0.1:1", template(tmp_path))
+    done = run("127.0.0.1:1", template(tmp_path), "--wait", "600")
     assert done.returncode == 6 and "does not begin with http://" in done.stderr, done.stderr
     done = run("http://127.0.0.1:1", template(tmp_path), "--report", "/proc/nowhere")
     assert done.returncode == 1 and "writing /proc/nowhere" in done.stderr, done.stderr
     done = run("http://127.0.0.1:1", tmp_path / "missing.json")
     assert done.returncode == 1 and "missing.json" in done.stderr, done.stderr
+    done = run("http://127.0.0.1:1", template(tmp_path), "--wait", "1")
+    assert done.returncode == 6 and "waiting up to 1 s" in done.stdout, done

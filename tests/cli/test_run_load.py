@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import threading
+import xml.etree.ElementTree
 
 import pytest
 from conftest import eventually, ssm_client
@@ -16,9 +17,12 @@ class Service:
     """A small web service that answers with a status, until it is killed."""
 
     def __init__(self, status=200):
+        self.status = status
+        service = self
+
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(status)
+                self.send_response(service.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -105,7 +109,8 @@ def test_a_black_hole_is_seen_by_clients_for_as_long_as_it_lasts(tmp_path, sessi
     assert "What clients saw" in page and "20 requests per second" in page
     lines = [line for line in done.stdout.splitlines() if " load: " in line]
     assert len(lines) >= 3 and "100 requests in 5 s, 0 failed, P95 " in lines[0], done.stdout
-    assert "requests failed from the start of the experiment on" in done.stdout
+    assert "kept: at most 90 % of the requests fail" in done.stdout
+    assert "target tasks: " in done.stdout, "what was chosen"
 
 
 def test_a_dead_target_of_two_fails_half_of_the_requests_and_the_gate(quick, serve, tmp_path):  # noqa: F811
@@ -130,7 +135,50 @@ def test_a_dead_target_of_two_fails_half_of_the_requests_and_the_gate(quick, ser
     kinds = {kind for second in during for kind in second["errors"]}
     assert "refused" in kinds and kinds <= {"refused", "connection broken"}
     assert during[1]["sent"] == 30 and 12 <= failed([during[1]]) <= 18, "requests go round"
-    assert "more than the 5 % of --max-failed" in shown
+    assert "MISSED: at most 5 % of the requests fail" in shown and "(--max-failed)" in shown
+    assert [check["passed"] for check in record["checks"]] == [False]
+
+
+def test_results_for_a_pipeline_and_a_report_as_baseline(quick, serve, tmp_path):  # noqa: F811
+    service, file = serve(), template(tmp_path, "PT2M")
+    load = ("--load", service.url, "--watch-after", "3", "--recover-within", "60")
+    junit, summary = tmp_path / "results" / "junit.xml", tmp_path / "summary.md"
+    done = run(quick, file, *load, "--report", tmp_path / "before", "--max-p95", "1999", "--junit", junit, "--json")
+    assert done.returncode == 0, done
+    result = json.loads(done.stdout)
+    assert (result["passed"], result["exit_code"], result["status"]) == (True, 0, "completed")
+    assert [check["name"] for check in result["checks"]] == ["max-p95", "recover-within"]
+    during = result["clients"]["during"]
+    assert during["answered"] == during["sent"] - during["failed"] > 0 and during["p95_ms"] > 0, result
+    assert "experiment: completed" in done.stderr, "progress"
+    suite = xml.etree.ElementTree.parse(junit).getroot().find("testsuite")
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+
+    baseline = tmp_path / "before" / "report.json"
+    summary.write_text("of another step\n")
+    # A thousandth of the time of before cannot be had.
+    slower = ("--baseline", baseline, "--max-slowdown", "0.001")
+    done = run(quick, file, *load, *slower, "--junit", junit, "--summary", summary)
+    assert done.returncode == 7, done
+    text = summary.read_text()
+    assert text.startswith("of another step\n## taskfault: waits") and "| **failed** | P95 during" in text, text
+    suite = xml.etree.ElementTree.parse(junit).getroot().find("testsuite")
+    assert (suite.get("failures"), len(suite.findall("testcase/failure"))) == ("1", 1)
+    for wrong, words in ((tmp_path / "none.json", "none.json"), (file, "not a report.json")):
+        done = run(quick, file, *load, "--baseline", wrong)
+        assert (done.returncode, done.stdout) == (1, "") and words in done.stderr, done
+
+
+def test_it_waits_for_a_service_that_is_yet_to_come(quick, serve, tmp_path):  # noqa: F811
+    service = serve(status=503)
+    running = subprocess.Popen(
+        command(quick, template(tmp_path), "--load", service.url, "--wait", "100"), stdout=subprocess.PIPE, text=True
+    )
+    shown = shown_until(running, "waiting up to")
+    assert "no success (2xx)" in shown, shown
+    service.status = 200
+    shown += running.communicate(timeout=90)[0]
+    assert running.returncode == 0 and "experiment: completed" in shown, shown
 
 
 def test_ctrl_c_at_rest_does_nothing_and_while_watching_writes_the_report(quick, serve, tmp_path, session):  # noqa: F811

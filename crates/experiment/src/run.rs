@@ -5,10 +5,13 @@
 //! `--load` it is also a client of the service under experiment, and the report has what that client saw.
 
 pub mod client;
+mod gate;
+mod lines;
 mod load;
 mod load_url;
 mod options;
 pub mod progress;
+mod results;
 mod watch;
 
 use std::fs;
@@ -20,15 +23,18 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use client::{CallError, Fis};
-use load::{Prepared, failed_since};
+use gate::Gate;
+use lines::{Lines, Patience};
+use load::Prepared;
 pub use load_url::LoadUrl;
-pub use options::{EXIT_CODES, Outcome, RunOptions};
+pub use options::{AFTER_HELP, Outcome, RunOptions};
+use results::Results;
 use watch::Watch;
 
 use super::interruption::Interruption;
-use super::report;
+use super::{effect, report};
 use record::clock;
-use record::{Note, Record, short};
+use record::{Experiment, Note, Record, Second, short};
 
 /// Why a run ended before its experiment did.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +49,9 @@ impl RunError {
     fn outcome(&self) -> Outcome {
         match self {
             RunError::Call(CallError::Refused { .. }) => Outcome::Refused,
-            RunError::Call(CallError::Unreachable { .. }) => Outcome::Unreachable,
+            RunError::Call(CallError::Unreachable { .. } | CallError::NotLocal { .. }) => {
+                Outcome::Unreachable
+            }
             RunError::Broken(_) => Outcome::Broken,
         }
     }
@@ -67,16 +75,26 @@ fn failed(error: &RunError) -> ExitCode {
 }
 
 async fn perform(options: &RunOptions) -> Result<Outcome, RunError> {
+    let lines = if options.json || options.prints_summary() { Lines::Stderr } else { Lines::Stdout };
     // What can be refused is, before anything is asked of FIS.
     let source = Source::of(&options.template)?;
+    let gate = Gate::of(options)?;
     if let Some(folder) = &options.report {
         report::prepare(folder).map_err(|error| RunError::Broken(error.to_string()))?;
     }
+    if let Some(folder) = options.junit.as_deref().and_then(Path::parent).filter(|it| *it != Path::new("")) {
+        report::prepare(folder).map_err(|error| RunError::Broken(error.to_string()))?;
+    }
     let fis = Fis::at(&options.endpoint)?;
-    fis.is_local().await?;
+    let mut patience = Patience::of(Duration::from_secs(options.wait.into()), lines);
+    while let Err(error) = fis.is_local().await {
+        if !matches!(error, CallError::Unreachable { .. }) || !patience.waits_for(&error.to_string()).await {
+            return Err(error.into());
+        }
+    }
     let load = match options.load.as_slice() {
         [] => None,
-        urls => Some(Prepared::new(urls, options.rate).await?),
+        urls => Some(Prepared::new(urls, options.rate, &mut patience).await?),
     };
     let interruption = Interruption::watch().map_err(|error| RunError::Broken(error.to_string()))?;
     let template = match &source {
@@ -86,16 +104,16 @@ async fn perform(options: &RunOptions) -> Result<Outcome, RunError> {
         }
         Source::File(body) => {
             let id = fis.create_template(body.clone()).await?;
-            print_line(&format!("template {id} made from {}", options.template));
+            lines.print(&format!("template {id} made from {}", options.template));
             id
         }
     };
-    let watch = Watch { fis: &fis, traffic: None, interruption, began: Instant::now() };
-    let outcome = experiment(options, watch, load, &template).await;
+    let watch = Watch { fis: &fis, traffic: None, interruption, began: Instant::now(), lines };
+    let outcome = experiment(options, &gate, watch, load, &template).await;
     if matches!(source, Source::File(_)) {
         // Whatever the experiment came to: the template is ours to remove.
         match fis.delete_template(&template).await {
-            Ok(()) => print_line(&format!("template {template} removed")),
+            Ok(()) => lines.print(&format!("template {template} removed")),
             Err(error) => eprintln!("taskfault-local: template {template} is left: {error}"),
         }
     }
@@ -134,12 +152,14 @@ const BEFORE: f64 = 30.0;
 
 async fn experiment(
     options: &RunOptions,
+    gate: &Gate,
     mut watch: Watch<'_>,
     load: Option<Prepared>,
     template: &str,
 ) -> Result<Outcome, RunError> {
+    let lines = watch.lines;
     if let Some(load) = load {
-        print_line(&format!(
+        lines.print(&format!(
             "load: {}, {} requests per second; {} s at rest",
             load.description(),
             options.rate,
@@ -147,17 +167,17 @@ async fn experiment(
         ));
         watch.traffic = Some(load.start()?);
         if watch.pass(REST).await.is_some() {
-            print_line("interrupted before the experiment: nothing was done");
+            lines.print("interrupted before the experiment: nothing was done");
             return Ok(Outcome::Interrupted);
         }
     }
     let began = clock::epoch_seconds(SystemTime::now());
     let id = watch.fis.start(template).await?;
-    print_line(&format!("experiment {id} started"));
-    let (last, interrupted) = watch.experiment(&id).await?;
-    let watching = options.report.is_some() || watch.traffic.is_some();
+    lines.print(&format!("experiment {id} started"));
+    let (_, interrupted) = watch.experiment(&id).await?;
+    let watching = options.report.is_some() || options.recover_within.is_some() || watch.traffic.is_some();
     if watching && !interrupted && options.watch_after > 0 {
-        print_line(&format!("watching for {} s; Ctrl-C cuts it short", options.watch_after));
+        lines.print(&format!("watching for {} s; Ctrl-C cuts it short", options.watch_after));
         // The experiment is over, so what it came to stays.
         let _ = watch.pass(Duration::from_secs(options.watch_after.into())).await;
     }
@@ -170,79 +190,110 @@ async fn experiment(
     if let Some(load) = load {
         from = load.seconds.first().map_or(began, |second| second.at);
         record.load = Some(load);
+    } else {
+        // That of `up` or of another run.
+        record.load = None;
     }
-    let mut record = only(record.between(from, clock::epoch_seconds(SystemTime::now())), &id, began);
-    record.notes.extend(note_on_rest(&record, began));
-    print_faults(&record);
-    report::effect_lines(&record).iter().for_each(|line| print_line(line));
+    let record = only(record.between(from, clock::epoch_seconds(SystemTime::now())), &id);
+    conclude(options, gate, record, interrupted, lines)
+}
+
+/// Checks the thresholds, prints, and writes every result that was asked for.
+fn conclude(
+    options: &RunOptions,
+    gate: &Gate,
+    mut record: Record,
+    interrupted: bool,
+    lines: Lines,
+) -> Result<Outcome, RunError> {
+    let Some(experiment) = record.experiments.first().cloned() else {
+        return Err(RunError::Broken(
+            "the experiment is missing in the record of taskfault-local".to_owned(),
+        ));
+    };
+    let effect = effect::effect(&record, &experiment);
+    record.checks = gate.checks(&effect);
+    record.notes.extend(note_on_rest(&record, experiment.started.unwrap_or(record.from)));
+    print_faults(&record, lines);
+    report::effect_lines(&record).iter().for_each(|line| lines.print(line));
+    for check in &record.checks {
+        let verdict = if check.passed { "kept" } else { "MISSED" };
+        lines.print(&format!("{verdict}: {}: {} (--{})", check.asked, check.found, check.name));
+    }
+    let outcome = outcome(&experiment, &record, interrupted);
+    let mut page = None;
     if let Some(folder) = &options.report {
         let written = report::write(&record, folder).map_err(|error| RunError::Broken(error.to_string()))?;
-        print_line(&format!("report: {}", written.page.display()));
+        lines.print(&format!("report: {}", written.page.display()));
+        page = Some(written.page);
     }
-    let status = last["state"]["status"].as_str().unwrap_or_default();
-    Ok(match status {
+    let results =
+        Results { record: &record, experiment: &experiment, effect: &effect, outcome, page: page.as_deref() };
+    if let Some(file) = &options.junit {
+        results::write(file, &results.junit()).map_err(RunError::Broken)?;
+    }
+    match &options.summary {
+        Some(_) if options.prints_summary() => Lines::Stdout.print(results.summary().trim_end()),
+        Some(file) => results::append(file, &results.summary()).map_err(RunError::Broken)?,
+        None => {}
+    }
+    if options.json {
+        Lines::Stdout.print(&format!("{:#}", results.json()));
+    }
+    Ok(outcome)
+}
+
+fn outcome(experiment: &Experiment, record: &Record, interrupted: bool) -> Outcome {
+    match experiment.status.as_str() {
         _ if interrupted => Outcome::Interrupted,
-        "completed" if too_many_failed(&record, began, options.max_failed) => Outcome::TooManyFailed,
+        "completed" if record.checks.iter().any(|check| !check.passed) => Outcome::ThresholdMissed,
         "completed" => Outcome::Completed,
         "stopped" => Outcome::Stopped,
         _ => Outcome::Failed,
-    })
-}
-
-/// Whether more of the requests failed than are allowed; says so, too.
-fn too_many_failed(record: &Record, began: f64, allowed: Option<f64>) -> bool {
-    let (Some(allowed), Some(load)) = (allowed, &record.load) else { return false };
-    let (failed, sent) = failed_since(load, began);
-    let percent = if sent == 0 { 0.0 } else { 100.0 * failed as f64 / sent as f64 };
-    let too_many = percent > allowed;
-    let verdict = if too_many { "more than" } else { "within" };
-    print_line(&format!(
-        "{failed} of {sent} requests failed from the start of the experiment on: {percent:.2} %, {verdict} the \
-         {allowed} % of --max-failed"
-    ));
-    too_many
+    }
 }
 
 /// Failures before the experiment: the fault did not cause them.
 fn note_on_rest(record: &Record, began: f64) -> Option<Note> {
     let load = record.load.as_ref()?;
-    let (all, since) = (failed_since(load, f64::NEG_INFINITY), failed_since(load, began));
-    let (failed, sent) = (all.0 - since.0, all.1 - since.1);
+    let (failed, sent) = Second::failed_of_sent(load.seconds.iter().filter(|second| second.end() <= began));
     let text = format!(
         "{failed} of {sent} requests failed before the experiment began: the service was not healthy"
     );
     (failed > 0).then(|| Note { at: record.from, text, ..Note::default() })
 }
 
-/// The record without other experiments, and without commands that had ended before this one began; those of
-/// experiments that ran at the same time stay, as does the traffic: they were part of its conditions.
-fn only(mut record: Record, experiment: &str, began: f64) -> Record {
-    record.experiments.retain(|it| it.id == experiment);
-    record.commands.retain(|it| it.ended.is_none_or(|ended| ended >= began));
+/// The record without what belongs to others: experiments, their commands, notes and alarms. Traffic and tasks stay:
+/// they were the experiment's conditions. So does an alarm that is no other experiment's.
+fn only(mut record: Record, experiment: &str) -> Record {
+    let is_it = |id: &Option<String>| id.as_deref() == Some(experiment);
+    let (its, others): (Vec<Experiment>, Vec<Experiment>) =
+        record.experiments.drain(..).partition(|it| it.id == experiment);
+    let names = |all: &[Experiment]| -> Vec<String> {
+        all.iter().flat_map(|it| &it.alarms).map(|arn| short(arn).to_owned()).collect()
+    };
+    let (own, foreign) = (names(&its), names(&others));
+    record.alarms.retain(|change| own.contains(&change.alarm) || !foreign.contains(&change.alarm));
+    record.commands.retain(|command| is_it(&command.experiment));
+    record.notes.retain(|note| note.experiment.is_none() || is_it(&note.experiment));
+    record.experiments = its;
     record
 }
 
-fn print_faults(record: &Record) {
+fn print_faults(record: &Record, lines: Lines) {
     for command in &record.commands {
         let task = short(command.task.as_deref().unwrap_or(&command.instance));
-        print_line(&format!("{} on task {task}: {}", command.document, command.status));
+        lines.print(&format!("{} on task {task}: {}", command.document, command.status));
         for step in &command.steps {
             for (word, text) in [("asked", &step.asked), ("achieved", &step.achieved)] {
                 if let Some(text) = text {
-                    print_line(&format!("  {word:<8}  {text}"));
+                    lines.print(&format!("  {word:<8}  {text}"));
                 }
             }
-            step.remarks.iter().for_each(|remark| print_line(&format!("  {remark}")));
+            step.remarks.iter().for_each(|remark| lines.print(&format!("  {remark}")));
         }
     }
-    record.notes.iter().for_each(|note| print_line(&format!("note: {}", note.text)));
-}
-
-/// Prints a line and flushes, so that a pipe sees it at once. A closed pipe is no reason to stop.
-fn print_line(line: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    record.notes.iter().for_each(|note| lines.print(&format!("note: {}", note.text)));
 }
 
 #[cfg(test)]
@@ -266,28 +317,39 @@ mod tests {
     }
 
     #[test]
-    fn a_report_has_no_commands_of_before() {
-        let record = sample::record();
-        let (id, all) = (record.experiments[1].id.clone(), record.commands.len());
-        let began = record.experiments[1].started.unwrap();
-        let of_this = only(record.clone(), &id, began);
-        assert!(!of_this.commands.is_empty() && of_this.commands.len() < all);
-        assert!(of_this.commands.iter().all(|command| command.ended.unwrap() >= began));
+    fn a_report_has_nothing_of_other_experiments() {
+        let mut record = sample::record();
+        record.experiments[0].alarms = vec!["arn:aws:cloudwatch:us-east-1:0:alarm:theirs".into()];
+        let theirs = record::AlarmChange { alarm: "theirs".into(), ..Default::default() };
+        record.alarms.push(theirs);
+        let of_this = only(record, "EXP2");
         assert_eq!(of_this.experiments.len(), 1);
-        assert_eq!(only(record, &id, 0.0).commands.len(), all);
+        assert_eq!(of_this.commands.len(), 1);
+        assert_eq!(of_this.commands[0].document, "AWSFIS-Run-Kill-Process");
+        assert!(of_this.notes.iter().all(|note| note.experiment.is_none()) && !of_this.notes.is_empty());
+        assert!(of_this.alarms.iter().all(|change| change.alarm != "theirs") && of_this.alarms.len() == 2);
+        assert_eq!(of_this.tasks.len(), 4, "tasks are its conditions");
     }
 
     #[test]
-    fn failures_count_from_the_start_of_the_experiment_and_those_before_are_noted() {
+    fn failures_before_the_experiment_are_noted() {
         let mut record = sample::record();
         let began = record.experiments[1].started.unwrap();
         assert!(note_on_rest(&record, began).is_none());
-        let (failed, sent) = failed_since(record.load.as_ref().unwrap(), began);
-        let share = 100.0 * failed as f64 / sent as f64;
-        assert!(failed > 0 && too_many_failed(&record, began, Some(share - 0.01)));
-        assert!(!too_many_failed(&record, began, Some(share)) && !too_many_failed(&record, began, None));
         record.load.as_mut().unwrap().seconds[0].errors.insert("refused".into(), 3);
         let note = note_on_rest(&record, began).unwrap();
         assert!(note.text.starts_with("3 of "), "{}", note.text);
+    }
+
+    #[test]
+    fn a_missed_threshold_has_its_code_and_a_stop_comes_first() {
+        let mut record = sample::record();
+        let mut experiment = record.experiments[0].clone();
+        assert_eq!(outcome(&experiment, &record, false), Outcome::Completed);
+        record.checks = vec![record::Check::default()];
+        assert_eq!(outcome(&experiment, &record, false), Outcome::ThresholdMissed);
+        assert_eq!(outcome(&experiment, &record, true), Outcome::Interrupted);
+        experiment.status = "stopped".into();
+        assert_eq!(outcome(&experiment, &record, false), Outcome::Stopped);
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use aws_local::{Options, Server, TaskLimits};
 use clap::{Parser, Subcommand};
-use experiment::run::{EXIT_CODES, RunOptions, run as run_experiment};
+use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions, run as run_experiment};
 use taskfault_local::application::{self, ApplicationOptions};
 use taskfault_local::demo::{self, DemoOptions};
 use taskfault_local::stage::{InitOptions, run_init};
@@ -38,7 +38,7 @@ enum Command {
     #[command(after_long_help = AFTER_UP)]
     Up(Box<UpArguments>),
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_long_help = AFTER_RUN)]
     Run(RunOptions),
     /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
     Pause,

@@ -27,7 +27,15 @@ pub enum CallError {
         /// The service's message; empty where there is none.
         message: String,
     },
-    /// No answer, or not that of a local AWS.
+    /// What is at the endpoint is no local AWS and will not become one.
+    #[error("{call}: {reason}")]
+    NotLocal {
+        /// What was to be found out.
+        call: &'static str,
+        /// What is there instead.
+        reason: String,
+    },
+    /// No answer, or one that cannot be read.
     #[error("{call}: {reason}")]
     Unreachable {
         /// The operation, as the API names it.
@@ -63,18 +71,20 @@ impl Fis {
         let call = "looking for taskfault-local";
         if !self.endpoint.contains("://") {
             let reason = format!("--endpoint {} does not begin with http://", self.endpoint);
-            return Err(CallError::Unreachable { call, reason });
+            return Err(CallError::NotLocal { call, reason });
         }
         let health = self.send(call, Method::GET, "/_taskfault/health", None).await;
-        let reason = match health {
-            Ok(health) if health["status"] == "ok" => return Ok(()),
-            Ok(_) | Err(CallError::Refused { .. }) => format!("{} is no taskfault-local", self.endpoint),
-            Err(CallError::Unreachable { reason, .. }) => format!(
-                "no answer from {}: {reason}; start taskfault-local, or give --endpoint",
-                self.endpoint
-            ),
-        };
-        Err(CallError::Unreachable { call, reason })
+        match health {
+            Ok(health) if health["status"] == "ok" => Ok(()),
+            Err(CallError::Unreachable { reason, .. }) => {
+                let hint = "start taskfault-local, or give --endpoint";
+                let reason = format!("no answer from {}: {reason}; {hint}", self.endpoint);
+                Err(CallError::Unreachable { call, reason })
+            }
+            Ok(_) | Err(_) => {
+                Err(CallError::NotLocal { call, reason: format!("{} is no taskfault-local", self.endpoint) })
+            }
+        }
     }
 
     /// CreateExperimentTemplate; the id.
@@ -125,6 +135,19 @@ impl Fis {
         let path = format!("/experiments/{id}");
         let mut answer = self.send("GetExperiment", Method::GET, &path, None).await?;
         Ok(answer["experiment"].take())
+    }
+
+    /// ListExperimentResolvedTargets: the name of each target and the ARN of a resource that was picked for it. The
+    /// first page; AWS picks no more for one experiment than it holds.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn resolved_targets(&self, id: &str) -> Result<Vec<(String, String)>, CallError> {
+        let path = format!("/experiments/{id}/resolvedTargets?maxResults=100");
+        let answer = self.send("ListExperimentResolvedTargets", Method::GET, &path, None).await?;
+        let items = answer["resolvedTargets"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(items.iter().map(|it| (text(&it["targetName"]), text(&it["targetInformation"]["arn"]))).collect())
     }
 
     /// StopExperiment.

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::RunError;
+use super::lines::Patience;
 use super::load_url::LoadUrl;
 use crate::report::milliseconds;
 use crate::traffic::{Load, LoadOptions, Target};
@@ -34,15 +35,25 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Probes every address once.
+    /// Probes every address once, and again until all answer or `patience` is over.
     ///
     /// # Errors
     /// A URL without a listener, or a service that is not healthy.
-    pub(super) async fn new(urls: &[LoadUrl], rate: f64) -> Result<Prepared, RunError> {
+    pub(super) async fn new(
+        urls: &[LoadUrl],
+        rate: f64,
+        patience: &mut Patience,
+    ) -> Result<Prepared, RunError> {
         let mut prepared =
             Prepared { urls: urls.to_vec(), targets: Vec::new(), unreachable: BTreeSet::new(), rate };
         for url in urls {
-            let (targets, unreachable) = url.probe().await.map_err(RunError::Broken)?;
+            let (targets, unreachable) = loop {
+                match url.probe().await {
+                    Ok(found) => break found,
+                    Err(why) if !patience.waits_for(&why).await => return Err(RunError::Broken(why)),
+                    Err(_) => {}
+                }
+            };
             prepared.targets.extend(targets);
             prepared.unreachable.extend(unreachable);
         }
@@ -163,11 +174,6 @@ fn line(seconds: &[Second]) -> String {
     )
 }
 
-/// The failed and all requests that were due from a moment on.
-pub(super) fn failed_since(load: &record::Load, from: f64) -> (u64, u64) {
-    Second::failed_of_sent(load.seconds.iter().filter(|second| second.end() > from))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,14 +197,6 @@ mod tests {
             line(&seconds[..1]),
             "load: 30 requests in 1 s, 0 failed, P95 20 ms in the slowest second"
         );
-    }
-
-    #[test]
-    fn requests_before_a_moment_do_not_count() {
-        let seconds = vec![second(0.0, 9, 1.0), second(1.0, 2, 1.0), second(2.0, 1, 1.0)];
-        let load = record::Load { seconds, ..record::Load::default() };
-        assert_eq!(failed_since(&load, 1.5), (3, 60));
-        assert_eq!(failed_since(&load, 9.0), (0, 0));
     }
 
     #[test]
