@@ -8,6 +8,10 @@ IMAGE ?= taskfault
 FUZZ_SECONDS ?= 60
 PARTS ?=
 WHAT ?=
+# How many mutations or kills, which chance, which sidecar of them alone.
+N ?=
+SEED ?=
+ONLY ?=
 
 .PHONY: help
 help: ## List what there is
@@ -48,6 +52,14 @@ bench: ## Measure it beside stress-ng, tc, nft and more; WHAT="start cpu" runs p
 fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback
 	@echo "fuzzing for $(FUZZ_SECONDS) s; new inputs go to fuzz/corpus, failing ones to fuzz/artifacts"
 	@scripts/fuzz frame -max_total_time=$(FUZZ_SECONDS)
+
+.PHONY: chaos
+chaos: ## Sidecars at a hostile control plane; N=3000 mutations (300), SEED=7 for others, ONLY=12 for one sidecar
+	@CHAOS_RUNS=$(N) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --test chaos
+
+.PHONY: kills
+kills: ## kill -9 of faults and sidecars at any instant; N=10000 of them (500), SEED and ONLY as for chaos
+	@CHAOS_KILLS=$(or $(N),500) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --test chaos
 
 .PHONY: image
 image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
