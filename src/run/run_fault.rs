@@ -138,10 +138,15 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
-    fn run_for(fault: &Fault, duration: Duration, task: &Task, cancel: &CancellationToken) -> FaultOutcome {
+    /// Runs it for `duration`, or cancels it as soon as it has started.
+    fn run_for(fault: &Fault, duration: Duration, task: &Task, cancelled: bool) -> FaultOutcome {
         let mut started = Vec::new();
-        let outcome = runtime().block_on(run_fault(fault, duration, task, cancel, &mut |text: &str, _| {
+        let cancel = CancellationToken::new();
+        let outcome = runtime().block_on(run_fault(fault, duration, task, &cancel, &mut |text: &str, _| {
             started.push(text.to_owned());
+            if cancelled {
+                cancel.cancel();
+            }
         }));
         assert!(started.len() == 1 && started[0].starts_with(fault.name()), "{started:?}");
         outcome
@@ -188,8 +193,7 @@ mod tests {
     #[test]
     fn a_fault_lives_its_whole_duration() {
         let duration = Duration::from_secs(1);
-        let cancel = CancellationToken::new();
-        let outcome = run_for(&stress(1, 30), duration, &Task::default(), &cancel);
+        let outcome = run_for(&stress(1, 30), duration, &Task::default(), false);
         assert_eq!(outcome.ending, Ending::Completed);
         assert!(outcome.stdout.contains("completed"), "{}", outcome.stdout);
         assert_eq!(outcome.stderr, "");
@@ -197,21 +201,29 @@ mod tests {
 
     #[test]
     fn a_cancel_ends_it_and_still_reports() {
-        let cancel = CancellationToken::new();
-        cancel.cancel();
         let hour = Duration::from_secs(3600);
-        let outcome = run_for(&stress(2, 100), hour, &Task::default(), &cancel);
+        let outcome = run_for(&stress(2, 100), hour, &Task::default(), true);
         assert_eq!(outcome.ending, Ending::Cancelled);
         assert!(outcome.stdout.contains("undone"), "{}", outcome.stdout);
+    }
+
+    #[test]
+    fn a_cancel_before_it_has_started_starts_nothing() {
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let (fault, hour) = (stress(2, 100), Duration::from_secs(3600));
+        let outcome = runtime().block_on(async {
+            run_fault(&fault, hour, &Task::default(), &cancel, &mut |_: &str, _| panic!("it has started")).await
+        });
+        assert_eq!(outcome.ending, Ending::Cancelled);
+        assert!(outcome.stderr.contains("cancelled before it had started"), "{}", outcome.stderr);
     }
 
     #[test]
     #[allow(clippy::needless_update, reason = "the task learns more about itself; this test needs one limit")]
     fn the_meaning_of_all_cores_under_a_task_limit_is_reported() {
         let task = Task { cpu_limit: Some(0.25), ..Task::default() };
-        let cancel = CancellationToken::new();
-        cancel.cancel();
-        let outcome = run_for(&stress(0, 80), Duration::from_secs(5), &task, &cancel);
+        let outcome = run_for(&stress(0, 80), Duration::from_secs(5), &task, true);
         assert!(
             outcome.stdout.contains("80 % of the limit of 0.25 vCPU (task metadata)"),
             "{}",

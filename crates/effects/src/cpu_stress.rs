@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
-use crate::fault::{ActiveFault, FaultReport, Perform, Preflight, StartError, Started, Undone};
+use crate::fault::{
+    ActiveFault, FaultReport, Perform, Preflight, StartError, Started, Undone, off_thread,
+    start_that_may_hang,
+};
 use crate::load::{self, CpuLoad, LoadPlan};
 use crate::task::Task;
 use crate::task::limits::CpuLimits;
@@ -30,7 +33,7 @@ impl Perform for CpuStress {
     }
 
     fn start<'a>(&'a self, duration: Duration, task: &'a Task) -> LocalBoxFuture<'a, Started> {
-        Box::pin(std::future::ready(start(self, duration, task)))
+        Box::pin(start(self, duration, task))
     }
 }
 
@@ -46,12 +49,13 @@ fn try_thread() -> Result<(), StartError> {
     Ok(load::probe()?)
 }
 
-fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Started {
+async fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Started {
     let limits = CpuLimits::read(task);
     let meaning = CpuMeaning::of(stress, &limits);
     let throttled_before = limits.throttled();
     let plan = LoadPlan { threads: meaning.threads, share: meaning.share, duration };
-    let load = CpuLoad::start(plan)?;
+    // With many CPUs there are many threads to start, and each waits for its turn.
+    let load = start_that_may_hang(move || Ok(CpuLoad::start(plan)?)).await?;
     let asked = stress.clone();
     Ok(Box::new(ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load }))
 }
@@ -62,13 +66,15 @@ impl ActiveFault for ActiveCpuStress {
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load } = *self;
-        let report = load.stop();
-        let throttled =
-            limits.throttled().zip(throttled_before).map(|(after, before)| after.saturating_sub(before));
-        let summary = description::summary(&asked, duration, &meaning, &report.record, throttled);
-        let failure = report.failure.map(|failure| failure.to_string());
-        let undone = Undone::Done("no thread left");
-        Box::pin(std::future::ready(FaultReport { summary: Some(summary), undone, failure }))
+        // The workers end one after the other, and each waits for its turn.
+        off_thread(move || {
+            let ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load } = *self;
+            let report = load.stop();
+            let throttled =
+                limits.throttled().zip(throttled_before).map(|(after, before)| after.saturating_sub(before));
+            let summary = description::summary(&asked, duration, &meaning, &report.record, throttled);
+            let failure = report.failure.map(|failure| failure.to_string());
+            FaultReport { summary: Some(summary), undone: Undone::Done("no thread left"), failure }
+        })
     }
 }

@@ -186,7 +186,7 @@ fn locked<T>(stage: &Mutex<Stage<T>>) -> MutexGuard<'_, Stage<T>> {
     stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts on a thread of its own what may wait for a file system or for the kernel, so that the control side does not.
+/// Starts on a thread of its own what may wait for a file system, the kernel or a free CPU, so that the control side does not.
 /// Given up meanwhile, nobody waits for it; what was started is undone there.
 pub(crate) async fn start_that_may_hang<T: Send + 'static>(
     start: impl FnOnce() -> Result<T, StartError> + Send + 'static,
