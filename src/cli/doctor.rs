@@ -15,6 +15,7 @@ use crate::aws::endpoint::Endpoints;
 use effects::fault::Preflight;
 use effects::net::connections::{self, Connection};
 use effects::registry::preflights;
+use effects::state_folder;
 use effects::task::capabilities::{Capabilities, PidNamespace};
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::limits::CpuLimits;
@@ -324,7 +325,7 @@ fn state_dir(folder: &Path) -> Finding {
     let name = "state folder";
     match probe(folder) {
         Ok(()) => Finding::new(name, true, format!("{} is writable", folder.display())),
-        Err(error) => Finding::new(name, false, format!("{} is not writable: {error}", folder.display())),
+        Err(error) => Finding::new(name, false, format!("{} cannot be used: {error}", folder.display())),
     }
 }
 
@@ -333,7 +334,8 @@ fn probe(folder: &Path) -> std::io::Result<()> {
     let nearest = folder.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
     let file = nearest.join(format!(".taskfault-doctor-{}", std::process::id()));
     std::fs::OpenOptions::new().write(true).create_new(true).open(&file)?;
-    std::fs::remove_file(file)
+    std::fs::remove_file(file)?;
+    if folder.exists() { state_folder::check(folder) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use time::format_description::well_known::Rfc3339;
 use super::injected::{self, Injected};
 use crate::sidecar::liveness;
 use effects::ecs_agent::ledger::Ledger;
+use effects::state_folder;
 
 /// The file in the state folder.
 pub const STATUS_FILE: &str = "status.json";
@@ -35,7 +36,7 @@ pub const STATUS_FILE: &str = "status.json";
 pub use crate::config::DEFAULT_STATE_DIR;
 
 /// More than this is no status file of ours.
-const MAX_STATUS_BYTES: u64 = 1024 * 1024;
+const MAX_STATUS_BYTES: usize = 1024 * 1024;
 
 /// Options of `taskfault status`.
 #[derive(Debug, clap::Args)]
@@ -168,15 +169,14 @@ fn health(state_dir: &Path) -> ExitCode {
 /// The status in `state_dir`; None if there is no such file.
 fn read(state_dir: &Path) -> Result<Option<Status>, StatusError> {
     let file = state_dir.join(STATUS_FILE);
-    match fs::metadata(&file) {
-        Ok(metadata) if metadata.len() > MAX_STATUS_BYTES => {
-            return Err(StatusError::Form(file, format!("it has {} bytes", metadata.len())));
-        }
-        Ok(_) => {}
+    let text = match state_folder::read(&file) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StatusError::Read(file, error)),
+    };
+    if text.len() > MAX_STATUS_BYTES {
+        return Err(StatusError::Form(file, format!("it has {} bytes or more", text.len())));
     }
-    let text = fs::read(&file).map_err(|error| StatusError::Read(file.clone(), error))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| StatusError::Form(file, error.to_string()))
 }
 

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use effects::state_folder;
 use serde::{Deserialize, Serialize};
 
 const REGISTRATION: &str = "registration";
@@ -86,7 +87,7 @@ impl Store {
     /// foreign file is reported in the log and counts as none.
     pub fn load(&self, task_arn: &str) -> Option<Stored> {
         let path = self.dir.join(IDENTITY);
-        let text = match fs::read_to_string(&path) {
+        let text = match state_folder::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
@@ -94,7 +95,7 @@ impl Store {
                 return None;
             }
         };
-        match serde_json::from_str::<Stored>(&text) {
+        match serde_json::from_slice::<Stored>(&text) {
             Ok(stored) if stored.task_arn == task_arn => Some(stored),
             Ok(stored) => {
                 tracing::warn!(
@@ -132,7 +133,12 @@ impl Store {
     /// # Errors
     /// A file is there and cannot be removed.
     pub fn clear(&self) -> Result<(), StoreError> {
-        self.remove(IDENTITY).and(self.remove(REGISTRATION))
+        let store = self.clone();
+        // A folder that hangs must not keep the end waiting.
+        state_folder::in_time(move || Ok(store.remove(IDENTITY).and(store.remove(REGISTRATION))))
+            .unwrap_or_else(|reason| {
+                Err(StoreError { action: "remove", path: self.dir.join(IDENTITY), reason })
+            })
     }
 
     /// Writes a file of the state directory whole: readers see the old text or the new one.

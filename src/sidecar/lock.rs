@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use effects::state_folder;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
@@ -57,7 +58,7 @@ impl StateLock {
     pub(super) fn take(folder: &Path) -> Result<StateLock, LockError> {
         let path = folder.join(FILE);
         let fail = |reason| LockError::Failed { path: path.clone(), reason };
-        std::fs::create_dir_all(folder).map_err(fail)?;
+        state_folder::prepare(folder).map_err(fail)?;
         loop {
             let file = OpenOptions::new()
                 .read(true)

@@ -198,7 +198,8 @@ impl AgentFault {
         }
         let ledger = Ledger::of(state_dir);
         let entry = Entry::new(&access.task_arn, &call.request);
-        ledger.note(&entry)?;
+        let (noting, noted) = (ledger.clone(), entry.clone());
+        waiting(move || noting.note(&noted)).await?;
         let sent = Arc::new(Mutex::new(Sent::Nothing));
         // From here on, whatever happens, Drop ends it.
         let mut fault = AgentFault { call, ledger, entry: entry.id, sent, over: false };
@@ -241,15 +242,15 @@ impl AgentFault {
             tracing::warn!(%error, tries, "the fault could not be stopped, trying again");
             tries += 1;
         }
-        self.settled();
+        self.over = true;
+        let (ledger, entry) = (self.ledger.clone(), self.entry.clone());
+        struck(&waiting(move || ledger.strike(&entry)).await);
         Ok(())
     }
 
     fn settled(&mut self) {
         self.over = true;
-        if let Err(error) = self.ledger.strike(&self.entry) {
-            tracing::warn!(%error, "the next start will stop once more what is stopped");
-        }
+        struck(&self.ledger.strike(&self.entry));
     }
 
     /// Stops it on this thread. At most 20 s, which is better than a fault that stays.
@@ -265,6 +266,20 @@ impl AgentFault {
                 Err(error) => tracing::warn!(%error, "the fault could not be stopped, trying again"),
             }
         }
+    }
+}
+
+/// What may wait for the file system, on a thread that may.
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+fn struck(done: &Result<(), LedgerError>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the next start will stop once more what is stopped");
     }
 }
 
@@ -409,18 +424,22 @@ fn hint(status: u16) -> &'static str {
 /// nothing is left, so let it run beside everything else.
 pub async fn tidy_up(access: &AgentAccess, uri: &str, state_dir: &Path) -> Vec<String> {
     let ledger = Ledger::of(state_dir);
+    let stale = || {
+        let ledger = ledger.clone();
+        waiting(move || ledger.stale())
+    };
     let mut stopped = Vec::new();
     loop {
-        let stale = ledger.stale();
-        if stale.is_empty() {
+        let left = stale().await;
+        if left.is_empty() {
             return stopped;
         }
-        for entry in stale {
+        for entry in left {
             if tidy(&ledger, &entry, access, uri).await {
                 stopped.push(entry.fault.clone());
             }
         }
-        if !ledger.stale().is_empty() {
+        if !stale().await.is_empty() {
             tokio::time::sleep(TIDY_AGAIN).await;
         }
     }
@@ -438,8 +457,7 @@ async fn tidy(ledger: &Ledger, entry: &Entry, access: &AgentAccess, uri: &str) -
         }
         tracing::info!(fault, "stopped a fault that an earlier life left running at the ECS agent");
     }
-    if let Err(error) = ledger.strike(&entry.id) {
-        tracing::warn!(%error, "the next start will stop once more what is stopped");
-    }
+    let (striking, id) = (ledger.clone(), entry.id.clone());
+    struck(&waiting(move || striking.strike(&id)).await);
     ours
 }

@@ -12,6 +12,7 @@ pub mod net;
 pub mod registry;
 pub mod shell;
 pub mod signal;
+pub mod state_folder;
 pub mod task;
 pub mod worker_pool;
 

@@ -1,7 +1,7 @@
 //! `<state-dir>/ecs-faults.json`: the faults that this task's processes have started at the ECS agent, written
 //! before each start. What stands there and whose process is gone was left running by a `kill -9`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::request::Request;
+use crate::state_folder;
 
 const FILE: &str = "ecs-faults.json";
 /// Held while the file is changed: a sidecar and `taskfault inject` may do so at once.
@@ -96,23 +97,26 @@ impl Ledger {
         Ledger { folder: state_dir.to_owned() }
     }
 
-    /// Adds an entry; when it returns, the entry is on disk.
+    /// Adds an entry; when it returns, the entry is on disk. Waits for a second at most.
     ///
     /// # Errors
-    /// Disk full, read-only, …
+    /// Disk full, read-only, a file system that does not answer.
     pub fn note(&self, entry: &Entry) -> Result<(), LedgerError> {
-        self.change(|entries| entries.push(entry.clone()))
+        let entry = entry.clone();
+        self.change(|entries| entries.push(entry))
     }
 
-    /// Removes an entry; one that is gone already is fine.
+    /// Removes an entry; one that is gone already is fine. Waits for a second at most.
     ///
     /// # Errors
-    /// Disk full, read-only, …
+    /// As [`Ledger::note`]; it is removed when the file system answers again.
     pub fn strike(&self, id: &str) -> Result<(), LedgerError> {
-        if !self.folder.join(FILE).exists() {
-            return Ok(());
-        }
-        self.change(|entries| entries.retain(|entry| entry.id != id))
+        let (ledger, id) = (self.clone(), id.to_owned());
+        let struck = state_folder::in_time(move || match ledger.folder.join(FILE).try_exists()? {
+            true => ledger.change_now(|entries| entries.retain(|entry| entry.id != id)),
+            false => Ok(()),
+        });
+        struck.map_err(|error| self.error(&error))
     }
 
     /// The entries whose process is gone. A damaged file is said in the log and counts as empty.
@@ -126,43 +130,46 @@ impl Ledger {
     }
 
     fn read(&self) -> Result<Vec<Entry>, String> {
-        match fs::read_to_string(self.folder.join(FILE)) {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| error.to_string()),
+        match state_folder::read(&self.folder.join(FILE)) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Entry>)) -> Result<(), LedgerError> {
-        let path = self.folder.join(FILE);
-        let fail = |reason: String| LedgerError { path: path.display().to_string(), reason };
-        let _lock = self.lock().map_err(|error| fail(error.to_string()))?;
+    fn change(&self, change: impl FnOnce(&mut Vec<Entry>) + Send + 'static) -> Result<(), LedgerError> {
+        let ledger = self.clone();
+        state_folder::in_time(move || ledger.change_now(change)).map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &std::io::Error) -> LedgerError {
+        LedgerError { path: self.folder.join(FILE).display().to_string(), reason: error.to_string() }
+    }
+
+    fn change_now(&self, change: impl FnOnce(&mut Vec<Entry>)) -> std::io::Result<()> {
+        let _lock = self.lock()?;
         // A damaged file is of no use; stale() has said so in the log.
-        let mut entries = self.read().unwrap_or_default();
+        let before = self.read().unwrap_or_default();
+        let mut entries = before.clone();
         change(&mut entries);
-        self.write(&path, &entries).map_err(|error| fail(error.to_string()))
+        if entries == before { Ok(()) } else { self.write(&entries) }
     }
 
     fn lock(&self) -> std::io::Result<Flock<File>> {
-        fs::create_dir_all(&self.folder)?;
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).open(self.folder.join(LOCK))?;
+        state_folder::prepare(&self.folder)?;
+        let file = state_folder::lock_file(&self.folder.join(LOCK))?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
 
     /// Whole or not at all, and on the disk: a kill may be the next thing that happens.
-    fn write(&self, path: &Path, entries: &[Entry]) -> std::io::Result<()> {
+    fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
         if entries.is_empty() {
-            return match fs::remove_file(path) {
+            return match fs::remove_file(self.folder.join(FILE)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             };
         }
-        let temporary = self.folder.join(format!("{FILE}.new"));
-        let mut file = File::create(&temporary)?;
-        serde_json::to_writer(&mut file, entries)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
+        state_folder::replace(&self.folder, FILE, &serde_json::to_vec(entries)?)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rtnetlink::packet_route::tc::TcHandle;
@@ -18,6 +18,7 @@ use super::link::Link;
 use super::netlink::{NetlinkError, Route};
 use super::shape;
 use super::tc::Qdisc;
+use crate::state_folder;
 
 /// The note's name in the state folder.
 const FILE: &str = "qdisc-baseline.json";
@@ -105,7 +106,7 @@ impl Note {
 
     /// What `folder` has for this network namespace; empty if there is none, or none that can be read.
     pub fn load(folder: &Path) -> Note {
-        let read = fs::read(path(folder)).ok();
+        let read = state_folder::read(&path(folder)).ok();
         let note: Option<Note> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         note.filter(|note| note.namespace == namespace()).unwrap_or_default()
     }
@@ -120,28 +121,29 @@ impl Note {
         self.links.values().any(|baseline| *baseline != Baseline::Default)
     }
 
-    /// Writes it, so that it is whole or not there, even after a crash.
+    /// Writes it, so that it is whole or not there, even after a crash. Waits for a second at most.
     ///
     /// # Errors
-    /// The folder cannot be written to.
+    /// The folder cannot be written to, or does not answer.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = folder.join(format!("{FILE}.new"));
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(new, path(folder))
+        let (folder, bytes) = (folder.to_owned(), serde_json::to_vec(self)?);
+        state_folder::in_time(move || {
+            state_folder::prepare(&folder)?;
+            state_folder::replace(&folder, FILE, &bytes)
+        })
     }
 
-    /// Removes the note from `folder`, if it is there.
+    /// Removes the note from `folder`, if it is there, after what [`Note::save`] still has to write. Waits for a second
+    /// at most.
     ///
     /// # Errors
-    /// It is there and stays.
+    /// It is there and stays, or the folder does not answer.
     pub fn remove(folder: &Path) -> io::Result<()> {
-        match fs::remove_file(path(folder)) {
+        let path = path(folder);
+        state_folder::in_time(move || match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
+        })
     }
 }
 
