@@ -6,6 +6,7 @@ use crate::ground::{FAR, FAR_6, Ground, OTHER_PORT, PORT, until};
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a_black_hole_stalls_a_connection_in_silence", a_black_hole_stalls_a_connection_in_silence),
     ("a_black_hole_works_on_loopback_too", a_black_hole_works_on_loopback_too),
+    ("a_neighbour_cannot_claim_the_network", a_neighbour_cannot_claim_the_network),
     ("a_black_hole_for_what_comes_in", a_black_hole_for_what_comes_in),
     ("a_black_hole_holds_on_every_interface", a_black_hole_holds_on_every_interface),
     ("doctor_tries_and_touches_nothing", doctor_tries_and_touches_nothing),
@@ -424,6 +425,27 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(&format!("process {} has a network fault", first.child.id())), "{said}");
     ends_clean(&ground, first, &before);
+    // A table of our name that is another program's.
+    ground.near(&["nft", "add", "table", "inet", "taskfault"]);
+    let output = ground.try_near(&["/mnt/taskfault", "inject", "network-latency", "--duration", "5s"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("that no taskfault has made; remove it (nft delete table"), "{said}");
+    ground.near(&["nft", "delete", "table", "inet", "taskfault"]);
+    assert_eq!(ground.state(), before);
+}
+
+/// A neighbour without NET_ADMIN can have any abstract socket, with a backlog that is full, and is in nobody's way.
+fn a_neighbour_cannot_claim_the_network() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let mut neighbour = ground.start(&["/mnt/suite", "probe", "occupy", "taskfault-network"]);
+    assert_eq!(neighbour.line(), "full");
+    let fault = ground.inject("network-latency --duration 60s --delay-milliseconds 100");
+    late(ground.icmp(FAR[0]), "ping beside a neighbour");
+    let second = ground.try_near(&["/mnt/taskfault", "inject", "network-latency", "--duration", "5s"]);
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains(&format!("process {} has a network fault", fault.child.id())), "{said}");
+    ends_clean(&ground, fault, &before);
 }
 
 fn doctor_tries_and_touches_nothing() {

@@ -29,12 +29,13 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `post PATH TARGET BODY`, `proxy ADDRESS`, `publish ADDRESS PREFIX`.
+/// `post PATH TARGET BODY`, `proxy ADDRESS`, `publish ADDRESS PREFIX`, `occupy NAME`.
 fn other_kind(kind: &str, arguments: &[String]) {
     match (kind, arguments) {
         ("post", [path, target, body]) => crate::service::post(path, target, body),
         ("proxy", [address]) => proxy(address),
         ("publish", [address, prefix]) => crate::places::publish(address, prefix),
+        ("occupy", [name]) => occupy(name),
         _ => panic!("no probe {kind} {arguments:?}"),
     }
 }
@@ -59,6 +60,27 @@ fn proxy(address: &str) {
             let _ = to_near.shutdown(Shutdown::Write);
         });
     }
+}
+
+/// Listens on an abstract socket, fills its backlog, says so, and keeps it until the input ends.
+fn occupy(name: &str) {
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    // Who connects to a full backlog waits.
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        loop {
+            all.push(std::os::unix::net::UnixStream::connect_addr(&address).unwrap());
+            tell.send(()).unwrap();
+        }
+    });
+    while told.recv_timeout(Duration::from_secs(1)).is_ok() {}
+    println!("full");
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read(&mut [0]);
 }
 
 fn say(outcome: std::io::Result<Duration>) {

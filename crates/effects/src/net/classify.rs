@@ -17,6 +17,7 @@ use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::netlink::{NetlinkError, Purpose, Request, Tables};
 use super::nft::chain::{Base, Hook};
+use super::nft::table::Owner;
 use super::target::{TargetSet, number};
 use faults::network_source::Direction;
 
@@ -44,6 +45,14 @@ type TablesRequest = Request<NetfilterMessage>;
 /// The requests that make the shared table. It belongs to the socket that sends them.
 pub fn create_table() -> Vec<TablesRequest> {
     vec![filter::shared_table().create_owned()]
+}
+
+/// Who has the shared table; None if nobody has made it.
+///
+/// # Errors
+/// The kernel refused the question.
+pub fn owner(tables: &mut Tables) -> Result<Option<Owner>, NetlinkError> {
+    filter::shared_table().owner(tables)
 }
 
 /// The requests that put the filter to work, for one change.

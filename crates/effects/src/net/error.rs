@@ -24,9 +24,12 @@ pub enum NetError {
         /// `process 7`, or `another process`.
         holder: String,
     },
-    /// The claim itself failed.
-    #[error("could not claim the network namespace: {0}")]
-    Claim(std::io::Error),
+    /// The name of our table is that of another program's.
+    #[error(
+        "there is a table inet taskfault in this network namespace that no taskfault has made; remove it (nft delete \
+         table inet taskfault)"
+    )]
+    TableTaken,
     /// The kernel refused a request, or could not be asked.
     #[error("{error}{}", advice(.error))]
     Kernel {

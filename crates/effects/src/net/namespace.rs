@@ -1,49 +1,60 @@
 //! The network namespace: who may have faults in it, what earlier lives left in it, what its kernel can do.
 //!
 //! Two processes in one network namespace would share roots and undo each other's: so the second one is refused
-//! while the first has a fault. The claim is an abstract socket, which the kernel keeps per network namespace
-//! and takes back from the dead.
+//! while the first has a fault. The claim is the table of all filters itself: the kernel gives a name to one owner,
+//! and takes it back from the dead. Nothing that a neighbour without NET_ADMIN can do stands in its way.
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{getsockopt, sockopt};
 
 use super::baseline::{Baseline, Note};
 use super::error::NetError;
 use super::link::{self, Link};
 use super::netlink::{NetlinkError, Route, Tables};
+use super::nft::table::Owner;
 use super::{classify, ifb, shape, tc};
 
-/// The name of the claim, in the abstract name space.
-const CLAIM: &[u8] = b"taskfault-network";
-
-/// A claim on this network namespace, given up when dropped.
-#[derive(Debug)]
-pub(super) struct Claim(#[allow(dead_code, reason = "held for its being open")] UnixListener);
-
-/// Claims the network namespace for this process, until the claim is dropped.
+/// Claims the network namespace for whoever has this socket, until the socket closes or gives the table up.
 ///
 /// # Errors
 /// Another process has it.
-pub(super) fn claim() -> Result<Claim, NetError> {
-    let name = SocketAddr::from_abstract_name(CLAIM).map_err(NetError::Claim)?;
-    UnixListener::bind_addr(&name).map(Claim).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => NetError::Claimed { holder: holder(&name) },
-        _ => NetError::Claim(error),
-    })
+pub(super) fn claim(tables: &mut Tables) -> Result<(), NetError> {
+    let mut attempt = || match tables.change(classify::create_table()) {
+        Err(error) if is_taken(&error) => match classify::owner(tables)? {
+            Some(Owner::Socket(port)) => Err(NetError::Claimed { holder: holder(port) }),
+            Some(Owner::Nobody) => Err(NetError::TableTaken),
+            None => Err(error.into()),
+        },
+        outcome => Ok(outcome?),
+    };
+    match attempt() {
+        // It was there a moment ago: its owner has just given it up. Without NET_ADMIN this is refused once more.
+        Err(NetError::Kernel { error }) if is_taken(&error) => attempt(),
+        outcome => outcome,
+    }
 }
 
-/// Who has the claim, as far as it can be told.
-fn holder(name: &SocketAddr) -> String {
-    let credentials = UnixStream::connect_addr(name)
-        .ok()
-        .and_then(|stream| getsockopt(&stream, sockopt::PeerCredentials).ok())
-        // Processes of another PID namespace are 0 here.
-        .filter(|credentials| credentials.pid() > 0);
-    credentials.map_or("another process".into(), |credentials| format!("process {}", credentials.pid()))
+/// What the kernel says of a table that is another's, and of one that nobody owns.
+fn is_taken(error: &NetlinkError) -> bool {
+    matches!(error.errno(), Some(Errno::EPERM | Errno::EEXIST))
+}
+
+/// Who has the socket of this number, as far as it can be told.
+fn holder(port: u32) -> String {
+    let name = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
+    // The first socket of a process has the number that the process has in its own PID namespace, which need not be
+    // ours.
+    let is_known = name(&port.to_string()).is_some_and(|theirs| Some(theirs) == name("self"));
+    if is_known { format!("process {port}") } else { "another process".to_owned() }
+}
+
+/// A socket that has the claim.
+fn claimed() -> Result<Tables, NetError> {
+    let mut tables = Tables::open()?;
+    claim(&mut tables)?;
+    Ok(tables)
 }
 
 /// Removes what earlier lives left, which is inert without a table: our ifb, and our roots, in whose place comes
@@ -52,8 +63,8 @@ fn holder(name: &SocketAddr) -> String {
 pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, NetError> {
     let qdiscs = tc::list(route)?;
     let links = link::list(route)?;
-    let is_left =
-        |link: &&Link| ifb::is_ours(link) || shape::root_of(&qdiscs, link.index).is_some_and(shape::is_ours);
+    let has_root = |link: &Link| shape::root_of(&qdiscs, link.index).is_some_and(shape::is_ours);
+    let is_left = |link: &&Link| ifb::is_ours(link) || has_root(link);
     let left: Vec<_> = links.iter().filter(is_left).collect();
     let note = Note::load(state_dir);
     for link in &left {
@@ -72,16 +83,14 @@ pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, N
 
 /// [`tidy`], unless a living process has a claim here.
 pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
-    let _claim = claim()?;
+    let _claim = claimed()?;
     tidy(&mut Route::open()?, state_dir)
 }
 
 /// Makes the table and lets it go, and asks for the disciplines, on loopback: where another
 /// program shapes that, the answer is not known.
 pub(super) fn try_parts() -> Result<(), NetError> {
-    let _claim = claim()?;
-    let mut tables = Tables::open()?;
-    tables.change(classify::create_table())?;
+    let _claim = claimed()?;
     let mut route = Route::open()?;
     for link in loopback(&mut route)? {
         for question in shape::ask_for_all(&link) {
@@ -97,10 +106,9 @@ pub(super) fn try_parts() -> Result<(), NetError> {
 /// Asks for an ifb, and makes a table that redirects what comes in, on loopback and nothing of it, and lets it
 /// go.
 pub(super) fn try_redirection() -> Result<(), NetError> {
-    let _claim = claim()?;
+    let mut tables = claimed()?;
     let mut route = Route::open()?;
     ifb::ask_for(&mut route)?;
-    let mut tables = Tables::open()?;
     for link in loopback(&mut route)? {
         tables.change(classify::try_redirection(&link))?;
     }

@@ -15,7 +15,7 @@ use super::classify::{self, Action, Filter};
 use super::error::NetError;
 use super::kernel_part::KernelPart;
 use super::link::Link;
-use super::namespace::{self, Claim};
+use super::namespace;
 use super::netlink::{NetlinkError, Route, Tables};
 use super::tc::Qdisc;
 use super::tc::netem::Netem;
@@ -32,7 +32,8 @@ pub(super) fn lock() -> MutexGuard<'static, Option<Shared>> {
 /// The shared part of all effects. Made with the first effect, gone with the last.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Owns the table: the kernel removes the table when this closes, whatever becomes of the process.
+    /// Owns the table, which is the claim on the network namespace as well: the kernel removes it when this closes,
+    /// whatever becomes of the process.
     tables: Tables,
     route: Route,
     /// Interfaces whose root is ours, by index.
@@ -43,7 +44,6 @@ pub(super) struct Shared {
     /// The numbers of the active effects.
     effects: BTreeSet<u32>,
     state_dir: PathBuf,
-    _claim: Claim,
 }
 
 #[derive(Debug)]
@@ -105,13 +105,12 @@ pub(super) struct Installed {
 }
 
 impl Shared {
-    /// Claims the network namespace, tidies up after earlier lives and makes the table.
+    /// Claims the network namespace by making the table, and tidies up after earlier lives.
     pub(super) fn open(state_dir: &Path) -> Result<Shared, NetError> {
-        let claim = namespace::claim()?;
+        let mut tables = Tables::open()?;
+        namespace::claim(&mut tables)?;
         let mut route = Route::open()?;
         namespace::tidy(&mut route, state_dir)?;
-        let mut tables = Tables::open()?;
-        tables.change(classify::create_table())?;
         Ok(Shared {
             tables,
             route,
@@ -120,7 +119,6 @@ impl Shared {
             bands: BTreeSet::new(),
             effects: BTreeSet::new(),
             state_dir: state_dir.to_owned(),
-            _claim: claim,
         })
     }
 

@@ -2,10 +2,49 @@
 
 use netlink_packet_netfilter::nftables::{NfTablesMessage, TableAttribute, TableFlags, TableMessage};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_core::{
+    DecodeError, Emitable, NLM_F_CREATE, NLM_F_EXCL, NetlinkDeserializable, NetlinkHeader, NlasIterator,
+    parse_string,
+};
 
 use crate::net::kernel_part::KernelPart;
-use crate::net::netlink::{Purpose, Request};
+use crate::net::netlink::{NetlinkError, Purpose, Request, Tables};
+use crate::net::uapi::nf_tables::{NFTA_TABLE_NAME, NFTA_TABLE_OWNER};
+
+/// Who owns a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Everybody may change it.
+    Nobody,
+    /// The netlink socket of this number.
+    Socket(u32),
+}
+
+/// A table as a dump describes it.
+#[derive(Debug, Default)]
+struct Listed {
+    family: u8,
+    name: String,
+    owner: Option<u32>,
+}
+
+impl NetlinkDeserializable for Listed {
+    type Error = DecodeError;
+
+    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Listed, DecodeError> {
+        let header = NetfilterHeader::parse(payload)?;
+        let mut listed = Listed { family: header.family.into(), ..Listed::default() };
+        for attribute in NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default()) {
+            let attribute = attribute?;
+            match attribute.kind() {
+                NFTA_TABLE_NAME => listed.name = parse_string(attribute.value())?,
+                NFTA_TABLE_OWNER => listed.owner = attribute.value().try_into().map(u32::from_be_bytes).ok(),
+                _ => {}
+            }
+        }
+        Ok(listed)
+    }
+}
 
 /// A table, by what it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +71,18 @@ impl Table {
     pub fn delete(&self, purpose: Purpose) -> Request<NetfilterMessage> {
         let message = TableMessage { attributes: vec![self.name()] };
         self.request(purpose, 0, NfTablesMessage::DeleteTable(message))
+    }
+
+    /// Who owns the table; None if there is no such table.
+    ///
+    /// # Errors
+    /// The kernel refused the list.
+    pub fn owner(&self, tables: &mut Tables) -> Result<Option<Owner>, NetlinkError> {
+        let question = NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() });
+        let all: Vec<Listed> = tables.dump(self.request("list the nf_tables tables", 0, question))?;
+        let this =
+            all.into_iter().find(|table| table.family == u8::from(self.family) && table.name == self.name);
+        Ok(this.map(|table| table.owner.map_or(Owner::Nobody, Owner::Socket)))
     }
 
     fn name(&self) -> TableAttribute {

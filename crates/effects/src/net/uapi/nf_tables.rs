@@ -1,5 +1,10 @@
 //! `linux/netfilter/nf_tables.h`.
 
+/// `enum nft_table_attributes`.
+pub const NFTA_TABLE_NAME: u16 = 1;
+/// The number of the socket that owns it.
+pub const NFTA_TABLE_OWNER: u16 = 7;
+
 /// The devices of a chain, in `enum nft_devices_attributes`.
 pub const NFTA_DEVICE_NAME: u16 = 1;
 
