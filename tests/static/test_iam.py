@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import botocore.loaders
+import parliament
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +53,15 @@ def listed(value):
     return value if isinstance(value, list) else [value]
 
 
-def grants(role):
-    """Each statement of the role's policy with its actions and resources as lists."""
+def statements(role, effect):
+    """Each statement of the role's policy that allows or denies, with its actions and resources as lists."""
     for statement in document(role, "policy")["Statement"]:
-        yield statement, listed(statement["Action"]), listed(statement["Resource"])
+        if statement["Effect"] == effect:
+            yield statement, listed(statement["Action"]), listed(statement["Resource"])
+
+
+def grants(role):
+    return statements(role, "Allow")
 
 
 def test_there_is_a_policy_and_a_trust_for_each_role_and_nothing_else():
@@ -75,7 +81,7 @@ def test_documents_are_well_formed(role, kind):
     for statement in policy["Statement"]:
         # IAM: letters and digits only.
         assert re.fullmatch(r"[A-Za-z0-9]+", statement["Sid"])
-        assert statement["Effect"] == "Allow"
+        assert statement["Effect"] in (("Allow", "Deny") if kind == "policy" else ("Allow",))
         assert set(statement) <= known
         for action in listed(statement["Action"]):
             assert re.fullmatch(r"[a-z0-9-]+:[A-Z][A-Za-z]+", action), f"{action}: no wildcards"
@@ -99,10 +105,11 @@ def test_only_actions_without_a_resource_are_granted_on_everything(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_resources_are_arns_of_one_account_or_documents_of_aws(role):
-    arn = r"arn:aws:[a-z0-9]+:(\*)?:(ACCOUNT_ID)?:\S+"
+    arn = r"arn:aws:[a-z0-9]+:(\*)?:(ACCOUNT_ID|\*)?:\S+"
     for statement, _, resources in grants(role):
         for resource in resources:
             assert resource == "*" or re.fullmatch(arn, resource), resource
+            # No account has documents whose names begin with AWS but AWS itself.
             if resource != "*" and ":document/AWSFIS-" not in resource:
                 assert ":ACCOUNT_ID:" in resource, statement["Sid"]
 
@@ -124,11 +131,7 @@ def test_the_managed_instance_role_is_handed_to_systems_manager_alone():
 
 @pytest.mark.parametrize(
     ("role", "action"),
-    [
-        ("task", "ssm:DeregisterManagedInstance"),
-        ("managed-instance", "ssm:DeregisterManagedInstance"),
-        ("experiment", "ssm:SendCommand"),
-    ],
+    [("task", "ssm:DeregisterManagedInstance"), ("managed-instance", "ssm:DeregisterManagedInstance")],
 )
 def test_instances_are_only_reached_if_they_are_sidecars(role, action):
     found = [
@@ -139,6 +142,39 @@ def test_instances_are_only_reached_if_they_are_sidecars(role, action):
     assert found
     for statement in found:
         assert statement["Condition"]["StringEquals"] == {"ssm:resourceTag/FAULT_INJECTION_SIDECAR": "true"}
+
+
+def test_commands_reach_instances_that_are_sidecars_alone():
+    """By a Deny: where commands are allowed, document and instance stand in one statement, and a document has no tag."""
+    (denied,) = statements("experiment", "Deny")
+    statement, actions, resources = denied
+    assert (actions, resources) == (["ssm:SendCommand"], ["arn:aws:ssm:*:*:managed-instance/*"])
+    # A tag that is not there is not "true" either.
+    assert statement["Condition"] == {"StringNotEquals": {"ssm:resourceTag/FAULT_INJECTION_SIDECAR": "true"}}
+
+
+def test_a_task_tags_its_own_activation_alone():
+    """An activation has no ARN, so tagging is allowed on everything, and denied on what has one."""
+    (allowed,) = [one for one in grants("task") if "ssm:AddTagsToResource" in one[1]]
+    # Without the Null, ForAllValues would let a request without any tag pass.
+    assert allowed[0]["Condition"]["Null"] == {"aws:TagKeys": "false"}
+    (denied,) = statements("task", "Deny")
+    assert denied[1] == ["ssm:AddTagsToResource"] and "Condition" not in denied[0]
+    assert {resource.split(":", 5)[5] for resource in denied[2]} == {f"{kind}/*" for kind in taggable()}
+
+
+def taggable():
+    """What the service authorization reference lists for AddTagsToResource."""
+    (ssm,) = [service for service in parliament.iam_definition if service["prefix"] == "ssm"]
+    (tagging,) = [action for action in ssm["privileges"] if action["privilege"] == "AddTagsToResource"]
+    return {kind["resource_type"] for kind in tagging["resource_types"]} - {""}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_linters_find_nothing(role):
+    text = json.dumps(document(role, "policy")).replace("ACCOUNT_ID", "111122223333")
+    found = parliament.analyze_policy_string(text).findings
+    assert not found, [(finding.issue, finding.detail, finding.location) for finding in found]
 
 
 def test_the_tags_are_those_that_the_sidecar_sets():
