@@ -86,7 +86,9 @@ impl Cloud {
     pub(crate) fn call(&mut self, operation: &str, body: &Value) -> Value {
         let body = body.to_string();
         let request = format!(
-            "POST / HTTP/1.1\r\nhost: local\r\nx-amz-target: AmazonSSM.{operation}\r\n\
+            "POST / HTTP/1.1\r\nhost: localhost\r\nx-amz-target: AmazonSSM.{operation}\r\n\
+             authorization: AWS4-HMAC-SHA256 Credential=local/20261127/us-east-1/ssm/aws4_request, \
+             SignedHeaders=host, Signature=00\r\n\
              content-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );

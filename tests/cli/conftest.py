@@ -63,9 +63,17 @@ def stop(process):
             process.wait()
 
 
+def signed(service, region=REGION):
+    """What a client shows besides its call: the form of a signature, which is all that the local AWS looks at."""
+    scope = f"Credential=local/20261127/{region}/{service}/aws4_request"
+    return {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature={'0' * 64}"}
+
+
 def post(url, body, headers=None):
     """One JSON call without an AWS client."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers or {}, method="POST")
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), headers or {"Content-Type": "application/json"}, method="POST"
+    )
     with urllib.request.urlopen(request, timeout=10) as response:
         text = response.read()
     return json.loads(text) if text else None

@@ -9,7 +9,7 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
-from conftest import REGION, Server, eventually
+from conftest import REGION, Server, eventually, signed
 
 PROTOCOLS = ("json", "smithy-rpc-v2-cbor", "query")
 ALARM = {
@@ -220,7 +220,9 @@ def test_raw_requests_are_answered_in_their_protocol(server):
 
     def ask(path, headers, body):
         try:
-            with urllib.request.urlopen(urllib.request.Request(server + path, body, headers), timeout=10) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(server + path, body, headers | signed("monitoring")), timeout=10
+            ) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read()

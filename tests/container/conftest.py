@@ -40,7 +40,7 @@ def local_aws(network):
     with Container(
         "--network", network, "--network-alias", "local-aws", "--publish", f"127.0.0.1::{PORT}",
         "--volume", f"{program}:/taskfault-local:ro",
-        DEBIAN, "/taskfault-local", "--listen", f"0.0.0.0:{PORT}",
+        DEBIAN, "/taskfault-local", "--listen", f"0.0.0.0:{PORT}", "--allow-host", "local-aws",
     ) as container:
         eventually("the local AWS listens", lambda: healthy(container), container)
         yield container

@@ -99,7 +99,7 @@ def test_a_black_hole_between_two_containers(start, inject, server, network):
     address = server.address(network)
     assert answers(client, address)
     # A connection that was there before: it says a line whenever there is one to say, for as long as it may.
-    request = "GET /_taskfault/health HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+    request = "GET /_taskfault/health HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"
     stalls = (
         f"exec 3<>/dev/tcp/{address}/{PORT}; touch /tmp/open; while [ ! -e /tmp/go ]; do sleep 0.1; done; "
         f"printf '{request}' >&3; timeout 3 head -c 4 <&3 | grep -q HTTP && echo alive >/tmp/said || echo stalled >/tmp/said"

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
+use super::service::SIGNED;
+
 /// An exchange that takes longer is lost.
 const REPLY_LIMIT: Duration = Duration::from_millis(1500);
 
@@ -179,7 +181,7 @@ fn call(to: &str, operation: &str, body: &str) {
     write!(
         stream,
         "POST / HTTP/1.1\r\nHost: {to}\r\nX-Amz-Target: AmazonSSM.{operation}\r\n\
-         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+         {SIGNED}Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -124,13 +124,17 @@ impl<'a> Service<'a> {
     }
 }
 
+/// What a client of Systems Manager shows: the form of a signature, which is all that the local AWS looks at.
+pub(crate) const SIGNED: &str = "Authorization: AWS4-HMAC-SHA256 \
+    Credential=local/20261127/us-east-1/ssm/aws4_request, SignedHeaders=host, Signature=00\r\n";
+
 /// `post PATH TARGET BODY`: one request to the service of this namespace; prints the body of the answer.
 pub(crate) fn post(path: &str, target: &str, body: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", SERVICE_PORT)).unwrap();
     write!(
         stream,
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{SERVICE_PORT}\r\nConnection: close\r\nX-Amz-Target: {target}\r\n\
-         Content-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n{body}",
+         {SIGNED}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -47,12 +47,16 @@ pub(super) fn key_holder(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<
     Ok(id)
 }
 
-/// A client: anybody. Returns what to call it in the log.
+/// A client: anybody who signs for `service`. Returns what to call it in the log.
 ///
 /// # Errors
-/// Only if it uses a role token of ours and that is expired or wrong.
-pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<String, ApiError> {
-    let Ok(authorization) = Authorization::parse(parts) else { return Ok("client".to_owned()) };
+/// No signature, one for another service, or a role token of ours that is expired or used wrongly.
+pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8], service: &str) -> Result<String, ApiError> {
+    let authorization = Authorization::parse(parts)?;
+    if authorization.service != service {
+        let message = format!("Credential should be scoped to correct service: '{service}'.");
+        return Err(ApiError::new("InvalidSignatureException", message));
+    }
     let token = shared.read(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
     let Some(token) = token else { return Ok("client".to_owned()) };
     check_token(&authorization, &token, parts, body)?;

@@ -6,7 +6,7 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::model::{CLOUDWATCH, ECS, LOGS, Model, SSM};
+use super::model::{CLOUDWATCH, ECS, IAM, LOGS, Model, Operation as Modelled, SSM, STS};
 use super::query::unknown_action;
 use super::shared::Shared;
 use super::signature::header;
@@ -17,6 +17,8 @@ use crate::world::World;
 
 /// The service that agents poll has no public model.
 const MDS: &str = "EC2WindowsMessageDeliveryService.";
+/// What clients sign for who speak to CloudWatch.
+const METRICS: &str = "monitoring";
 
 /// Answers one call of the JSON 1.1 or the Query protocol.
 pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
@@ -31,13 +33,13 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
     } else if let Some(operation) = target.strip_prefix(MDS) {
         delivery::call(shared, operation, parts, body, &mut who).await
     } else if let Some(operation) = ECS.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, World::call_ecs)
+        client_call(shared, operation, ("ecs", parts), body, &mut who, World::call_ecs)
     } else if let Some(operation) = LOGS.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, |world, operation, body, context| {
+        client_call(shared, operation, ("logs", parts), body, &mut who, |world, operation, body, context| {
             logs::call(operation, body, &mut world.logs, context)
         })
     } else if let Some(operation) = CLOUDWATCH.targeted(target) {
-        client_call(shared, operation, parts, body, &mut who, |world, operation, body, context| {
+        client_call(shared, operation, (METRICS, parts), body, &mut who, |world, operation, body, context| {
             cloudwatch::call(operation, body, &mut world.cloudwatch, context)
         })
     } else {
@@ -100,7 +102,7 @@ fn systems_manager(
             shared.update(|world| agent::update_information(&body, &mut world.ssm, &context))
         }
         _ => {
-            *who = caller::client(shared, parts, raw)?;
+            *who = caller::client(shared, parts, raw, "ssm")?;
             if let Some(answer) = background(operation, &body) {
                 return Ok(answer);
             }
@@ -120,16 +122,16 @@ type Operation = fn(&mut World, &str, &Map<String, Value>, &Context) -> Option<R
 fn client_call(
     shared: &Shared,
     operation: &str,
-    parts: &Parts,
+    (service, parts): (&str, &Parts),
     raw: &[u8],
     who: &mut String,
-    service: Operation,
+    perform: Operation,
 ) -> Result<Value, ApiError> {
+    *who = caller::client(shared, parts, raw, service)?;
     let body = wire::object(&wire::inflated(parts, raw)?)?;
     let context = shared.context();
-    *who = caller::client(shared, parts, raw)?;
     shared
-        .update(|world| service(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
+        .update(|world| perform(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
 }
 
 fn take_one(count: &mut u32) -> bool {
@@ -152,23 +154,66 @@ fn background(operation: &str, body: &Map<String, Value>) -> Option<Value> {
     }
 }
 
-fn query(shared: &Shared, parts: &Parts, body: &[u8]) -> Answer {
-    let body = match wire::inflated(parts, body) {
+fn query(shared: &Shared, parts: &Parts, raw: &[u8]) -> Answer {
+    let body = match wire::inflated(parts, raw) {
         Ok(body) => body,
         Err(error) => return wire::json_answer(None, &Err(error)),
     };
     let parameters: BTreeMap<String, String> = wire::form(&body).collect();
     let action = parameters.get("Action").map_or("", String::as_str);
-    let context = shared.context();
-    let known = sts::call(&parameters, &context).or_else(|| {
-        shared.update(|world| {
-            let roles = iam::call(&parameters, &mut world.iam, &context);
-            roles.or_else(|| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
-        })
-    });
-    let (status, xml) = known.unwrap_or_else(|| (400, unknown_action(action)));
-    tracing::info!(who = "client", what = format!("Action={action}"), outcome = status);
+    let mut who = "?".to_owned();
+    let (status, xml) = match queried(action) {
+        None => (400, unknown_action(action)),
+        Some((service, operation)) => match caller::client(shared, parts, raw, service) {
+            Err(error) => super::query::answer(operation, &Err(unauthorized(error))),
+            Ok(client) => {
+                who = client;
+                let context = shared.context();
+                let answer = match service {
+                    "sts" => sts::call(&parameters, &context),
+                    "iam" => shared.update(|world| iam::call(&parameters, &mut world.iam, &context)),
+                    _ => {
+                        shared.update(|world| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
+                    }
+                };
+                answer.unwrap_or_else(|| (400, unknown_action(action)))
+            }
+        },
+    };
+    tracing::info!(who, what = format!("Action={action}"), outcome = status);
     wire::answer(status, "text/xml", xml)
+}
+
+/// The service that has an action of the Query protocol, as clients sign for it.
+fn queried(action: &str) -> Option<(&'static str, Modelled)> {
+    let services = [("sts", &STS), ("iam", &IAM), (METRICS, &CLOUDWATCH)];
+    services.into_iter().find_map(|(service, model)| Some((service, model.operation(action)?)))
+}
+
+/// A refused signature as the services say it that are not of the JSON 1.1 protocol: by HTTP 403.
+fn forbidden(error: ApiError) -> ApiError {
+    let of_signatures = matches!(
+        error.code,
+        "MissingAuthenticationTokenException"
+            | "IncompleteSignatureException"
+            | "InvalidSignatureException"
+            | "UnrecognizedClientException"
+            | "ExpiredTokenException"
+    );
+    ApiError { status: if of_signatures { 403 } else { error.status }, ..error }
+}
+
+/// The same with the codes of the Query protocol.
+fn unauthorized(error: ApiError) -> ApiError {
+    let code = match error.code {
+        "MissingAuthenticationTokenException" => "MissingAuthenticationToken",
+        "IncompleteSignatureException" => "IncompleteSignature",
+        "InvalidSignatureException" => "SignatureDoesNotMatch",
+        "UnrecognizedClientException" => "InvalidClientTokenId",
+        "ExpiredTokenException" => "ExpiredToken",
+        other => other,
+    };
+    ApiError { code, ..forbidden(error) }
 }
 
 /// Answers a request of FIS's rest-json protocol; None if its path is none of the service's.
@@ -176,7 +221,7 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
     let request = fis::Request::of(parts.method.as_str(), parts.uri.path())?;
     let mut who = "?".to_owned();
     let outcome = (|| {
-        who = caller::client(shared, parts, body)?;
+        who = caller::client(shared, parts, body, "fis").map_err(forbidden)?;
         let call = request.read(parts.uri.query().unwrap_or_default(), wire::object(body)?)?;
         let context = shared.context();
         shared.update(|world| {
@@ -192,12 +237,14 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
 /// Answers one call of CloudWatch in the Smithy RPC v2 CBOR protocol.
 pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8]) -> Answer {
     let context = shared.context();
-    let members = wire::inflated(parts, body).and_then(|body| cloudwatch::cbor_members(&body));
-    let outcome = members.and_then(|members| {
+    let mut who = "?".to_owned();
+    let outcome = (|| {
+        who = caller::client(shared, parts, body, METRICS)?;
+        let members = cloudwatch::cbor_members(&wire::inflated(parts, body)?)?;
         let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
         shared.update(call).unwrap_or_else(|| Err(unknown(operation)))
-    });
-    tracing::info!(who = "client", what = format!("cbor {operation}"), outcome = line(&outcome));
+    })();
+    tracing::info!(who, what = format!("cbor {operation}"), outcome = line(&outcome));
     cloudwatch::cbor_answer(operation, &outcome)
 }
 

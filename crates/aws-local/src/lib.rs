@@ -15,6 +15,7 @@ pub mod error;
 mod fault_endpoints;
 pub mod fis;
 mod gateway;
+mod guard;
 mod iam;
 pub mod log;
 mod logs;

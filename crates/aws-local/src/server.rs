@@ -1,6 +1,6 @@
 //! The server: one port, every API. Accepts connections, finds the one that a request is for, stops cleanly.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::gateway::Hangup;
 use super::shared::{Handle, Options, Shared};
 use super::wire::{self, Answer};
-use super::{cloudwatch, dispatch, documents, fault_endpoints, gateway, metadata, test_calls};
+use super::{cloudwatch, dispatch, documents, fault_endpoints, gateway, guard, metadata, test_calls};
 use crate::world::SnapshotError;
 
 /// Why a server did not start or did not end well.
@@ -161,7 +161,8 @@ fn let_time_pass(shared: &Shared) {
 
 async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| route(shared.clone(), request));
+    let local = stream.local_addr().ok().map(|local| local.ip());
+    let service = service_fn(|request| route(shared.clone(), local, request));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // It would also end connections that clients keep for their next call, sometimes just as they use it.
@@ -185,9 +186,18 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// Finds the API that a request is for.
-async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Hangup> {
+async fn route(
+    shared: Arc<Shared>,
+    local: Option<IpAddr>,
+    request: Request<Incoming>,
+) -> Result<Answer, Hangup> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let asked = (&method, request.uri(), request.headers());
+    if let Err(message) = guard::check(asked, local, &shared.allow_hosts) {
+        tracing::warn!(who = "?", what = format!("{method} {path}"), outcome = format!("403 {message}"));
+        return Ok(wire::refused(403, "AccessDeniedException", &message));
+    }
     if let Some(instance) = path.strip_prefix("/v1/control-channel/") {
         return gateway::answer(shared, request, instance).await;
     }
@@ -200,7 +210,7 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         }
     };
     Ok(if let Some(call) = path.strip_prefix("/_taskfault/") {
-        let answer = test_calls::answer(&shared, &method, call, &body);
+        let answer = test_calls::answer(&shared, &parts, call, &body);
         if method != http::Method::GET {
             let what = format!("{method} {path}");
             tracing::info!(who = "test", what, outcome = answer.status().as_u16());

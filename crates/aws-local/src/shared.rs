@@ -44,6 +44,8 @@ pub struct Options {
     pub fault_injection: bool,
     /// [`Context::speed`].
     pub speed: f64,
+    /// Names besides loopback and the address that a request came in by, which its `Host` may be.
+    pub allow_hosts: Vec<String>,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             limits: TaskLimits::default(),
             fault_injection: true,
             speed: 1.0,
+            allow_hosts: Vec::new(),
         }
     }
 }
@@ -77,6 +80,7 @@ pub(super) struct Shared {
     pub(super) limits: TaskLimits,
     pub(super) fault_injection: bool,
     speed: f64,
+    pub(super) allow_hosts: Vec<String>,
     faults: Mutex<FaultEndpoints>,
     recorder: Mutex<Recorder>,
     pub(super) started: SystemTime,
@@ -104,6 +108,7 @@ impl Shared {
             limits: options.limits,
             fault_injection: options.fault_injection,
             speed: options.speed,
+            allow_hosts: options.allow_hosts,
             faults: Mutex::default(),
             recorder: Mutex::default(),
             started: now,

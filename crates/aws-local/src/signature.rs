@@ -42,7 +42,7 @@ impl Authorization {
     /// signature version 4.
     pub(crate) fn parse(parts: &Parts) -> Result<Authorization, ApiError> {
         let text = header(parts, "authorization").ok_or_else(|| {
-            ApiError::new("MissingAuthenticationTokenException", "the request has no Authorization header")
+            ApiError::new("MissingAuthenticationTokenException", "Missing Authentication Token")
         })?;
         Authorization::parse_text(text).ok_or_else(|| {
             ApiError::new(
@@ -67,14 +67,14 @@ impl Authorization {
         let service = scope.next()?.to_owned();
         let region = scope.next()?.to_owned();
         let date = scope.next()?.to_owned();
-        Some(Authorization {
-            access_key: scope.next()?.to_owned(),
-            date,
-            region,
-            service,
-            signed_headers: field("SignedHeaders")?.split(';').map(str::to_owned).collect(),
-            signature: field("Signature")?.to_owned(),
-        })
+        let access_key = scope.next()?.to_owned();
+        let signed_headers = field("SignedHeaders")?.split(';').map(str::to_owned).collect();
+        let signature = field("Signature")?.to_owned();
+        let parts = [&access_key, &date, &region, &service, &signature];
+        if parts.into_iter().any(String::is_empty) || !date.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        Some(Authorization { access_key, date, region, service, signed_headers, signature })
     }
 
     /// Checks an HMAC signature with the secret access key it should be made with.

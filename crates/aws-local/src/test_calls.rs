@@ -10,14 +10,23 @@
 //! | `POST /_taskfault/drop-sockets` | cuts every control channel now, without a goodbye |
 //! | `POST /_taskfault/send` | puts `{"instance_id", "hex" \| "text"}` on that control channel as it is |
 
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::gateway::links::Order;
+use super::guard;
 use super::shared::Shared;
 use super::wire::{self, Answer};
 
-/// Answers one call of the test API; `path` is what follows `/_taskfault/`.
-pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &[u8]) -> Answer {
+/// Answers one call of the test API; `path` is what follows `/_taskfault/`. What changes something must come as
+/// JSON.
+pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, body: &[u8]) -> Answer {
+    let method = &parts.method;
+    if method != http::Method::GET && !guard::is_json(&parts.headers) {
+        let error =
+            format!("{method} /_taskfault/{path} takes JSON: add the header Content-Type: application/json");
+        return wire::plain_json(415, &json!({ "error": error }));
+    }
     let outcome = match (method.as_str(), path) {
         ("GET", "health") => Ok(health(shared)),
         ("GET", "switches") => Ok(json!(shared.switches())),
@@ -41,7 +50,10 @@ pub(super) fn answer(shared: &Shared, method: &http::Method, path: &str, body: &
 
 fn health(shared: &Shared) -> Value {
     let (instances, commands) = shared.read(|state| (state.ssm.instances.len(), state.ssm.commands.len()));
-    json!({ "status": "ok", "instances": instances, "commands": commands, "channels": shared.links.count() })
+    json!({
+        "status": "ok", "region": shared.region, "instances": instances, "commands": commands,
+        "channels": shared.links.count(),
+    })
 }
 
 fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {

@@ -129,6 +129,13 @@ pub(super) fn plain_json(status: u16, value: &Value) -> Answer {
     answer(status, "application/json", value.to_string())
 }
 
+/// A refusal that no API of AWS makes; every kind of client finds its code.
+pub(super) fn refused(status: u16, code: &'static str, message: &str) -> Answer {
+    let mut answer = plain_json(status, &json!({ "__type": code, "message": message }));
+    answer.headers_mut().insert("x-amzn-errortype", http::HeaderValue::from_static(code));
+    answer
+}
+
 /// Letters and digits and four more: what AWS leaves as it is in names, values and documents (RFC 3986).
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

@@ -83,7 +83,14 @@ impl Local {
 
     async fn test(&self, call: &str, body: Value) -> (u16, Value) {
         let path = format!("/_taskfault/{call}");
-        let answer = http(self.address, "POST", &path, &[], body.to_string().into_bytes()).await;
+        let answer = http(
+            self.address,
+            "POST",
+            &path,
+            &[("content-type", "application/json")],
+            body.to_string().into_bytes(),
+        )
+        .await;
         (answer.status, answer.json())
     }
 
@@ -734,7 +741,10 @@ async fn odd_requests_get_a_clear_error_and_the_server_lives() {
     }
     assert_eq!(http(local.address, "GET", "/", &[], Vec::new()).await.status, 404);
     let health = http(local.address, "GET", "/_taskfault/health", &[], Vec::new()).await;
-    assert_eq!(health.json(), json!({ "status": "ok", "instances": 1, "commands": 0, "channels": 0 }));
+    assert_eq!(
+        health.json(),
+        json!({ "status": "ok", "region": "us-east-1", "instances": 1, "commands": 0, "channels": 0 })
+    );
     assert_eq!(local.test("switches", json!({ "no_such": true })).await.0, 400);
     agent.ping().await.unwrap();
     local.end().await;

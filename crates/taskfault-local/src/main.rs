@@ -88,6 +88,10 @@ struct ServeOptions {
     /// takes ten seconds
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
+    /// Answer requests whose Host is this name too, besides localhost, loopback addresses and the address that it
+    /// listens on: the name of a Compose service, for instance. Can be given several times
+    #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name)]
+    allow_hosts: Vec<String>,
 }
 
 const AFTER_UP: &str = "\
@@ -139,7 +143,7 @@ without one it uses the long poll):
 Switches for tests of agents, all off at the start:
   GET  /_taskfault/health
   GET  /_taskfault/switches
-  POST /_taskfault/switches      a JSON object with any of:
+  POST /_taskfault/switches      a JSON object (Content-Type: application/json) with any of:
          channel                 open | denied (403) | error (500) | hangup
          withhold_reply_acks     replies are taken in, not acknowledged
          withhold_delivery_acks  acknowledgements of jobs are overlooked
@@ -175,6 +179,15 @@ fn speed(text: &str) -> Result<f64, String> {
     speed.ok_or_else(|| "a speed is a number from 1 to 1000".to_owned())
 }
 
+fn host_name(text: &str) -> Result<String, String> {
+    match !text.is_empty() && !text.contains(['/', ':', '*', '@', ' '])
+        || text.parse::<std::net::IpAddr>().is_ok()
+    {
+        true => Ok(text.to_owned()),
+        false => Err("a host is a name or an address, without scheme, port and wildcard".to_owned()),
+    }
+}
+
 fn vcpu(text: &str) -> Result<f64, String> {
     let cpu: Option<f64> = text.parse().ok().filter(|cpu: &f64| cpu.is_finite() && *cpu > 0.0);
     cpu.ok_or_else(|| "a CPU limit is a number above 0, 0.5 for instance".to_owned())
@@ -204,6 +217,7 @@ impl From<ServeOptions> for Options {
             limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
             fault_injection: options.fault_injection,
             speed: options.speed,
+            allow_hosts: options.allow_hosts,
         }
     }
 }

@@ -87,7 +87,10 @@ impl Up {
 
     /// One call of ECS, without any AWS client.
     fn ecs(&self, operation: &str, body: Value) -> Value {
-        let target = format!("X-Amz-Target: AmazonEC2ContainerServiceV20141113.{operation}\r\n");
+        let target = format!(
+            "X-Amz-Target: AmazonEC2ContainerServiceV20141113.{operation}\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=local/20261127/us-east-1/ecs/aws4_request, SignedHeaders=host, Signature=00\r\n"
+        );
         let answer = http(&self.address, "POST", "/", &target, &body.to_string());
         assert!(answer.starts_with("HTTP/1.1 200"), "{operation} {body}: {answer}");
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

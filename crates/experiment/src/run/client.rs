@@ -1,11 +1,13 @@
 //! The client's side of FIS at a local AWS, over HTTP as any client has it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use http_client::Client as Http;
@@ -13,6 +15,8 @@ use record::Record;
 
 /// How long a call may take. The local AWS answers in milliseconds; a busy machine may not.
 const CALL: Duration = Duration::from_secs(20);
+/// That of a local AWS that does not say its own.
+const REGION: &str = "us-east-1";
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +54,8 @@ pub enum CallError {
 pub struct Fis {
     http: Http,
     endpoint: String,
+    /// That of the local AWS, once it has said so.
+    region: OnceLock<String>,
 }
 
 impl Fis {
@@ -60,7 +66,7 @@ impl Fis {
     pub fn at(endpoint: &str) -> Result<Fis, CallError> {
         let http = Http::new(None)
             .map_err(|error| CallError::Unreachable { call: "the HTTP client", reason: error.to_string() })?;
-        Ok(Fis { http, endpoint: endpoint.trim_end_matches('/').to_owned() })
+        Ok(Fis { http, endpoint: endpoint.trim_end_matches('/').to_owned(), region: OnceLock::new() })
     }
 
     /// Asks whether a local AWS is there. Anything else, the real AWS for instance, is not to be talked to.
@@ -75,7 +81,11 @@ impl Fis {
         }
         let health = self.send(call, Method::GET, "/_taskfault/health", None).await;
         match health {
-            Ok(health) if health["status"] == "ok" => Ok(()),
+            Ok(health) if health["status"] == "ok" => {
+                let region = health["region"].as_str().unwrap_or(REGION);
+                let _ = self.region.set(region.to_owned());
+                Ok(())
+            }
             Err(CallError::Unreachable { reason, .. }) => {
                 let hint = "start taskfault-local, or give --endpoint";
                 let reason = format!("no answer from {}: {reason}; {hint}", self.endpoint);
@@ -172,6 +182,17 @@ impl Fis {
         })
     }
 
+    /// What the local AWS asks of clients: the form of a signature. It knows nobody's secret, so nothing is
+    /// signed.
+    fn authorization(&self) -> String {
+        let region = self.region.get().map_or(REGION, String::as_str);
+        let day = OffsetDateTime::now_utc().date().to_string().replace('-', "");
+        format!(
+            "AWS4-HMAC-SHA256 Credential=local/{day}/{region}/fis/aws4_request, SignedHeaders=host, Signature={:064}",
+            0
+        )
+    }
+
     async fn send(
         &self,
         call: &'static str,
@@ -184,6 +205,7 @@ impl Fis {
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
             .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::AUTHORIZATION, self.authorization())
             .body(Full::new(body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()))))
             .map_err(|error| unreachable(error.to_string()))?;
         let answer = self.http.send(request, CALL).await.map_err(|error| unreachable(error.to_string()))?;
