@@ -11,6 +11,7 @@ use crate::ssm::state::{Document, DocumentVersion, SsmState};
 pub(crate) mod content;
 mod hash;
 pub mod parameters;
+mod pattern;
 
 mod stand_ins;
 

@@ -17,6 +17,7 @@ pub(crate) mod check;
 mod pattern;
 
 use pattern::Pattern;
+pub(crate) use pattern::translated as java_pattern;
 
 pub(crate) static CLOUDWATCH: Model = Model::new(include_str!("model/cloudwatch.json"));
 pub(crate) static ECS: Model = Model::new(include_str!("model/ecs.json"));

@@ -1,5 +1,6 @@
 //! PutMetricData.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -28,7 +29,8 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, contex
     let namespace = members.required("Namespace");
     let of_entities = members.each("EntityMetricData").flat_map(|entity| entity.each("MetricData"));
     let data: Vec<Datum<'_>> = members.each("MetricData").chain(of_entities).map(read).collect();
-    for datum in &data {
+    for (index, datum) in data.iter().enumerate() {
+        datum.fits_together(index + 1)?;
         at_most(MOST_VALUES, "Values", datum.values.len())?;
         at_most(MOST_VALUES, "Counts", datum.counts.len())?;
     }
@@ -39,11 +41,12 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, contex
     let samples: Vec<Vec<Sample>> =
         data.iter().map(|datum| datum.samples(context)).collect::<Result<_, _>>()?;
     let now_ms = epoch_ms(context.now);
+    let mut by_metric: BTreeMap<MetricId, Vec<Sample>> = BTreeMap::new();
     for (datum, samples) in data.iter().zip(samples) {
-        let series = state.metrics.entry(datum.metric(namespace)).or_default();
-        for sample in samples {
-            series.insert(sample, now_ms);
-        }
+        by_metric.entry(datum.metric(namespace)).or_default().extend(samples);
+    }
+    for (metric, samples) in by_metric {
+        state.metrics.entry(metric).or_default().insert(samples, now_ms);
     }
     Ok(Value::Null)
 }
@@ -80,6 +83,23 @@ fn read(item: Members<'_>) -> Datum<'_> {
 }
 
 impl Datum<'_> {
+    /// The service tells members apart by their place, `number` from 1.
+    fn fits_together(&self, number: usize) -> Result<(), ApiError> {
+        let member = format!("MetricData.member.{number}");
+        if self.value.is_some() && !self.values.is_empty() {
+            let message = format!(
+                "The parameters {member}.Value and {member}.Values are mutually exclusive and you have specified both."
+            );
+            return Err(ApiError::new("InvalidParameterCombinationException", message));
+        }
+        if self.has_counts && self.counts.len() != self.values.len() {
+            let message =
+                format!("The parameters {member}.Values and {member}.Counts must be of the same size.");
+            return Err(invalid(message));
+        }
+        Ok(())
+    }
+
     fn metric(&self, namespace: &str) -> MetricId {
         let dimensions =
             self.dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -127,10 +147,6 @@ impl Datum<'_> {
 
     fn counted(&self, at: u64) -> Result<Vec<Sample>, ApiError> {
         let metric = self.metric;
-        if self.has_counts && self.counts.len() != self.values.len() {
-            let message = format!("{metric}: Values and Counts must have the same number of items");
-            return Err(invalid(message));
-        }
         if self.counts.iter().any(|count| *count < 0.0) {
             return Err(invalid(format!("{metric}: Counts must not be negative")));
         }

@@ -39,8 +39,12 @@ pub(super) fn statistics(body: &Map<String, Value>, state: &CloudWatchState) -> 
     let simple: Vec<(&str, Statistic)> =
         simple.into_iter().filter_map(|name| Some((name, Statistic::parse(name)?))).collect();
     let span = Span::new(times, period)?;
-    if span.starts().count() as u64 > MOST_POINTS {
-        let message = format!("more than {MOST_POINTS} data points were asked for: take a longer Period");
+    let asked = span.periods();
+    if asked > MOST_POINTS {
+        let message = format!(
+            "You have requested up to {asked} datapoints, which exceeds the limit of {MOST_POINTS}. You may reduce \
+             the datapoints requested by increasing Period, or decreasing the time range."
+        );
         return Err(ApiError::new("InvalidParameterCombinationException", message));
     }
     let label = metric.name.clone();
@@ -49,7 +53,7 @@ pub(super) fn statistics(body: &Map<String, Value>, state: &CloudWatchState) -> 
         let units = UNITS.iter().copied().filter(|known| unit.is_none_or(|wanted| wanted == *known));
         for unit in units {
             points.extend(
-                span.starts()
+                span.starts(series)
                     .filter_map(|start| datapoint(series, start, span.period, unit, &simple, &extended)),
             );
         }
@@ -95,28 +99,53 @@ pub(super) fn data(body: &Map<String, Value>, state: &CloudWatchState) -> Answer
     if !(1..=MOST_DATA_POINTS).contains(&most) {
         return Err(Violation::new("MaxDatapoints", most, rule).into());
     }
-    let token = members.text("NextToken");
-    if token.is_some() {
-        let message = "there is no next page: every answer is whole";
-        return Err(ApiError::new("InvalidNextToken", message));
-    }
+    let (first, mut done) = members.text("NextToken").map_or(Ok((0, 0)), position)?;
     let ascending = order == Some("TimestampAscending");
+    let returned: Vec<(&Query<'_>, Span)> = queries
+        .iter()
+        .filter(|query| query.returned)
+        .map(|query| Ok((query, query.span(times)?)))
+        .collect::<Result<_, ApiError>>()?;
+    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
     let mut results = Vec::new();
-    let mut count = 0;
-    for query in queries.iter().filter(|query| query.returned) {
-        let (starts, values) = query.points(state, times, ascending)?;
-        count += values.len();
-        results.push(json!({
-            "Id": query.id, "Label": query.label.unwrap_or(query.metric.name.as_str()),
-            "Timestamps": starts, "Values": values, "StatusCode": "Complete",
-        }));
+    let mut next = None;
+    for (index, (query, span)) in returned.iter().enumerate().skip(first) {
+        let points = query.points(state, span, ascending, done, left)?;
+        left -= points.values.len();
+        let status = if points.more { "PartialData" } else { "Complete" };
+        let mut result = json!({
+            "Id": query.id, "Label": query.label.map_or_else(|| query.name(&queries), str::to_owned),
+            "Timestamps": points.starts, "Values": points.values, "StatusCode": status,
+        });
+        if points.several_units {
+            let value =
+                format!("Multiple units returned for the metric query {}; Unit chooses one", query.id);
+            result["Messages"] = json!([{ "Code": "MultipleUnits", "Value": value }]);
+        }
+        results.push(result);
+        if points.more {
+            next = Some(format!("{index}-{}", done + points.starts.len()));
+            break;
+        }
+        done = 0;
     }
-    if i64::try_from(count).is_ok_and(|count| count > most) {
-        let message =
-            format!("the answer would have {count} data points, {most} are allowed: take a longer Period");
-        return Err(ApiError::new("InvalidParameterCombinationException", message));
-    }
-    Ok(json!({ "MetricDataResults": results, "Messages": [] }))
+    Ok(json!({ "MetricDataResults": results, "Messages": [], "NextToken": next }))
+}
+
+/// A token of ours: the query that goes on, and how many of its points went before.
+fn position(token: &str) -> Result<(usize, usize), ApiError> {
+    let parsed =
+        token.split_once('-').and_then(|(query, point)| Some((query.parse().ok()?, point.parse().ok()?)));
+    parsed.ok_or_else(|| ApiError::new("InvalidNextToken", "the NextToken is none of this service"))
+}
+
+/// Some of the points of a query.
+struct Points {
+    /// Seconds since 1970.
+    starts: Vec<f64>,
+    values: Vec<f64>,
+    more: bool,
+    several_units: bool,
 }
 
 struct Query<'a> {
@@ -152,29 +181,63 @@ impl<'a> Query<'a> {
         Ok(Query { id, label, returned, expression, metric, statistic, period, unit })
     }
 
-    fn points(
-        &self,
-        state: &CloudWatchState,
-        times: (Option<SystemTime>, Option<SystemTime>),
-        ascending: bool,
-    ) -> Result<(Vec<f64>, Vec<f64>), ApiError> {
+    fn span(&self, times: (Option<SystemTime>, Option<SystemTime>)) -> Result<Span, ApiError> {
         if self.expression || self.statistic.is_empty() {
             let message =
                 format!("the query {} must have a MetricStat; expressions are not evaluated here", self.id);
             return Err(ApiError::validation(message));
         }
-        let statistic = Statistic::parse(self.statistic).ok_or_else(|| unknown(self.statistic))?;
-        let span = Span::new(times, self.period)?;
-        let series = state.metrics.get(&self.metric);
-        let point = |start: u64| {
-            let samples = series?.span(start, start + span.period, self.unit);
-            Some((start as f64 / 1000.0, statistic.of(samples)?.value))
-        };
-        let mut points: Vec<(f64, f64)> = span.starts().filter_map(point).collect();
-        if !ascending {
-            points.reverse();
+        Span::new(times, self.period)
+    }
+
+    /// What the service calls it: the metric, and what tells it from the other queries.
+    fn name(&self, all: &[Query<'_>]) -> String {
+        let mut name = self.metric.name.clone();
+        let others = || all.iter().filter(|other| other.metric.name == self.metric.name);
+        if others().any(|other| other.statistic != self.statistic) {
+            name = format!("{name} {}", self.statistic);
         }
-        Ok(points.into_iter().unzip())
+        if others().any(|other| other.period != self.period) {
+            name = format!("{name} {}", self.period);
+        }
+        name
+    }
+
+    /// The points after the first `done` ones, `most` at most.
+    fn points(
+        &self,
+        state: &CloudWatchState,
+        span: &Span,
+        ascending: bool,
+        done: usize,
+        most: usize,
+    ) -> Result<Points, ApiError> {
+        let statistic = Statistic::parse(self.statistic).ok_or_else(|| unknown(self.statistic))?;
+        let mut found = Points { starts: Vec::new(), values: Vec::new(), more: false, several_units: false };
+        let Some(series) = state.metrics.get(&self.metric) else { return Ok(found) };
+        let mut starts: Vec<u64> = span.starts(series).collect();
+        if !ascending {
+            starts.reverse();
+        }
+        let mut skipped = 0;
+        for start in starts {
+            let samples = |unit| series.span(start, start + span.period, unit);
+            // One unit's answer where there are several.
+            let first = samples(self.unit).next().map(|sample| sample.unit.as_str());
+            let Some(point) = statistic.of(samples(first)) else { continue };
+            if skipped < done {
+                skipped += 1;
+                continue;
+            }
+            if found.values.len() == most {
+                found.more = true;
+                break;
+            }
+            found.several_units |= samples(self.unit).any(|sample| Some(sample.unit.as_str()) != first);
+            found.starts.push(start as f64 / 1000.0);
+            found.values.push(point.value);
+        }
+        Ok(found)
     }
 }
 
@@ -249,9 +312,9 @@ impl Span {
             return Err(invalid("StartTime and EndTime must be given"));
         };
         if start >= end {
-            return Err(invalid("StartTime must be before EndTime"));
+            return Err(invalid("The parameter StartTime must be less than the parameter EndTime."));
         }
-        if !matches!(period, 1 | 5 | 10 | 20 | 30) && !period.is_multiple_of(60) {
+        if period == 0 || !matches!(period, 1 | 5 | 10 | 20 | 30) && !period.is_multiple_of(60) {
             return Err(invalid("Period must be 1, 5, 10, 20, 30 or a multiple of 60 seconds"));
         }
         let period = u64::from(period) * 1000;
@@ -259,8 +322,13 @@ impl Span {
         Ok(Span { start: start - start % period, end, period })
     }
 
-    fn starts(&self) -> impl Iterator<Item = u64> + use<> {
-        let step = usize::try_from(self.period).unwrap_or(usize::MAX);
-        (self.start..self.end).step_by(step)
+    /// How many periods it has.
+    fn periods(&self) -> u64 {
+        (self.end - self.start).div_ceil(self.period)
+    }
+
+    /// The beginnings of those periods in which there are samples: a request may span a thousand years.
+    fn starts<'a>(&self, series: &'a Series) -> impl Iterator<Item = u64> + use<'a> {
+        series.periods(self.start, self.end, self.period)
     }
 }

@@ -44,7 +44,7 @@ impl CloudWatchState {
             dimensions: dimensions.collect(),
         };
         let at = wire::epoch_ms(at);
-        self.metrics.entry(id).or_default().insert(Sample::of(at, unit, value, 1.0), at);
+        self.metrics.entry(id).or_default().insert([Sample::of(at, unit, value, 1.0)], at);
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{AlarmState, CloudWatchState, advance, call, query};
 use crate::Context;
+use crate::error::ApiError;
 
 struct Fixture {
     state: CloudWatchState,
@@ -30,9 +31,13 @@ impl Fixture {
         answer.expect("a known operation").unwrap_or_else(|error| panic!("{operation}: {error}"))
     }
 
-    fn refused(&mut self, operation: &str, body: Value) -> &'static str {
+    fn error(&mut self, operation: &str, body: Value) -> ApiError {
         let answer = call(operation, &object(body), &mut self.state, &self.context);
-        answer.expect("a known operation").expect_err(operation).code
+        answer.expect("a known operation").expect_err(operation)
+    }
+
+    fn refused(&mut self, operation: &str, body: Value) -> &'static str {
+        self.error(operation, body).code
     }
 
     /// Moves the clock, in milliseconds, and lets the tick see it.
@@ -337,10 +342,125 @@ fn values_are_read_back_as_statistics() {
     let read = fixture.ok("GetMetricData", query);
     assert_eq!(read["MetricDataResults"][0]["Values"], json!([100.0]));
     assert_eq!(read["MetricDataResults"][0]["Timestamps"], json!([1_767_225_600.0]));
+    assert_eq!(read.get("NextToken"), Some(&Value::Null));
     let listed = fixture.ok("ListMetrics", json!({ "Dimensions": [{ "Name": "D" }] }));
     let dimensions = json!([{ "Name": "D", "Value": "1" }]);
     let metric = json!({ "Namespace": "N", "MetricName": "M", "Dimensions": dimensions });
     assert_eq!(listed["Metrics"], json!([metric]));
+}
+
+fn metric_query(id: &str, stat: &str, period: u32) -> Value {
+    let metric = json!({ "Namespace": "N", "MetricName": "metric1" });
+    json!({ "Id": id, "MetricStat": { "Metric": metric, "Period": period, "Stat": stat } })
+}
+
+#[test]
+fn a_thousand_years_take_no_longer_than_their_values() {
+    let mut fixture = Fixture::new();
+    fixture.ok(
+        "PutMetricData",
+        json!({ "Namespace": "N", "MetricData": [
+        { "MetricName": "metric1", "Value": 1, "StorageResolution": 1 },
+    ] }),
+    );
+    let ages = json!({
+        "StartTime": 0, "EndTime": 33_000_000_000_i64, "MetricDataQueries": [metric_query("m", "Sum", 1)],
+    });
+    let read = fixture.ok("GetMetricData", ages);
+    assert_eq!(read["MetricDataResults"][0]["Values"], json!([1.0]));
+    let statistics = json!({
+        "Namespace": "N", "MetricName": "metric1", "StartTime": 0, "EndTime": 33_000_000_000_i64, "Period": 1,
+        "Statistics": ["Sum"],
+    });
+    let error = fixture.error("GetMetricStatistics", statistics);
+    assert_eq!(error.code, "InvalidParameterCombinationException");
+    assert_eq!(
+        error.message,
+        "You have requested up to 33000000000 datapoints, which exceeds the limit of 1440. You may reduce the \
+         datapoints requested by increasing Period, or decreasing the time range."
+    );
+}
+
+#[test]
+fn data_come_in_pages() {
+    let mut fixture = Fixture::new();
+    let at = 1_767_225_300.0;
+    let datum = |minute: u32| json!({ "MetricName": "metric1", "Value": minute, "Timestamp": at + 60.0 * f64::from(minute) });
+    // In any order of time, and all in one request.
+    let data: Vec<Value> = [3, 1, 4, 0, 2].map(datum).into();
+    fixture.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    let mut request = json!({
+        "StartTime": at, "EndTime": at + 300.0, "MaxDatapoints": 3, "ScanBy": "TimestampAscending",
+        "MetricDataQueries": [metric_query("a", "Sum", 60), metric_query("b", "Sum", 300), metric_query("c", "Maximum", 60)],
+    });
+    let mut pages = Vec::new();
+    loop {
+        let answer = fixture.ok("GetMetricData", request.clone());
+        let page = answer["MetricDataResults"].as_array().unwrap().iter();
+        pages.push(
+            page.map(|result| json!([result["Id"], result["Values"], result["StatusCode"]]))
+                .collect::<Value>(),
+        );
+        match &answer["NextToken"] {
+            Value::Null => break,
+            token => request["NextToken"] = token.clone(),
+        }
+    }
+    assert_eq!(
+        pages,
+        [
+            json!([["a", [0.0, 1.0, 2.0], "PartialData"]]),
+            json!([["a", [3.0, 4.0], "Complete"], ["b", [10.0], "Complete"], ["c", [], "PartialData"]]),
+            json!([["c", [0.0, 1.0, 2.0], "PartialData"]]),
+            json!([["c", [3.0, 4.0], "Complete"]]),
+        ]
+    );
+    request["NextToken"] = json!("other");
+    assert_eq!(fixture.refused("GetMetricData", request), "InvalidNextToken");
+}
+
+#[test]
+fn queries_of_one_metric_are_told_apart_by_their_labels() {
+    let mut fixture = Fixture::new();
+    let mut labels = |queries: &[Value]| {
+        let request = json!({ "StartTime": 0, "EndTime": 600, "MetricDataQueries": queries });
+        let answer = fixture.ok("GetMetricData", request);
+        answer["MetricDataResults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["Label"].clone())
+            .collect::<Value>()
+    };
+    assert_eq!(labels(&[metric_query("a", "Sum", 60)]), json!(["metric1"]));
+    assert_eq!(
+        labels(&[metric_query("a", "Sum", 60), metric_query("b", "Average", 60)]),
+        json!(["metric1 Sum", "metric1 Average"])
+    );
+    assert_eq!(
+        labels(&[metric_query("a", "Sum", 60), metric_query("b", "Sum", 300)]),
+        json!(["metric1 60", "metric1 300"])
+    );
+    assert_eq!(
+        labels(&[metric_query("a", "Sum", 60), metric_query("b", "Average", 300)]),
+        json!(["metric1 Sum 60", "metric1 Average 300"])
+    );
+}
+
+#[test]
+fn several_units_are_said() {
+    let mut fixture = Fixture::new();
+    let datum =
+        |unit: &str| json!({ "MetricName": "metric1", "Value": 1, "Unit": unit, "Timestamp": 1_767_225_540 });
+    fixture
+        .ok("PutMetricData", json!({ "Namespace": "N", "MetricData": [datum("Count"), datum("Percent")] }));
+    let mut request = json!({
+        "StartTime": 1_767_225_500, "EndTime": 1_767_225_660, "MetricDataQueries": [metric_query("m", "Sum", 60)],
+    });
+    let result = fixture.ok("GetMetricData", request.clone())["MetricDataResults"][0].clone();
+    assert_eq!((&result["Values"], &result["Messages"][0]["Code"]), (&json!([1.0]), &json!("MultipleUnits")));
+    request["MetricDataQueries"][0]["MetricStat"]["Unit"] = json!("Count");
+    assert_eq!(fixture.ok("GetMetricData", request)["MetricDataResults"][0].get("Messages"), None);
 }
 
 #[test]

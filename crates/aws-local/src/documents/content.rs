@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::parameters::TYPES;
+use super::pattern::Budget;
 
 /// The largest document, in bytes (CreateDocument: 64 KB).
 pub(crate) const MAX_BYTES: usize = 64 * 1024;
@@ -202,6 +202,7 @@ fn check_parameters(content: &Value) -> Result<(), ContentError> {
         return Ok(());
     };
     let Some(parameters) = parameters.as_object() else { return rule("parameters must be an object.") };
+    let mut budget = Budget::default();
     for (name, rules) in parameters {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
             return rule(format!("Parameter name {name:?} must consist of letters and digits."));
@@ -210,9 +211,9 @@ fn check_parameters(content: &Value) -> Result<(), ContentError> {
             return rule(format!("Parameter {name} needs a type, one of {}.", TYPES.join(", ")));
         }
         let pattern = &rules["allowedPattern"];
-        if !pattern.is_null() && pattern.as_str().is_none_or(|pattern| Regex::new(pattern).is_err()) {
+        if !pattern.is_null() && pattern.as_str().is_none_or(|pattern| !budget.allows(pattern)) {
             return rule(format!(
-                "The allowedPattern of parameter {name} is no regular expression that the agent knows."
+                "The allowedPattern of parameter {name} is no regular expression that the agent knows, or needs too many states."
             ));
         }
         if !rules["allowedValues"].is_null() && !rules["allowedValues"].is_array() {

@@ -44,7 +44,7 @@ fn compile(text: &str) -> Option<Regex> {
 }
 
 /// Java's classes `\w`, `\d` and `\s` are ASCII, and its `.` stops at more line ends than a line feed.
-fn translated(java: &str) -> String {
+pub(crate) fn translated(java: &str) -> String {
     let mut out = String::with_capacity(java.len());
     let mut letters = java.chars();
     let mut in_class = false;
