@@ -106,7 +106,7 @@ fn systems_manager(
             if let Some(answer) = background(operation, &body) {
                 return Ok(answer);
             }
-            shared.update(|world| {
+            shared.perform(operation, |world| {
                 world.ssm.sweep(context.now);
                 ssm::call(operation, &body, &mut world.ssm, &context)
                     .unwrap_or_else(|| Err(unknown(operation)))
@@ -130,8 +130,9 @@ fn client_call(
     *who = caller::client(shared, parts, raw, service)?;
     let body = wire::object(&wire::inflated(parts, raw)?)?;
     let context = shared.context();
-    shared
-        .update(|world| perform(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation))))
+    shared.perform(operation, |world| {
+        perform(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation)))
+    })
 }
 
 fn take_one(count: &mut u32) -> bool {
@@ -171,7 +172,7 @@ fn query(shared: &Shared, parts: &Parts, raw: &[u8]) -> Answer {
                 let context = shared.context();
                 let answer = match service {
                     "sts" => sts::call(&parameters, &context),
-                    "iam" => shared.update(|world| iam::call(&parameters, &mut world.iam, &context)),
+                    "iam" => shared.perform(action, |world| iam::call(&parameters, &mut world.iam, &context)),
                     _ => {
                         shared.update(|world| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
                     }
@@ -224,7 +225,7 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
         who = caller::client(shared, parts, body, "fis").map_err(forbidden)?;
         let call = request.read(parts.uri.query().unwrap_or_default(), wire::object(body)?)?;
         let context = shared.context();
-        shared.update(|world| {
+        shared.perform(request.name(), |world| {
             let (fis, services) = world.fis_and_services();
             request.perform(&call, fis, &services, &context)
         })
@@ -242,7 +243,7 @@ pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8])
         who = caller::client(shared, parts, body, METRICS)?;
         let members = cloudwatch::cbor_members(&wire::inflated(parts, body)?)?;
         let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
-        shared.update(call).unwrap_or_else(|| Err(unknown(operation)))
+        shared.perform(operation, call).unwrap_or_else(|| Err(unknown(operation)))
     })();
     tracing::info!(who, what = format!("cbor {operation}"), outcome = line(&outcome));
     cloudwatch::cbor_answer(operation, &outcome)

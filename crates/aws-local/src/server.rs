@@ -209,7 +209,7 @@ async fn route(
             return Ok(wire::json_answer(None, &Err(error)));
         }
     };
-    Ok(if let Some(call) = path.strip_prefix("/_taskfault/") {
+    let answer = if let Some(call) = path.strip_prefix("/_taskfault/") {
         let answer = test_calls::answer(&shared, &parts, call, &body);
         if method != http::Method::GET {
             let what = format!("{method} {path}");
@@ -232,5 +232,13 @@ async fn route(
         let hint = "AWS calls are POST /, task metadata GET /v4/CLUSTER/SERVICE/TASK, \
                     fault endpoints POST /api/CLUSTER/SERVICE/TASK/fault/v1/FAULT/OPERATION";
         wire::plain_json(404, &json!({ "message": format!("there is no {method} {path} here; {hint}") }))
+    };
+    // What is acknowledged survives a kill.
+    Ok(match shared.save() {
+        Ok(()) => answer,
+        Err(error) => {
+            tracing::warn!(who = "server", what = "state file", outcome = %error);
+            wire::refused(500, "InternalServerError", &error.to_string())
+        }
     })
 }

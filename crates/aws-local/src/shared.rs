@@ -91,10 +91,12 @@ impl Shared {
     /// Reads the state file, if there is one.
     ///
     /// # Errors
-    /// It is damaged.
+    /// It is damaged, or cannot be written.
     pub(super) fn new(options: Options, address: SocketAddr) -> Result<Shared, SnapshotError> {
         let now = SystemTime::now();
         let state = options.state_file.as_deref().map_or_else(|| Ok(World::default()), World::load)?;
+        // Whether it can be written shows now, not when something is lost.
+        options.state_file.as_deref().map_or(Ok(()), |path| state.save(path))?;
         Ok(Shared {
             state: Mutex::new(state),
             dirty: AtomicBool::new(false),
@@ -127,6 +129,19 @@ impl Shared {
         self.dirty.store(true, Ordering::Relaxed);
         self.wake();
         result
+    }
+
+    /// The same for a call of an API. Those that read change only what time changes, so nobody waits for the state
+    /// file.
+    pub(super) fn perform<T>(&self, operation: &str, use_it: impl FnOnce(&mut World) -> T) -> T {
+        match ["Describe", "Get", "List", "Filter"].iter().any(|verb| operation.starts_with(verb)) {
+            true => {
+                let result = self.read(use_it);
+                self.wake();
+                result
+            }
+            false => self.update(use_it),
+        }
     }
 
     pub(super) fn wake(&self) {
@@ -195,7 +210,13 @@ impl Shared {
     /// The folder is missing, not writable or full.
     pub(super) fn save(&self) -> Result<(), SnapshotError> {
         match &self.state_file {
-            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => self.read(|state| state.save(path)),
+            Some(path) if self.dirty.swap(false, Ordering::Relaxed) => {
+                let saved = self.read(|state| state.save(path));
+                if saved.is_err() {
+                    self.dirty.store(true, Ordering::Relaxed);
+                }
+                saved
+            }
             _ => Ok(()),
         }
     }

@@ -189,6 +189,11 @@ impl Channel<'_> {
             self.log(&format!("> reply_ack {job}"), "withheld (switch)");
             return Ok(());
         }
+        // What is acknowledged survives a kill; without an acknowledgement it comes again.
+        if let Err(error) = self.shared.save() {
+            self.log(&format!("> reply_ack {job}"), format!("withheld: {error}"));
+            return Ok(());
+        }
         let ack = json!({ "jobId": job, "acknowledgedMessageId": id.to_string() });
         self.send_frame("agent_job_reply_ack", &ack).await
     }

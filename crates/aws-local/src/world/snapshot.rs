@@ -31,23 +31,31 @@ impl World {
         }
     }
 
-    /// Writes the state beside its file and moves it into place: a crash leaves the old one or the new one.
-    /// It holds activation codes and secrets of its own making, so only its owner may read it.
+    /// Writes the state beside its file (`.NAME.new`) and moves it into place: a crash leaves the old one or the
+    /// new one. It holds activation codes and secrets of its own making, so only its owner may read it.
     ///
     /// # Errors
     /// The folder is missing, not writable or full.
     pub fn save(&self, path: &Path) -> Result<(), SnapshotError> {
         let failed = |source| SnapshotError::Write { path: path.to_owned(), source };
         let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        let beside = path.with_extension("new");
+        let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::IsADirectory.into()))?;
+        let mut beside = std::ffi::OsString::from(".");
+        beside.push(name);
+        beside.push(".new");
+        let beside = path.with_file_name(beside);
         private_file(&beside).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
         std::fs::rename(&beside, path).map_err(failed)
     }
 }
 
+/// A file that did not exist before: what a killed process left goes, and no link of somebody else is followed.
 fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +80,13 @@ mod tests {
         let path = folder.path().join("state.json");
         assert!(World::load(&path).unwrap().ssm.commands.is_empty());
         let state = serde_json::from_str::<World>(EARLIER).unwrap();
+        // What a killed process left, or somebody else laid out.
+        let other = folder.path().join("other");
+        std::fs::write(&other, "untouched").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(".state.json.new")).unwrap();
         state.save(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "untouched");
+        std::fs::remove_file(&other).unwrap();
         let back = World::load(&path).unwrap();
         assert_eq!(format!("{back:?}"), format!("{state:?}"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
