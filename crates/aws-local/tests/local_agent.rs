@@ -727,7 +727,7 @@ async fn odd_requests_get_a_clear_error_and_the_server_lives() {
     let target =
         |name: &'static str| [("x-amz-target", name), ("content-type", "application/x-amz-json-1.1")];
     for (target, body, status, code) in [
-        (target("AmazonSSM.NoSuch"), b"{}".to_vec(), 400, "UnknownOperationException"),
+        (target("AmazonSSM.NoSuch"), b"{}".to_vec(), 400, "MissingAuthenticationTokenException"),
         (target("DynamoDB_20120810.ListTables"), b"{}".to_vec(), 400, "UnknownOperationException"),
         (target("AmazonSSM.RegisterManagedInstance"), b"{".to_vec(), 400, "SerializationException"),
         (target("AmazonSSM.RegisterManagedInstance"), vec![0xff; 10], 400, "SerializationException"),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod clients;
 pub mod demo;
 pub mod log;
 pub mod pause;

@@ -10,6 +10,7 @@ use aws_local::{Options, Server, TaskLimits};
 use clap::{Parser, Subcommand};
 use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions, run as run_experiment};
 use taskfault_local::application::{self, ApplicationOptions};
+use taskfault_local::clients::{self, AwsOptions, ClientOptions};
 use taskfault_local::demo::{self, DemoOptions};
 use taskfault_local::stage::{InitOptions, run_init};
 use taskfault_local::up::{self, UpOptions};
@@ -40,6 +41,11 @@ enum Command {
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
     #[command(after_long_help = AFTER_RUN)]
     Run(RunOptions),
+    /// Print what leads the AWS clients of a shell to the local AWS: eval "$(taskfault-local env)"
+    Env(ClientOptions),
+    /// Run the AWS CLI, of any version, against the local AWS: taskfault-local aws ecs list-clusters
+    #[command(disable_help_flag = true)]
+    Aws(AwsOptions),
     /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
     Pause,
     /// A small web service to try experiments on: every request costs a few milliseconds of CPU
@@ -109,16 +115,17 @@ A service of three tasks, with a small web service (4 ms of CPU for each request
      \"environment\": [{\"name\": \"MANAGED_INSTANCE_ROLE_NAME\", \"value\": \"local\"}]}]}
   taskfault-local up web.json --count 3 --publish 8080
 
-In another terminal, with the variables that `taskfault-local --help` names:
+In another terminal:
+  eval \"$(taskfault-local env)\"
   aws ecs list-tasks --service-name web
   curl http://127.0.0.1:8080/
 
 Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
 
 const AFTER: &str = "\
-Use it with the AWS CLI (any credentials will do):
-  export AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_DEFAULT_REGION=us-east-1
-  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+Use it with the AWS CLI:
+  eval \"$(taskfault-local env)\"
+  aws sts get-caller-identity
   aws ssm describe-instance-information
   aws ssm send-command --document-name AWS-RunShellScript --instance-ids mi-... \\
       --parameters 'commands=[\"echo hello\"]'
@@ -200,6 +207,8 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
         Some(Command::Run(options)) => run_experiment(&options),
+        Some(Command::Env(options)) => clients::env(&options),
+        Some(Command::Aws(options)) => clients::aws(&options),
         Some(Command::Pause) => pause::run(),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),

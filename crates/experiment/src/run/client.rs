@@ -182,10 +182,15 @@ impl Fis {
         })
     }
 
+    /// The region of the local AWS, once [`Fis::is_local`] has asked for it; `us-east-1` before.
+    pub fn region(&self) -> &str {
+        self.region.get().map_or(REGION, String::as_str)
+    }
+
     /// What the local AWS asks of clients: the form of a signature. It knows nobody's secret, so nothing is
     /// signed.
     fn authorization(&self) -> String {
-        let region = self.region.get().map_or(REGION, String::as_str);
+        let region = self.region();
         let day = OffsetDateTime::now_utc().date().to_string().replace('-', "");
         format!(
             "AWS4-HMAC-SHA256 Credential=local/{day}/{region}/fis/aws4_request, SignedHeaders=host, Signature={:064}",
