@@ -44,7 +44,6 @@ enum Command {
     /// Print what leads the AWS clients of a shell to the local AWS: eval "$(taskfault-local env)"
     Env(ClientOptions),
     /// Run the AWS CLI, of any version, against the local AWS: taskfault-local aws ecs list-clusters
-    #[command(disable_help_flag = true)]
     Aws(AwsOptions),
     /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
     Pause,
