@@ -243,6 +243,8 @@ fn own_connections() -> Finding {
     Finding::new("lifeline", matches!(marked, Ok(true)), text)
 }
 
+/// How long DNS may take to give the addresses of the endpoints.
+const DNS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one connection to an endpoint may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -272,7 +274,7 @@ fn proxy(endpoints: Vec<SocketAddr>) -> Option<Finding> {
 /// An address of the endpoints for each port and family; none where the task is not known.
 fn control_addresses(task: &Task) -> Vec<SocketAddr> {
     let hosts = &task.ecs_agent.control_hosts;
-    let all = effects::net::endpoints::addresses(hosts);
+    let all = effects::net::endpoints::addresses(hosts, DNS_PATIENCE);
     let mut one_each: Vec<SocketAddr> = Vec::new();
     for address in all {
         if !one_each
@@ -289,11 +291,15 @@ fn control_addresses(task: &Task) -> Vec<SocketAddr> {
 /// asking for the disciplines.
 fn network() -> Finding {
     const PARTS: &str = "the kernel has owned tables of nf_tables, prio and netem";
+    let loud = match effects::net::probe_silence() {
+        Ok(()) => String::new(),
+        Err(error) => format!("; a black hole tells the sender of a datagram (EPERM): {error}"),
+    };
     match effects::net::probe() {
         Ok(()) => match effects::net::probe_ingress_latency() {
-            Ok(()) => Finding::new(NETWORK, true, format!("{PARTS}, and ifb for ingress latency")),
+            Ok(()) => Finding::new(NETWORK, true, format!("{PARTS}, and ifb for ingress latency{loud}")),
             Err(error) => {
-                Finding::new(NETWORK, true, format!("{PARTS}; ingress latency will not work: {error}"))
+                Finding::new(NETWORK, true, format!("{PARTS}; ingress latency will not work: {error}{loud}"))
             }
         },
         Err(error) => Finding::new(NETWORK, false, error.to_string()),

@@ -213,7 +213,8 @@ mod tests {
         cancel.cancel();
         let (fault, hour) = (stress(2, 100), Duration::from_secs(3600));
         let outcome = runtime().block_on(async {
-            run_fault(&fault, hour, &Task::default(), &cancel, &mut |_: &str, _| panic!("it has started")).await
+            run_fault(&fault, hour, &Task::default(), &cancel, &mut |_: &str, _| panic!("it has started"))
+                .await
         });
         assert_eq!(outcome.ending, Ending::Cancelled);
         assert!(outcome.stderr.contains("cancelled before it had started"), "{}", outcome.stderr);

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use crate::ground::{FAR, FAR_6, Ground, Running};
 
 /// Name and test.
-pub(crate) const TESTS: &[(&str, fn())] =
-    &[("a_cancel_arrives_under_every_fault_at_once", a_cancel_arrives_under_every_fault_at_once)];
+pub(crate) const TESTS: &[(&str, fn())] = &[
+    ("a_cancel_arrives_under_every_fault_at_once", a_cancel_arrives_under_every_fault_at_once),
+    ("what_an_agent_makes_of_a_share_is_seen", what_an_agent_makes_of_a_share_is_seen),
+];
 
 /// The sidecar makes an RSA key first, which takes its time in an emulated machine.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -59,6 +61,47 @@ fn sidecar(ground: &Ground) -> (Running, Running, String) {
         (instance["PingStatus"] == "Online").then(|| instance["InstanceId"].as_str().map(str::to_owned))?
     });
     (aws, sidecar, instance)
+}
+
+/// The disciplines that agents of both kinds make, without an agent: the local AWS says yes and touches nothing.
+fn what_an_agent_makes_of_a_share_is_seen() {
+    let ground = Ground::new();
+    let mut aws = ground.start_far(&["/mnt/taskfault-local", "--listen", "0.0.0.0:443"]);
+    assert!(aws.line().starts_with("http://"));
+    ground.far(&["/mnt/suite", "probe", "post", "/_taskfault/switches", "", r#"{"fault_rate_seconds": 0}"#]);
+    let task = format!("http://{}:443", FAR[0]);
+    let inject = || {
+        let words = format!(
+            "setpriv --bounding-set -net_admin --inh-caps -net_admin env AWS_ENDPOINT_URL={task} ECS_AGENT_URI={task}/api/demo/web/0123456789abcdef \
+             ECS_CONTAINER_METADATA_URI_V4={task}/v4/demo/web/0123456789abcdef \
+             /mnt/taskfault inject network-latency --duration 1s --flows-percent 30 --sources {}",
+            FAR[1]
+        );
+        let output = ground.try_near(&words.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let make = |words: &str| {
+        ground.near(&["sh", "-c", &format!("tc qdisc add dev eth0 {words}")]);
+    };
+    let said = inject();
+    assert!(said.contains("which one this is cannot be seen from the task"), "{said}");
+    // All traffic goes to the third band by itself, as with the agent.
+    make("root handle 1: prio priomap 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2");
+    make("parent 1:1 handle 10: netem delay 200ms");
+    let said = inject();
+    assert!(
+        said.contains("older than 1.100.0 and ignores flowsPercent: the fault hits every flow, not 30 %"),
+        "{said}"
+    );
+    assert!(said.contains("\"flows_percent\":100"), "{said}");
+    ground.near(&["tc", "qdisc", "del", "dev", "eth0", "parent", "1:1"]);
+    make("parent 1:1 handle 10: prio bands 10");
+    make("parent 10:1 handle 100: prio bands 10");
+    make("parent 100:1 handle 200: netem delay 200ms");
+    let said = inject();
+    assert!(!said.contains("flowsPercent") && !said.contains("\"flows_percent\":100"), "{said}");
 }
 
 fn a_cancel_arrives_under_every_fault_at_once() {

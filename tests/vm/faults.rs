@@ -214,16 +214,9 @@ fn what_is_not_reached_is_refused_at_the_start() {
     ground.near(&["ip", "link", "set", "eth1", "up"]);
     ground.near(&["ip", "address", "add", "10.8.0.1/24", "dev", "eth1"]);
     let before = ground.state();
-    let latency = |sources: &str| {
-        let output = ground.try_near(&[
-            "/mnt/taskfault",
-            "inject",
-            "network-latency",
-            "--duration",
-            "1s",
-            "--sources",
-            sources,
-        ]);
+    let latency = |words: &str| {
+        let command = format!("/mnt/taskfault inject network-latency --duration 1s --sources {words}");
+        let output = ground.try_near(&command.split(' ').collect::<Vec<_>>());
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     for (sources, expected) in [
@@ -240,6 +233,10 @@ fn what_is_not_reached_is_refused_at_the_start() {
         );
         assert_eq!(ground.state(), before);
     }
+    // What comes in may take another way than what goes out, so that is only a note.
+    let (code, said) = latency("10.8.0.7 --traffic-type ingress");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("not reached: 10.8.0.7 is reached over eth1"), "{said}");
     let (code, said) = latency(&format!("10.8.0.7,{}", FAR[0]));
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(
@@ -252,6 +249,15 @@ fn what_is_not_reached_is_refused_at_the_start() {
     let (code, said) = latency(&format!("10.8.0.7,{}", FAR[0]));
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(" on eth0, eth1") && !said.contains("not reached"), "{said}");
+    // A task of IPv6 alone.
+    ground.near(&["ip", "link", "del", "eth1"]);
+    ground.near(&["ip", "-4", "address", "flush", "dev", "eth0"]);
+    ground.near(&["ip", "-6", "route", "add", "default", "via", FAR_6[0]]);
+    let (code, said) = latency("0.0.0.0/0");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("0.0.0.0/0 has no route here; the fault is on eth0"), "{said}");
+    let (code, said) = latency("0.0.0.0/0,::/0");
+    assert_eq!(code, Some(0), "{said}");
 }
 
 fn a_black_hole_works_on_loopback_too() {

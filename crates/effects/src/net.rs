@@ -51,6 +51,10 @@ use shared::{Installed, Shaping, Shared, Spec};
 use target::{Found, TargetSet};
 use tc::netem::Netem;
 
+/// How long a fault waits for the addresses of the control channel's endpoints: they are for connections that others
+/// make for us, and ours are known without them.
+const DNS_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What is to become of the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
@@ -127,7 +131,7 @@ impl Addresses {
             Source::Name(_) | Source::Prefixes(_) | Source::Service(_) => false,
         };
         let endpoints = match targets.iter().any(is_wide) {
-            true => endpoints::addresses(&environment.control_hosts),
+            true => endpoints::addresses(&environment.control_hosts, DNS_PATIENCE),
             false => Vec::new(),
         };
         Ok(Addresses { targets, endpoints })
@@ -396,6 +400,14 @@ pub fn probe() -> Result<(), NetError> {
         return Err(NetError::NotPermitted);
     }
     namespace::try_parts()
+}
+
+/// Whether a black hole for what leaves would be silent here. Without that the sender of a datagram is told.
+///
+/// # Errors
+/// What is missing. Also if a living process has a fault here.
+pub fn probe_silence() -> Result<(), NetError> {
+    namespace::try_discard()
 }
 
 /// Whether packets that come in could be delayed here beside that, as far as can be told without touching an

@@ -2,10 +2,10 @@
 //! through: those of metadata and credentials, and of our own way to the service.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::time::Duration;
 
-use crate::net::own_flows::{address, sockets};
+use crate::net::endpoints;
 use crate::task::Task;
 use faults::network_source::{Net, Source};
 
@@ -14,8 +14,9 @@ const ALWAYS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
 ];
-/// How often the names of the control channel are looked up: each answer may give other addresses.
-const LOOK_UPS: usize = 3;
+/// How long a fault waits for the addresses of the control channel's endpoints. Those that it has connections to are
+/// known without DNS.
+const DNS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a fault is for, and what it must not touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,10 +104,10 @@ fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetErro
 /// The addresses that no fault may cut. IPv6 only where the task has it: older agents refuse them.
 pub fn exempt(task: &Task) -> Vec<String> {
     let has_v6 = task.ecs_agent.has_v6;
-    let hosts = task.ecs_agent.control_hosts.iter().map(|(host, _)| host);
-    let channel = hosts.flat_map(|host| (0..LOOK_UPS).flat_map(move |_| look_up(host, has_v6)));
+    let channel = endpoints::addresses(&task.ecs_agent.control_hosts, DNS_PATIENCE);
+    let channel = channel.into_iter().map(|endpoint| endpoint.ip());
     let all: BTreeSet<IpAddr> =
-        ALWAYS.into_iter().chain(task.lifelines.iter().copied()).chain(channel).chain(own_peers()).collect();
+        ALWAYS.into_iter().chain(task.lifelines.iter().copied()).chain(channel).collect();
     let wanted = |address: &IpAddr| !address.is_loopback() && (has_v6 || address.is_ipv4());
     all.into_iter().filter(wanted).map(|address| address.to_string()).collect()
 }
@@ -115,24 +116,6 @@ fn look_up(name: &str, has_v6: bool) -> Vec<IpAddr> {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let found = (bare, 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect::<Vec<_>>());
     found.unwrap_or_default().into_iter().filter(|address| has_v6 || address.is_ipv4()).collect()
-}
-
-/// The other ends of the connections that this process has now: a name may stand for other addresses by now.
-fn own_peers() -> Vec<IpAddr> {
-    let sockets = sockets();
-    let of = |table: &str| peers(&fs::read_to_string(table).unwrap_or_default(), &sockets);
-    [of("/proc/self/net/tcp"), of("/proc/self/net/tcp6")].concat()
-}
-
-/// The remote addresses of the established connections in a `/proc/net/tcp` that have one of these inodes.
-fn peers(table: &str, sockets: &BTreeSet<String>) -> Vec<IpAddr> {
-    const ESTABLISHED: &str = "01";
-    let peer = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let ours = fields.get(3) == Some(&ESTABLISHED) && sockets.contains(*fields.get(9)?);
-        if ours { address(fields.get(2)?.split_once(':')?.0) } else { None }
-    };
-    table.lines().filter_map(peer).collect()
 }
 
 #[cfg(test)]
@@ -183,15 +166,5 @@ mod tests {
         assert_eq!(Targets { sources: words(&["::/0"]), exempt: exempt.clone() }.without_v6(), None);
         // A black hole has no sources.
         assert!(Targets { sources: Vec::new(), exempt }.without_v6().is_some());
-    }
-
-    #[test]
-    fn own_connections_are_found() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let _stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert!(own_peers().contains(&"127.0.0.1".parse().unwrap()));
-        assert_eq!(address("0100007F"), Some("127.0.0.1".parse().unwrap()));
-        assert_eq!(address("0000000000000000FFFF00000100007F"), Some("127.0.0.1".parse().unwrap()));
-        assert_eq!(address("x"), None);
     }
 }

@@ -11,12 +11,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_netfilter::nftables::Expressions;
 use rtnetlink::packet_route::tc::TcHandle;
 
 use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::netlink::{NetlinkError, Purpose, Request, Tables};
 use super::nft::chain::{Base, Hook};
+use super::nft::expression::Queue;
 use super::nft::table::Owner;
 use super::target::{TargetSet, number};
 use faults::network_source::Direction;
@@ -68,17 +70,23 @@ pub fn create(filter: &Filter) -> Vec<TablesRequest> {
     }
     requests.extend(deadline::install(filter));
     requests.push(table.add_chain(&match_chain));
-    requests.extend(match_chain::rules(filter).iter().map(|rule| match filter.action {
-        Action::Discard => {
-            let text = format!("add a rule to the chain {match_chain}");
-            let purpose = Purpose::needing(KernelPart::Queue, text);
-            Request { purpose, ..table.add_rule(&match_chain, &rule.0) }
-        }
-        _ => table.add_rule(&match_chain, &rule.0),
-    }));
+    requests.extend(match_chain::rules(filter).iter().map(|rule| add_rule(filter, rule)));
     requests.push(table.add_base_chain(&filter.name, &base(filter)));
     requests.extend(prefilter_rules(filter));
     requests
+}
+
+/// The request that adds a rule to the match chain.
+fn add_rule(filter: &Filter, rule: &rule::Rule) -> TablesRequest {
+    let chain = filter.match_chain();
+    let request = filter.table().add_rule(&chain, &rule.0);
+    match rule.0.last() {
+        Some(Expressions::Other { expression_type, .. }) if expression_type == Queue::NAME => {
+            let purpose = Purpose::needing(KernelPart::Queue, format!("add a rule to the chain {chain}"));
+            Request { purpose, ..request }
+        }
+        _ => request,
+    }
 }
 
 /// The requests that take the filter away, for one change.
@@ -135,23 +143,38 @@ pub fn matched(tables: &mut Tables, filter: &Filter) -> Result<u64, NetlinkError
 /// The requests that find out, for one change that is never to be kept, whether the kernel can redirect what
 /// comes in: a table of its own with a rule that no packet meets.
 pub fn try_redirection(link: &Link) -> Vec<TablesRequest> {
-    let unmatched = Filter {
+    let action = Action::Redirect { class: TcHandle::UNSPEC, link: link.index };
+    create(&Filter { links: Some(vec![link.clone()]), action, ..unmatched() })
+}
+
+/// The requests that find out, for one change that is never to be kept, whether the kernel can lose what leaves in
+/// silence: a chain of the shared table that nothing calls.
+pub fn try_discard() -> Vec<TablesRequest> {
+    let hole = Filter { direction: Direction::Egress, action: Action::Discard, ..unmatched() };
+    let table = hole.table();
+    let mut requests = vec![table.add_chain(&hole.match_chain())];
+    requests.extend(match_chain::rules(&hole).last().map(|rule| add_rule(&hole, rule)));
+    requests
+}
+
+/// A filter that no packet meets.
+fn unmatched() -> Filter {
+    Filter {
         name: "try".to_owned(),
         direction: Direction::Ingress,
         priority: 0,
-        links: Some(vec![link.clone()]),
+        links: None,
         targets: TargetSet::default(),
         added: [TEST_NET].into(),
         port: None,
         flows_percent: 100,
-        action: Action::Redirect { class: TcHandle::UNSPEC, link: link.index },
+        action: Action::Drop,
         lasts: Duration::ZERO,
         exempt: Vec::new(),
         exempt_endpoints: Vec::new(),
         exempt_group: 0,
         own_flows: Vec::new(),
-    };
-    create(&unmatched)
+    }
 }
 
 /// How the filter's first chain is called.

@@ -15,17 +15,15 @@ use faults::network_source::Protocol;
 
 /// How often each name is looked up: each answer may give other addresses.
 const LOOK_UPS: usize = 3;
-/// A fault waits for DNS no longer than this. What comes later serves the next one.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// As many addresses are kept; the oldest go.
 const MOST: usize = 64;
 
 /// What DNS has said so far, the latest last.
 static KNOWN: Mutex<VecDeque<SocketAddr>> = Mutex::new(VecDeque::new());
 
-/// The addresses of the endpoints, by host and port, as far as they can be known now: takes at most half a second. Those
-/// of this machine are left out, because nothing is in their way.
-pub fn addresses(hosts: &[(String, u16)]) -> Vec<SocketAddr> {
+/// The addresses of the endpoints, by host and port, as far as they can be known within `patience`: what DNS says later
+/// serves the next who asks. Those of this machine are left out, because nothing is in their way.
+pub fn addresses(hosts: &[(String, u16)], patience: Duration) -> Vec<SocketAddr> {
     let (mut all, mut names) = (Vec::new(), Vec::new());
     for (host, port) in hosts {
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -34,7 +32,7 @@ pub fn addresses(hosts: &[(String, u16)]) -> Vec<SocketAddr> {
         }
     }
     if !names.is_empty() {
-        look_up(names);
+        look_up(names, patience);
         all.extend(known().iter().copied());
     }
     let peers =
@@ -47,7 +45,7 @@ pub fn addresses(hosts: &[(String, u16)]) -> Vec<SocketAddr> {
 }
 
 /// On a thread of its own, which may hang for longer than anybody waits.
-fn look_up(names: Vec<(String, u16)>) {
+fn look_up(names: Vec<(String, u16)>, patience: Duration) {
     let (tell, told) = mpsc::channel::<()>();
     let looking = std::thread::Builder::new().name("endpoints".to_owned()).spawn(move || {
         for (host, port) in names {
@@ -60,7 +58,7 @@ fn look_up(names: Vec<(String, u16)>) {
         let _ = tell.send(());
     });
     if looking.is_ok() {
-        let _ = told.recv_timeout(PATIENCE);
+        let _ = told.recv_timeout(patience);
     }
 }
 
@@ -85,7 +83,7 @@ mod tests {
     fn literal_addresses_need_no_dns_and_loopback_no_exemption() {
         let hosts =
             [("10.9.0.2".to_owned(), 443), ("[fd00::2]".to_owned(), 8443), ("127.0.0.1".to_owned(), 80)];
-        let all = addresses(&hosts);
+        let all = addresses(&hosts, Duration::ZERO);
         for expected in ["10.9.0.2:443", "[fd00::2]:8443"] {
             assert!(all.contains(&expected.parse().unwrap()), "{all:?}");
         }

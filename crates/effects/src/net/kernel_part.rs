@@ -40,6 +40,9 @@ impl KernelPart {
             ) => {
                 Some("the kernel needs nf_tables with the inet family and owned tables (Linux 5.12 or later)")
             }
+            (KernelPart::Queue, Errno::ENOENT | Errno::EOPNOTSUPP) => Some(
+                "the kernel has no queue of nf_tables: load nft_queue on the instance (modprobe nft_queue)",
+            ),
             (KernelPart::Ifb, Errno::EOPNOTSUPP) => Some(
                 "to delay packets that come in the kernel needs an ifb: load it on the instance (modprobe ifb)",
             ),

@@ -103,6 +103,11 @@ pub(super) fn try_parts() -> Result<(), NetError> {
     Ok(())
 }
 
+/// Makes the table with a rule that loses packets in silence, which nothing calls, and lets it go.
+pub(super) fn try_discard() -> Result<(), NetError> {
+    Ok(claimed()?.change(classify::try_discard())?)
+}
+
 /// Asks for an ifb, and makes a table that redirects what comes in, on loopback and nothing of it, and lets it
 /// go.
 pub(super) fn try_redirection() -> Result<(), NetError> {

@@ -30,7 +30,7 @@ pub fn open() -> Vec<Flow> {
 }
 
 /// The inodes of this process's sockets, as the kernel's tables have them.
-pub(crate) fn sockets() -> BTreeSet<String> {
+fn sockets() -> BTreeSet<String> {
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
@@ -58,7 +58,7 @@ pub(crate) fn end(text: &str) -> Option<SocketAddr> {
 }
 
 /// An address as the kernel prints it there: words of 32 bits in hex, each in the machine's own byte order.
-pub(crate) fn address(hex: &str) -> Option<IpAddr> {
+fn address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
     match hex.len() {
         8 => Some(IpAddr::from(word(0)?)),

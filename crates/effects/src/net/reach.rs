@@ -108,25 +108,33 @@ pub(super) fn check(
 impl Routes<'_> {
     /// Where packets to it go, if to none of its addresses they leave by an interface of `chosen`.
     fn elsewhere(&mut self, found: &Found, chosen: &[Link]) -> Result<Option<Elsewhere>, NetlinkError> {
-        let mut reason = None;
+        let mut reasons = Vec::new();
         for net in &found.nets {
+            let mut of_net = Vec::new();
             for address in self.samples(net) {
                 self.questions += 1;
-                let other = match routes::way_to(self.route, address)? {
+                match routes::way_to(self.route, address)? {
                     Some(index) if chosen.iter().any(|link| link.index == index) => return Ok(None),
-                    Some(index) => self.other(index),
-                    None => Elsewhere::NoWay,
-                };
-                // An interface says more than that there is none.
-                if matches!(reason, None | Some(Elsewhere::NoWay)) {
-                    reason = Some(other);
+                    Some(index) => of_net.push(self.other(index)),
+                    None => of_net.push(Elsewhere::NoWay),
                 }
                 if self.questions >= MOST_QUESTIONS {
                     return Ok(None);
                 }
             }
+            // Loopback is somewhere in every wide net, and hardly what is meant.
+            reasons.extend(of_net.into_iter().max_by_key(|reason| match reason {
+                Elsewhere::Loopback(_) => 0,
+                Elsewhere::NoWay => 1,
+                Elsewhere::Other(_) => 2,
+            }));
         }
-        Ok(reason)
+        // A name has an address of a family without routes more often than not.
+        Ok(reasons.into_iter().max_by_key(|reason| match reason {
+            Elsewhere::NoWay => 0,
+            Elsewhere::Loopback(_) => 1,
+            Elsewhere::Other(_) => 2,
+        }))
     }
 
     fn other(&self, index: u32) -> Elsewhere {
@@ -257,6 +265,9 @@ mod tests {
             assert!(refused.contains("127.255.0.2 is this task itself, over lo"), "{refused}");
             assert_eq!(on(loopback, &["127.255.0.2", "127.0.0.0/8"], direction).unwrap(), None);
         }
+        // Loopback is only a part of what has no route, or another one.
+        let refused = on(&other, &["64.0.0.0/2"], Direction::Egress).unwrap_err().to_string();
+        assert!(!refused.contains("is this task itself"), "{refused}");
         // A range of which only a part is on the interface.
         assert_eq!(on(loopback, &["126.0.0.0/7"], Direction::Egress).unwrap(), None);
     }

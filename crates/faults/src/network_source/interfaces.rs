@@ -11,7 +11,7 @@ const LONGEST_INTERFACE: usize = 15;
 /// Which interfaces a fault is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interfaces {
-    /// That of the default route.
+    /// Those of the default routes, of IPv4 and of IPv6.
     Default,
     /// All but loopback, `docker*` and `br*`, as FIS means it.
     All,

@@ -45,7 +45,7 @@ pub(crate) const INTERFACE: Parameter = Parameter {
     document: None,
     default: Preset::Value("DEFAULT"),
     values: Values::Text { accepts: "DEFAULT, ALL, or names with commas", example: "eth0", hyphen: false },
-    description: "DEFAULT is that of the default route, ALL all but loopback and bridges",
+    description: "DEFAULT is those of the default routes, ALL all but loopback and bridges",
 };
 
 /// The interfaces of the `-Sources` documents.

@@ -238,11 +238,16 @@ pub struct Queue {
     pub number: u16,
 }
 
+impl Queue {
+    /// As rules name the expression.
+    pub const NAME: &str = "queue";
+}
+
 impl From<Queue> for Expressions {
     fn from(Queue { number }: Queue) -> Expressions {
         let one = 1_u16;
         let short = |kind, value: u16| DefaultNla::new(kind, value.to_be_bytes().to_vec());
-        other("queue", vec![short(NFTA_QUEUE_NUM, number), short(NFTA_QUEUE_TOTAL, one)])
+        other(Queue::NAME, vec![short(NFTA_QUEUE_NUM, number), short(NFTA_QUEUE_TOTAL, one)])
     }
 }
 
