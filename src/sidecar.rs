@@ -37,6 +37,7 @@ use crate::shutdown;
 use crate::state_writer::StateWriter;
 use effects::net::{self, lifeline};
 use effects::shell;
+use effects::shell::left_over::{LeftOver, end_left_over};
 use effects::task::capabilities::Capabilities;
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
@@ -46,6 +47,9 @@ use liveness::{Liveness, Phase};
 use lock::StateLock;
 pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
+
+/// Where scripts are, in the state folder.
+const ORCHESTRATION: &str = "orchestration";
 
 /// Longer than any task. A thread that looks up names stays for the next: in a task that is out of threads, tokio
 /// could not start one, and panics where there is none at all.
@@ -119,6 +123,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
     drop(tokio::task::spawn_blocking(|| ()));
     // So that the status of an earlier life is not taken for ours.
     let _ = std::fs::remove_file(config.state_dir.join(status::FILE));
+    let scripts = end_left_over(&config.state_dir.join(ORCHESTRATION));
     let mut registrations = Registrations::default();
     loop {
         let registered = match start::register(config, &stop, &liveness).await {
@@ -132,7 +137,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer));
+        let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer), &scripts);
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
         if sidecar.serve(channels.as_mut(), &stop).await == Ended::Stopped {
@@ -208,7 +213,12 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    fn assemble(config: &Config, registered: Registered, writer: Rc<StateWriter>) -> Sidecar {
+    fn assemble(
+        config: &Config,
+        registered: Registered,
+        writer: Rc<StateWriter>,
+        scripts: &BTreeMap<String, LeftOver>,
+    ) -> Sidecar {
         let identity = Rc::clone(&registered.identity);
         let machine = start::machine(&registered.task);
         let (journal, left_over) =
@@ -218,7 +228,7 @@ impl Sidecar {
             command_id: String::new(),
             instance_id: identity.instance_id(),
             region: registered.task.arn.region.clone(),
-            orchestration_dir: config.state_dir.join("orchestration"),
+            orchestration_dir: config.state_dir.join(ORCHESTRATION),
             platform_name: machine.platform_name.clone(),
             platform_version: machine.platform_version.clone(),
             task: place(config, &registered),
@@ -238,7 +248,7 @@ impl Sidecar {
             link: Rc::clone(&link),
         };
         let poll = Rc::new(Poll::new(identity, Rc::clone(&link)));
-        queue.go_on(left_over);
+        queue.go_on(left_over, scripts);
         Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll, writer }
     }
 

@@ -325,7 +325,7 @@ fn environment(script: &Script, context: &InvocationContext) -> BTreeMap<OsStrin
 }
 
 /// The command id as the name of one folder. It is a uuid; anything else must not lead elsewhere.
-fn file_name(command_id: &str) -> String {
+pub(super) fn file_name(command_id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     command_id.chars().map(safe).take(200).collect()
 }

@@ -6,7 +6,7 @@
 //! wait: they are over at once, and behind five running faults they would come too late to keep those alive.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -14,13 +14,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::active_faults::Entry;
-use super::invocation::{self, InvocationContext};
+use super::invocation::{self, InvocationContext, file_name};
 use super::seen::Seen;
 use crate::channel::journal::LeftOver;
 use crate::channel::outbox::Outbox;
 use crate::channel::reply::Reply;
 use crate::channel::{Inbox, Origin};
 use crate::document::{self, Plan, Request};
+use effects::shell::left_over;
 use ssm_wire::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
 use ssm_wire::report::StepReport;
 use ssm_wire::report::reply::Replier;
@@ -106,9 +107,9 @@ impl Queue {
     }
 
     /// Goes on where an earlier life of the same instance was killed: repeats its replies, takes none of its jobs
-    /// again, and answers those that it has not answered. What they did ended with it; without an answer they would
-    /// stay InProgress until they time out.
-    pub fn go_on(&self, left: LeftOver) {
+    /// again, and answers those that it has not answered. Without an answer they would stay InProgress until they time
+    /// out. `scripts` says what has become of those that it left, by command.
+    pub fn go_on(&self, left: LeftOver, scripts: &BTreeMap<String, left_over::LeftOver>) {
         for (job, age) in &left.taken {
             self.seen.note_aged(job, *age);
         }
@@ -117,8 +118,9 @@ impl Queue {
         }
         for job in left.unanswered {
             tracing::warn!(%job, "was running when this sidecar was killed; answering that it failed");
-            let reason = "the sidecar was killed while this command ran; what it did ended with it";
-            let reply = self.replier.refused(reason, SystemTime::now());
+            let became = became_of(scripts.get(&file_name(job.command_id())));
+            let reason = format!("the sidecar was killed while this command ran; {became}");
+            let reply = self.replier.refused(&reason, SystemTime::now());
             self.outbox.push(Reply::new(&job, Topic::Send, reply, Origin::Gateway).last());
         }
     }
@@ -398,6 +400,22 @@ impl Inbox for Queue {
             journal.withdrawn(id);
         }
         self.seen.forget(id);
+    }
+}
+
+/// What has become of what a command did when the sidecar was killed, in words. A fault ends with the process.
+fn became_of(script: Option<&left_over::LeftOver>) -> String {
+    match script {
+        None => "what it did ended with it".to_owned(),
+        Some(left_over::LeftOver::Ended) => {
+            "its script ran on, and was killed when the sidecar started again".to_owned()
+        }
+        Some(left_over::LeftOver::Gone) => {
+            "its script has ended since; what it put in the background may still run".to_owned()
+        }
+        Some(left_over::LeftOver::RunsOn { pid, reason }) => {
+            format!("its script runs on as process {pid}, and could not be killed: {reason}")
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pathlib
 import random
 import socket
 import threading
@@ -72,13 +73,22 @@ def test_sixty_kills_leave_no_command_without_its_answer_and_run_none_twice(
 def test_a_command_that_was_killed_in_the_middle_fails_and_is_not_run_again(start_sidecar, tmp_path, switches):
     switches(withhold_delivery_acks=True, redelivery_seconds=1)
     sidecar, ran = start_sidecar(), tmp_path / "ran"
-    command = sidecar.send(SCRIPT, appends(ran, "sleep 60"))
-    eventually(lambda: runs(ran) == 1, "it runs")
+    pid = tmp_path / "pid"
+    command = sidecar.send(SCRIPT, appends(ran, f"echo $$ > {pid}; exec sleep 60"))
+    eventually(lambda: runs(ran) == 1 and pid.exists() and pid.read_text(), "it runs")
+    script = pathlib.Path("/proc") / pid.read_text().strip() / "comm"
+    eventually(lambda: script.read_text() == "sleep\n", "the script has become another program")
     sidecar.process.kill()
     sidecar.process.wait()
+    assert script.read_text() == "sleep\n", "the script survives the sidecar"
     again = start_sidecar(ECS_CONTAINER_METADATA_URI_V4=sidecar.task_uri)
     assert again.instance_id == sidecar.instance_id
-    assert again.finished(command)["Status"] == "Failed"
+    answer = again.finished(command)
+    assert answer["Status"] == "Failed"
+    assert "its script ran on, and was killed when the sidecar started again" in answer["TraceOutput"], answer
+    # Nobody waits for it here, so that it may be there without being alive.
+    eventually(lambda: not script.exists() or script.with_name("cmdline").read_bytes() == b"", "the script is ended")
+    assert list((again.state / "orchestration").iterdir()) == []
     time.sleep(3)
     assert runs(ran) == 1
     still_well(again)

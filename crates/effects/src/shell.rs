@@ -5,6 +5,8 @@
 //! it runs: one kills the group, the other removes the script's folder. Both act on drop, so an abandoned
 //! future or a panic leaves neither processes nor files. What an exit code means is not known here.
 
+pub mod left_over;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -32,6 +34,9 @@ pub const KEPT_BYTES: usize = 24_000;
 /// How long the pipes are read after the group was killed. They are at their end at once, unless a process
 /// that left the group (`setsid`) still holds them.
 const AFTER_KILL: Duration = Duration::from_millis(100);
+
+/// How long the removal of the script's folder is waited for.
+const AFTER_REMOVE: Duration = Duration::from_secs(1);
 
 const SCRIPT_NAME: &str = "_script.sh";
 
@@ -127,13 +132,18 @@ pub enum ShellError {
 /// # Errors
 /// [`ShellError`]; nothing of it is running then.
 pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, ShellError> {
-    if let Some(path) = job.working_directory {
-        check_directory(path)?;
-    }
-    let mut folder = Folder::default();
-    let mut child = start(job, &mut folder)?;
     let _running = RunningShell::count();
-    let group = Group::of(&child);
+    let starting = Starting::of(job);
+    // The folder may lie on a file system that hangs. Given up meanwhile, what was started is killed there.
+    let started = tokio::select! {
+        biased;
+        () = cancel.cancelled() => {
+            return Ok(Outcome { ending: Ending::Cancelled, stdout: Vec::new(), stderr: Vec::new() });
+        }
+        started = tokio::task::spawn_blocking(move || start(&starting)) => started,
+    };
+    let started = started.map_err(|broken| ShellError::Start(io::Error::other(broken)))?;
+    let StartedScript { mut child, group, folder } = started?;
     let mut stdout = Captured::default();
     let mut stderr = Captured::default();
     let (mut out_pipe, mut err_pipe) = (child.stdout.take(), child.stderr.take());
@@ -174,7 +184,14 @@ pub async fn run(job: &Job<'_>, cancel: &CancellationToken) -> Result<Outcome, S
             ending
         }
     };
+    remove(folder).await;
     Ok(Outcome { ending, stdout: stdout.0, stderr: stderr.0 })
+}
+
+/// Removes the folder. One on a file system that hangs is not waited for.
+async fn remove(folder: Folder) {
+    let removed = tokio::task::spawn_blocking(move || drop(folder));
+    let _ = tokio::time::timeout(AFTER_REMOVE, removed).await;
 }
 
 fn ending_of(status: ExitStatus) -> Ending {
@@ -193,32 +210,73 @@ fn check_directory(path: &Path) -> Result<(), ShellError> {
     }
 }
 
+/// What a thread of its own needs to start a script.
+struct Starting {
+    text: String,
+    working_directory: Option<PathBuf>,
+    environment: BTreeMap<OsString, OsString>,
+    command_folder: PathBuf,
+    directory: String,
+}
+
+impl Starting {
+    fn of(job: &Job<'_>) -> Starting {
+        Starting {
+            text: job.text.to_owned(),
+            working_directory: job.working_directory.map(Path::to_owned),
+            environment: job.environment.clone(),
+            command_folder: job.command_folder.to_owned(),
+            directory: job.directory.to_owned(),
+        }
+    }
+}
+
+/// A shell that runs. Dropped, it is killed with its group, then its folder removed.
+struct StartedScript {
+    child: Child,
+    group: Group,
+    folder: Folder,
+}
+
 /// Writes the script and starts it.
-fn start(job: &Job<'_>, folder: &mut Folder) -> Result<Child, ShellError> {
+fn start(job: &Starting) -> Result<StartedScript, ShellError> {
+    if let Some(path) = &job.working_directory {
+        check_directory(path)?;
+    }
+    let mut folder = Folder::default();
+    let child = start_in(job, &mut folder)?;
+    Ok(StartedScript { group: Group::of(&child), child, folder })
+}
+
+fn start_in(job: &Starting, folder: &mut Folder) -> Result<Child, ShellError> {
     // A script file that is open for writing anywhere, even for a moment in a child of another thread between
     // fork and exec, cannot be executed ("text file busy"). So writing and starting exclude each other.
     static WRITE_OR_START: Mutex<()> = Mutex::new(());
     let _turn = WRITE_OR_START.lock().unwrap_or_else(PoisonError::into_inner);
-    folder.make(job.command_folder, job.directory)?;
+    folder.make(&job.command_folder, &job.directory)?;
     let script = folder.path().join(SCRIPT_NAME);
-    write_script(&script, job.text).map_err(|source| ShellError::Script { path: script.clone(), source })?;
+    write_script(&script, &job.text).map_err(|source| ShellError::Script { path: script.clone(), source })?;
     // Found by ourselves, so that the child can be spawned without a copy of our address space, which may be
     // large while memory is stressed.
-    let mut command = Command::new(find_shell(job.environment).ok_or(ShellError::NoShell)?);
+    let mut command = Command::new(find_shell(&job.environment).ok_or(ShellError::NoShell)?);
     command
         .arg0("sh")
         .arg("-c")
         .arg(quoted(&script))
         .env_clear()
-        .envs(job.environment)
+        .envs(&job.environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    if let Some(path) = job.working_directory {
+    if let Some(path) = &job.working_directory {
         command.current_dir(path);
     }
-    command.spawn().map_err(ShellError::Start)
+    let child = command.spawn().map_err(ShellError::Start)?;
+    if let Some(pid) = child.id() {
+        left_over::note(folder.path(), pid);
+    }
+    Ok(child)
 }
 
 /// `sh` on the PATH that the script will have.

@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::request::Request;
+use crate::signal::process::beginning;
 use crate::state_folder;
 
 const FILE: &str = "ecs-faults.json";
@@ -62,16 +63,6 @@ fn known(fault: &str) -> &'static str {
         .into_iter()
         .find(|name| *name == fault)
         .unwrap_or("unknown")
-}
-
-/// When a process began: field 22 of `/proc/PID/stat`. None if there is none, or only what is left of it because
-/// nobody has waited for it.
-fn beginning(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, field 2, may hold anything, but ends at the last parenthesis.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let ended = matches!(fields.next()?, "Z" | "X");
-    fields.nth(18)?.parse().ok().filter(|_| !ended)
 }
 
 /// The file cannot be read or written.

@@ -96,6 +96,16 @@ impl From<&sysinfo::Process> for Process {
     }
 }
 
+/// When a process began: field 22 of `/proc/PID/stat`. None if there is none, or only what is left of it because
+/// nobody has waited for it.
+pub(crate) fn beginning(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, field 2, may hold anything, but ends at the last parenthesis.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| !ended)
+}
+
 /// Every process that can be seen.
 pub(super) fn all() -> io::Result<Vec<Process>> {
     let mut found = list(ProcessesToUpdate::All)?;
