@@ -12,6 +12,8 @@ WHAT ?=
 N ?=
 SEED ?=
 ONLY ?=
+# Where cargo builds.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## List what there is
@@ -19,13 +21,13 @@ help: ## List what there is
 
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
-	@echo "building target/release/taskfault and taskfault-local"
+	@echo "building $(TARGET)/release/taskfault and taskfault-local"
 	cargo build --release --locked --workspace --bins
 
 .PHONY: demo
 demo: build ## Two FIS experiments on a service of three tasks, and a report: about a minute
 	@echo "running the demo in namespaces of its own"
-	@target/release/taskfault-local demo
+	@$(TARGET)/release/taskfault-local demo
 
 .PHONY: test
 test: ## Run every check and test; PARTS="fmt unit" runs some (scripts/test names them)

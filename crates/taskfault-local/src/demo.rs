@@ -6,18 +6,22 @@
 
 mod api;
 mod environment;
+mod neighbours;
 mod scenario;
 mod screen;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
 use nix::sys::signal::Signal;
 
+use self::neighbours::Neighbours;
 use self::screen::Screen;
 use super::stage::{self, Namespaces, StageError};
 use super::up::{Folder, UpError};
+use aws_local::shared::Handle;
 use experiment::interruption::Interruption;
 use experiment::report;
 use experiment::run::client::CallError;
@@ -59,6 +63,8 @@ pub fn run(options: &DemoOptions) -> ExitCode {
     if let Err(error) = report::prepare(&options.report) {
         return fail(&screen, &format!("{error}; give another folder with --report"));
     }
+    // Before the namespaces: from inside only the demo's own processes can be seen.
+    let neighbours = Neighbours::look();
     let namespaces = match stage::enter() {
         Ok(namespaces) => namespaces,
         Err(refusal) => return fail(&screen, &refusal.to_string()),
@@ -67,10 +73,15 @@ pub fn run(options: &DemoOptions) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&screen, &format!("starting the runtime: {error}")),
     };
-    runtime.block_on(run_in(&screen, namespaces, options))
+    runtime.block_on(run_in(&screen, namespaces, &neighbours, options))
 }
 
-async fn run_in(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) -> ExitCode {
+async fn run_in(
+    screen: &Screen,
+    namespaces: Namespaces,
+    neighbours: &Neighbours,
+    options: &DemoOptions,
+) -> ExitCode {
     let folder = match Folder::new() {
         Ok(folder) => folder,
         Err(error) => return fail(screen, &error.to_string()),
@@ -79,20 +90,24 @@ async fn run_in(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) 
         Ok(interruption) => interruption,
         Err(error) => return fail(screen, &error.to_string()),
     };
+    // What happened, for the report, however it ends.
+    let seen = Seen::default();
     let ending = tokio::select! {
         // Dropping the future ends its tasks.
-        done = scenario::run(screen, namespaces, folder.path(), &options.report) => {
+        done = scenario::run(screen, namespaces, neighbours, folder.path(), &seen) => {
             done.map_or_else(Ending::Failed, |()| Ending::Completed)
         }
         signal = interruption.received() => Ending::Interrupted(signal),
     };
     if matches!(ending, Ending::Failed(_)) {
         show_logs(screen, folder.path());
+        screen.note(&neighbours.text());
     }
+    let reported = seen.report(screen, &options.report);
     let kept = options.keep_logs.as_deref().map_or(Ok(()), |directory| keep_logs(folder.path(), directory));
     drop(folder);
     match ending {
-        Ending::Completed => match kept {
+        Ending::Completed => match reported.and(kept) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => fail(screen, &why),
         },
@@ -102,6 +117,26 @@ async fn run_in(screen: &Screen, namespaces: Namespaces, options: &DemoOptions) 
             // 128 and the signal's number, as shells say it.
             ExitCode::from(128 + signal as u8)
         }
+    }
+}
+
+/// The local AWS, once it runs: what it has seen outlives the scenario.
+#[derive(Default)]
+struct Seen(RefCell<Option<Handle>>);
+
+impl Seen {
+    fn by(&self, handle: &Handle) {
+        self.0.replace(Some(handle.clone()));
+    }
+
+    /// Writes the report and says where; nothing if there was nothing to see.
+    fn report(&self, screen: &Screen, folder: &Path) -> Result<(), String> {
+        let Some(handle) = self.0.borrow_mut().take() else { return Ok(()) };
+        let record = scenario::trimmed(handle.record());
+        let written = report::write(&record, folder).map_err(|error| format!("the report: {error}"))?;
+        screen.note(&format!("report: {}", written.page.display()));
+        screen.note(&format!("data:   {}", written.data.display()));
+        Ok(())
     }
 }
 

@@ -138,12 +138,15 @@ fn all_of_it_happens() {
     assert_eq!((record.tasks.len(), record.cpu.len()), (4, 4));
     let page = fs::read_to_string(demo.report.join("report.html")).unwrap();
     assert!(page.contains("data-series=\"failed\""), "the failed requests are in the picture");
+    let asked = record.commands[0].steps.iter().find_map(|step| step.asked.as_deref());
+    assert!(asked.unwrap().starts_with("80 % of "), "what can be had: {asked:?}");
+    assert_eq!(record.commands[0].experiment.as_deref(), Some(record.experiments[0].id.as_str()));
 }
 
 #[test]
 fn ctrl_c_cleans_up() {
     let mut demo = Demo::start(program(), &[]);
-    if !demo.shows("StressCpu: running") {
+    if !demo.shows("stress-cpu: running") {
         assert!(demo.refused(), "{}", demo.shown);
         return;
     }
@@ -151,6 +154,9 @@ fn ctrl_c_cleans_up() {
     kill(Pid::from_raw(i32::try_from(demo.child.id()).unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(demo.ends(), 130);
     assert!(demo.shown.contains("interrupted"), "{}", demo.shown);
+    let record = fs::read_to_string(demo.report.join("report.json")).unwrap();
+    let record: record::Record = serde_json::from_str(&record).unwrap();
+    assert_eq!(record.experiments.len(), 1, "a report is written whatever happens");
 }
 
 #[test]

@@ -91,6 +91,10 @@ impl Drop for Aws {
 /// The load on the service, second by second.
 pub(super) struct Watched<'a> {
     screen: &'a Screen,
+    handle: Handle,
+    what: String,
+    rate: f64,
+    targets: watch::Receiver<Vec<Target>>,
     load: Load,
     seconds: mpsc::UnboundedReceiver<Second>,
     all: Vec<Second>,
@@ -98,27 +102,37 @@ pub(super) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// Starts the load. The balancer follows the `service` by `events`, which must be older than its tasks.
+    /// Starts a load of `rate` requests per second. The balancer follows the `service` by `events`, which must be older
+    /// than its tasks.
     pub(super) fn start(
         screen: &'a Screen,
         handle: &Handle,
         events: broadcast::Receiver<TaskEvent>,
         service: &str,
+        rate: f64,
     ) -> Result<Watched<'a>, DemoError> {
         let (registered, targets) = watch::channel(Vec::new());
         let follower = tokio::spawn(follow(events, registered));
-        let (sender, seconds) = mpsc::unbounded_channel();
-        let options = LoadOptions::default();
         let what = format!("GET / of service {service}");
-        handle.observe(|recorder| recorder.load_begins(what, options.rate));
+        let (load, seconds) = load(handle, &what, rate, targets.clone())?;
         let handle = handle.clone();
-        let load = Load::start(options, targets, move |second| {
-            handle.observe(|recorder| recorder.second(second.clone()));
-            // The demo may have ended.
-            let _ = sender.send(second);
-        });
-        let load = load.map_err(system("starting the load"))?;
-        Ok(Watched { screen, load, seconds, all: Vec::new(), follower })
+        Ok(Watched { screen, handle, what, rate, targets, load, seconds, all: Vec::new(), follower })
+    }
+
+    /// Requests per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// Begins again with half of the load; what was seen so far is forgotten.
+    pub(super) async fn halve(&mut self) -> Result<(), DemoError> {
+        self.rate /= 2.0;
+        self.seconds.close();
+        let (load, seconds) = load(&self.handle, &self.what, self.rate, self.targets.clone())?;
+        std::mem::replace(&mut self.load, load).stop().await;
+        self.seconds = seconds;
+        self.all.clear();
+        Ok(())
     }
 
     /// The tasks that the load balancer sends requests to.
@@ -162,6 +176,26 @@ impl<'a> Watched<'a> {
         self.follower.abort();
         self.load.stop().await;
     }
+}
+
+/// A load whose seconds go to the recorder and to the receiver.
+fn load(
+    handle: &Handle,
+    what: &str,
+    rate: f64,
+    targets: watch::Receiver<Vec<Target>>,
+) -> Result<(Load, mpsc::UnboundedReceiver<Second>), DemoError> {
+    let (sender, seconds) = mpsc::unbounded_channel();
+    handle.observe(|recorder| recorder.load_begins(what.to_owned(), rate));
+    let handle = handle.clone();
+    let options = LoadOptions { rate, ..LoadOptions::default() };
+    let load = Load::start(options, targets, move |second| {
+        // The demo may have ended, or gone on with another load: then it is not the recorder's any more.
+        if sender.send(second.clone()).is_ok() {
+            handle.observe(|recorder| recorder.second(second));
+        }
+    });
+    Ok((load.map_err(system("starting the load"))?, seconds))
 }
 
 /// Registers running tasks with the load balancer, and takes out those that have stopped, [`DEREGISTRATION`]

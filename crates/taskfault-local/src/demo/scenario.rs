@@ -10,11 +10,11 @@ use tokio::time::{sleep, timeout};
 
 use super::api::Api;
 use super::environment::{Aws, SPEED, Watched};
+use super::neighbours::Neighbours;
 use super::screen::Screen;
-use super::{DemoError, system};
+use super::{DemoError, Seen};
 use crate::stage::{Namespaces, Stage};
 use crate::up::{Change, ServiceSpec, TaskEvent};
-use experiment::report;
 use experiment::run::client::Fis;
 use experiment::traffic::DEFAULT_RATE;
 use record::Second;
@@ -25,15 +25,17 @@ const SERVICE: &str = "fis-service";
 const DESIRED_TASKS: u32 = 3;
 const TASKS: usize = DESIRED_TASKS as usize;
 const DEFINITION: &str = include_str!("data/task-definition.json");
-const CPU_STRESS: &str = include_str!("data/cpu-stress.json");
-const KILL_PROCESS: &str = include_str!("data/kill-process.json");
+/// The published templates, as users start them too.
+const CPU_STRESS: &str = include_str!("../../../../deploy/compose/cpu-stress.json");
+const KILL_PROCESS: &str = include_str!("../../../../deploy/compose/kill-process.json");
 
 /// Seconds before, between and after the experiments.
 const QUIET: usize = 8;
 /// During the CPU stress P95 is at least so many times what it was before.
 const SLOWER: f64 = 1.3;
-/// The stressed task used at least so much of its core, in percent, as seen from outside.
+/// The stressed task used at least so much of its core, in percent, as seen from outside; on a busy machine so much.
 const LOADED: f64 = 50.0;
+const LOADED_WHERE_BUSY: f64 = 10.0;
 /// The service has recovered after so many seconds in a row without a failure.
 const RECOVERED: usize = 4;
 
@@ -43,6 +45,9 @@ const SHUTDOWN: Duration = Duration::from_secs(60);
 const RECOVERY_SECONDS: usize = 60;
 /// Until the service is at rest: a busy machine takes longer, and a queue must drain.
 const SETTLE_SECONDS: usize = 45;
+/// With a load that is too much for the machine it is tried so long, and then with half of it, down to the least.
+const PATIENCE_SECONDS: usize = 15;
+const LEAST_RATE: f64 = 5.0;
 /// At rest P95 is below this, in milliseconds: a request costs 20 ms of CPU.
 const AT_REST_MS: f64 = 250.0;
 
@@ -52,19 +57,28 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) async fn run(
     screen: &Screen,
     namespaces: Namespaces,
+    neighbours: &Neighbours,
     folder: &Path,
-    report: &Path,
+    seen: &Seen,
 ) -> Result<(), DemoError> {
     let began = Instant::now();
     screen.heading("taskfault: an ECS service of three tasks, FIS, and an AWS of its own");
+    let rate = neighbours.rate();
+    if neighbours.are_busy() {
+        screen.note(&format!(
+            "{}. The load is {rate} requests per second instead of {DEFAULT_RATE}",
+            neighbours.text()
+        ));
+    }
     let outer_uid = namespaces.outer_uid;
     let stage = Stage::build(namespaces).await?;
     screen
         .done("namespaces", &format!("user {outer_uid} is root in here; nothing of the machine is touched"));
     let aws = Aws::start(stage, folder).await?;
+    seen.by(&aws.handle);
     screen.done("local AWS", &format!("{}, inside only", aws.endpoint));
     let (events, mut watched_events) = (aws.events(), aws.events());
-    let mut watched = Watched::start(screen, &aws.handle, events, SERVICE)?;
+    let mut watched = Watched::start(screen, &aws.handle, events, SERVICE, rate)?;
     let spec = ServiceSpec { cluster: CLUSTER.into(), name: SERVICE.into(), count: DESIRED_TASKS };
     aws.serve(DEFINITION, &spec)?;
     let api = Api::at(&aws.endpoint)?;
@@ -77,22 +91,14 @@ pub(super) async fn run(
     }
     screen.heading("The service at rest");
     screen.seconds_heading();
-    rest(&mut watched).await?;
-    let stressed = stress(screen, &aws, &fis, &mut watched).await?;
+    rest(screen, &mut watched).await?;
+    let stressed = stress(screen, &aws, &fis, &mut watched, neighbours).await?;
     let replaced = kill(screen, &aws, &fis, &mut watched).await?;
     watched.stop().await;
-    let record = trimmed(aws.handle.record());
     clean_end(screen, &api, aws).await?;
-    let written = report::write(&record, report).map_err(system("the report"))?;
     screen
         .heading(&format!("All of it happened, in {:.0} s. Nothing is left.", began.elapsed().as_secs_f64()));
-    screen.note(&format!(
-        "task {} was slowed down, task {} was replaced",
-        short(&stressed),
-        short(&replaced)
-    ));
-    screen.note(&format!("report: {}", written.page.display()));
-    screen.note(&format!("data:   {}", written.data.display()));
+    screen.note(&format!("task {} had the stress, task {} was replaced", short(&stressed), short(&replaced)));
     Ok(())
 }
 
@@ -107,7 +113,7 @@ async fn start(screen: &Screen, api: &Api, watched: &Watched<'_>) -> Result<(), 
     while watched.healthy().len() < TASKS {
         sleep(POLL).await;
     }
-    screen.done("load", &format!("{DEFAULT_RATE} requests per second, whatever the answers do"));
+    screen.done("load", &format!("{} requests per second, whatever the answers do", watched.rate()));
     Ok(())
 }
 
@@ -137,17 +143,25 @@ async fn too_many_end(events: &mut broadcast::Receiver<TaskEvent>) -> DemoError 
     }
 }
 
-/// The service at rest, on a machine that has time for it: waits for a busy one.
-async fn rest(watched: &mut Watched<'_>) -> Result<(), DemoError> {
+/// The service at rest: waits for a busy machine, and lowers the load for one that stays busy.
+async fn rest(screen: &Screen, watched: &mut Watched<'_>) -> Result<(), DemoError> {
     for second in 1.. {
         watched.second("").await?;
         let last = tail(watched.all(), QUIET);
         let good = last.iter().all(|second| second.failed() == 0) && typical(last) < AT_REST_MS;
-        if second >= QUIET && good {
+        if last.len() >= QUIET && good {
             break;
         }
-        require(second < SETTLE_SECONDS, || {
-            format!("P95 is {:.0} ms without any fault: this machine is too busy for the demo", typical(last))
+        let p95 = typical(last);
+        if watched.all().len() >= PATIENCE_SECONDS && watched.rate() / 2.0 >= LEAST_RATE {
+            watched.halve().await?;
+            screen.note(&format!(
+                "P95 is {p95:.0} ms without any fault, so the load goes down to {} requests per second",
+                watched.rate()
+            ));
+        }
+        require(second < 2 * SETTLE_SECONDS, || {
+            format!("P95 is {p95:.0} ms without any fault: this machine is too busy for the demo")
         })?;
     }
     Ok(())
@@ -172,6 +186,7 @@ async fn stress(
     aws: &Aws,
     fis: &Fis,
     watched: &mut Watched<'_>,
+    neighbours: &Neighbours,
 ) -> Result<String, DemoError> {
     screen
         .heading(&format!("1. CPU stress, PERCENT(66) of three tasks, PT5M: {SPEED} times shorter, so 20 s"));
@@ -184,13 +199,21 @@ async fn stress(
     show_faults(screen, &record, &id);
     let task = hit(&record, &id)?;
     let cpu = busiest(&record, &task, &id);
-    require(cpu >= LOADED, || format!("the stressed task used {cpu:.0} % of its core at most"))?;
+    let least = if neighbours.are_busy() { LOADED_WHERE_BUSY } else { LOADED };
+    require(cpu >= least, || format!("the stressed task used {cpu:.0} % of its core at most"))?;
     screen.done("stressed", &format!("task {}: {cpu:.0} % of its core, seen from outside", short(&task)));
-    require(during >= SLOWER * before, || {
-        format!("P95 was {before:.0} ms before and {during:.0} ms during the stress: hardly slower")
-    })?;
+    let hardly = format!("P95 was {before:.0} ms before and {during:.0} ms during the stress: hardly slower");
+    let slower = during >= SLOWER * before;
+    // A busy machine was slow before, too.
+    require(slower || neighbours.are_busy(), || hardly.clone())?;
     let after = recovery(watched, (before + during) / 2.0).await?;
-    screen.done("slower", &format!("P95 {before:.0} ms before, {during:.0} ms during, {after:.0} ms after"));
+    match slower {
+        true => screen.done(
+            "slower",
+            &format!("P95 {before:.0} ms before, {during:.0} ms during, {after:.0} ms after"),
+        ),
+        false => screen.note(&format!("{hardly}, on a machine that was busy before; {after:.0} ms after")),
+    }
     Ok(task)
 }
 
@@ -288,7 +311,7 @@ fn show_faults(screen: &Screen, record: &Record, experiment: &str) {
 }
 
 /// Without the seconds before the first task was healthy: nothing was there to answer.
-fn trimmed(mut record: Record) -> Record {
+pub(super) fn trimmed(mut record: Record) -> Record {
     let Some(load) = &record.load else { return record };
     let first = load.seconds.iter().find(|second| second.ok > 0 && second.failed() == 0);
     if let Some(first) = first.map(|second| second.at) {

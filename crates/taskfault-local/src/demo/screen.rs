@@ -18,13 +18,16 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Colours on a terminal without `NO_COLOR` (no-color.org); block characters in a UTF-8 locale.
+    /// Colours on a terminal that is not `dumb`, without `NO_COLOR` (no-color.org); block characters in a UTF-8
+    /// locale.
     pub(super) fn for_stdout() -> Screen {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
         Screen {
-            colours: std::io::stdout().is_terminal() && set("NO_COLOR").is_none(),
+            colours: std::io::stdout().is_terminal()
+                && set("NO_COLOR").is_none()
+                && set("TERM").as_deref() != Some("dumb"),
             symbols: locale.ends_with("utf-8") || locale.ends_with("utf8"),
         }
     }
