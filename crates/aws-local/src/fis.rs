@@ -26,6 +26,7 @@ mod filter;
 mod fixture;
 mod lever;
 mod listing;
+pub(crate) mod outlook;
 mod read;
 mod records;
 mod request;
@@ -45,7 +46,8 @@ mod view;
 pub(crate) use definition::Target;
 pub(crate) use engine::advance;
 pub(crate) use experiment::Experiment;
-pub(crate) use request::{Request, answer};
+pub use outlook::Outlook;
+pub(crate) use request::{Request, answer, call};
 pub(crate) use state::{FisState, TARGETS_PER_ACTION};
 
 /// What is not there (HTTP 404).

@@ -22,6 +22,7 @@ mod logs;
 mod members;
 mod metadata;
 mod model;
+pub mod page;
 mod query;
 mod random;
 mod recorder;

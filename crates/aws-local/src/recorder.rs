@@ -60,6 +60,11 @@ impl Recorder {
 
     /// All of it, with what the state says.
     pub fn record(&self, state: &World, context: &Context) -> Record {
+        self.record_since(f64::NEG_INFINITY, state, context)
+    }
+
+    /// The same, with traffic and CPU since a moment only, in seconds since 1970. These are what is long.
+    pub fn record_since(&self, from: f64, state: &World, context: &Context) -> Record {
         let to = epoch_seconds(context.now);
         let mut record = Record {
             format: FORMAT,
@@ -68,8 +73,8 @@ impl Recorder {
             region: context.region.clone(),
             account: context.account.clone(),
             speed: context.speed,
-            load: self.load.clone(),
-            cpu: self.cpu.iter().map(|(task, samples)| cpu(task, samples)).collect(),
+            load: self.load.as_ref().map(|load| load_since(from, load)),
+            cpu: self.cpu.iter().map(|(task, samples)| cpu(task, since(from, samples, |it| it.at))).collect(),
             tasks: collect::tasks(state),
             notes: self.notes.clone(),
             commands: collect::commands(state, &self.owners),
@@ -81,6 +86,16 @@ impl Recorder {
         record.from = began(&record).min(to);
         record
     }
+}
+
+fn load_since(from: f64, load: &Load) -> Load {
+    let seconds = since(from, &load.seconds, |second| second.at).to_vec();
+    Load { what: load.what.clone(), rate: load.rate, seconds }
+}
+
+/// The end of a list that is in the order of its times.
+fn since<T>(from: f64, all: &[T], at: fn(&T) -> f64) -> &[T] {
+    all.get(all.partition_point(|one| at(one) < from)..).unwrap_or_default()
 }
 
 /// The first thing that happened.
@@ -141,5 +156,7 @@ mod tests {
         recorder.cpu("b", CpuSample { at: 30.0, percent: 5.0 });
         let record = recorder.record(&World::default(), &context(100));
         assert_eq!((record.from, record.cpu.len()), (30.0, 2));
+        let late = recorder.record_since(35.0, &World::default(), &context(100));
+        assert_eq!((late.cpu[0].samples.len(), late.cpu[1].samples.len()), (1, 0));
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::gateway::Hangup;
+use super::page::{self, Page};
 use super::shared::{Handle, Options, Shared};
 use super::wire::{self, Answer};
 use super::{cloudwatch, dispatch, documents, fault_endpoints, gateway, guard, metadata, test_calls};
@@ -39,6 +42,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     address: SocketAddr,
     shared: Arc<Shared>,
+    page: Option<Arc<dyn Page>>,
 }
 
 /// How often time is let into the state, and the state onto the disk.
@@ -71,12 +75,17 @@ impl Server {
                 state.ssm.documents.insert(document.name.clone(), document);
             }
         });
-        Ok(Server { listeners: vec![listener], address, shared: Arc::new(shared) })
+        Ok(Server { listeners: vec![listener], address, shared: Arc::new(shared), page: None })
     }
 
     /// Serves the same on one more port.
     pub fn listen_also(&mut self, listener: TcpListener) {
         self.listeners.push(listener);
+    }
+
+    /// Shows a page to browsers. It may hold a [`Handle`] of this server.
+    pub fn show(&mut self, page: Arc<dyn Page>) {
+        self.page = Some(page);
     }
 
     /// The address it listens on, with the port that port 0 became.
@@ -95,7 +104,7 @@ impl Server {
     /// # Errors
     /// The state file could not be written.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Server { listeners, shared, .. } = self;
+        let Server { listeners, shared, page, .. } = self;
         // Also when this future is dropped: control channels live in tasks of their own.
         let stopping = StopGuard(shared.clone());
         let mut shutdown = pin!(shutdown);
@@ -107,7 +116,7 @@ impl Server {
                 _ = tick.tick() => let_time_pass(&shared),
                 Some(_) = connections.join_next() => {}
                 accepted = accept(&listeners) => match accepted {
-                    Ok((stream, peer)) => { connections.spawn(connection(shared.clone(), stream, peer)); }
+                    Ok((stream, peer)) => { connections.spawn(connection(shared.clone(), page.clone(), stream, peer)); }
                     // Out of descriptors, most likely: let some connections end first.
                     Err(error) => {
                         tracing::warn!(who = "server", what = "accept", outcome = %error);
@@ -159,10 +168,10 @@ fn let_time_pass(shared: &Shared) {
     }
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+async fn connection(shared: Arc<Shared>, page: Option<Arc<dyn Page>>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok().map(|local| local.ip());
-    let service = service_fn(|request| route(shared.clone(), local, request));
+    let service = service_fn(|request| respond(shared.clone(), page.clone(), local, request));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // It would also end connections that clients keep for their next call, sometimes just as they use it.
@@ -185,19 +194,39 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// Finds the API that a request is for.
-async fn route(
+/// Refuses who may not ask, and finds out whether a browser asks for a page or a client for an API.
+async fn respond(
     shared: Arc<Shared>,
+    page: Option<Arc<dyn Page>>,
     local: Option<IpAddr>,
     request: Request<Incoming>,
-) -> Result<Answer, Hangup> {
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+) -> Result<Response<Either<Full<Bytes>, page::Body>>, Hangup> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let asked = (&method, request.uri(), request.headers());
     if let Err(message) = guard::check(asked, local, &shared.allow_hosts) {
         tracing::warn!(who = "?", what = format!("{method} {path}"), outcome = format!("403 {message}"));
-        return Ok(wire::refused(403, "AccessDeniedException", &message));
+        return Ok(wire::refused(403, "AccessDeniedException", &message).map(Either::Left));
     }
+    let Some(page) = page else { return Ok(route(shared, request).await?.map(Either::Left)) };
+    if page::belongs_to_a_page(&method, &path, request.headers()) {
+        let (parts, body) = request.into_parts();
+        return Ok(match wire::read_body(body).await {
+            Ok(body) => page.answer(&Request::from_parts(parts, body)).map(Either::Right),
+            Err(error) => wire::json_answer(None, &Err(error)).map(Either::Left),
+        });
+    }
+    let browser = method == Method::GET && page::takes_html(request.headers());
+    let answer = route(shared, request).await?;
+    Ok(match answer.status() == StatusCode::NOT_FOUND && browser {
+        true => page.not_found(&path).map(Either::Right),
+        false => answer.map(Either::Left),
+    })
+}
+
+/// Finds the API that a request is for.
+async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Hangup> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
     if let Some(instance) = path.strip_prefix("/v1/control-channel/") {
         return gateway::answer(shared, request, instance).await;
     }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::Context;
+use super::error::ApiError;
 use super::fault_endpoints::FaultEndpoints;
+use super::fis::Outlook;
 use super::gateway::links::Links;
 use super::recorder::Recorder;
 use super::switches::Switches;
@@ -222,6 +225,10 @@ impl Shared {
     }
 }
 
+fn unknown(operation: &str) -> Result<Value, ApiError> {
+    Err(ApiError::new("UnknownOperationException", format!("there is no operation {operation:?} here")))
+}
+
 /// The state of a server in the same process.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Shared>);
@@ -244,6 +251,56 @@ impl Handle {
     /// What happened so far.
     pub fn record(&self) -> Record {
         self.0.record()
+    }
+
+    /// The same, with traffic and CPU since a moment only, in seconds since 1970.
+    pub fn record_since(&self, from: f64) -> Record {
+        let context = self.0.context();
+        self.0.read(|state| self.0.observe(|recorder| recorder.record_since(from, state, &context)))
+    }
+
+    /// Makes a call of FIS or CloudWatch that only reads, without the wire: `GetExperiment`, `DescribeAlarms`.
+    ///
+    /// # Errors
+    /// Those of the operation; `UnknownOperationException` for one that there is not.
+    pub fn ask(&self, operation: &str, members: &Map<String, Value>) -> Result<Value, ApiError> {
+        let context = self.0.context();
+        self.0.read(|world| {
+            let of_fis = world.call_fis(operation, members, &context);
+            of_fis
+                .or_else(|| world.call_cloudwatch(operation, members, &context))
+                .unwrap_or_else(|| unknown(operation))
+        })
+    }
+
+    /// Makes a call of FIS that changes something, as `who` in the log.
+    ///
+    /// # Errors
+    /// Those of the operation; `UnknownOperationException` for one that there is not.
+    pub fn order(&self, who: &str, operation: &str, members: &Map<String, Value>) -> Result<Value, ApiError> {
+        let context = self.0.context();
+        let outcome = self.0.update(|world| {
+            world.call_fis(operation, members, &context).unwrap_or_else(|| unknown(operation))
+        });
+        let what = format!("FIS.{operation}");
+        let said =
+            outcome.as_ref().err().map_or("200".to_owned(), |error| format!("{} {error}", error.status));
+        tracing::info!(who, what, outcome = said);
+        outcome
+    }
+
+    /// What an experiment of a template would come to if it were started now.
+    ///
+    /// # Errors
+    /// There is no such template.
+    pub fn outlook(&self, template: &str) -> Result<Outlook, ApiError> {
+        let context = self.0.context();
+        self.0.read(|world| world.outlook(template, &context))
+    }
+
+    /// Resolves when the server stops, at once if it has.
+    pub async fn stopped(&self) {
+        self.0.stopped().await;
     }
 
     /// Reads the state; no waiter is woken.

@@ -75,6 +75,36 @@ impl World {
         ecs::call(operation, body, &mut self.ecs, &sidecars, context)
     }
 
+    /// Performs one operation of FIS; None if it is not one.
+    pub fn call_fis(
+        &mut self,
+        operation: &str,
+        body: &Map<String, Value>,
+        context: &Context,
+    ) -> Option<Result<Value, ApiError>> {
+        let (fis, services) = self.fis_and_services();
+        fis::call(operation, body, fis, &services, context)
+    }
+
+    /// Performs one operation of CloudWatch; None if it is not one.
+    pub fn call_cloudwatch(
+        &mut self,
+        operation: &str,
+        body: &Map<String, Value>,
+        context: &Context,
+    ) -> Option<Result<Value, ApiError>> {
+        cloudwatch::call(operation, body, &mut self.cloudwatch, context)
+    }
+
+    /// What an experiment of a template would come to now.
+    ///
+    /// # Errors
+    /// There is no such template.
+    pub fn outlook(&mut self, template: &str, context: &Context) -> Result<fis::Outlook, ApiError> {
+        let (fis, services) = self.fis_and_services();
+        fis::outlook::of(template, fis, &services, context)
+    }
+
     /// FIS, and what its experiments act upon.
     pub(crate) fn fis_and_services(&mut self) -> (&mut FisState, Others<'_>) {
         let World { ssm, cloudwatch, ecs, fis, logs, .. } = self;

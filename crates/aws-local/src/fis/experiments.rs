@@ -71,7 +71,7 @@ pub(super) fn start(call: &Call, state: &mut FisState, services: &dyn Services, 
 
 /// What keeps an experiment from being started at all. An alarm that is in ALARM already is not among it: the
 /// service starts the experiment and stops it at once.
-fn may_start(
+pub(super) fn may_start(
     state: &FisState,
     template: &Template,
     services: &dyn Services,

@@ -83,6 +83,19 @@ impl Request {
     }
 }
 
+/// Performs an operation by its name, with its members in one object; None if it is not one.
+pub(crate) fn call(
+    operation: &str,
+    body: &Map<String, Value>,
+    state: &mut FisState,
+    services: &dyn Services,
+    context: &Context,
+) -> Option<Result<Value, ApiError>> {
+    let (known, perform) = (FIS.operation(operation)?, perform(operation)?);
+    let call = Call::new(known, body.clone());
+    Some(call.and_then(|call| perform.perform(&call, state, services, context)))
+}
+
 /// An outcome as the protocol has it.
 pub(crate) fn answer(outcome: &Result<Value, ApiError>) -> Answer {
     match outcome {

@@ -70,7 +70,7 @@ fn quota(experiment: &mut Experiment, step: &mut Step<'_>) -> Result<(), Failure
 }
 
 /// The ARNs of the running tasks that a target means, before any selection.
-fn found(target: &Target, tasks: &[Task]) -> Result<Vec<String>, String> {
+pub(super) fn found(target: &Target, tasks: &[Task]) -> Result<Vec<String>, String> {
     if !target.resource_arns.is_empty() {
         let running = |arn: &&String| tasks.iter().any(|task| is_running(task) && task.arn == **arn);
         return match target.resource_arns.iter().find(|arn| !running(arn)) {
