@@ -12,6 +12,8 @@ mod figures;
 mod markup;
 mod page;
 mod paint;
+pub mod picture;
+mod running;
 mod tables;
 mod timeline;
 mod verdict;
@@ -35,6 +37,9 @@ pub struct Written {
     /// report.json.
     pub data: PathBuf,
 }
+
+/// The style of the page and of every [`picture`].
+pub const STYLE: &str = include_str!("report/style.css");
 
 /// The page.
 pub fn html(record: &Record) -> String {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use maud::{Markup, html};
 
-use super::extent::{Format, Span, Window};
+use super::extent::{Format, Mark, Span, Window};
 use super::markup::clock;
 use super::paint::Paint;
 
@@ -84,11 +84,21 @@ pub(super) fn shade(plane: &Plane, windows: &[Window], rows: &[usize], span: Spa
             @let from = plane.x(span.place(window.from));
             // A kill takes no time, but must be seen.
             @let to = plane.x(span.place(window.to).max(span.place(window.from) + least));
-            rect class="shade" data-series="window" x=(from) y=(plane.top) width=(to - from)
+            rect class="shade" data-series="window" style=(Paint::Window(window.number).style()) x=(from) y=(plane.top) width=(to - from)
                 height=(plane.bottom - plane.top) {}
             // Windows that touch are told apart by their first moments.
-            line class="edge" data-series="window" x1=(from) y1=(plane.top) x2=(from) y2=(plane.bottom) {}
+            line class="edge" data-series="window" style=(Paint::Window(window.number).style()) x1=(from) y1=(plane.top) x2=(from) y2=(plane.bottom) {}
             text class="number" x=(from) y=(plane.top - 4 - above(*row)) { (window.number) }
+        }
+    }
+}
+
+/// Lines at the moments that are marked, with what happened then.
+pub(super) fn marked(plane: &Plane, marks: &[Mark], span: Span) -> Markup {
+    html! {
+        @for mark in marks.iter().filter(|mark| (span.from..=span.to).contains(&mark.at)) {
+            @let x = plane.x(span.place(mark.at));
+            line class="mark" x1=(x) y1=(plane.top) x2=(x) y2=(plane.bottom) { title { (mark.words) } }
         }
     }
 }

@@ -3,8 +3,9 @@
 use maud::{Markup, html};
 
 use super::axis::{self, Plane};
-use super::extent::{Format, Span, Window};
+use super::extent::{Format, Mark, Span, Window};
 use super::figure::Picture;
+use super::markup::clock;
 use super::paint::Paint;
 
 /// How the vertical axis runs.
@@ -80,6 +81,7 @@ pub(super) enum Shape {
 /// seconds breaks a line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Series {
+    pub name: String,
     pub paint: Paint,
     pub shape: Shape,
     pub points: Vec<(f64, f64, f64)>,
@@ -87,10 +89,26 @@ pub(super) struct Series {
     pub width: f64,
 }
 
+/// A line through points.
+pub(super) fn line(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
+    Series { name: paint.name().into_owned(), paint, shape: Shape::Line, points: points.collect(), width }
+}
+
+/// Steps, each from its lower edge to its value.
+pub(super) fn steps(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
+    Series { name: paint.name().into_owned(), paint, shape: Shape::Steps, points: points.collect(), width }
+}
+
+/// A value without a unit.
+pub(super) fn plain(value: f64) -> String {
+    format!("{value}")
+}
+
 /// A picture to draw.
 pub(super) struct Chart<'a> {
     pub span: Span,
     pub windows: &'a [Window],
+    pub marks: &'a [Mark],
     pub scale: Scale,
     pub label: fn(f64) -> String,
     pub series: &'a [Series],
@@ -105,10 +123,32 @@ impl Chart<'_> {
         let content = html! {
             (axis::shade(&plane, self.windows, &rows, self.span))
             (axis::time(&plane, self.span, format))
+            (axis::marked(&plane, self.marks, self.span))
             (self.value_axis(&plane))
             @for series in self.series { (self.drawn(&plane, series)) }
         };
-        Picture { size, content }
+        Picture { size, content, values: self.values(&plane) }
+    }
+
+    /// What all series say at each of their moments.
+    fn values(&self, plane: &Plane) -> Vec<(i32, String)> {
+        let mut moments: Vec<(f64, f64)> =
+            self.series.iter().flat_map(|it| it.points.iter().map(|point| (point.0, it.width))).collect();
+        moments.sort_by(|one, other| one.0.total_cmp(&other.0));
+        // Those of one second are told together, whenever in it each was measured.
+        moments.dedup_by(|next, one| next.0 - one.0 < one.1 / 2.0);
+        let words = |(at, width): (f64, f64)| {
+            let near = |point: &&(f64, f64, f64)| (point.0 - at).abs() < width / 2.0;
+            let told = self.series.iter().filter_map(|series| {
+                let (_, low, value) = series.points.iter().find(near)?;
+                let value = if series.shape == Shape::Steps { value - low } else { *value };
+                Some(format!("\n{}: {}", series.name, (self.label)(value)))
+            });
+            let middle = at + width / 2.0;
+            let text = clock(at - self.span.zero) + &told.collect::<String>();
+            (plane.x(self.span.place(middle)), text)
+        };
+        moments.into_iter().map(words).collect()
     }
 
     fn value_axis(&self, plane: &Plane) -> Markup {

@@ -5,6 +5,8 @@
 pub(super) enum Format {
     /// A screen or a page of paper.
     Wide,
+    /// A column of a page that is shown while it goes on.
+    Medium,
     /// A phone.
     Narrow,
 }
@@ -13,12 +15,15 @@ impl Format {
     pub(super) fn width(self) -> i32 {
         match self {
             Format::Wide => 960,
+            Format::Medium => 600,
             Format::Narrow => 380,
         }
     }
 
-    /// Both, with the class that shows each on its screen.
+    /// Those of the report, with the class that shows each on its screen.
     pub(super) const ALL: [(Format, &str); 2] = [(Format::Wide, "wide"), (Format::Narrow, "narrow")];
+    /// Those of a page of columns, with the same classes.
+    pub(super) const LIVE: [(Format, &str); 2] = [(Format::Medium, "wide"), (Format::Narrow, "narrow")];
 }
 
 /// The time that a picture shows, in seconds since 1970.
@@ -40,6 +45,14 @@ impl Span {
     pub(super) fn length(self) -> f64 {
         (self.to - self.from).max(1.0)
     }
+}
+
+/// A moment that is marked in a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mark {
+    pub at: f64,
+    /// What happened.
+    pub words: String,
 }
 
 /// The time of an action, to be shaded.

@@ -11,6 +11,8 @@ use record::Record;
 pub(super) struct Picture {
     pub size: (i32, i32),
     pub content: Markup,
+    /// Where each value is, from the left, and what it says; for a script that shows them.
+    pub values: Vec<(i32, String)>,
 }
 
 /// One picture in both formats, with its title, its legend and what it says in words.
@@ -20,6 +22,8 @@ pub(super) struct Figure<'a> {
     /// What the picture shows, for those who do not see it.
     pub words: String,
     pub legend: Markup,
+    /// Whether a script shows values under the pointer.
+    pub live: bool,
 }
 
 impl Figure<'_> {
@@ -29,7 +33,7 @@ impl Figure<'_> {
             section aria-labelledby=(self.id) {
                 h2 id=(self.id) { (self.title) }
                 figure {
-                    @for (format, class) in Format::ALL {
+                    @for (format, class) in if self.live { Format::LIVE } else { Format::ALL } {
                         @if let Some(picture) = draw(format) { (self.picture(&picture, class)) }
                     }
                     figcaption { (self.legend) }
@@ -41,8 +45,9 @@ impl Figure<'_> {
     fn picture(&self, picture: &Picture, class: &str) -> Markup {
         let (width, height) = picture.size;
         let (title, words) = (format!("{}-{class}-title", self.id), format!("{}-{class}-words", self.id));
+        let values = self.live.then(|| serde_json::json!(picture.values).to_string());
         html! {
-            svg viewBox={ "0 0 " (width) " " (height) } class=(class) role="img"
+            svg data-values=[values] viewBox={ "0 0 " (width) " " (height) } class=(class) role="img"
                 aria-labelledby={ (title) " " (words) } {
                 title id=(title) { (self.title) }
                 desc id=(words) { (self.words) }
@@ -62,7 +67,7 @@ pub(super) fn legend(entries: &[(Paint, &str)], windows: &[Window], record: &Rec
             }
             @for window in windows {
                 @let action = actions.get(window.number - 1).map_or("", |action| action.name.as_str());
-                li { span class="swatch window" {} b { (window.number) } "\u{a0}" (action) }
+                li { span class="swatch window" style=(Paint::Window(window.number).style()) {} b { (window.number) } "\u{a0}" (action) }
             }
         }
     }

@@ -1,11 +1,27 @@
 //! What the charts show of a record: the windows of its actions, and its seconds as points.
 
-use super::extent::Window;
-use record::Record;
-use record::Second;
+use super::extent::{Mark, Window};
+use record::{Record, Second, short};
 
 /// More points than this are drawn as fewer.
 const MOST_POINTS: usize = 480;
+
+/// What happened to tasks and alarms, to be marked.
+pub(super) fn marks(record: &Record) -> Vec<Mark> {
+    let stopped = record.tasks.iter().filter_map(|task| {
+        let words = format!("task {} stops: {}", short(&task.arn), task.reason);
+        Some(Mark { at: task.stopping.or(task.stopped)?, words })
+    });
+    let replaced = record.tasks.iter().filter_map(|task| {
+        let gone = short(task.replaces.as_deref()?);
+        Some(Mark { at: task.started, words: format!("task {} runs in place of {gone}", short(&task.arn)) })
+    });
+    let alarms = record.alarms.iter().map(|change| Mark {
+        at: change.at,
+        words: format!("alarm {}: {} → {}", change.alarm, change.from, change.to),
+    });
+    stopped.chain(replaced).chain(alarms).collect()
+}
 
 /// The window of each action that has started, numbered as the timeline numbers all actions.
 pub(super) fn windows(record: &Record) -> Vec<Window> {

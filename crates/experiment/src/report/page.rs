@@ -2,17 +2,15 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::chart::{Chart, Scale, Series, Shape};
-use super::extent::{Span, Window};
+use super::chart::{Chart, Scale, Series, line, plain, steps};
+use super::extent::{Mark, Span, Window};
 use super::figure::{Figure, legend};
 use super::figures::{self, Point};
 use super::markup::{clock, count, date, finished, lasting, milliseconds};
 use super::paint::Paint;
-use super::{tables, timeline, verdict};
+use super::{STYLE, running, tables, timeline, verdict};
 use crate::effect::{self, Effect};
-use record::{Experiment, Record, Second, short};
-
-const STYLE: &str = include_str!("style.css");
+use record::{Experiment, Record, Second, TaskCpu, short};
 
 /// The whole page.
 pub(super) fn page(record: &Record) -> String {
@@ -36,8 +34,9 @@ pub(super) fn page(record: &Record) -> String {
                     (tables::effects(record))
                     (traffic(record, span, &windows, Whole))
                     @for close in closes(record) { (traffic(record, close.span, &windows, Close(&close))) }
-                    (cpu(record, span, &windows))
-                    (life(record, span))
+                    (running::shown(record, span, &windows, false))
+                    (cpu(record, span, &windows, false))
+                    (life(record, span, false))
                     (tables::tasks(record))
                     (tables::faults(record))
                     (tables::notes(record))
@@ -86,14 +85,16 @@ fn head(record: &Record, title: &str) -> Markup {
 
 /// Which part of the record a picture of the traffic shows.
 #[derive(Clone, Copy)]
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Whole,
+    /// What a page shows while it goes on.
+    Live,
     Close(&'a CloseUp),
 }
-use Part::{Close, Whole};
+use Part::{Close, Live, Whole};
 
 /// The span of one experiment, with what was before and after it.
-struct CloseUp {
+pub(super) struct CloseUp {
     number: usize,
     title: String,
     span: Span,
@@ -118,20 +119,20 @@ const MOST_CLOSE_UPS: usize = 12;
 impl Part<'_> {
     fn id(self, id: &str) -> String {
         match self {
-            Whole => id.to_owned(),
+            Whole | Live => id.to_owned(),
             Close(close) => format!("{id}-{}", close.number),
         }
     }
 
     fn title(self, title: &str) -> String {
         match self {
-            Whole => title.to_owned(),
+            Whole | Live => title.to_owned(),
             Close(close) => format!("{title}: {}", close.title),
         }
     }
 }
 
-fn traffic(record: &Record, span: Span, windows: &[Window], part: Part<'_>) -> Markup {
+pub(super) fn traffic(record: &Record, span: Span, windows: &[Window], part: Part<'_>) -> Markup {
     let Some(load) = &record.load else { return Markup::default() };
     let seconds: Vec<&Second> =
         load.seconds.iter().filter(|it| it.end() > span.from && it.at < span.to).collect();
@@ -141,6 +142,7 @@ fn traffic(record: &Record, span: Span, windows: &[Window], part: Part<'_>) -> M
     let touches = |window: &&Window| window.to >= span.from && window.from <= span.to;
     let windows: Vec<Window> = windows.iter().filter(touches).cloned().collect();
     let (points, each) = figures::points(&seconds);
+    let marks = figures::marks(record);
     let view = View {
         record,
         seconds: &seconds,
@@ -148,6 +150,7 @@ fn traffic(record: &Record, span: Span, windows: &[Window], part: Part<'_>) -> M
         width: each as f64,
         span,
         windows: &windows,
+        marks: &marks,
         part,
     };
     html! { (requests(&view)) (times(&view)) }
@@ -162,11 +165,12 @@ struct View<'a> {
     width: f64,
     span: Span,
     windows: &'a [Window],
+    marks: &'a [Mark],
     part: Part<'a>,
 }
 
 fn requests(view: &View<'_>) -> Markup {
-    let &View { record, seconds, points, width, span, windows, part } = view;
+    let &View { record, seconds, points, width, span, windows, marks, part } = view;
     let (failed, sent) = Second::failed_of_sent(seconds.iter().copied());
     let series = [
         steps(Paint::Answered, width, points.iter().map(|p| (p.at, 0.0, p.ok))),
@@ -177,7 +181,8 @@ fn requests(view: &View<'_>) -> Markup {
         ),
     ];
     let most = points.iter().map(|p| p.ok + p.failed).fold(1.0, f64::max);
-    let chart = Chart { span, windows, scale: Scale::Linear(most * 1.08), label: plain, series: &series };
+    let chart =
+        Chart { span, windows, marks, scale: Scale::Linear(most * 1.08), label: plain, series: &series };
     let figure = Figure {
         id: &part.id("requests"),
         title: &part.title("Requests per second"),
@@ -186,6 +191,7 @@ fn requests(view: &View<'_>) -> Markup {
             (legend(&[(Paint::Answered, "answered"), (Paint::Failed, "failed")], windows, record))
             (kinds(seconds))
         },
+        live: matches!(part, Live),
     };
     figure.with(|format| Some(chart.draw(format)))
 }
@@ -207,7 +213,7 @@ fn kinds(seconds: &[&Second]) -> Markup {
 }
 
 fn times(view: &View<'_>) -> Markup {
-    let &View { record, points, width, span, windows, part, .. } = view;
+    let &View { record, points, width, span, windows, marks, part, .. } = view;
     let of = |time: fn(&Point) -> Option<f64>| {
         points.iter().filter_map(move |point| Some((point.at, 0.0, time(point)?)))
     };
@@ -218,7 +224,7 @@ fn times(view: &View<'_>) -> Markup {
     ];
     let all = points.iter().flat_map(|point| [point.p50, point.p95, point.p99]).flatten();
     let scale = Scale::for_times(all);
-    let chart = Chart { span, windows, scale, label: milliseconds, series: &series };
+    let chart = Chart { span, windows, marks, scale, label: milliseconds, series: &series };
     let worst = points.iter().filter_map(|point| point.p95).fold(0.0, f64::max);
     let more = html! {
         p class="more" {
@@ -233,11 +239,12 @@ fn times(view: &View<'_>) -> Markup {
         title: &part.title("Response times"),
         words: format!("P50, P95 and P99. P95 of the worst second: {}.", milliseconds(worst)),
         legend: html! { (legend(&entries, windows, record)) (more) },
+        live: matches!(part, Live),
     };
     figure.with(|format| Some(chart.draw(format)))
 }
 
-fn cpu(record: &Record, span: Span, windows: &[Window]) -> Markup {
+pub(super) fn cpu(record: &Record, span: Span, windows: &[Window], live: bool) -> Markup {
     if record.cpu.is_empty() {
         return Markup::default();
     }
@@ -246,12 +253,26 @@ fn cpu(record: &Record, span: Span, windows: &[Window]) -> Markup {
         .iter()
         .enumerate()
         .map(|(index, cpu)| {
-            line(Paint::Line(index), 1.0, cpu.samples.iter().map(|it| (it.at - 1.0, 0.0, it.percent)))
+            let points = cpu.samples.iter().map(|it| (it.at - 1.0, 0.0, it.percent));
+            Series { name: format!("task {}", short(&cpu.task)), ..line(Paint::Line(index), 1.0, points) }
         })
         .collect();
     let most = record.cpu.iter().flat_map(|cpu| &cpu.samples).map(|it| it.percent).fold(10.0, f64::max);
-    let chart = Chart { span, windows, scale: Scale::Linear(most * 1.1), label: percent, series: &series };
-    let names: Vec<String> = record.cpu.iter().map(|cpu| format!("task {}", short(&cpu.task))).collect();
+    let chart = Chart {
+        span,
+        windows,
+        marks: &figures::marks(record),
+        scale: Scale::Linear(most * 1.1),
+        label: percent,
+        series: &series,
+    };
+    let targets: Vec<&String> =
+        record.experiments.iter().flat_map(|it| &it.targets).flat_map(|target| &target.chosen).collect();
+    let named = |cpu: &TaskCpu| {
+        let chosen = if targets.contains(&&cpu.task) { ", a target" } else { "" };
+        format!("task {}{chosen}", short(&cpu.task))
+    };
+    let names: Vec<String> = record.cpu.iter().map(named).collect();
     let entries: Vec<_> =
         names.iter().enumerate().map(|(index, name)| (Paint::Line(index), name.as_str())).collect();
     let figure = Figure {
@@ -262,11 +283,12 @@ fn cpu(record: &Record, span: Span, windows: &[Window]) -> Markup {
             (legend(&entries, windows, record))
             p class="more" { "Percent of one core, all processes of a task together, measured from outside." }
         },
+        live,
     };
     figure.with(|format| Some(chart.draw(format)))
 }
 
-fn life(record: &Record, span: Span) -> Markup {
+pub(super) fn life(record: &Record, span: Span, live: bool) -> Markup {
     let rows = timeline::rows(record);
     if rows.is_empty() {
         return Markup::default();
@@ -298,20 +320,9 @@ fn life(record: &Record, span: Span) -> Markup {
                 p class="more" { (timeline::left_out(&rows)) " more rows are left out." }
             }
         },
+        live,
     };
     figure.with(|format| timeline::draw(&rows, span, format))
-}
-
-fn line(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
-    Series { paint, shape: Shape::Line, points: points.collect(), width }
-}
-
-fn steps(paint: Paint, width: f64, points: impl Iterator<Item = (f64, f64, f64)>) -> Series {
-    Series { paint, shape: Shape::Steps, points: points.collect(), width }
-}
-
-fn plain(value: f64) -> String {
-    format!("{value}")
 }
 
 fn percent(value: f64) -> String {

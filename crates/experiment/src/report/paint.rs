@@ -23,9 +23,16 @@ pub(super) enum Paint {
     AlarmOk,
     Alarm,
     AlarmUnknown,
+    /// The span of the action with this number; they come round after [`WINDOWS`].
+    Window(usize),
+    /// Tasks that run.
+    Running,
     /// One of several lines of a kind; they come round after [`LINES`].
     Line(usize),
 }
+
+/// How many spans of actions have a colour of their own.
+pub(super) const WINDOWS: usize = 6;
 
 /// How many lines have a colour of their own.
 pub(super) const LINES: usize = 8;
@@ -50,6 +57,10 @@ impl Paint {
             Paint::AlarmOk => "alarm-ok",
             Paint::Alarm => "alarm",
             Paint::AlarmUnknown => "alarm-unknown",
+            Paint::Running => "running",
+            Paint::Window(number) => {
+                return Cow::Owned(format!("window-{}", number.saturating_sub(1) % WINDOWS + 1));
+            }
             Paint::Line(line) => return Cow::Owned(format!("line-{}", line % LINES + 1)),
         })
     }
@@ -67,6 +78,10 @@ mod tests {
     #[test]
     fn lines_come_round() {
         assert_eq!((Paint::Line(0).name(), Paint::Line(LINES).name()), ("line-1".into(), "line-1".into()));
+        assert_eq!(
+            (Paint::Window(1).name(), Paint::Window(WINDOWS + 1).name()),
+            ("window-1".into(), "window-1".into())
+        );
         assert_eq!(Paint::P95.style(), "--paint:var(--p95)");
     }
 
@@ -90,9 +105,14 @@ mod tests {
             Paint::AlarmOk,
             Paint::Alarm,
             Paint::AlarmUnknown,
+            Paint::Running,
         ];
-        let names = named.into_iter().chain((0..LINES).map(Paint::Line)).map(Paint::name);
-        for name in names.chain(["grid".into(), "window".into()]) {
+        let names = named
+            .into_iter()
+            .chain((0..LINES).map(Paint::Line))
+            .chain((1..=WINDOWS).map(Paint::Window))
+            .map(Paint::name);
+        for name in names.chain(["grid".into()]) {
             let definition = format!("--{name}:");
             assert_eq!(style.matches(&definition).count(), 2, "{definition}");
         }

@@ -131,7 +131,7 @@ pub(super) fn draw(rows: &[Row], span: Span, format: Format) -> Option<Picture> 
     let (row_height, left) = match format {
         Format::Wide => (26, 264),
         // The name stands above the bar.
-        Format::Narrow => (38, 8),
+        Format::Medium | Format::Narrow => (38, 8),
     };
     let count = i32::try_from(shown.len()).unwrap_or(i32::MAX);
     let size = (format.width(), count * row_height + 6 + BELOW + 2);
@@ -141,17 +141,17 @@ pub(super) fn draw(rows: &[Row], span: Span, format: Format) -> Option<Picture> 
         (axis::time(&plane, span, format))
         @for (index, row) in (0_u32..).zip(shown) { (drawn(&plane, row, f64::from(index), span, format)) }
     };
-    Some(Picture { size, content })
+    Some(Picture { size, content, values: Vec::new() })
 }
 
 fn drawn(plane: &Plane, row: &Row, top: f64, span: Span, format: Format) -> Markup {
     let (upper, lower, most) = match format {
         Format::Wide => (plane.y(top + 0.2), plane.y(top + 0.8), 40),
-        Format::Narrow => (plane.y(top + 0.5), plane.y(top + 0.9), 52),
+        Format::Medium | Format::Narrow => (plane.y(top + 0.5), plane.y(top + 0.9), 52),
     };
     let (left, name_at) = match format {
         Format::Wide => (0, plane.y(top + 0.5)),
-        Format::Narrow => (8, plane.y(top + 0.26)),
+        Format::Medium | Format::Narrow => (8, plane.y(top + 0.26)),
     };
     let shown = row.bars.iter().filter(|bar| bar.from <= span.to && bar.to >= span.from);
     let bars: Vec<_> = shown
