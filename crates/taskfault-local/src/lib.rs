@@ -8,6 +8,7 @@ pub mod application;
 pub mod clients;
 pub mod demo;
 pub mod log;
+pub mod page;
 pub mod pause;
 pub mod stage;
 pub mod up;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use taskfault_local::clients::{self, AwsOptions, ClientOptions};
 use taskfault_local::demo::{self, DemoOptions};
 use taskfault_local::stage::{InitOptions, run_init};
 use taskfault_local::up::{self, UpOptions};
-use taskfault_local::{log, pause};
+use taskfault_local::{log, page, pause};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.
@@ -246,8 +247,10 @@ async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     log::start(std::io::stderr)?;
-    let server = Server::bind(options.into()).await?;
-    println!("http://{}", server.address());
+    let mut server = Server::bind(options.into()).await?;
+    let page = page::show(&mut server, None)?;
+    // In one piece, and without an end of the program if nobody reads: other programs read the first line.
+    let _ = io::stdout().lock().write_all(format!("http://{}\n{page}\n", server.address()).as_bytes());
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}

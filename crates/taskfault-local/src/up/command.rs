@@ -15,8 +15,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::forward::{Route, forward};
 use super::{Change, Cluster, Folder, ServiceSpec, Settings, TaskEvent, agent_listener, plan};
-use crate::log;
 use crate::stage::{self, Namespaces, Stage};
+use crate::{log, page};
 use aws_local::{Options, Server};
 use experiment::interruption::Interruption;
 
@@ -225,6 +225,7 @@ async fn serve(
     let listener = TcpListener::from_std(outside.aws).map_err(failed("taking over the port"))?;
     let mut server = Server::on(listener, aws).map_err(|error| error.to_string())?;
     server.listen_also(agent_listener().await.map_err(failed("listening on the ECS agent's address"))?);
+    let page = page::show(&mut server, Some(settings.folder.clone()))?;
     let (address, handle) = (server.address(), server.handle());
     let (end_server, server_ends) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(server.run(async {
@@ -235,6 +236,7 @@ async fn serve(
     let events = cluster.events();
     // Other programs read the first line.
     print_line(&format!("http://{address}"));
+    print_line(&page);
     print_line(&format!("logs of containers and local AWS are in {}", folder.display()));
     for service in asked {
         cluster.serve(&service.text, &service.spec).map_err(|error| error.to_string())?;

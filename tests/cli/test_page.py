@@ -1,0 +1,187 @@
+"""The live page: who gets it, and what a browser shows and does with it."""
+
+import json
+import os
+import pathlib
+import shutil
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import eventually
+from up import APPLICATION, SIDECAR, Up, definition, namespaces, online
+from webdriver import Browser
+
+pytestmark = pytest.mark.xdist_group("page")
+
+ACCEPT = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def get(url, headers=None):
+    """Status, type and text of an answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=10) as answer:
+            return answer.status, answer.headers["content-type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["content-type"], error.read().decode()
+
+
+def test_a_browser_gets_the_page_and_a_client_the_api(server):
+    status, kind, text = get(server + "/", ACCEPT)
+    assert (status, kind) == (200, "text/html; charset=utf-8") and 'id="charts"' in text
+    status, kind, text = get(server + "/")
+    assert (status, kind) == (404, "application/json"), text
+
+
+def test_what_leads_nowhere_is_said_in_the_language_of_who_asks(server):
+    status, kind, text = get(server + "/nothing/%3Cb%3E", ACCEPT)
+    assert (status, kind) == (404, "text/html; charset=utf-8") and "Not found" in text and "<b>" not in text
+    status, kind, text = get(server + "/nothing")
+    assert (status, kind) == (404, "application/json") and "there is no GET /nothing here" in text
+
+
+def test_metrics_are_there_for_prometheus(server):
+    status, kind, text = get(server + "/metrics")
+    assert status == 200 and kind.startswith("text/plain; version=0.0.4")
+    assert 'taskfault_sidecars{status="Online"}' in text
+
+
+def test_nothing_is_changed_without_the_token(server):
+    for headers in ({}, {"x-taskfault-token": "0" * 32}, {"x-taskfault-token": ""}):
+        request = urllib.request.Request(
+            f"{server}/_taskfault/live/start", b'{"template": "EXT1"}', {"content-type": "application/json"} | headers
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        assert refused.value.code == 403, headers
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    for program in ("chromium", "chromedriver"):
+        if not shutil.which(program):
+            if os.environ.get("CI"):
+                pytest.fail(f"there is no {program}")
+            pytest.skip(f"there is no {program}")
+    started = Browser(tmp_path_factory.mktemp("browser"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def up(sidecar_binary, tmp_path_factory):
+    namespaces()
+    started = Up(
+        tmp_path_factory.mktemp("page"), definition("web", APPLICATION, SIDECAR), "--speed", "15", cluster="blue"
+    )
+    yield started
+    assert started.close() == 0
+
+
+def page(up):
+    """The address that `up` has printed."""
+    return next(it for it in up.said.read_text().splitlines() if it.startswith("live page: ")).split()[-1]
+
+
+@pytest.fixture(scope="module")
+def template(up, session):
+    """A CPU stress on one of the three tasks, for five minutes: 20 s here."""
+    online(session.client("ssm", endpoint_url=up.url), 3)
+    made = session.client("fis", endpoint_url=up.url).create_experiment_template(
+        description="Stress <one> task",
+        roleArn="arn:aws:iam::000000000000:role/fis",
+        stopConditions=[{"source": "none"}],
+        targets={
+            "Tasks": {
+                "resourceType": "aws:ecs:task", "selectionMode": "COUNT(1)",
+                "parameters": {"cluster": "blue", "service": "web"},
+            }
+        },
+        actions={
+            "StressCpu": {
+                "actionId": "aws:ecs:task-cpu-stress", "targets": {"Tasks": "Tasks"},
+                "parameters": {"duration": "PT5M", "percent": "50"},
+            }
+        },
+    )  # fmt: skip
+    return made["experimentTemplate"]["id"]
+
+
+@pytest.mark.sidecar
+def test_an_experiment_is_watched_and_steered_in_a_browser(up, template, browser, tmp_path):
+    pictures = pathlib.Path(os.environ.get("TASKFAULT_PICTURES", tmp_path))
+    browser.screen(1280)
+    # Who has only the address may look.
+    browser.open(up.url + "/")
+    start, stop = f'[data-start="{template}"]', "[data-stop]"
+    eventually(lambda: "3 of 3 running" in browser.text("#now"), "three tasks run")
+    eventually(lambda: browser.text(start) == "Start", "the template is there")
+    assert browser.run("return document.querySelector(arguments[0]).disabled", start) is True
+    assert browser.text("#link") == "live"
+
+    browser.open(page(up))
+    eventually(lambda: browser.run("return document.querySelector(arguments[0])?.disabled", start) is False, "a token")
+    assert "token" not in browser.run("return location.href"), "it does not stay where others may read it"
+    browser.click(start)
+    running = "Stress <one> task"
+    eventually(lambda: running in browser.text("#now .running") and browser.text(".countdown"), "the experiment runs")
+    counted = browser.text(".countdown")
+    eventually(lambda: browser.text(".countdown") != counted, "the countdown goes on")
+
+    # The chart of the CPU moves, and shows the stress.
+    line = "return [...document.querySelectorAll('[aria-labelledby=cpu] polyline')].map(it => it.getAttribute('points'))"
+    before = eventually(lambda: browser.run(line), "a chart is there")
+    eventually(lambda: browser.run(line) != before, "the chart moves")
+    eventually(lambda: "CPU-Stress" in browser.text(".task.chosen"), "the task says what is live in it")
+    eventually(lambda: browser.run("return !!document.querySelector('#charts .shade')"), "the action is shaded")
+    browser.picture(pictures / "running-1280.png")
+
+    # The log of a container stays open while the page goes on.
+    browser.click(".task.chosen details:nth-of-type(2) summary")
+    log = ".task.chosen details[open] pre"
+    eventually(lambda: "mi-" in browser.text(log), "the log of the sidecar")
+
+    # It asks once more, and Escape means no.
+    browser.click(stop)
+    assert "Stop the experiment?" in browser.text("dialog")
+    browser.keys("\ue00c")
+    eventually(lambda: not browser.run("return document.querySelector('dialog').open"), "the question is gone")
+    assert browser.text(stop) == "Stop"
+    browser.click(stop)
+    browser.click("#ask-yes")
+    eventually(lambda: "stopped" in browser.text("#experiments h3"), "the experiment is stopped")
+    assert "is being stopped" in browser.text("#answer")
+
+    urls = browser.requests()
+    assert any("/_taskfault/live/stream" in url for url in urls)
+    elsewhere = [url for url in urls if not url.startswith((up.url + "/", "data:,", "about:"))]
+    assert not elsewhere, elsewhere
+
+    browser.run("document.querySelectorAll('details').forEach(it => it.open = true)")
+    grounds = set()
+    for width in (380, 800, 1280, 2560):
+        for scheme in ("light", "dark"):
+            browser.screen(width, scheme=scheme)
+            assert browser.run("return document.documentElement.scrollWidth") <= width, (width, scheme)
+            grounds.add(browser.run("return getComputedStyle(document.body).backgroundColor"))
+            browser.picture(pictures / f"after-{width}-{scheme}.png")
+    assert len(grounds) == 2, "light and dark"
+
+
+@pytest.mark.sidecar
+def test_the_page_has_a_name_for_everything_that_one_can_use(up, template, browser):
+    browser.screen(1280)
+    browser.open("about:blank")
+    browser.open(page(up))
+    eventually(lambda: browser.text(f'[data-start="{template}"]'), "the page is there")
+    nodes = browser.cdp("Accessibility.getFullAXTree")["nodes"]
+    used = [it for it in nodes if it["role"]["value"] in ("button", "link", "image", "region") and not it["ignored"]]
+    assert len(used) > 10
+    nameless = [it for it in used if not it.get("name", {}).get("value")]
+    assert not nameless, json.dumps(nameless)[:2000]
+    # Everything is reached by the keyboard, in the order of the page.
+    reached = set()
+    for _ in range(25):
+        browser.keys("\ue004")
+        reached.add(browser.run("const it = document.activeElement; return it.id || it.innerText.trim()"))
+    assert {"Skip to the charts", "Last minute", "All"} <= reached, reached
