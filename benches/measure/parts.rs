@@ -61,8 +61,8 @@ pub(crate) const ALL: &[Part] = &[
     Part {
         name: "start",
         about: "from process to heartbeat to channel, and the end",
-        limit: seconds(15),
-        only_full: "150 starts instead of 15",
+        limit: seconds(40),
+        only_full: "180 starts instead of 60",
         place: Place::Apart,
         run: start::run,
     },
@@ -93,7 +93,7 @@ pub(crate) const ALL: &[Part] = &[
     Part {
         name: "cpu",
         about: "CPU share asked and achieved, in windows of 1 s",
-        limit: seconds(270),
+        limit: seconds(250),
         only_full: "eight percentages under each quota and beside a load, one and more workers there, five windows each",
         place: Place::Apart,
         run: cpu::run,
@@ -133,7 +133,7 @@ pub(crate) const ALL: &[Part] = &[
     Part {
         name: "loops",
         about: "the inner loops, by criterion",
-        limit: seconds(45),
+        limit: seconds(40),
         only_full: "criterion's own sample sizes and times",
         place: Place::Here,
         run: loops::run,

@@ -69,17 +69,23 @@ fn boot(options: Options) {
     assert_eq!(child.end(), Some(0), "the virtual machine");
 }
 
-/// An `inject` that is there.
+/// An `inject` whose fault is in force.
 struct Injected(Running);
 
 impl Injected {
-    fn start(words: &str, probe: &Probe) -> Injected {
+    /// Returns once it says that it has started: on a slow machine a packet may be late, or lost, before that, and no
+    /// packet of before may count.
+    fn start(words: &str) -> Injected {
         let mut command = Command::new(machine::taskfault());
         command.arg("inject").args(words.split(' ')).env("TASKFAULT_STATE_DIR", "/tmp/inject");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let began = Instant::now();
-        let injected = Injected(Running(command.spawn().unwrap()));
-        probe.first(began, true, Duration::from_secs(20)).expect("the fault is seen");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut injected = Injected(Running(command.spawn().unwrap()));
+        let mut said = BufReader::new(injected.0.0.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.starts_with(words.split(' ').next().unwrap()) && !injected.0.has_ended(), "{line}");
+        // Whatever else it says is not waited for, and does not fill the pipe.
+        thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
         injected
     }
 
@@ -137,12 +143,9 @@ fn delayed(delay: u64) {
     let beyond = |packets: &[Packet]| -> Vec<f64> {
         round_trips(packets).into_iter().map(|time| time - before).collect()
     };
-    let fault = Injected::start(
-        &format!(
-            "network-latency --duration 600s --delay-milliseconds {delay} --jitter-milliseconds 0 --sources {TARGET}"
-        ),
-        &stream,
-    );
+    let fault = Injected::start(&format!(
+        "network-latency --duration 600s --delay-milliseconds {delay} --jitter-milliseconds 0 --sources {TARGET}"
+    ));
     let from = Instant::now();
     let ours = beyond(&collect(&stream, DELAYED, gap, longest));
     let beside = round_trips(&bystander.between(from, Instant::now() - longest));
@@ -177,17 +180,24 @@ fn lost(percent: u32, with_peer: bool) {
     thread::sleep(Duration::from_millis(300));
     let before = share(&collect(&stream, LOST / 10, gap, longest));
     let words = format!("network-packet-loss --duration 600s --loss-percent {percent} --sources {TARGET}");
-    let mut command = Command::new(machine::taskfault());
-    command.arg("inject").args(words.split(' ')).env("TASKFAULT_STATE_DIR", "/tmp/inject");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let fault = Injected(Running(command.spawn().unwrap()));
-    thread::sleep(Duration::from_secs(2));
+    let bystander = probe(7303, BYSTANDER, gap * 4, longest);
+    let fault = Injected::start(&words);
+    let from = Instant::now();
     let packets = collect(&stream, LOST, gap, longest);
-    let mut row =
-        Row::new("netem", format!("loss of {percent} %: achieved"), "%", Better::Near(f64::from(percent)))
-            .ours(vec![share(&packets)])
-            .aim(Statistic::Worst, 0.05 * f64::from(percent))
-            .note(format!("one figure of {} packets; without the fault {before:.2} %", packets.len()));
+    // What the machine itself loses under this load, on the same way and at the same time.
+    let beside = share(&bystander.between(from, Instant::now() - longest));
+    let mut row = Row::new(
+        "netem",
+        format!("loss of {percent} %: achieved"),
+        "%",
+        Better::Near(f64::from(percent)),
+    )
+    .ours(vec![share(&packets)])
+    .aim(Statistic::Worst, 0.05 * f64::from(percent))
+    .note(format!(
+        "one figure of {} packets; without the fault {before:.2} %, a bystander beside it {beside:.2} %",
+        packets.len()
+    ));
     fault.end();
     if with_peer && percent == PEER_LOSS_PERCENT {
         let _ = std::fs::remove_file(script::DONE);
