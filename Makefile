@@ -2,10 +2,11 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# A tag for `make image`, seconds for `make fuzz`, parts for `make test` and
+# A tag for `make image`, seconds and target for `make fuzz`, parts for `make test` and
 # `make bench` (all of them if empty).
 IMAGE ?= taskfault
 FUZZ_SECONDS ?= 60
+TARGET ?= all
 PARTS ?=
 WHAT ?=
 # How many mutations or kills, which chance, which sidecar of them alone.
@@ -51,9 +52,9 @@ bench: ## Measure it beside stress-ng, tc, nft and more; WHAT="start cpu" runs p
 	@scripts/bench $(WHAT)
 
 .PHONY: fuzz
-fuzz: ## Fuzz the frame codec for FUZZ_SECONDS (60) with coverage feedback
+fuzz: ## Fuzz every parser of bytes from outside for FUZZ_SECONDS (60) each, or one TARGET (scripts/fuzz names them)
 	@echo "fuzzing for $(FUZZ_SECONDS) s; new inputs go to fuzz/corpus, failing ones to fuzz/artifacts"
-	@scripts/fuzz frame -max_total_time=$(FUZZ_SECONDS)
+	@scripts/fuzz $(TARGET) -max_total_time=$(FUZZ_SECONDS)
 
 .PHONY: chaos
 chaos: ## Sidecars at a hostile control plane; N=3000 mutations (300), SEED=7 for others, ONLY=12 for one sidecar

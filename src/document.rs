@@ -207,6 +207,25 @@ pub fn plan(request: &Request) -> Result<Plan, ParseError> {
     steps::plan(&document, &values)
 }
 
+/// Reads bytes as a job's content, and plans what it asks for. A known name never becomes a script.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use ssm_wire::job::SendCommand;
+    let Ok(send) = serde_json::from_slice::<SendCommand>(bytes) else { return };
+    let request = Request {
+        command_id: "c".to_owned(),
+        document_name: send.document_name,
+        document: send.document_content,
+        parameters: send.parameters.unwrap_or_default(),
+    };
+    let known = awsfis::known_name(&request.document_name).is_some();
+    if let Ok(plan) = plan(&request) {
+        let scripts = plan.steps.iter().any(|step| matches!(step.work, Work::Scripts(_)));
+        assert!(!(known && scripts && plan.fault_name().is_some()), "a known name never becomes a script");
+        let _ = (plan.first_call(), plan.is_heartbeat());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

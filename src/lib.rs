@@ -12,6 +12,8 @@ pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod document;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod identity;
 pub mod run;
 pub mod shutdown;

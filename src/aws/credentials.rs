@@ -187,6 +187,17 @@ impl ProvideCredentials for TaskRole {
     }
 }
 
+/// Reads bytes as what the endpoint of container credentials answers, and as its address.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(answer) = serde_json::from_slice::<ContainerCredentials>(bytes) {
+        let _ = answer.expiration.as_deref().and_then(parse_rfc3339);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let _ = Source::find(|name| (name == FULL_URI_VARIABLE).then(|| text.clone().into_owned()));
+    let _ = Source::find(|name| (name == RELATIVE_URI_VARIABLE).then(|| text.clone().into_owned()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

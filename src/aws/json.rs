@@ -188,6 +188,15 @@ fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
     }
 }
 
+/// Reads bytes as the refusal of a JSON 1.1 service.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let mut answer = Response::new(Bytes::copy_from_slice(bytes));
+    *answer.status_mut() = http::StatusCode::BAD_REQUEST;
+    let error = service_error("Fuzz", &answer);
+    let _ = (error.retry_reason(), error.is_answer_lost(), error.to_string());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

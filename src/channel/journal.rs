@@ -346,6 +346,20 @@ pub fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Reads bytes as a journal. What is written of it anew says the same.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let again = |text: &[u8]| {
+        let contents = Contents::of(text).expect("memory can be read");
+        let mut written = Vec::new();
+        contents.write(&mut written).expect("memory can be written");
+        (contents, written)
+    };
+    let (contents, written) = again(bytes);
+    assert_eq!(again(&written).1, written, "a journal that is written anew says the same");
+    let _ = contents.needed(now_ms()).left_over(now_ms());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

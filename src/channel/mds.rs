@@ -245,3 +245,15 @@ impl Poll {
         self.identity.send(http_client::CALL_TIMEOUT, Service::Ec2Messages, "SendReply", &body).await
     }
 }
+
+/// Reads bytes as the answer to a long poll.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<Messages>(bytes) else { return };
+    for message in answer.messages.unwrap_or_default() {
+        let Ok(Message { message_id, payload, topic }) = serde_json::from_value(message) else { continue };
+        let Ok(id) = JobId::try_from(message_id) else { continue };
+        let (topic, content) = (topic.unwrap_or_default(), payload.unwrap_or_default());
+        let _ = ssm_wire::job::Job::parse(&Delivery { id, topic, content });
+    }
+}

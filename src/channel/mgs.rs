@@ -420,6 +420,20 @@ fn error_codes(body: &str) -> Vec<String> {
     codes.collect()
 }
 
+/// Reads bytes as everything that comes over the control channel, or in the answer that opens it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = token_of(&text);
+    let _ = error_codes(&text);
+    let _ = serde_json::from_slice::<ReplyAck>(bytes);
+    if let Ok(AgentJob { content, job_id, topic }) = serde_json::from_slice(bytes)
+        && let Ok(id) = JobId::try_from(job_id)
+    {
+        let _ = ssm_wire::job::Job::parse(&Delivery { id, topic, content });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -262,6 +262,14 @@ fn remaining(until: &str, now: OffsetDateTime) -> String {
     }
 }
 
+/// Reads bytes as a status file, and tells it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(status) = serde_json::from_slice::<Status>(bytes) {
+        let _ = describe(Some(&status), Path::new("/"), OffsetDateTime::UNIX_EPOCH);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -161,6 +161,17 @@ fn escape(escaped: char, in_class: bool) -> String {
     }
 }
 
+/// Reads bytes as a pattern, a line end, and a value that it is held against.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (pattern, value) = text.split_once('\n').unwrap_or((&text, ""));
+    let mut budget = PatternBudget::default();
+    if let Ok(pattern) = budget.compile(pattern) {
+        let _ = budget.matches(&pattern, value);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,3 +49,9 @@ pub async fn register(
         client.call(Service::Ssm, "RegisterManagedInstance", Auth::Anonymous, &request).await?;
     Ok(answer.instance_id)
 }
+
+/// Reads bytes as the answer to a registration.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Response>(bytes);
+}

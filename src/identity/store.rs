@@ -177,6 +177,12 @@ impl Store {
     }
 }
 
+/// Reads bytes as a stored identity, with the key that stands in it.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Stored>(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

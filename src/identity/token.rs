@@ -294,6 +294,15 @@ fn half_life(fetched: SystemTime, expires: SystemTime) -> Duration {
     expires.duration_since(fetched).unwrap_or_default() / 2
 }
 
+/// Reads bytes as a role token.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<TokenAnswer>(bytes) else { return };
+    if let Some(expires) = expiry(answer.token_expiration_date) {
+        let _ = half_life(SystemTime::now(), expires);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ pub mod ecs;
 pub mod error;
 mod fault_endpoints;
 pub mod fis;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gateway;
 mod guard;
 mod iam;

@@ -11,7 +11,7 @@ use super::ssm::page;
 
 mod events;
 mod groups;
-mod pattern;
+pub(crate) mod pattern;
 mod put;
 mod state;
 mod streams;

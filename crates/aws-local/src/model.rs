@@ -211,7 +211,7 @@ impl Model {
     }
 
     /// The names of all operations.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn operations(&'static self) -> impl Iterator<Item = &'static str> {
         self.table().operations.keys().map(String::as_str)
     }

@@ -196,6 +196,12 @@ fn canonical_query(query: &str) -> String {
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
 }
 
+/// Reads bytes as the value of an Authorization header.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = std::str::from_utf8(bytes).ok().and_then(Authorization::parse_text);
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;

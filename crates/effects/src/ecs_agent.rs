@@ -10,7 +10,7 @@ mod pace;
 pub mod request;
 pub mod share;
 pub mod target;
-mod wire;
+pub(crate) mod wire;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,6 +4,8 @@ pub mod amount;
 pub mod disk;
 pub mod ecs_agent;
 pub mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod heap;
 pub mod io;
 pub mod load;

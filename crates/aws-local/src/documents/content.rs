@@ -227,6 +227,17 @@ fn rule<T>(sentence: impl Into<String>) -> Result<T, ContentError> {
     Err(ContentError::Rule(sentence.into()))
 }
 
+/// Reads bytes as a document in either format. What one format can say the other can say too.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (from, to) in [("JSON", "YAML"), ("YAML", "JSON")] {
+        if let Ok(converted) = convert(&text, from, to) {
+            parse(&converted, to).expect("what was converted can be read");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

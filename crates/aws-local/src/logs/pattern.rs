@@ -120,6 +120,16 @@ fn refused(text: &str) -> ApiError {
     ))
 }
 
+/// Reads bytes as a pattern, a line end, and a message that it is held against.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (pattern, message) = text.split_once('\n').unwrap_or((&text, ""));
+    if let Ok(pattern) = Pattern::parse(pattern) {
+        let _ = pattern.matches(message);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -164,6 +164,16 @@ impl Ledger {
     }
 }
 
+/// Reads bytes as the ledger.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Ok(entries) = serde_json::from_slice::<Vec<Entry>>(bytes) {
+        for entry in &entries {
+            let _ = entry.is_stale();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,16 @@ pub(super) fn ask(url: &str, body: &str) -> Result<Answer, SendError> {
     blocking::post_json(url, body, QUESTION_TIMEOUT).map(Answer::from)
 }
 
+/// Reads bytes as an answer of the ECS agent's.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let answer = Answer { status: StatusCode::OK, body: Bytes::copy_from_slice(bytes) };
+    assert!(
+        answer.text().chars().count() <= 300 && !answer.text().contains('\n'),
+        "one line, and not a long one"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

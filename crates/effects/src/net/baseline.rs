@@ -155,6 +155,12 @@ fn namespace() -> String {
     fs::read_link("/proc/self/ns/net").map(|link| link.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Reads bytes as the note of what links had.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Note>(bytes).map(|note| note.matters());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,14 @@ fn address(hex: &str) -> Option<IpAddr> {
     }
 }
 
+/// Reads bytes as a table of sockets in `/proc/net`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let all = text.split_whitespace().map(str::to_owned).collect();
+    let _ = flows(&text, Protocol::Tcp, &all);
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -151,3 +151,9 @@ fn read(qdisc: &mut Qdisc, stats: &[TcStats2]) {
         }
     }
 }
+
+/// Reads bytes as a discipline that the kernel lists.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Listed::deserialize(&NetlinkHeader::default(), bytes);
+}

@@ -99,7 +99,10 @@ impl From<&sysinfo::Process> for Process {
 /// When a process began: field 22 of `/proc/PID/stat`. None if there is none, or only what is left of it because
 /// nobody has waited for it.
 pub(crate) fn beginning(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    beginning_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn beginning_in(stat: &str) -> Option<u64> {
     // The name, field 2, may hold anything, but ends at the last parenthesis.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let ended = matches!(fields.next()?, "Z" | "X");
@@ -120,6 +123,12 @@ fn list(which: ProcessesToUpdate<'_>) -> io::Result<Vec<Process>> {
     let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(which, true, what);
     Ok(system.processes().values().map(Process::from).collect())
+}
+
+/// Reads bytes as the status line of a process.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = std::str::from_utf8(bytes).ok().and_then(beginning_in);
 }
 
 #[cfg(test)]

@@ -83,6 +83,12 @@ pub(crate) fn pid_namespace(root: &Path, mut pid: u32) -> Option<PidNamespace> {
     None
 }
 
+/// Reads bytes as the status of a process.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = parent(&String::from_utf8_lossy(bytes));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

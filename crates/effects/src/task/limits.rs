@@ -195,6 +195,17 @@ fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 }
 
+/// Reads bytes as the files of a cgroup: those that say where it is, with an empty line between them, and its limits.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (cgroup, mountinfo) = text.split_once("\n\n").unwrap_or((&text, &text));
+    for controller in ["cpu", "memory"] {
+        let _ = cgroups(cgroup, mountinfo, controller);
+    }
+    let _ = (parse_cpu_max(&text), throttled_periods(&text), parse_cfs(cgroup, mountinfo));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -194,6 +194,12 @@ pub fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
     })
 }
 
+/// Reads bytes as the metadata of a task.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = parse("fuzz", bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

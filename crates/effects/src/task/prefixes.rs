@@ -291,6 +291,12 @@ pub fn dns_suffix(partition: &str) -> &'static str {
     }
 }
 
+/// Reads bytes as the published list of prefixes.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = parse(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

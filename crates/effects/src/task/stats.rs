@@ -111,6 +111,16 @@ impl Others {
     }
 }
 
+/// Reads bytes as the statistics of a task's containers, and as the container that asks.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Own>(bytes);
+    if let Ok(all) = serde_json::from_slice::<HashMap<String, Option<Container>>>(bytes) {
+        let used = all.values().flatten().filter_map(|one| Some(one.memory_stats.as_ref()?.used()));
+        let _ = used.fold(0u64, u64::saturating_add);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

@@ -89,6 +89,12 @@ fn counter(list: &[u8]) -> Option<Counter> {
     })
 }
 
+/// Reads bytes as a rule that the kernel lists.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Listed::deserialize(&NetlinkHeader::default(), bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use rtnetlink::packet_core::DefaultNla;

@@ -253,6 +253,15 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Reads bytes as the files of `/proc` and of a cgroup that have memory in them.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for name in ["RssAnon:", "RssShmem:", "inactive_file", "total_inactive_file"] {
+        let _ = (stat_value(&text, name), kib(&text, name));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
