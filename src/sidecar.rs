@@ -67,7 +67,7 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
-    protect(&config);
+    let _kept_roots = protect(&config);
     effects::heap::keep_small();
     // One thread does everything but the faults' own work: idle it waits in epoll, and under a fault that
     // burns every core it still gets its turn, because it nearly never uses its share.
@@ -87,10 +87,11 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
     code
 }
 
-/// Before any socket is made: keeps ours out of network faults. And puts back what an earlier life left.
-fn protect(config: &Config) {
+/// Before any socket is made: keeps ours out of network faults. And puts back what an earlier life left. What is given
+/// keeps the roots of shaped faults until the end.
+fn protect(config: &Config) -> Option<net::KeptRoots> {
     if !Capabilities::read().net_admin {
-        return;
+        return None;
     }
     if !lifeline::mark_this_thread() {
         tracing::warn!(
@@ -103,6 +104,7 @@ fn protect(config: &Config) {
         Ok(links) => tracing::info!(interfaces = links.join(","), "put back what an earlier life left"),
         Err(error) => tracing::warn!(%error, "cannot tidy up after an earlier life"),
     }
+    Some(net::KeptRoots::keep())
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

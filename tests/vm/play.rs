@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use effects::net::{Environment, NetworkEffect, NetworkPlan, Work};
+use effects::net::{Environment, KeptRoots, NetworkEffect, NetworkPlan, Work};
 use faults::network_source::parse_sources;
 
 use crate::kernel;
@@ -14,6 +14,7 @@ use crate::refuse::Refusals;
 /// Answers until the input ends:
 /// - `add NUMBER delay|loss|hole VALUE WAY WHAT…`: VALUE is milliseconds, per cent, or a port; WHAT is interface
 ///   and sources, or the protocol. `ok`, or what went wrong.
+/// - `keep`: the roots stay from now on, as in a sidecar; `give`: until now.
 /// - `lasts SECONDS`: those that are added from now on; `until NUMBER SECONDS`: the end of one, from now on.
 /// - `end NUMBER`, as above; `extend NUMBER ADDRESS…`, `N new`.
 /// - `state`, the kernel's; `ranges FAMILY TABLE SET`.
@@ -24,6 +25,7 @@ pub(crate) fn run() {
     let environment = Environment { state_dir, ..Environment::default() };
     let mut effects = BTreeMap::new();
     let mut refusals = None;
+    let mut kept = None;
     let mut lasts = Duration::from_secs(3_600);
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
@@ -33,6 +35,14 @@ pub(crate) fn run() {
                 effects.insert(words[1].to_owned(), effect);
                 "ok"
             })),
+            "keep" => {
+                kept = Some(KeptRoots::keep());
+                println!("ok");
+            }
+            "give" => {
+                kept = None;
+                println!("ok");
+            }
             "lasts" => {
                 lasts = Duration::from_secs(number(1).into());
                 println!("ok");
@@ -59,6 +69,7 @@ pub(crate) fn run() {
         }
         std::io::stdout().flush().unwrap();
     }
+    drop(kept);
 }
 
 fn say(outcome: Result<impl std::fmt::Display, impl std::fmt::Display>) {

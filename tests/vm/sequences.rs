@@ -51,7 +51,7 @@ fn player(ground: &Ground) -> Running {
 }
 
 /// What the kernel has once it has settled: interfaces that have just come up still change by themselves.
-fn settled(player: &mut Running) -> String {
+pub(crate) fn settled(player: &mut Running) -> String {
     let mut last = player.ask("state");
     until("the interfaces have settled", || {
         std::thread::sleep(Duration::from_millis(200));

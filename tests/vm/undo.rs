@@ -2,6 +2,7 @@
 
 use crate::faults::{late, soon};
 use crate::ground::{FAR, Ground, rounds, until};
+use crate::sequences::settled;
 
 /// Name and test.
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -10,6 +11,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("roots_of_others_are_put_back", roots_of_others_are_put_back),
     ("roots_of_others_come_back_after_kill_9", roots_of_others_come_back_after_kill_9),
     ("roots_of_many_queues", roots_of_many_queues),
+    ("a_kept_root_costs_bystanders_nothing", a_kept_root_costs_bystanders_nothing),
+    ("kept_roots_are_put_back_whoever_comes_between", kept_roots_are_put_back_whoever_comes_between),
     ("roots_that_cannot_be_put_back_are_left_alone", roots_that_cannot_be_put_back_are_left_alone),
 ];
 
@@ -84,6 +87,7 @@ fn kill_9_at_any_instant() {
 /// Roots that people make, and that come back exactly.
 const KEPT: &[&str] = &[
     "pfifo_fast",
+    "handle 9: noqueue",
     "fq_codel",
     "handle 5: fq_codel limit 500 target 7ms noecn",
     "handle 1: pfifo limit 77",
@@ -161,8 +165,15 @@ fn roots_of_many_queues() {
     until("the table is gone", || !ground.state().contains("table"));
     next_life(&ground);
     assert_eq!(ground.state(), before);
-    // One that somebody made has disciplines below it that could not be put back.
+    // One that another program made comes back with those below it that the kernel attaches.
     ground.near(&["tc", "qdisc", "replace", "dev", "nic0", "root", "handle", "1:", "mq"]);
+    let by_hand = ground.state();
+    let fault = ground.inject(words);
+    assert!(!ground.state().contains("qdisc mq 1: dev nic0"));
+    fault.signal("TERM");
+    let (code, said) = fault.end();
+    assert_eq!((code, ground.state()), (Some(143), by_hand), "{said}");
+    // One with disciplines of its own below it could not be put back.
     ground.near(&[
         "tc", "qdisc", "replace", "dev", "nic0", "parent", "1:2", "handle", "20:", "pfifo", "limit", "7",
     ]);
@@ -173,4 +184,95 @@ fn roots_of_many_queues() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("of nic0 is mq with handle 1:"), "{said}");
     assert_eq!((output.status.code(), ground.state()), (Some(1), before));
+}
+
+/// A sidecar exchanges the root of an interface once: what a start and an end do after that is for their targets only.
+fn a_kept_root_costs_bystanders_nothing() {
+    let ground = Ground::new();
+    let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
+    let before = settled(&mut player);
+    assert_eq!(player.ask("keep"), "ok");
+    let cycle = |player: &mut crate::ground::Running| {
+        for (number, words) in
+            ["delay 20 egress eth0 10.9.0.2", "loss 30 egress eth0 fd09::2", "delay 20 ingress eth0 10.9.0.2"]
+                .iter()
+                .enumerate()
+        {
+            assert_eq!(player.ask(&format!("add {number} {words}")), "ok");
+        }
+        for number in 0..3 {
+            assert_eq!(player.ask(&format!("end {number}")), "ok");
+        }
+    };
+    cycle(&mut player);
+    assert!(player.ask("state").contains("qdisc eth0 prio 7f170000"));
+    let bystander = ground.start(&["ping", "-n", "-q", "-i", "0.002", FAR[1]]);
+    for _ in 0..20 * rounds() {
+        cycle(&mut player);
+    }
+    bystander.signal("INT");
+    let (_, said) = bystander.end();
+    let number = |word: &str| -> u32 {
+        let before = said.split(word).next().unwrap().trim_end();
+        before.rsplit([' ', '\n']).next().unwrap().parse().unwrap()
+    };
+    let (sent, received) = (number("packets transmitted"), number("received"));
+    println!("     {sent} packets of a bystander, {received} answers");
+    // The last one may be on its way.
+    assert!(sent > 100 && sent - received <= 1, "{said}");
+    assert_eq!(player.ask("give"), "ok");
+    assert_eq!(player.ask("state"), before);
+}
+
+/// What a sidecar keeps is used by `inject` and left alone, is inert after a kill, and goes at the sidecar's end.
+fn kept_roots_are_put_back_whoever_comes_between() {
+    let ground = with_root("handle 5: fq_codel limit 500 target 7ms noecn");
+    let before = ground.state();
+    let words = "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0";
+    let keeps = |ground: &Ground| {
+        let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
+        assert_eq!(player.ask("keep"), "ok");
+        assert_eq!(player.ask("add 1 delay 20 egress eth0 10.9.0.2"), "ok");
+        assert_eq!(player.ask("end 1"), "ok");
+        player
+    };
+    let mut player = keeps(&ground);
+    let kept = ground.state();
+    assert!(kept.contains("prio 7f17:") && kept.contains("table inet taskfault_kept"), "{kept}");
+    // Another process has its fault, and leaves the root and the note.
+    let fault = ground.inject(words);
+    late(ground.icmp(FAR[0]), "beside a root that is kept");
+    // Meanwhile the keeper has none.
+    assert!(player.ask("add 2 delay 20 egress eth0 10.9.0.2").contains("has a network fault"));
+    fault.signal("TERM");
+    let (code, said) = fault.end();
+    assert_eq!((code, ground.state()), (Some(143), kept.clone()), "{said}");
+    assert_eq!(player.ask("add 3 delay 20 egress eth0 10.9.0.2"), "ok");
+    assert_eq!(player.ask("end 3"), "ok");
+    assert_eq!(player.ask("give"), "ok");
+    assert_eq!(ground.state(), before);
+    // The keeper goes while another has its fault: then that one puts the root back.
+    let mut player = keeps(&ground);
+    let fault = ground.inject(words);
+    assert_eq!(player.ask("give"), "ok");
+    late(ground.icmp(FAR[0]), "with the root of one that has gone");
+    fault.signal("TERM");
+    let (code, said) = fault.end();
+    assert_eq!((code, ground.state()), (Some(143), before.clone()), "{said}");
+    // Another program takes the root away meanwhile: the keeper makes one again, and the other's comes back.
+    let mut player = keeps(&ground);
+    let other = ["tc", "qdisc", "replace", "dev", "eth0", "root", "handle", "6:", "pfifo", "limit", "70"];
+    ground.near(&other);
+    assert_eq!(player.ask("add 1 delay 100 egress eth0 10.9.0.2"), "ok");
+    late(ground.icmp(FAR[0]), "on a root that was made again");
+    assert_eq!(player.ask("end 1"), "ok");
+    assert_eq!(player.ask("give"), "ok");
+    assert!(ground.state().contains("qdisc pfifo 6: dev eth0 root"), "{}", ground.state());
+    // Killed, it leaves the root as after any kill.
+    let before = ground.state();
+    drop(keeps(&ground));
+    until("the table is gone", || !ground.state().contains("table"));
+    assert!(ground.state().contains("prio 7f17:"));
+    next_life(&ground);
+    assert_eq!(ground.state(), before);
 }

@@ -34,6 +34,7 @@ pub mod netlink;
 pub mod nft;
 pub mod own_flows;
 mod reach;
+mod roots;
 pub mod routes;
 pub mod shape;
 mod shared;
@@ -212,8 +213,8 @@ impl NetworkEffect {
             Some(here) => here,
             None => Shared::open(&environment.state_dir)?,
         };
-        let installed = here.install(spec);
-        settle(&mut shared, here);
+        let installed = here.claim().and_then(|()| here.install(spec));
+        *shared = here.settle();
         let interfaces = match plan.interfaces {
             Some(_) => links.into_iter().map(|link| link.name).collect(),
             None => vec!["every interface".to_owned()],
@@ -260,6 +261,11 @@ impl NetworkEffect {
         Some(Deadline(filter))
     }
 
+    /// Whether an inert root stays on its interfaces when it has ended ([`KeptRoots`]).
+    pub fn leaves_roots(&self) -> bool {
+        roots::keeps() && self.installed.as_ref().is_some_and(Installed::has_roots)
+    }
+
     /// Adds addresses to its targets; gives how many were new.
     ///
     /// # Errors
@@ -285,7 +291,7 @@ impl NetworkEffect {
         // Taken only now: whoever has nothing to end must not end what the others share.
         let Some(mut here) = shared.take() else { return (Counters::default(), Ok(())) };
         let (counters, errors) = here.remove(installed);
-        settle(&mut shared, here);
+        *shared = here.settle();
         let outcome = match errors.is_empty() {
             true => Ok(()),
             false => Err(NetError::Undo(shared::sentence(&errors))),
@@ -319,12 +325,31 @@ impl Deadline {
     }
 }
 
-/// Keeps what is shared if something lives, else closes it.
-fn settle(shared: &mut Option<Shared>, here: Shared) {
-    if here.is_idle() {
-        here.close();
-    } else {
-        *shared = Some(here);
+/// Keeps the roots of shaped faults, inert, from the first of them until it is dropped.
+///
+/// Without it each start and each end of a shaped fault that is alone exchanges the root of its interfaces, which
+/// loses packets of bystanders.
+#[derive(Debug)]
+#[must_use = "dropped, the roots are put back"]
+pub struct KeptRoots(());
+
+impl KeptRoots {
+    /// From now on. One for each process.
+    pub fn keep() -> KeptRoots {
+        roots::keep(true);
+        KeptRoots(())
+    }
+}
+
+impl Drop for KeptRoots {
+    fn drop(&mut self) {
+        roots::keep(false);
+        let mut shared = shared::lock();
+        let Some(mut here) = shared.take() else { return };
+        match here.claim() {
+            Ok(()) => *shared = here.settle(),
+            Err(error) => tracing::warn!(%error, "root queueing disciplines of faults stay, inert"),
+        }
     }
 }
 

@@ -24,7 +24,10 @@ use crate::state_folder;
 const FILE: &str = "qdisc-baseline.json";
 
 /// Kinds whose description by the kernel, sent back to it, makes the same discipline again.
-const EXACT: [&str; 6] = ["bfifo", "codel", "fq", "fq_codel", "pfifo", "pfifo_fast"];
+const EXACT: [&str; 7] = ["bfifo", "codel", "fq", "fq_codel", "noqueue", "pfifo", "pfifo_fast"];
+
+/// A discipline for each queue of the device; those that the kernel attached come back with it.
+const MANY_QUEUES: &str = "mq";
 
 /// What a link had as its root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,15 +59,15 @@ pub struct NotExact {
 }
 
 impl Baseline {
-    /// What `root` is, if it can be put back.
+    /// What `root` is, if it can be put back. `all` are the disciplines of the network namespace.
     ///
     /// # Errors
     /// It cannot.
-    pub fn of(link: &Link, root: Option<&Qdisc>) -> Result<Baseline, NotExact> {
+    pub fn of(link: &Link, root: Option<&Qdisc>, all: &[Qdisc]) -> Result<Baseline, NotExact> {
         match root {
             None => Ok(Baseline::Default),
             Some(root) if root.handle == TcHandle::UNSPEC => Ok(Baseline::Default),
-            Some(root) if EXACT.contains(&root.kind.as_str()) => Ok(Baseline::Made {
+            Some(root) if EXACT.contains(&root.kind.as_str()) || is_plain(root, all) => Ok(Baseline::Made {
                 kind: root.kind.clone(),
                 handle: root.handle.into(),
                 options: root.options.clone(),
@@ -89,6 +92,21 @@ impl Baseline {
     }
 }
 
+/// Whether a discipline of many queues has those below it that the kernel attached, one for each queue.
+fn is_plain(root: &Qdisc, all: &[Qdisc]) -> bool {
+    let below: Vec<&Qdisc> = all
+        .iter()
+        .filter(|qdisc| qdisc.index == root.index && qdisc.parent.major == root.handle.major)
+        .filter(|qdisc| qdisc.parent != TcHandle::ROOT)
+        .collect();
+    let has = |minor: usize| below.iter().any(|qdisc| usize::from(qdisc.parent.minor) == minor);
+    root.kind == MANY_QUEUES
+        && !below.is_empty()
+        && below.iter().all(|qdisc| qdisc.handle == TcHandle::UNSPEC && qdisc.kind == below[0].kind)
+        // A queue from which the discipline was removed has none that is listed.
+        && (1..=below.len()).all(has)
+}
+
 /// Links by name, with what they had: the note on disk.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
@@ -99,9 +117,11 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note of this network namespace.
-    pub fn new(links: BTreeMap<String, Baseline>) -> Note {
-        Note { namespace: namespace(), links }
+    /// A note of this network namespace, with these links beside those that it has.
+    pub fn with(mut self, links: BTreeMap<String, Baseline>) -> Note {
+        self.namespace = namespace();
+        self.links.extend(links);
+        self
     }
 
     /// What `folder` has for this network namespace; empty if there is none, or none that can be read.
@@ -111,9 +131,9 @@ impl Note {
         note.filter(|note| note.namespace == namespace()).unwrap_or_default()
     }
 
-    /// What the link had.
-    pub fn get(&self, link: &str) -> Option<&Baseline> {
-        self.links.get(link)
+    /// What the link had, as far as that is noted.
+    pub fn or_default(&self, link: &str) -> Baseline {
+        self.links.get(link).cloned().unwrap_or(Baseline::Default)
     }
 
     /// Whether something is lost if this is not kept.
@@ -177,17 +197,17 @@ mod tests {
     #[test]
     fn what_the_kernel_made_by_itself_comes_back_by_itself() {
         for kind in ["noqueue", "mq", "pfifo_fast", "fq_codel", "htb"] {
-            assert_eq!(Baseline::of(&link(), Some(&root(kind, 0))), Ok(Baseline::Default), "{kind}");
+            assert_eq!(Baseline::of(&link(), Some(&root(kind, 0)), &[]), Ok(Baseline::Default), "{kind}");
         }
-        assert_eq!(Baseline::of(&link(), None), Ok(Baseline::Default));
+        assert_eq!(Baseline::of(&link(), None, &[]), Ok(Baseline::Default));
     }
 
     #[test]
     fn what_another_program_installed_is_kept_or_refused() {
-        let kept = Baseline::of(&link(), Some(&root("fq_codel", 0x1_0000))).unwrap();
+        let kept = Baseline::of(&link(), Some(&root("fq_codel", 0x1_0000)), &[]).unwrap();
         assert!(matches!(kept, Baseline::Made { handle: 0x1_0000, .. }), "{kept:?}");
         for kind in ["htb", "mq", "prio", "tbf", "netem", "cake", "something-new"] {
-            let refused = Baseline::of(&link(), Some(&root(kind, 0x8001_0000))).unwrap_err().to_string();
+            let refused = Baseline::of(&link(), Some(&root(kind, 0x8001_0000)), &[]).unwrap_err().to_string();
             assert!(refused.contains(&format!("of eth0 is {kind} with handle 8001:")), "{refused}");
         }
     }
@@ -195,8 +215,9 @@ mod tests {
     #[test]
     fn a_note_is_read_where_it_was_written_and_nowhere_else() {
         let folder = tempfile::tempdir().unwrap();
-        let made = Baseline::of(&link(), Some(&root("fq", 0x1_0000))).unwrap();
-        let note = Note::new([("eth0".to_string(), made), ("lo".to_string(), Baseline::Default)].into());
+        let made = Baseline::of(&link(), Some(&root("fq", 0x1_0000)), &[]).unwrap();
+        let note =
+            Note::default().with([("eth0".to_string(), made), ("lo".to_string(), Baseline::Default)].into());
         note.save(folder.path()).unwrap();
         assert_eq!(Note::load(folder.path()), note);
         assert!(note.matters());

@@ -57,6 +57,22 @@ pub fn owner(tables: &mut Tables) -> Result<Option<Owner>, NetlinkError> {
     filter::shared_table().owner(tables)
 }
 
+/// Whether a living process keeps its roots, though it may have no effect.
+///
+/// # Errors
+/// The kernel refused the question.
+pub fn is_kept(tables: &mut Tables) -> Result<bool, NetlinkError> {
+    Ok(matches!(filter::kept_table().owner(tables)?, Some(Owner::Socket(_))))
+}
+
+/// The requests that give the claim up, with all that is in the shared table, and keep the roots instead, for one
+/// change. Who keeps them already (`is_keeper`) goes on.
+pub fn rest(is_keeper: bool) -> Vec<TablesRequest> {
+    let keep = (!is_keeper).then(|| filter::kept_table().create_owned());
+    let give_up = filter::shared_table().delete("give up the claim on the network namespace".into());
+    keep.into_iter().chain([give_up]).collect()
+}
+
 /// The requests that put the filter to work, for one change.
 pub fn create(filter: &Filter) -> Vec<TablesRequest> {
     let (table, match_chain) = (filter.table(), filter.match_chain());

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::baseline::{Baseline, Note};
+use super::baseline::Note;
 use super::error::NetError;
 use super::link::{self, Link};
 use super::netlink::{NetlinkError, Route, Tables};
@@ -60,11 +60,18 @@ fn claimed() -> Result<Tables, NetError> {
 /// Removes what earlier lives left, which is inert without a table: our ifb, and our roots, in whose place comes
 /// what was there before. Gives the names of the interfaces. The claim must be held: then no living process
 /// uses any of it.
-pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, NetError> {
+///
+/// Roots that a living process keeps are not left over.
+pub(super) fn tidy(
+    tables: &mut Tables,
+    route: &mut Route,
+    state_dir: &Path,
+) -> Result<Vec<String>, NetError> {
+    let kept = classify::is_kept(tables)?;
     let qdiscs = tc::list(route)?;
     let links = link::list(route)?;
     let has_root = |link: &Link| shape::root_of(&qdiscs, link.index).is_some_and(shape::is_ours);
-    let is_left = |link: &&Link| ifb::is_ours(link) || has_root(link);
+    let is_left = |link: &&Link| ifb::is_ours(link) || (!kept && has_root(link));
     let left: Vec<_> = links.iter().filter(is_left).collect();
     let note = Note::load(state_dir);
     for link in &left {
@@ -72,9 +79,9 @@ pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, N
             route.request(ifb::remove(link))?;
             continue;
         }
-        note.get(&link.name).unwrap_or(&Baseline::Default).restore(route, link)?;
+        note.or_default(&link.name).restore(route, link)?;
     }
-    if !left.is_empty() {
+    if !left.is_empty() && !kept {
         // A note that stays is of no harm: it is only read where a root of ours is found.
         let _ = Note::remove(state_dir);
     }
@@ -83,8 +90,7 @@ pub(super) fn tidy(route: &mut Route, state_dir: &Path) -> Result<Vec<String>, N
 
 /// [`tidy`], unless a living process has a claim here.
 pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
-    let _claim = claimed()?;
-    tidy(&mut Route::open()?, state_dir)
+    tidy(&mut claimed()?, &mut Route::open()?, state_dir)
 }
 
 /// Makes the table and lets it go, and asks for the disciplines, on loopback: where another

@@ -1,56 +1,51 @@
 //! What the network effects of this process share: one table, one root per interface, and the bands.
 //!
-//! Made with the first effect, gone with the last.
+//! Made with the first effect, gone with the last, but for roots that are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::baseline::{Baseline, Note};
 use super::classify::{self, Action, Filter};
 use super::error::NetError;
 use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::namespace;
 use super::netlink::{NetlinkError, Route, Tables};
+use super::roots::{self, Roots};
 use super::tc::Qdisc;
 use super::tc::netem::Netem;
 use super::{ifb, shape, tc};
 
 static SHARED: Mutex<Option<Shared>> = Mutex::new(None);
 
-/// What is shared, for as long as the guard is held. None where no effect lives.
+/// What is shared, for as long as the guard is held. None where no effect lives and no root is kept.
 pub(super) fn lock() -> MutexGuard<'static, Option<Shared>> {
     // Whoever panicked in here left at worst something inert, which the next change finds as it is.
     SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shared part of all effects. Made with the first effect, gone with the last.
+/// The shared part of all effects.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Owns the table, which is the claim on the network namespace as well: the kernel removes it when this closes,
     /// whatever becomes of the process.
     tables: Tables,
     route: Route,
-    /// Interfaces whose root is ours, by index.
-    roots: BTreeMap<u32, Root>,
+    roots: Roots,
+    /// Whether the table is there: no effect is installed without it.
+    has_claim: bool,
+    /// Whether our table says that roots are kept.
+    is_keeper: bool,
     /// Whether there is the interface behind which packets that come in wait.
     has_ifb: bool,
     bands: BTreeSet<u16>,
     /// The numbers of the active effects.
     effects: BTreeSet<u32>,
-    state_dir: PathBuf,
-}
-
-#[derive(Debug)]
-struct Root {
-    link: Link,
-    before: Baseline,
-    users: u32,
 }
 
 /// What was counted for an effect. None where it could not be read.
@@ -104,22 +99,40 @@ pub(super) struct Installed {
     roots: Vec<u32>,
 }
 
+impl Installed {
+    /// Whether it has a root on an interface that is not ours.
+    pub(super) fn has_roots(&self) -> bool {
+        self.leaves.iter().any(|link| !ifb::is_ours(link))
+    }
+}
+
 impl Shared {
     /// Claims the network namespace by making the table, and tidies up after earlier lives.
     pub(super) fn open(state_dir: &Path) -> Result<Shared, NetError> {
         let mut tables = Tables::open()?;
         namespace::claim(&mut tables)?;
         let mut route = Route::open()?;
-        namespace::tidy(&mut route, state_dir)?;
+        namespace::tidy(&mut tables, &mut route, state_dir)?;
         Ok(Shared {
             tables,
             route,
-            roots: BTreeMap::new(),
+            roots: Roots::new(state_dir),
+            has_claim: true,
+            is_keeper: false,
             has_ifb: false,
             bands: BTreeSet::new(),
             effects: BTreeSet::new(),
-            state_dir: state_dir.to_owned(),
         })
+    }
+
+    /// Claims the network namespace anew, after a rest.
+    pub(super) fn claim(&mut self) -> Result<(), NetError> {
+        if !self.has_claim {
+            namespace::claim(&mut self.tables)?;
+            self.has_claim = true;
+            self.roots.forget_lost(&mut self.route)?;
+        }
+        Ok(())
     }
 
     /// Puts an effect into the kernel; it works from the last step on, the rules.
@@ -157,7 +170,9 @@ impl Shared {
         if let Some((first, _)) = leaves.first() {
             let link = first.index;
             let band = self.free_band()?;
-            self.take_roots(&leaves, installed)?;
+            let kept_by_others = Roots::kept_by_others(&mut self.tables, self.is_keeper);
+            let links = leaves.iter().map(|(link, _)| link);
+            installed.roots = self.roots.take(&mut self.route, links, kept_by_others)?;
             self.bands.insert(band);
             installed.band = Some(band);
             let class = shape::class(band);
@@ -176,6 +191,7 @@ impl Shared {
             outcome => outcome?,
         }
         installed.filter = Some(filter);
+        self.roots.serve(&installed.roots);
         Ok(())
     }
 
@@ -194,47 +210,6 @@ impl Shared {
         Ok(ifb::link())
     }
 
-    /// Makes our root the root of all `leaves`' links. Everything is looked at, and noted, before anything
-    /// is touched.
-    fn take_roots(&mut self, leaves: &[(Link, Netem)], installed: &mut Installed) -> Result<(), NetError> {
-        let qdiscs = tc::list(&mut self.route)?;
-        let mut new = Vec::new();
-        for (link, _) in leaves.iter().filter(|(link, _)| !self.roots.contains_key(&link.index)) {
-            let root = shape::root_of(&qdiscs, link.index);
-            new.push((link.clone(), Baseline::of(link, root)?));
-        }
-        self.note(&new)?;
-        for (link, before) in new {
-            self.route.request(shape::add_root(&link, before != Baseline::Default))?;
-            self.roots.insert(link.index, Root { link, before, users: 0 });
-        }
-        for (link, _) in leaves {
-            if let Some(root) = self.roots.get_mut(&link.index) {
-                root.users += 1;
-                installed.roots.push(link.index);
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes down what the links had. If it cannot be written, that matters only where our root's removal
-    /// alone would not bring it back.
-    fn note(&self, new: &[(Link, Baseline)]) -> Result<(), NetError> {
-        // What we made ourselves needs no putting back.
-        let new: Vec<_> = new.iter().filter(|(link, _)| !ifb::is_ours(link)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let others = self.roots.values().filter(|root| !ifb::is_ours(&root.link));
-        let old = others.map(|root| (root.link.name.clone(), root.before.clone()));
-        let new = new.iter().map(|(link, before)| (link.name.clone(), before.clone()));
-        let note = Note::new(old.chain(new).collect());
-        match note.save(&self.state_dir) {
-            Err(source) if note.matters() => Err(NetError::Note { folder: self.state_dir.clone(), source }),
-            _ => Ok(()),
-        }
-    }
-
     /// Takes an effect out of the kernel, goes on after errors, and gives all of them. When it returns
     /// without one, what the effect had is as it was before.
     pub(super) fn remove(&mut self, installed: Installed) -> (Counters, Vec<NetError>) {
@@ -249,57 +224,67 @@ impl Shared {
             }
             self.bands.remove(&band);
         }
-        self.give_roots_back(&installed.roots, &mut errors);
+        self.roots.leave(&installed.roots);
+        self.give_roots_back(roots::keeps(), &mut errors);
         self.give_ifb_back(&mut errors);
         self.effects.remove(&installed.number);
         (counters, errors)
     }
 
-    fn give_roots_back(&mut self, indices: &[u32], errors: &mut Vec<NetError>) {
-        for index in indices {
-            if let Some(root) = self.roots.get_mut(index) {
-                root.users -= 1;
-            }
-        }
-        // Also those that no effect uses, because a step after the first of them failed.
-        let idle: Vec<u32> =
-            self.roots.iter().filter(|(_, root)| root.users == 0).map(|(index, _)| *index).collect();
-        if idle.is_empty() {
-            return;
-        }
-        let qdiscs = match tc::list(&mut self.route) {
-            Ok(qdiscs) => qdiscs,
-            Err(error) => return errors.push(error.into()),
-        };
-        for index in idle {
-            let Some(root) = self.roots.remove(&index) else { continue };
-            // Another program may have replaced our root; its own stays.
-            if !ifb::is_ours(&root.link) && shape::root_of(&qdiscs, index).is_some_and(shape::is_ours) {
-                keep(errors, root.before.restore(&mut self.route, &root.link));
-            }
+    fn give_roots_back(&mut self, keeping: bool, errors: &mut Vec<NetError>) {
+        let kept_by_others = Roots::kept_by_others(&mut self.tables, self.is_keeper);
+        for error in self.roots.give_back(&mut self.route, keeping, kept_by_others) {
+            keep(errors, Err(error));
         }
     }
 
     /// Removes the ifb if no effect uses it, with its root.
     fn give_ifb_back(&mut self, errors: &mut Vec<NetError>) {
         let ifb = ifb::link();
-        if self.has_ifb && !self.roots.contains_key(&ifb.index) {
+        if self.has_ifb && !self.roots.has(ifb.index) {
             self.has_ifb = false;
             keep(errors, self.route.request(ifb::remove(&ifb)));
         }
     }
 
-    /// Whether no effect is left, so that it can all be dropped.
-    pub(super) fn is_idle(&self) -> bool {
-        self.effects.is_empty()
+    /// What is left when an effect has come or gone: all of it where one lives, the roots where they are kept, else
+    /// nothing.
+    pub(super) fn settle(mut self) -> Option<Shared> {
+        if !self.effects.is_empty() || self.rest() {
+            return Some(self);
+        }
+        self.close();
+        None
     }
 
-    /// Removes the note, since there is nothing left that it speaks of, and closes the table.
-    pub(super) fn close(self) {
-        if self.roots.is_empty()
-            && let Err(error) = Note::remove(&self.state_dir)
-        {
-            tracing::warn!(%error, folder = %self.state_dir.display(), "cannot remove the note of the root qdiscs");
+    /// Gives the claim up but not the roots, where there are some to be kept.
+    fn rest(&mut self) -> bool {
+        if !roots::keeps() || self.roots.is_empty() {
+            return false;
+        }
+        if self.has_claim {
+            if let Err(error) = self.tables.change(classify::rest(self.is_keeper)) {
+                tracing::warn!(%error, "the root queueing disciplines are put back at once");
+                return false;
+            }
+            (self.has_claim, self.is_keeper) = (false, true);
+        }
+        true
+    }
+
+    /// Puts back the roots that were kept, removes the note, since there is nothing left that it speaks of, and
+    /// closes the table.
+    fn close(mut self) {
+        if !self.has_claim {
+            return;
+        }
+        let mut errors = Vec::new();
+        self.give_roots_back(false, &mut errors);
+        if !errors.is_empty() {
+            tracing::error!(error = sentence(&errors), "cannot put root queueing disciplines back");
+        }
+        if self.roots.is_empty() && !Roots::kept_by_others(&mut self.tables, self.is_keeper) {
+            self.roots.remove_note();
         }
     }
 

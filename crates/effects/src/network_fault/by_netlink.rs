@@ -104,13 +104,19 @@ impl ActiveFault for ActiveByNetlink {
         let (interfaces, limit) = (effect.interfaces().join(", "), effect.queue_limit());
         let tells = effect.tells_senders() && matches!(asked.plan.port, Some((Protocol::Udp, _)));
         let (unreached, is_target) = (effect.unreached().map(str::to_owned), effect.target_test());
+        let done = match effect.leaves_roots() {
+            true => {
+                "rules and queues removed; an inert root queueing discipline stays until the sidecar ends"
+            }
+            false => "rules removed, queueing disciplines as before",
+        };
         let (counters, undone) = effect.undo();
         let explain = || connections::explain(is_target);
         let effect = Counted { asked: &asked, interfaces, limit, unreached, tells, counters };
         let report = FaultReport {
             summary: Some(effect.summary(explain)),
             undone: match undone {
-                Ok(()) => Undone::Done("rules removed, queueing disciplines as before"),
+                Ok(()) => Undone::Done(done),
                 Err(_) => Undone::Failed,
             },
             failure: undone.err().map(|error| error.to_string()),

@@ -119,6 +119,11 @@ impl Filter {
     }
 }
 
+/// The table that is there for as long as its owner keeps roots; nothing is in it.
+pub(super) fn kept_table() -> Table {
+    Table { family: NetfilterProtoFamily::Inet, name: format!("{TABLE}_kept") }
+}
+
 /// The table of all filters but redirections.
 pub(super) fn shared_table() -> Table {
     Table { family: NetfilterProtoFamily::Inet, name: TABLE.into() }
