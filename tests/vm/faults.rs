@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("all_means_all_but_the_lifeline", all_means_all_but_the_lifeline),
     ("latency_is_for_its_targets_only", latency_is_for_its_targets_only),
     ("loss_is_a_share", loss_is_a_share),
+    ("what_waits_goes_its_way_at_the_end", what_waits_goes_its_way_at_the_end),
     ("loss_of_what_comes_in", loss_of_what_comes_in),
     ("many_targets", many_targets),
     ("overlapping_faults_have_each_its_own_life", overlapping_faults_have_each_its_own_life),
@@ -68,6 +69,35 @@ fn latency_is_for_its_targets_only() {
     }
     let said = ends_clean(&ground, fault, &before);
     assert!(said.contains("all of them delayed"), "{said}");
+}
+
+fn what_waits_goes_its_way_at_the_end() {
+    let ground = Ground::new();
+    let before = ground.state();
+    for (way, reply) in [("egress", true), ("ingress", true), ("egress", false)] {
+        // Longer than the end waits, or shorter.
+        let delay = if reply { 2_000 } else { 9_000 };
+        let fault = ground.inject(&format!(
+            "network-latency --duration 60s --delay-milliseconds {delay} --jitter-milliseconds 0 --traffic-type {way} \
+             --sources {}",
+            FAR[0]
+        ));
+        let ping = ground.start(&["ping", "-n", "-c", "1", "-W", "4", FAR[0]]);
+        until("it waits", || {
+            let qdiscs = ground.near(&["tc", "-s", "qdisc", "show"]);
+            qdiscs.split("qdisc netem").nth(1).is_some_and(|netem| !netem.contains("backlog 0b"))
+        });
+        fault.signal("INT");
+        until("the rules are gone", || !ground.near(&["nft", "list", "ruleset"]).contains("network"));
+        // No packet is delayed any more, and nobody waits for those that are.
+        soon(ground.icmp(FAR[1]), "a bystander, while packets wait");
+        let (code, said) = fault.end();
+        assert_eq!((code, ground.state()), (Some(130), before.clone()), "{said}");
+        assert_eq!(said.contains("1 packets that still waited at the end were lost"), !reply, "{said}");
+        assert_eq!(said.contains(r#""lost_packets":1"#), !reply, "{said}");
+        let (code, heard) = ping.end();
+        assert_eq!(code == Some(0), reply, "{way}: {heard}");
+    }
 }
 
 fn loss_is_a_share() {

@@ -38,12 +38,13 @@ fn main() -> ExitCode {
         println!("SKIP vm: these tests change the network of the machine; run scripts/vm-test");
         return ExitCode::SUCCESS;
     }
-    let filter = arguments.first().map(String::as_str).unwrap_or_default();
+    let is_asked =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|word| name.contains(word.as_str()));
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
     let network = [control::TESTS, faults::TESTS, sequences::TESTS, undo::TESTS].concat();
     let tests = [network, [lifeline::TESTS, limits::TESTS, places::TESTS].concat()].concat();
-    for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(filter)) {
+    for (name, test) in tests.into_iter().filter(|(name, _)| is_asked(name)) {
         let began = std::time::Instant::now();
         let good = panic::catch_unwind(test).is_ok();
         let word = if good { "ok  " } else { "FAIL" };

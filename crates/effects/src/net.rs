@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::task::capabilities::Capabilities;
 use faults::network_source::{Direction, Interfaces, Protocol, Source};
@@ -55,6 +55,11 @@ use tc::netem::Netem;
 /// How long a fault waits for the addresses of the control channel's endpoints: they are for connections that others
 /// make for us, and ours are known without them.
 const DNS_PATIENCE: Duration = Duration::from_millis(500);
+/// For so long the end of a delay waits for packets that are still on their way: a longer delay would keep the command
+/// that it belongs to, and the end of the task.
+pub const MOST_WAIT: Duration = Duration::from_secs(5);
+/// How often is looked whether they have gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What is to become of the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +167,17 @@ impl Environment {
     }
 }
 
-/// A running effect. Dropping it undoes it.
+impl Work {
+    /// How long a packet waits at most.
+    fn longest(self) -> Duration {
+        match self {
+            Work::Delay { delay, jitter } => delay + jitter,
+            Work::Lose { .. } | Work::Discard => Duration::ZERO,
+        }
+    }
+}
+
+/// A running effect. Dropping it undoes it, at once: what waits in netem is lost.
 #[derive(Debug)]
 #[must_use = "dropped, the fault is undone"]
 pub struct NetworkEffect {
@@ -173,6 +188,8 @@ pub struct NetworkEffect {
     interfaces: Vec<String>,
     /// Packets that wait in netem at once.
     queue_limit: Option<u32>,
+    /// How long a packet waits in netem at most.
+    longest: Duration,
 }
 
 impl NetworkEffect {
@@ -219,7 +236,8 @@ impl NetworkEffect {
             Some(_) => links.into_iter().map(|link| link.name).collect(),
             None => vec!["every interface".to_owned()],
         };
-        Ok(NetworkEffect { installed: Some(installed?), unreached, interfaces, queue_limit })
+        let longest = plan.work.longest();
+        Ok(NetworkEffect { installed: Some(installed?), unreached, interfaces, queue_limit, longest })
     }
 
     /// Targets that packets reach by other interfaces than those of the effect, with the reasons; None where all are
@@ -277,11 +295,29 @@ impl NetworkEffect {
         }
     }
 
-    /// Undoes it and gives what was counted.
+    /// Ends it for all packets to come, at once; those that wait in netem stay there until it is undone. Gives whether
+    /// there are such.
+    pub fn release(&mut self) -> bool {
+        let (Some(installed), Some(shared)) = (&mut self.installed, &mut *shared::lock()) else {
+            return false;
+        };
+        // What could not be removed is tried again when the rest is, and told then.
+        if !shared.release(installed).is_empty() {
+            return false;
+        }
+        !self.longest.is_zero() && shared.waiting(installed) > 0
+    }
+
+    /// Undoes it and gives what was counted. What still waits in netem goes its way first, for at most
+    /// [`MOST_WAIT`]: so this may take as long as the delay.
     ///
     /// # Errors
     /// All that could not be undone, in one sentence.
     pub fn undo(mut self) -> (Counters, Result<(), NetError>) {
+        let until = Instant::now() + self.longest.min(MOST_WAIT);
+        while self.release() && Instant::now() < until {
+            std::thread::sleep(LOOK_AGAIN);
+        }
         self.end()
     }
 

@@ -57,6 +57,8 @@ pub struct Counters {
     pub shaped: Option<u64>,
     /// Packets that netem dropped: the lost ones, and those that its queue had no room for.
     pub dropped: Option<u64>,
+    /// Packets that still waited in a netem when it was taken away, and were lost with it.
+    pub cut: u64,
 }
 
 /// What one effect is to have in the kernel.
@@ -97,6 +99,8 @@ pub(super) struct Installed {
     band: Option<u16>,
     leaves: Vec<Link>,
     roots: Vec<u32>,
+    /// What its rules had counted when they were removed; None while they are there.
+    released: Option<Option<u64>>,
 }
 
 impl Installed {
@@ -210,14 +214,31 @@ impl Shared {
         Ok(ifb::link())
     }
 
-    /// Takes an effect out of the kernel, goes on after errors, and gives all of them. When it returns
-    /// without one, what the effect had is as it was before.
-    pub(super) fn remove(&mut self, installed: Installed) -> (Counters, Vec<NetError>) {
+    /// Removes the rules of an effect: from now on no packet comes to its netems. Goes on after errors, and gives them.
+    pub(super) fn release(&mut self, installed: &mut Installed) -> Vec<NetError> {
         let mut errors = Vec::new();
-        let counters = self.counters(&installed);
+        if installed.released.is_some() {
+            return errors;
+        }
+        let mut matched = None;
         if let Some(filter) = &installed.filter {
+            matched = classify::matched(&mut self.tables, filter).ok();
             keep(&mut errors, self.tables.change(classify::remove(filter)));
         }
+        installed.released = Some(matched);
+        errors
+    }
+
+    /// How many packets wait in the netems of an effect; none where that cannot be told.
+    pub(super) fn waiting(&mut self, installed: &Installed) -> u64 {
+        self.leaves(installed).iter().flatten().map(|leaf| u64::from(leaf.waiting)).sum()
+    }
+
+    /// Takes an effect out of the kernel, goes on after errors, and gives all of them. When it returns
+    /// without one, what the effect had is as it was before.
+    pub(super) fn remove(&mut self, mut installed: Installed) -> (Counters, Vec<NetError>) {
+        let mut errors = self.release(&mut installed);
+        let counters = self.counters(&installed);
         if let Some(band) = installed.band {
             for link in &installed.leaves {
                 keep(&mut errors, self.route.request(shape::remove_leaf(link, band)));
@@ -310,25 +331,26 @@ impl Shared {
         Ok(self.tables.change(classify::prolong(filter, lasts))?)
     }
 
-    /// What was counted for an effect so far. Numbers that cannot be read are left out.
-    pub(super) fn counters(&mut self, installed: &Installed) -> Counters {
-        let filter = installed.filter.as_ref();
-        let matched = filter.and_then(|filter| classify::matched(&mut self.tables, filter).ok());
-        let mut counters = Counters { matched, ..Counters::default() };
+    /// What was counted for an effect. Numbers that cannot be read are left out.
+    fn counters(&mut self, installed: &Installed) -> Counters {
+        let mut counters = Counters { matched: installed.released.flatten(), ..Counters::default() };
         // After the rules: what has matched is on its way to a leaf, or was there.
-        if let (Some(band), Ok(qdiscs)) = (installed.band, tc::list(&mut self.route)) {
-            let leaf = |link: &Link| shape::leaf_of(&qdiscs, link.index, band);
-            // One that is gone was taken away by another program, and its numbers with it.
-            let leaves: Option<Vec<&Qdisc>> = installed.leaves.iter().map(leaf).collect();
-            let sum = |count: fn(&Qdisc) -> u64| leaves.iter().flatten().map(|leaf| count(leaf)).sum();
-            if leaves.is_some() {
-                counters.dropped = Some(sum(|leaf| leaf.drops.into()));
-                counters.shaped = Some(sum(|leaf| {
-                    u64::from(leaf.packets) + u64::from(leaf.drops) + u64::from(leaf.waiting)
-                }));
-            }
+        if let Some(leaves) = self.leaves(installed) {
+            let sum =
+                |count: fn(&Qdisc) -> u32| leaves.iter().map(|leaf| u64::from(count(leaf))).sum::<u64>();
+            (counters.dropped, counters.cut) = (Some(sum(|leaf| leaf.drops)), sum(|leaf| leaf.waiting));
+            counters.shaped =
+                Some(sum(|leaf| leaf.packets) + sum(|leaf| leaf.drops) + sum(|leaf| leaf.waiting));
         }
         counters
+    }
+
+    /// The netems of an effect that shapes. None if one is gone: another program took it away, and its numbers with
+    /// it.
+    fn leaves(&mut self, installed: &Installed) -> Option<Vec<Qdisc>> {
+        let (band, qdiscs) = (installed.band?, tc::list(&mut self.route).ok()?);
+        let leaf = |link: &Link| shape::leaf_of(&qdiscs, link.index, band).cloned();
+        installed.leaves.iter().map(leaf).collect()
     }
 }
 

@@ -9,7 +9,9 @@ use outcome::{Achieved, Figures, Touched, figures};
 
 use super::NetworkFault;
 use crate::amount::short;
-use crate::fault::{ActiveFault, Deadline, FaultReport, FaultSummary, Started, Undone, start_off_thread};
+use crate::fault::{
+    ActiveFault, Deadline, FaultReport, FaultSummary, Started, Undone, off_thread, start_off_thread,
+};
 use crate::net::connections;
 use crate::net::target::look_up_again;
 use crate::net::{Addresses, Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
@@ -100,28 +102,33 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveByNetlink { asked, effect } = *self;
-        let (interfaces, limit) = (effect.interfaces().join(", "), effect.queue_limit());
-        let tells = effect.tells_senders() && matches!(asked.plan.port, Some((Protocol::Udp, _)));
-        let (unreached, is_target) = (effect.unreached().map(str::to_owned), effect.target_test());
-        let done = match effect.leaves_roots() {
-            true => {
-                "rules and queues removed; an inert root queueing discipline stays until the sidecar ends"
-            }
-            false => "rules removed, queueing disciplines as before",
-        };
-        let (counters, undone) = effect.undo();
-        let explain = || connections::explain(is_target);
-        let effect = Counted { asked: &asked, interfaces, limit, unreached, tells, counters };
-        let report = FaultReport {
-            summary: Some(effect.summary(explain)),
-            undone: match undone {
-                Ok(()) => Undone::Done(done),
-                Err(_) => Undone::Failed,
-            },
-            failure: undone.err().map(|error| error.to_string()),
-        };
-        Box::pin(std::future::ready(report))
+        let ActiveByNetlink { asked, mut effect } = *self;
+        // At once, and here; what has been delayed already goes its way, which takes as long as the delay.
+        let waits = effect.release();
+        let undo = move || undo(&asked, effect);
+        if waits { off_thread(undo) } else { Box::pin(std::future::ready(undo())) }
+    }
+}
+
+/// Undoes the effect and reports.
+fn undo(asked: &Asked, effect: NetworkEffect) -> FaultReport {
+    let (interfaces, limit) = (effect.interfaces().join(", "), effect.queue_limit());
+    let tells = effect.tells_senders() && matches!(asked.plan.port, Some((Protocol::Udp, _)));
+    let (unreached, is_target) = (effect.unreached().map(str::to_owned), effect.target_test());
+    let done = match effect.leaves_roots() {
+        true => "rules and queues removed; an inert root queueing discipline stays until the sidecar ends",
+        false => "rules removed, queueing disciplines as before",
+    };
+    let (counters, undone) = effect.undo();
+    let explain = || connections::explain(is_target);
+    let counted = Counted { asked, interfaces, limit, unreached, tells, counters };
+    FaultReport {
+        summary: Some(counted.summary(explain)),
+        undone: match undone {
+            Ok(()) => Undone::Done(done),
+            Err(_) => Undone::Failed,
+        },
+        failure: undone.err().map(|error| error.to_string()),
     }
 }
 
@@ -237,7 +244,7 @@ impl Counted<'_> {
 
     fn lost(&self) -> Figures {
         let lost = match (self.asked.plan.work, self.counters.dropped) {
-            (_, Some(dropped)) => Some(dropped),
+            (_, Some(dropped)) => Some(dropped + self.counters.cut),
             // What rules drop is counted there.
             (Work::Lose { .. } | Work::Discard, None) if self.limit.is_none() => self.counters.matched,
             (_, None) => None,
@@ -246,6 +253,16 @@ impl Counted<'_> {
     }
 
     fn achieved(&self) -> String {
+        let achieved = self.achieved_while_it_lived();
+        match (self.asked.plan.work, self.counters.cut) {
+            (Work::Delay { .. }, cut @ 1..) => {
+                format!("{achieved}; {cut} packets that still waited at the end were lost")
+            }
+            _ => achieved,
+        }
+    }
+
+    fn achieved_while_it_lived(&self) -> String {
         let Some(matched) = self.counters.matched else { return "the counters could not be read".into() };
         if matched == 0 {
             return "the fault touched no packet".into();
@@ -315,7 +332,7 @@ mod tests {
 
     /// Of a fault with a queue.
     fn shaped(matched: u64, shaped: u64, dropped: u64) -> Counters {
-        Counters { matched: Some(matched), shaped: Some(shaped), dropped: Some(dropped) }
+        Counters { matched: Some(matched), shaped: Some(shaped), dropped: Some(dropped), cut: 0 }
     }
 
     fn scope(sources: &str, direction: &str, flows: u64) -> Scope {
@@ -335,6 +352,18 @@ mod tests {
         );
         let full = shaped(12, 30, 2);
         assert!(summary(&latency, full).contains("2 of them dropped, because the queue of 1000 packets"));
+    }
+
+    #[test]
+    fn packets_that_are_cut_off_at_the_end_are_lost() {
+        let latency = NetworkLatency::new(9_000, 0, scope("ALL", "egress", 100)).unwrap();
+        let told = told(&latency, Counters { cut: 3, ..shaped(12, 12, 0) });
+        assert!(
+            told.text.contains("12 packets matched, all of them delayed; 3 packets that still waited"),
+            "{}",
+            told.text
+        );
+        assert_eq!(told.achieved.figures["lost_packets"], 3);
     }
 
     #[test]
