@@ -57,6 +57,9 @@ pub struct SidecarArgs {
 
 fn run_sidecar(args: SidecarArgs) -> ExitCode {
     confine::confine();
+    // Before there is a second thread, and after all that is needed has been read.
+    let environment = std::env::vars_os().collect();
+    effects::environment::overwrite_secrets();
     let _log = match telemetry::init(&args.log, args.log_format) {
         Ok(guard) => guard,
         Err(error) => {
@@ -64,7 +67,7 @@ fn run_sidecar(args: SidecarArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    sidecar::run(args.state_dir, std::env::vars_os().collect())
+    sidecar::run(args.state_dir, environment)
 }
 
 /// Parses the command line and does what it says. Wrong usage ends the process with code 2.

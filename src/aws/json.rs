@@ -20,6 +20,14 @@ pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 /// Who we are, in every request: the name and version of taskfault, not those that the heartbeat announces.
 pub const USER_AGENT: &str = concat!("taskfault/", env!("CARGO_PKG_VERSION"));
 
+/// The largest answer that is parsed, in bytes: a long poll may carry several documents. What is parsed takes up to
+/// sixteen times as much memory.
+const MOST_JSON: usize = 2 * 1024 * 1024;
+/// The same of a refusal.
+const MOST_REFUSAL: usize = 64 * 1024;
+/// Characters of a refusal's message that are kept.
+const MOST_WORDS: usize = 1_000;
+
 /// How a call proves who makes it.
 #[derive(Debug)]
 pub enum Auth<'a> {
@@ -75,6 +83,10 @@ impl JsonClient {
     ) -> Result<T, AwsError> {
         let answer = self.send(limit, service, operation, auth, body).await?;
         let text: &[u8] = if answer.is_empty() { b"{}" } else { &answer };
+        if text.len() > MOST_JSON {
+            let reason = format!("it has {} bytes, of which {MOST_JSON} are read at most", text.len());
+            return Err(AwsError::Unexpected { operation: operation.to_owned(), reason });
+        }
         serde_json::from_slice(text).map_err(|error| AwsError::Unexpected {
             operation: operation.to_owned(),
             reason: error.to_string(),
@@ -173,11 +185,15 @@ pub(crate) fn without_a_message(location: Option<&str>) -> String {
 /// Reads the error of a JSON 1.1 answer: `__type` is a code or `namespace#code`, the message is called
 /// `message` or `Message`.
 fn service_error(operation: &str, answer: &Response<Bytes>) -> AwsError {
-    let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    let body: serde_json::Value = match answer.body().len() {
+        ..=MOST_REFUSAL => serde_json::from_slice(answer.body()).unwrap_or_default(),
+        _ => serde_json::Value::Null,
+    };
     let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
     let header = |name: header::HeaderName| answer.headers().get(name).and_then(|it| it.to_str().ok());
     let kind = text("__type").unwrap_or(UNKNOWN);
-    let message = text("message").or_else(|| text("Message")).map(str::to_owned);
+    let message =
+        text("message").or_else(|| text("Message")).map(|text| text.chars().take(MOST_WORDS).collect());
     let code = kind.rsplit('#').next().unwrap_or(kind);
     AwsError::Service {
         operation: operation.to_owned(),
@@ -200,6 +216,21 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_is_not_parsed() {
+        let answer = |body: String| Response::builder().status(400).body(Bytes::from(body)).unwrap();
+        let refusal = |padding: usize| {
+            let body = format!(r#"{{"__type":"X","message":"{}"}}"#, "m".repeat(padding));
+            match service_error("Op", &answer(body)) {
+                AwsError::Service { code, message, .. } => (code, message.len()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refusal(10), ("X".to_owned(), 10));
+        assert_eq!(refusal(5_000), ("X".to_owned(), MOST_WORDS));
+        assert_eq!(refusal(MOST_REFUSAL).0, "UnknownError");
+    }
 
     #[test]
     fn errors_are_read_in_every_spelling() {

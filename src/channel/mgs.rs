@@ -217,8 +217,8 @@ impl Gateway {
         let stream = self.connect(&url).await?;
         // One byte over the frame limit must still be read, so that the frame is refused and not the socket.
         let config = WebSocketConfig::default()
-            .max_message_size(Some(4 * MAX_FRAME_BYTES))
-            .max_frame_size(Some(4 * MAX_FRAME_BYTES));
+            .max_message_size(Some(2 * MAX_FRAME_BYTES))
+            .max_frame_size(Some(2 * MAX_FRAME_BYTES));
         let mut request = request.map(drop);
         *request.uri_mut() = websocket_uri(url)?;
         match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
@@ -390,8 +390,19 @@ fn protocol(error: impl std::error::Error) -> GatewayError {
     GatewayError::Protocol(chain(&error))
 }
 
+/// The longest answer that is parsed, in bytes: a token has less than two thousand. A parsed document takes up to
+/// thirteen times as much memory.
+const MOST_XML: usize = 64 * 1024;
+
 /// The `TokenValue` of CreateControlChannel's answer, under whatever root element and namespace.
 fn token_of(xml: &str) -> Result<String, GatewayError> {
+    if xml.len() > MOST_XML {
+        let why = format!(
+            "CreateControlChannel's answer has {} bytes, of which {MOST_XML} are read at most",
+            xml.len()
+        );
+        return Err(GatewayError::Protocol(why));
+    }
     let document = roxmltree::Document::parse(xml).map_err(protocol)?;
     document
         .descendants()
@@ -406,6 +417,9 @@ fn token_of(xml: &str) -> Result<String, GatewayError> {
 /// searches for the element `<AccessDeniedException>`: so the names of all elements count, and the text of a `Code` or a
 /// JSON `__type`.
 fn error_codes(body: &str) -> Vec<String> {
+    if body.len() > MOST_XML {
+        return Vec::new();
+    }
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(body) {
         let texts = ["__type", "code", "Code"].into_iter().filter_map(|name| json.get(name)?.as_str());
         return texts.filter_map(|text| text.rsplit('#').next()).map(str::to_owned).collect();
@@ -464,5 +478,9 @@ mod tests {
         for xml in ["", "{}", "<R/>", "<R><TokenValue/></R>"] {
             assert!(token_of(xml).is_err(), "{xml}");
         }
+        let long = format!("<R>{}<TokenValue>T</TokenValue></R>", "<a/>".repeat(MOST_XML / 4));
+        let said = token_of(&long).unwrap_err().to_string();
+        assert!(said.contains("of which 65536 are read at most"), "{said}");
+        assert_eq!(error_codes(&long), [""; 0]);
     }
 }

@@ -1,5 +1,6 @@
 """How a sidecar starts, fails to start, and starts again: one clear line, and nothing left in the service."""
 
+import pathlib
 import signal
 import subprocess
 import threading
@@ -275,3 +276,13 @@ def test_a_second_signal_changes_nothing(sidecar, nothing_left):
     assert sidecar.process.wait(timeout=30) == 0
     assert sidecar.information() is None
     assert sidecar.finished(command, seconds=5)["Status"] == "Cancelled"
+
+
+def test_no_secret_is_left_in_the_environment_that_the_kernel_shows(start_sidecar):
+    """Root with SYS_PTRACE reads it; scripts have it still."""
+    sidecar = start_sidecar(MY_API_TOKEN="do-not-show", PLAIN="shown")
+    shown = pathlib.Path(f"/proc/{sidecar.process.pid}/environ").read_bytes().split(b"\0")
+    assert b"MY_API_TOKEN=" + b"x" * len("do-not-show") in shown and b"PLAIN=shown" in shown, shown
+    assert not any(b"do-not-show" in one for one in shown)
+    answer = sidecar.finished(sidecar.send(SCRIPT, {"commands": ["echo $MY_API_TOKEN"]}))
+    assert "do-not-show" in answer["CommandPlugins"][0]["Output"], answer

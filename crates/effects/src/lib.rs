@@ -3,6 +3,7 @@
 pub mod amount;
 pub mod disk;
 pub mod ecs_agent;
+pub mod environment;
 pub mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;

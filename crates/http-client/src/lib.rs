@@ -29,8 +29,8 @@ pub const CA_BUNDLE_VARIABLE: &str = "AWS_CA_BUNDLE";
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A connection that is not made by then is an error.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest answer that is read, in bytes: a long poll may carry several documents.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The largest answer that is read, in bytes: AWS's list of prefixes has half as many.
+const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

@@ -26,7 +26,7 @@ pub const HEADER_LENGTH: u32 = 116;
 /// Bytes before the payload of a frame that we write.
 pub const HEADER_BYTES: usize = 120;
 /// The largest frame we accept, in bytes. The service's documents are far smaller; a larger frame is refused whole.
-pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+pub const MAX_FRAME_BYTES: usize = 4 * 1024 * 1024;
 
 const TYPE: std::ops::Range<usize> = 4..36;
 const ID: std::ops::Range<usize> = 64..80;
