@@ -155,8 +155,8 @@ fn a_cancel_arrives_under_every_fault_at_once() {
         });
         assert_eq!(answer["CommandInvocations"][0]["Status"], "Cancelled", "{answer}");
     }
-    assert_eq!(ground.state(), before);
+    ground.is_inert();
     sidecar.signal("TERM");
     let (code, said) = sidecar.end();
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((code, ground.state()), (Some(0), before), "{said}");
 }

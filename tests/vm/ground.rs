@@ -201,6 +201,12 @@ impl Ground {
         qdiscs + &self.near(&["nft", "list", "ruleset"]) + &self.near(&["ip", "-o", "link", "show"])
     }
 
+    /// Looks that no rule and no netem is left: at most the root that a sidecar keeps.
+    pub(crate) fn is_inert(&self) {
+        let state = self.state();
+        assert!(!state.contains(" hook ") && !state.contains("netem"), "{state}");
+    }
+
     /// The round trip to `address` in milliseconds, by ping.
     pub(crate) fn icmp(&self, address: &str) -> Option<f64> {
         let said = self.try_near(&["ping", "-n", "-c", "1", "-W", "1.5", address]).stdout;
