@@ -2,7 +2,7 @@
 //! reports what was counted.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Figures, Touched, figures};
@@ -31,6 +31,8 @@ const UNSHAPED: &str = "packets that matched did not come to the fault's queue: 
 /// What a kernel without the expression `queue` makes of a black hole.
 const TOLD: &str = "this kernel has no nft_queue, so a program that sends a datagram is told that it was dropped (EPERM), as \
                     under a firewall";
+/// An end that is so late comes after the kernel's.
+const OVERDUE: Duration = Duration::from_secs(2);
 /// Packets that may be on their way from the rule to the queue while both are counted.
 const ON_THEIR_WAY: u64 = 8;
 
@@ -68,6 +70,7 @@ impl Asked {
 
 struct ActiveByNetlink {
     asked: Asked,
+    since: Instant,
     effect: NetworkEffect,
 }
 
@@ -75,7 +78,7 @@ struct ActiveByNetlink {
 pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: &Task) -> Started {
     let asked = Asked::of(fault, duration);
     let effect = begin(&asked.plan, environment(task)).await?;
-    Ok(Box::new(ActiveByNetlink { asked, effect }))
+    Ok(Box::new(ActiveByNetlink { asked, since: Instant::now(), effect }))
 }
 
 impl ActiveFault for ActiveByNetlink {
@@ -102,12 +105,21 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveByNetlink { asked, mut effect } = *self;
+        let ActiveByNetlink { mut asked, since, mut effect } = *self;
+        asked.notes.extend(ended_by_kernel(asked.duration, since.elapsed()));
         // At once, and here; what has been delayed already goes its way, which takes as long as the delay.
         let waits = effect.release();
         let undo = move || undo(&asked, effect);
         if waits { off_thread(undo) } else { Box::pin(std::future::ready(undo())) }
     }
+}
+
+/// What is to be said where the kernel ended a fault that lived longer than it should.
+fn ended_by_kernel(duration: Duration, lived: Duration) -> Option<String> {
+    (lived > duration + OVERDUE).then(|| {
+        let seconds = short(duration.as_secs_f64());
+        format!("the kernel ended the fault after {seconds} s, because this process stood still")
+    })
 }
 
 /// Undoes the effect and reports.
@@ -352,6 +364,14 @@ mod tests {
         );
         let full = shaped(12, 30, 2);
         assert!(summary(&latency, full).contains("2 of them dropped, because the queue of 1000 packets"));
+    }
+
+    #[test]
+    fn what_the_kernel_ended_is_said() {
+        let seconds = Duration::from_secs;
+        assert_eq!(ended_by_kernel(seconds(20), seconds(21)), None);
+        let said = ended_by_kernel(seconds(20), seconds(47)).unwrap();
+        assert!(said.starts_with("the kernel ended the fault after 20 s"), "{said}");
     }
 
     #[test]
