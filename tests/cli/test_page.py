@@ -72,7 +72,8 @@ def browser(tmp_path_factory):
 def up(sidecar_binary, tmp_path_factory):
     namespaces()
     started = Up(
-        tmp_path_factory.mktemp("page"), definition("web", APPLICATION, SIDECAR), "--speed", "15", cluster="blue"
+        tmp_path_factory.mktemp("page"), definition("web", APPLICATION, SIDECAR), "--speed", "15", "--publish", "0:80",
+        "--publish", "0:81", cluster="blue",
     )
     yield started
     assert started.close() == 0
@@ -166,6 +167,30 @@ def test_an_experiment_is_watched_and_steered_in_a_browser(up, template, browser
             grounds.add(browser.run("return getComputedStyle(document.body).backgroundColor"))
             browser.picture(pictures / f"after-{width}-{scheme}.png")
     assert len(grounds) == 2, "light and dark"
+
+
+@pytest.mark.sidecar
+def test_what_comes_by_a_published_port_is_drawn_and_a_failure_is_one(up, template, browser):
+    """Nothing listens on port 81: each request has one task, and no other is asked in its place."""
+    open_port, closed_port = (
+        line.split()[0] for line in up.said.read_text().splitlines() if " leads to " in line
+    )
+    for _ in range(3):
+        assert get(open_port + "/")[0] == 200
+        status, kind, text = get(closed_port + "/")
+        assert (status, kind) == (502, "text/html") and "refused" in text
+
+    def counted():
+        lines = get(up.url + "/metrics")[2].splitlines()
+        return {it.rpartition(" ")[0]: float(it.rpartition(" ")[2]) for it in lines if it.startswith("taskfault_requests")}
+
+    wanted = {"taskfault_requests_answered_total": 3, 'taskfault_requests_failed_total{kind="refused"}': 3}
+    eventually(lambda: counted() == wanted, "each request is counted once")
+    browser.screen(1280)
+    browser.open("about:blank")
+    browser.open(up.url + "/?span=all")
+    eventually(lambda: "refused 3" in browser.text("[aria-labelledby=requests]"), "failures are told by kind")
+    assert browser.run("return document.querySelectorAll('[aria-labelledby=times] polyline').length") > 0
 
 
 @pytest.mark.sidecar

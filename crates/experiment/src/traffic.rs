@@ -9,6 +9,7 @@
 //! Where the machine itself does, [`Second::lag_ms`] tells.
 
 mod balancer;
+mod observed;
 mod request;
 mod second;
 
@@ -24,8 +25,9 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use balancer::HealthCheck;
-pub use request::get;
+pub use observed::Observed;
 pub use request::{Failure, Timeouts};
+pub use request::{get, unconnected};
 
 use balancer::Balancer;
 use record::Second;

@@ -75,7 +75,7 @@ pub struct Check {
 pub struct Load {
     /// What it asked, in words: the service, the path, the time limits.
     pub what: String,
-    /// Requests per second that it was to send.
+    /// Requests per second that it was to send; 0 if others sent them.
     pub rate: f64,
     /// In order. A second in which nothing was due is there too.
     pub seconds: Vec<Second>,

@@ -49,6 +49,7 @@ use super::stage::{AGENT_ADDRESS, Stage};
 use aws_local::error::ApiError;
 use aws_local::shared::Handle;
 use aws_local::{Context, ecs};
+use experiment::traffic::Observed;
 
 mod command;
 mod folder;
@@ -199,6 +200,8 @@ struct Inner {
     settings: Settings,
     running: Mutex<BTreeMap<String, RunningTask>>,
     events: broadcast::Sender<TaskEvent>,
+    /// Requests to published ports, all together; None before the first.
+    observed: Mutex<Option<Observed>>,
 }
 
 /// Port 80 of the ECS agent's address, for [`super::Server`]; the stage must have been built.
@@ -217,7 +220,13 @@ impl Cluster {
     pub fn start(stage: Stage, handle: Handle, settings: Settings) -> Cluster {
         handle.state(|state| state.ecs.has_instance = true);
         let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let inner = Arc::new(Inner { handle, settings, running: Mutex::default(), events });
+        let inner = Arc::new(Inner {
+            handle,
+            settings,
+            running: Mutex::default(),
+            events,
+            observed: Mutex::default(),
+        });
         let keeper = tokio::spawn(instance::keep(stage, inner.clone()));
         let meter = tokio::spawn(measure(inner.clone()));
         Cluster { inner, keeper, meter }

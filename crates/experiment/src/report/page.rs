@@ -72,7 +72,10 @@ fn head(record: &Record, title: &str) -> Markup {
         facts.push(format!("durations {} times shorter than asked", record.speed));
     }
     if let Some(load) = &record.load {
-        facts.push(format!("load: {}, {} requests per second", load.what, load.rate));
+        // What others send has no rate.
+        let rate =
+            if load.rate > 0.0 { format!(", {} requests per second", load.rate) } else { String::new() };
+        facts.push(format!("load: {}{rate}", load.what));
     }
     html! {
         header {

@@ -104,7 +104,8 @@ async fn exchange(stream: TcpStream, host: &str, path: &str) -> Result<(), Failu
     }
 }
 
-fn unconnected(error: &std::io::Error) -> Failure {
+/// Why there is no connection.
+pub fn unconnected(error: &std::io::Error) -> Failure {
     match error.kind() {
         ErrorKind::ConnectionRefused => Failure::Refused,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {

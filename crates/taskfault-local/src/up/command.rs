@@ -39,8 +39,8 @@ pub struct UpOptions {
     /// Command line of a container, in place of the definition's: `app="python3 -m http.server 80"`
     #[arg(long = "program", value_name = "CONTAINER=COMMAND", value_parser = program)]
     pub programs: Vec<(String, Vec<String>)>,
-    /// Pass a port of 127.0.0.1 on to the tasks of the first FILE's service, in turn. CONTAINER_PORT is that
-    /// of the first port mapping if not given
+    /// Pass HTTP requests to a port of 127.0.0.1 on to the tasks of the first FILE's service, in turn.
+    /// CONTAINER_PORT is that of the first port mapping if not given
     #[arg(long, value_name = "PORT[:CONTAINER_PORT]", value_parser = publication)]
     pub publish: Vec<(u16, Option<u16>)>,
     /// How long a task stays PENDING before it is started, as pulling an image takes its time
