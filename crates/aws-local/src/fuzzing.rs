@@ -86,7 +86,7 @@ fn answer(shared: &Shared, protocol: u8, operation: u8, body: &[u8]) {
             let _ = metadata::answer(shared, parts.uri.path());
             let _ = cloudwatch::cbor_operation(&parts);
         }
-        _ => drop(test_calls::answer(shared, &http::Method::POST, "switches", body)),
+        _ => drop(test_calls::answer(shared, &parts(http::Request::post("/")), "switches", body)),
     }
 }
 
