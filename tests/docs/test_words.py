@@ -95,7 +95,7 @@ def check_call(words, where):
     rest = words[len(command) :]
     if commands_below(*command) and rest and re.fullmatch("[a-z-]+", rest[0]) and not rest[0].startswith("-"):
         pytest.fail(f"{where}: {' '.join(command)} has no command {rest[0]}")
-    for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", " ".join(rest)):
+    for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", " ".join(rest)):
         assert has_option(option, help_of(*command)), f"{where}: {' '.join(command)} has no option {option}"
 
 
@@ -114,7 +114,7 @@ def test_commands_and_options_that_are_named_exist(page):
         for code in CODE.findall(line):
             for words in calls(code):
                 check_call(words, f"{name(page)}:{number}")
-            option = re.match(r"--[a-z][a-z-]*", code)
+            option = re.match(r"--[a-z][a-z0-9-]*", code)
             if option and option[0] not in FOREIGN:
                 assert has_option(option[0], all_help), f"{name(page)}:{number}: no program has {option[0]}"
 
