@@ -28,17 +28,20 @@ RUN cargo fetch --locked --target "$(cat /target)"
 FROM base AS build
 RUN cargo build --profile image --locked --package taskfault --target "$(cat /target)"
 COPY --from=sources /src ./
+# What --version says beside the version.
+ARG COMMIT=
 # The copied files may be older than what was just built from the empty ones.
 RUN find . -name '*.rs' -exec touch {} + \
-    && cargo build --profile image --locked --package taskfault --target "$(cat /target)" \
+    && TASKFAULT_COMMIT=$COMMIT cargo build --profile image --locked --package taskfault --target "$(cat /target)" \
     && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
 
 # Not what ships, so the quicker profile.
 FROM base AS build-local
 RUN cargo build --release --locked --package taskfault-local --target "$(cat /target)"
 COPY --from=sources /src ./
+ARG COMMIT=
 RUN find . -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --package taskfault-local --target "$(cat /target)" \
+    && TASKFAULT_COMMIT=$COMMIT cargo build --release --locked --package taskfault-local --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/taskfault-local" /image/taskfault-local \
     && mkdir /image/state
 

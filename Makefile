@@ -13,6 +13,8 @@ WHAT ?=
 N ?=
 SEED ?=
 ONLY ?=
+# What --version says beside the version; empty outside of a repository.
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Where cargo builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -23,7 +25,7 @@ help: ## List what there is
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
 	@echo "building $(TARGET)/release/taskfault and taskfault-local"
-	cargo build --release --locked --workspace --bins
+	@TASKFAULT_COMMIT=$(COMMIT) cargo build --release --locked --workspace --bins
 
 .PHONY: demo
 demo: build ## Two FIS experiments on a service of three tasks, and a report: about a minute
@@ -67,9 +69,9 @@ kills: ## kill -9 of faults and sidecars at any instant; N=10000 of them (500), 
 .PHONY: image
 image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
 	@echo "building $(IMAGE), $(IMAGE):debug and $(IMAGE):local"
-	docker build -t $(IMAGE) .
-	docker build -t $(IMAGE):debug --target debug .
-	docker build -t $(IMAGE):local --target local .
+	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE) .
+	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):debug --target debug .
+	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):local --target local .
 
 .PHONY: deps
 deps: ## Install the Debian packages (root or sudo) and cargo-deny, which the tests need

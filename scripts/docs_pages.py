@@ -91,7 +91,7 @@ def commands_in(text):
     """The names below `Commands:` in a help text."""
     _, _, below = text.partition("\nCommands:\n")
     below = below.partition("\n\n")[0] if below else ""
-    return re.findall(r"^  ([a-z][a-z-]*)(?:  |$)", below, re.MULTILINE)
+    return re.findall(r"^  (?!help )([a-z][a-z-]*)(?:  |$)", below, re.MULTILINE)
 
 
 def file(path):

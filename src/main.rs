@@ -5,5 +5,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    taskfault::cli::run()
+    // The commit it was built from: `make build` and the Dockerfile know it.
+    taskfault::cli::run(option_env!("TASKFAULT_COMMIT"))
 }

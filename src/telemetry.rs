@@ -50,7 +50,7 @@ const EFFECTS: &str = "effects";
 /// A filter that cannot be read, with the reason; a thread that cannot be started.
 pub fn init(filter: &str, format: Format) -> Result<LogGuard, String> {
     let targets = targets(filter)?;
-    let colours = io::stderr().is_terminal() && format == Format::Text;
+    let colours = format == Format::Text && io::stderr().is_terminal() && wants_colours();
     let (queue, messages) = Queue::new(colours);
     let dropped = Arc::clone(&queue.dropped);
     let thread = std::thread::Builder::new().name("log".to_owned());
@@ -116,6 +116,12 @@ impl Write for Queue {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Unless `NO_COLOR` is set (no-color.org) or the terminal is dumb.
+fn wants_colours() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// An event as one line: a line break inside comes from outside (a document, an answer), and would forge another.

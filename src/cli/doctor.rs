@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::builder::PossibleValuesParser;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
@@ -29,6 +30,10 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// Options of `taskfault doctor`.
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// Faults that must work; all of them if none is named. The exit code says whether they will
+    #[arg(value_name = "FAULT", value_parser = PossibleValuesParser::new(faults::ALL.iter().map(|spec| spec.name)),
+        hide_possible_values = true)]
+    needed: Vec<String>,
     /// State folder of the sidecar
     #[arg(long, default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
@@ -91,7 +96,11 @@ impl Finding {
     }
 }
 
-/// Checks and prints. Code 0 if cpu-stress would work here, 1 if not.
+/// Some of the faults that must work will not.
+const SOME_WILL_NOT: u8 = 3;
+
+/// Checks and prints. Code 0 if the faults that are needed would work here, 1 if not even cpu-stress would, 3 if some
+/// of them would not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
     let limits = CpuLimits::read(&Task::default());
     let machine = Machine::read();
@@ -110,7 +119,17 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     } else {
         print!("{}", describe(&findings, &faults));
     }
-    if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    exit_code(works, &faults, &args.needed)
+}
+
+fn exit_code(works: bool, faults: &[Finding], needed: &[String]) -> ExitCode {
+    let is_needed = |fault: &&Finding| needed.is_empty() || needed.iter().any(|name| name == fault.name);
+    let all_will = faults.iter().filter(is_needed).all(|fault| fault.verdict == Verdict::Good);
+    match (works, all_will) {
+        (false, _) => ExitCode::FAILURE,
+        (true, false) => ExitCode::from(SOME_WILL_NOT),
+        (true, true) => ExitCode::SUCCESS,
+    }
 }
 
 /// What each fault would find here, from where the sidecar would look; that none will work where not even a thread

@@ -68,7 +68,7 @@ def help_of(*command):
 
 def commands_below(*command):
     below = (help_of(*command) or "").partition("\nCommands:\n")[2].partition("\n\n")[0]
-    return re.findall(r"^  ([a-z][a-z-]*)(?:  |$)", below, re.MULTILINE)
+    return re.findall(r"^  (?!help )([a-z][a-z-]*)(?:  |$)", below, re.MULTILINE)
 
 
 def everything(*command):

@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aws_local::{Options, Server, TaskLimits};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions, run as run_experiment};
 use taskfault_local::application::{self, ApplicationOptions};
 use taskfault_local::clients::{self, AwsOptions, ClientOptions};
@@ -23,7 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The first line on standard output is the URL it listens on; what it receives goes to standard error, one
 /// line each.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(version = version(), max_term_width = 80, after_long_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -46,6 +47,10 @@ enum Command {
     Env(ClientOptions),
     /// Run the AWS CLI, of any version, against the local AWS: taskfault-local aws ecs list-clusters
     Aws(AwsOptions),
+    /// Print a script that completes commands and options in a shell
+    Completions(pages::Completions),
+    /// Write a manual page for the program and each command
+    Man(pages::Man),
     /// Be the pause container of a task: the first process of what its containers share. Ends on SIGTERM
     Pause,
     /// A small web service to try experiments on: every request costs a few milliseconds of CPU
@@ -67,9 +72,10 @@ struct UpArguments {
 
 /// What the local AWS plays, and where.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Local AWS")]
 struct ServeOptions {
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:4566")]
+    /// Address or name and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4566", value_parser = listen_address)]
     listen: SocketAddr,
     /// Region that it plays
     #[arg(long, default_value = "us-east-1")]
@@ -101,18 +107,26 @@ struct ServeOptions {
 }
 
 const AFTER_UP: &str = "\
-FILE is what `aws ecs register-task-definition --cli-input-json file://FILE` takes. Each of its containers is a
-process; all of a task share processes and network, as with pidMode task and networkMode awsvpc. Images are
-not run: a container's command must begin with a program of this machine. The image taskfault stands for the
-program `taskfault` beside this one, and taskfault-local for this one, whatever registry and tag they have.
-The docker label taskfault.process-name gives a container's process a name, for experiments that kill by name.
+FILE is what `aws ecs register-task-definition --cli-input-json file://FILE`
+takes. Each of its containers is a process; all of a task share processes and
+network, as with pidMode task and networkMode awsvpc. Images are not run: a
+container's command must begin with a program of this machine. The image
+taskfault stands for the program `taskfault` beside this one, and
+taskfault-local for this one, whatever registry and tag they have.
+The docker label taskfault.process-name gives a container's process a name, for
+experiments that kill by name.
 
-A service of three tasks, with a small web service (4 ms of CPU for each request) called python:
-  {\"family\": \"web\", \"networkMode\": \"awsvpc\", \"pidMode\": \"task\", \"containerDefinitions\": [
-    {\"name\": \"app\", \"image\": \"taskfault-local\", \"memory\": 64, \"command\": [\"application\", \"--port\", \"80\"],
-     \"portMappings\": [{\"containerPort\": 80}], \"dockerLabels\": {\"taskfault.process-name\": \"python\"}},
+A service of three tasks, with a small web service (4 ms of CPU for each
+request) called python:
+  {\"family\": \"web\", \"networkMode\": \"awsvpc\", \"pidMode\": \"task\",
+   \"containerDefinitions\": [
+    {\"name\": \"app\", \"image\": \"taskfault-local\", \"memory\": 64,
+     \"command\": [\"application\", \"--port\", \"80\"],
+     \"portMappings\": [{\"containerPort\": 80}],
+     \"dockerLabels\": {\"taskfault.process-name\": \"python\"}},
     {\"name\": \"taskfault\", \"image\": \"taskfault\", \"memory\": 64,
-     \"environment\": [{\"name\": \"MANAGED_INSTANCE_ROLE_NAME\", \"value\": \"local\"}]}]}
+     \"environment\": [{\"name\": \"MANAGED_INSTANCE_ROLE_NAME\",
+                      \"value\": \"local\"}]}]}
   taskfault-local up web.json --count 3 --publish 8080
 
 In another terminal:
@@ -120,7 +134,8 @@ In another terminal:
   aws ecs list-tasks --service-name web
   curl http://127.0.0.1:8080/
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its
+state, 2 for bad options.";
 
 const AFTER: &str = "\
 Use it with the AWS CLI:
@@ -130,7 +145,8 @@ Use it with the AWS CLI:
   aws ssm send-command --document-name AWS-RunShellScript --instance-ids mi-... \\
       --parameters 'commands=[\"echo hello\"]'
 
-Start a sidecar against it, as a task of a cluster and service that need no set-up:
+Start a sidecar against it, as a task of a cluster and service that need no
+set-up:
   export MANAGED_INSTANCE_ROLE_NAME=local
   export ECS_CONTAINER_METADATA_URI_V4=http://127.0.0.1:4566/v4/CLUSTER/SERVICE/TASKID
   export AWS_ENDPOINT_URL=http://127.0.0.1:4566
@@ -139,12 +155,13 @@ Start a sidecar against it, as a task of a cluster and service that need no set-
 Container credentials, in place of the last two variables:
   export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:4566/v2/credentials/TASKID
 
-The ECS agent's fault endpoints, for a sidecar without NET_ADMIN. They check, limit, conflict and answer
-as the agent does, and write down what runs; no packet is touched by them:
+The ECS agent's fault endpoints, for a sidecar without NET_ADMIN. They check,
+limit, conflict and answer as the agent does, and write down what runs; no
+packet is touched by them:
   export ECS_AGENT_URI=http://127.0.0.1:4566/api/CLUSTER/SERVICE/TASKID
 
-The stock amazon-ssm-agent, in amazon-ssm-agent.json (its control channel needs a TLS front;
-without one it uses the long poll):
+The stock amazon-ssm-agent, in amazon-ssm-agent.json (its control channel needs
+a TLS front; without one it uses the long poll):
   {\"Ssm\": {\"Endpoint\": \"http://127.0.0.1:4566\"}, \"Mds\": {\"Endpoint\": \"http://127.0.0.1:4566\"}}
 
 Switches for tests of agents, all off at the start:
@@ -159,20 +176,48 @@ Switches for tests of agents, all off at the start:
          update_key_pair         the next role token asks for a new key pair
          fingerprint_mismatch    role tokens are refused
          throttle_next           so many Systems Manager calls are throttled
-         redelivery_seconds      until a job that was not acknowledged is sent again, 15
+         redelivery_seconds      until a job that was not acknowledged is sent
+                                 again, 15
          poll_seconds            how long an empty long poll is held, 15
-         fault_rate_seconds      between two requests to one fault endpoint, 5; 0 is no limit
-         fault_trouble_with      start | stop | status: what the next two are about; empty is all
-         fault_error_next        so many requests to fault endpoints answer 500 and do nothing
-         fault_timeout_next      so many do their work, and are hung up on after 5 s
-         fault_half_done_next    so many starts fail and leave something in the way of all later ones of their kind
-         fault_agent_version     the agent's version: before 1.94.0 or 1.95.0 without IPv6, before 1.100.0 without shares
-         fis_targets_per_action  quota of targets of one FIS action, 5; 0 is no limit
+         fault_rate_seconds      between two requests to one fault endpoint, 5;
+                                 0 is no limit
+         fault_trouble_with      start | stop | status: what the next two are
+                                 about; empty is all
+         fault_error_next        so many requests to fault endpoints answer 500
+                                 and do nothing
+         fault_timeout_next      so many do their work, and are hung up on after
+                                 5 s
+         fault_half_done_next    so many starts fail and leave something in the
+                                 way of all later ones of their kind
+         fault_agent_version     the agent's version: before 1.94.0 or 1.95.0
+                                 without IPv6, before 1.100.0 without shares
+         fis_targets_per_action  quota of targets of one FIS action, 5; 0 is no
+                                 limit
   GET  /_taskfault/faults        what runs at the fault endpoints, by task
   POST /_taskfault/drop-sockets  cuts every control channel
   POST /_taskfault/send          {\"instance_id\": ..., \"hex\" or \"text\": ...} goes out as it is
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its state, 2 for bad options.";
+Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start or not write its
+state, 2 for bad options.";
+
+/// With the commit it was built from, where `make build` or the Dockerfile have told it.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("TASKFAULT_COMMIT").filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+}
+
+/// An address, or the first that a name stands for, of IPv4 if it has one: `localhost` is both, and clients try that.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; 127.0.0.1:4566 or localhost:4566, for instance"))?
+        .collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "the name has no address".to_owned())
+}
 
 fn account(text: &str) -> Result<String, String> {
     match text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -209,6 +254,8 @@ fn main() -> ExitCode {
         Some(Command::Run(options)) => run_experiment(&options),
         Some(Command::Env(options)) => clients::env(&options),
         Some(Command::Aws(options)) => clients::aws(&options),
+        Some(Command::Completions(options)) => options.print(Arguments::command()),
+        Some(Command::Man(options)) => options.write(Arguments::command()),
         Some(Command::Pause) => pause::run(),
         Some(Command::Application(options)) => application::run(options),
         Some(Command::TaskInit(options)) => run_init(options),
@@ -258,4 +305,37 @@ async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     Ok(server.run(shutdown).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_will_do_to_listen_on() {
+        assert_eq!(listen_address("localhost:4567"), Ok(([127, 0, 0, 1], 4567).into()));
+        assert_eq!(listen_address("[::1]:1").unwrap().to_string(), "[::1]:1");
+        for wrong in ["4567", "localhost", "no.such.name.invalid:1", "127.0.0.1:70000"] {
+            assert!(listen_address(wrong).unwrap_err().contains("localhost:4566"), "{wrong}");
+        }
+    }
+
+    fn helps(command: &mut clap::Command) -> Vec<String> {
+        let mut all = vec![command.render_long_help().to_string()];
+        command.get_subcommands_mut().for_each(|below| all.extend(helps(below)));
+        all
+    }
+
+    #[test]
+    fn the_definition_is_sound_and_help_fits_into_80_columns() {
+        let mut program = Arguments::command();
+        program.clone().debug_assert();
+        program.build();
+        for help in helps(&mut program) {
+            // clap breaks no line of usage.
+            for line in help.lines().filter(|line| !line.starts_with("Usage: ")) {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
+    }
 }

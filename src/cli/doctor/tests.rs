@@ -61,6 +61,7 @@ fn all_but(others: &[Finding]) -> Vec<Finding> {
 
 fn args(folder: &Path) -> DoctorArgs {
     DoctorArgs {
+        needed: Vec::new(),
         state_dir: folder.to_owned(),
         metadata_uri: None,
         host_processes: false,
@@ -131,4 +132,17 @@ fn a_connection_without_a_proxy_is_no_finding() {
     let gone = listener.local_addr().unwrap();
     drop(listener);
     assert_eq!(proxy(vec![gone]), None);
+}
+
+#[test]
+fn the_exit_code_is_about_the_faults_that_are_needed() {
+    let bad = Finding::new("network-latency", false, "will not work here");
+    let found = all_but(&[bad]);
+    let needed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(exit_code(true, &found, &needed(&["cpu-stress", "kill-process"])), ExitCode::SUCCESS);
+    for names in [&[][..], &["cpu-stress", "network-latency"]] {
+        assert_eq!(exit_code(true, &found, &needed(names)), ExitCode::from(SOME_WILL_NOT), "{names:?}");
+    }
+    assert_eq!(exit_code(false, &found, &needed(&["cpu-stress"])), ExitCode::FAILURE);
+    assert_eq!(exit_code(true, &all_but(&[]), &[]), ExitCode::SUCCESS);
 }
