@@ -119,10 +119,10 @@ SCALARS = {"string": str, "integer": int, "long": int, "boolean": bool, "timesta
 class Server:
     """One `taskfault-local`."""
 
-    def __init__(self, folder, listen="127.0.0.1:0", *options):
+    def __init__(self, folder, listen="127.0.0.1:0", *options, region=REGION):
         self.log = open(folder / "server.log", "a")
         self.process = subprocess.Popen(
-            [BIN_DIR / "taskfault-local", "--listen", listen, "--region", REGION, "--account", ACCOUNT, *options],
+            [BIN_DIR / "taskfault-local", "--listen", listen, "--region", region, "--account", ACCOUNT, *options],
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,

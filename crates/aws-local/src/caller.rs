@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::signature::{Authorization, header};
 use crate::ssm::agent::unknown_instance;
 use crate::ssm::state::RoleToken;
+use crate::world::is_region;
 
 /// The managed instance that signed a request with a role token.
 ///
@@ -24,11 +25,10 @@ pub(super) fn instance(
     service: &str,
 ) -> Result<String, ApiError> {
     let authorization = Authorization::parse(parts)?;
-    let token = shared.read(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
-    let token = token.ok_or_else(|| {
+    let (region, token) = token(shared, &authorization).ok_or_else(|| {
         ApiError::new("UnrecognizedClientException", "the security token included in the request is invalid")
     })?;
-    check_scope(shared, &authorization, service)?;
+    check_scope(&region, &authorization, service)?;
     check_token(&authorization, &token, parts, body)?;
     Ok(token.instance_id)
 }
@@ -40,27 +40,51 @@ pub(super) fn instance(
 pub(super) fn key_holder(shared: &Shared, parts: &Parts, body: &[u8]) -> Result<String, ApiError> {
     let authorization = Authorization::parse(parts)?;
     let id = authorization.access_key.clone();
-    let key = shared.read(|state| Some(state.ssm.instances.get(&id)?.public_key.clone()));
+    let key = shared.read_of(&id, |state| Some(state.ssm.instances.get(&id)?.public_key.clone()));
     let key = key.ok_or_else(|| unknown_instance(&id))?;
-    check_scope(shared, &authorization, "ssm")?;
+    let region = shared.regions(|regions| regions.of_instance(&id).to_owned());
+    check_scope(&region, &authorization, "ssm")?;
     authorization.verify_key(&key, parts, body, SystemTime::now())?;
     Ok(id)
 }
 
-/// A client: anybody who signs for `service`. Returns what to call it in the log.
+/// Who made a call, and where it acts.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// What to call it in the log.
+    pub name: String,
+    /// The region that it signed for.
+    pub region: String,
+}
+
+/// A client: anybody who signs for `service`.
 ///
 /// # Errors
-/// No signature, one for another service, or a role token of ours that is expired or used wrongly.
-pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8], service: &str) -> Result<String, ApiError> {
+/// No signature, one for another service or for no region, or a role token of ours that is expired or used wrongly.
+pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8], service: &str) -> Result<Client, ApiError> {
     let authorization = Authorization::parse(parts)?;
     if authorization.service != service {
         let message = format!("Credential should be scoped to correct service: '{service}'.");
         return Err(ApiError::new("InvalidSignatureException", message));
     }
-    let token = shared.read(|state| state.ssm.tokens.get(&authorization.access_key).cloned());
-    let Some(token) = token else { return Ok("client".to_owned()) };
+    if authorization.region != shared.region && !is_region(&authorization.region) {
+        let message =
+            format!("Credential should be scoped to a valid region, not to '{}'.", authorization.region);
+        return Err(ApiError::new("InvalidSignatureException", message));
+    }
+    let region = authorization.region.clone();
+    let Some((_, token)) = token(shared, &authorization) else {
+        return Ok(Client { name: "client".to_owned(), region });
+    };
     check_token(&authorization, &token, parts, body)?;
-    Ok(token.instance_id)
+    Ok(Client { name: token.instance_id, region })
+}
+
+/// The role token that a request is signed with, and its region.
+fn token(shared: &Shared, authorization: &Authorization) -> Option<(String, RoleToken)> {
+    shared.regions(|regions| {
+        regions.token(&authorization.access_key).map(|(region, token)| (region.to_owned(), token.clone()))
+    })
 }
 
 /// The instance that an agent's request names must be the one that signed it.
@@ -93,14 +117,13 @@ fn check_token(
     authorization.verify_secret(&token.secret_access_key, parts, body, now)
 }
 
-fn check_scope(shared: &Shared, authorization: &Authorization, service: &str) -> Result<(), ApiError> {
+fn check_scope(home: &str, authorization: &Authorization, service: &str) -> Result<(), ApiError> {
     let Authorization { region, service: said, .. } = authorization;
-    if *region == shared.region && said == service {
+    if region == home && said == service {
         return Ok(());
     }
     let message = format!(
-        "credential should be scoped to region {} and service {service}, not to {region} and {said}",
-        shared.region
+        "credential should be scoped to region {home} and service {service}, not to {region} and {said}"
     );
     Err(ApiError::new("InvalidSignatureException", message))
 }

@@ -57,15 +57,21 @@ pub(super) async fn call(
 /// The message a call is about, if it is one of the caller's.
 fn own_message<'a>(who: &str, body: &'a Map<String, Value>) -> Result<&'a str, ApiError> {
     let message = text(body, "MessageId")?;
-    caller::same(who, message.rsplit('.').next().unwrap_or_default())?;
+    caller::same(who, instance_of(message))?;
     Ok(message)
+}
+
+/// Job ids end with their instance's.
+fn instance_of(job: &str) -> &str {
+    job.rsplit('.').next().unwrap_or_default()
 }
 
 fn acknowledge(shared: &Shared, job: &str, code: &str) {
     let switches = shared.switches();
     if !switches.withhold_delivery_acks {
         let later = Duration::from_secs(switches.redelivery_seconds);
-        shared.update(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
+        shared
+            .update_of(instance_of(job), |state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
     }
 }
 
@@ -79,13 +85,14 @@ async fn get_messages(shared: &Shared, who: &str, body: &Map<String, Value>) -> 
     let messages = loop {
         let offers = match shared.links.open(who) {
             true => Vec::new(),
-            false => shared.read(|state| state.ssm.offers(who, POLL_MESSAGES, visibility, SystemTime::now())),
+            false => shared
+                .read_of(who, |state| state.ssm.offers(who, POLL_MESSAGES, visibility, SystemTime::now())),
         };
         if !offers.is_empty() {
             break offers;
         }
         let due = shared
-            .read(|state| state.ssm.next_due(who))
+            .read_of(who, |state| state.ssm.next_due(who))
             .and_then(|due| due.duration_since(SystemTime::now()).ok());
         tokio::select! {
             _ = tokio::time::sleep_until(end) => break offers,
@@ -114,6 +121,7 @@ fn item(shared: &Shared, who: &str, offer: &Offer) -> Value {
         Topic::SendCommand => "aws.ssm.sendCommand",
         Topic::CancelCommand => "aws.ssm.cancelCommand",
     };
+    let region = shared.regions(|regions| regions.of_instance(who).replace('-', "."));
     json!({
         "CreatedDate": date_text(offer.created),
         "Destination": who,
@@ -121,7 +129,7 @@ fn item(shared: &Shared, who: &str, offer: &Offer) -> Value {
         "Payload": offer.content,
         "PayloadDigest": sha256_hex(offer.content.as_bytes()),
         // The long poll carries regional topics, the control channel plain ones.
-        "Topic": format!("{topic}.{}.1", shared.region.replace('-', ".")),
+        "Topic": format!("{topic}.{region}.1"),
     })
 }
 
@@ -137,7 +145,7 @@ fn send_reply(shared: &Shared, who: &str, body: &Map<String, Value>) -> Result<V
 /// Takes a reply in, over whichever channel it came.
 pub(super) fn take_reply(shared: &Shared, who: &str, job: &str, reply: &Reply) {
     acknowledge(shared, job, "200");
-    let known = shared.update(|state| state.ssm.reply(job, reply, SystemTime::now()));
+    let known = shared.update_of(who, |state| state.ssm.reply(job, reply, SystemTime::now()));
     let steps: Vec<&str> = reply.runtime_status.iter().flatten().map(|(name, _)| name.as_str()).collect();
     let outcome = if known { reply.document_status.as_str() } else { "noted (no command of that id)" };
     let outcome = format!("{outcome} [{}]", steps.join(", "));

@@ -79,34 +79,43 @@ fn systems_manager(
     let body = wire::object(raw)?;
     let context = shared.context();
     match operation {
-        "RegisterManagedInstance" => shared.update(|world| {
-            let answer = agent::register(&body, &mut world.ssm, &context)?;
-            *who = answer["InstanceId"].as_str().unwrap_or_default().to_owned();
-            Ok(answer)
-        }),
+        "RegisterManagedInstance" => {
+            // Not signed: where the activation was made.
+            let activation = body.get("ActivationId").and_then(Value::as_str).unwrap_or_default();
+            let region = shared.regions(|regions| regions.of_activation(activation).to_owned());
+            shared.perform(operation, &region, |world| {
+                let answer = agent::register(&body, &mut world.ssm, &context)?;
+                *who = answer["InstanceId"].as_str().unwrap_or_default().to_owned();
+                Ok(answer)
+            })
+        }
         "RequestManagedInstanceRoleToken" => {
             *who = caller::key_holder(shared, parts, raw)?;
             let switches = shared.switches();
-            let answer = shared
-                .update(|world| agent::request_role_token(who, &body, &mut world.ssm, &switches, &context))?;
+            let instance = who.clone();
+            let answer = shared.update_of(&instance, |world| {
+                agent::request_role_token(who, &body, &mut world.ssm, &switches, &context)
+            })?;
             shared.use_switches(|switches| switches.update_key_pair = false);
             Ok(answer)
         }
         "UpdateManagedInstancePublicKey" => {
             *who = caller::key_holder(shared, parts, raw)?;
-            shared.update(|world| agent::update_public_key(who, &body, &mut world.ssm))
+            shared.update_of(who, |world| agent::update_public_key(who, &body, &mut world.ssm))
         }
         "UpdateInstanceInformation" => {
             *who = caller::instance(shared, parts, raw, "ssm")?;
             caller::same(who, wire::text(&body, "InstanceId")?)?;
-            shared.update(|world| agent::update_information(&body, &mut world.ssm, &context))
+            shared.update_of(who, |world| agent::update_information(&body, &mut world.ssm, &context))
         }
         _ => {
-            *who = caller::client(shared, parts, raw, "ssm")?;
+            let client = caller::client(shared, parts, raw, "ssm")?;
+            *who = client.name;
             if let Some(answer) = background(operation, &body) {
                 return Ok(answer);
             }
-            shared.perform(operation, |world| {
+            let context = shared.context_in(&client.region);
+            shared.perform(operation, &client.region, |world| {
                 world.ssm.sweep(context.now);
                 ssm::call(operation, &body, &mut world.ssm, &context)
                     .unwrap_or_else(|| Err(unknown(operation)))
@@ -127,10 +136,11 @@ fn client_call(
     who: &mut String,
     perform: Operation,
 ) -> Result<Value, ApiError> {
-    *who = caller::client(shared, parts, raw, service)?;
+    let client = caller::client(shared, parts, raw, service)?;
+    *who = client.name;
     let body = wire::object(&wire::inflated(parts, raw)?)?;
-    let context = shared.context();
-    shared.perform(operation, |world| {
+    let context = shared.context_in(&client.region);
+    shared.perform(operation, &client.region, |world| {
         perform(world, operation, &body, &context).unwrap_or_else(|| Err(unknown(operation)))
     })
 }
@@ -168,11 +178,14 @@ fn query(shared: &Shared, parts: &Parts, raw: &[u8]) -> Answer {
         Some((service, operation)) => match caller::client(shared, parts, raw, service) {
             Err(error) => super::query::answer(operation, &Err(unauthorized(error))),
             Ok(client) => {
-                who = client;
-                let context = shared.context();
+                who = client.name;
+                let region = client.region.as_str();
+                let context = shared.context_in(region);
                 let answer = match service {
                     "sts" => sts::call(&parameters, &context),
-                    "iam" => shared.perform(action, |world| iam::call(&parameters, &mut world.iam, &context)),
+                    "iam" => shared.perform(action, &shared.region, |world| {
+                        iam::call(&parameters, &mut world.iam, &context)
+                    }),
                     _ => {
                         shared.update(|world| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
                     }
@@ -222,28 +235,30 @@ pub(super) fn fis(shared: &Shared, parts: &Parts, body: &[u8]) -> Option<Answer>
     let request = fis::Request::of(parts.method.as_str(), parts.uri.path())?;
     let mut who = "?".to_owned();
     let outcome = (|| {
-        who = caller::client(shared, parts, body, "fis").map_err(forbidden)?;
+        let client = caller::client(shared, parts, body, "fis").map_err(forbidden)?;
+        who = client.name;
         let call = request.read(parts.uri.query().unwrap_or_default(), wire::object(body)?)?;
-        let context = shared.context();
-        shared.perform(request.name(), |world| {
+        let context = shared.context_in(&client.region);
+        shared.perform(request.name(), &client.region, |world| {
             let (fis, services) = world.fis_and_services();
             request.perform(&call, fis, &services, &context)
         })
     })();
     tracing::info!(who, what = format!("FIS.{}", request.name()), outcome = line(&outcome));
-    shared.read(|world| world.fis.flush_log());
+    shared.regions(|regions| regions.each(|_, world| world.fis.flush_log()));
     Some(fis::answer(&outcome))
 }
 
 /// Answers one call of CloudWatch in the Smithy RPC v2 CBOR protocol.
 pub(super) fn cbor(shared: &Shared, parts: &Parts, operation: &str, body: &[u8]) -> Answer {
-    let context = shared.context();
     let mut who = "?".to_owned();
     let outcome = (|| {
-        who = caller::client(shared, parts, body, METRICS)?;
+        let client = caller::client(shared, parts, body, METRICS)?;
+        who = client.name;
+        let context = shared.context_in(&client.region);
         let members = cloudwatch::cbor_members(&wire::inflated(parts, body)?)?;
         let call = |world: &mut World| cloudwatch::call(operation, &members, &mut world.cloudwatch, &context);
-        shared.perform(operation, call).unwrap_or_else(|| Err(unknown(operation)))
+        shared.perform(operation, &client.region, call).unwrap_or_else(|| Err(unknown(operation)))
     })();
     tracing::info!(who, what = format!("cbor {operation}"), outcome = line(&outcome));
     cloudwatch::cbor_answer(operation, &outcome)

@@ -94,7 +94,7 @@ pub(super) async fn answer(
 fn admit(shared: &Shared, parts: &Parts, body: &[u8], instance: &str) -> Result<(), ApiError> {
     let signer = caller::instance(shared, parts, body, "ssmmessages")?;
     caller::same(&signer, instance)?;
-    match shared.read(|state| state.ssm.instances.contains_key(instance)) {
+    match shared.read_of(instance, |state| state.ssm.instances.contains_key(instance)) {
         true => Ok(()),
         false => Err(super::ssm::agent::unknown_instance(instance)),
     }
@@ -172,7 +172,7 @@ async fn serve(shared: Arc<Shared>, io: Upgraded, instance: &str) {
         return;
     }
     let (serial, orders) = shared.links.enter(instance);
-    shared.update(|state| state.ssm.reconnected(instance, SystemTime::now()));
+    shared.update_of(instance, |state| state.ssm.reconnected(instance, SystemTime::now()));
     tracing::info!(who = instance, what = "control-channel", outcome = "open");
     let why = Channel { shared: &shared, instance, socket }.run(orders).await;
     shared.links.leave(instance, serial);

@@ -20,7 +20,7 @@ use super::gateway::Hangup;
 use super::page::{self, Page};
 use super::shared::{Handle, Options, Shared};
 use super::wire::{self, Answer};
-use super::{cloudwatch, dispatch, documents, fault_endpoints, gateway, guard, metadata, test_calls};
+use super::{cloudwatch, dispatch, fault_endpoints, gateway, guard, metadata, test_calls};
 use crate::world::SnapshotError;
 
 /// Why a server did not start or did not end well.
@@ -70,11 +70,6 @@ impl Server {
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let address = listener.local_addr().map_err(listen)?;
         let shared = Shared::new(options, address)?;
-        shared.read(|state| {
-            for document in documents::built_in(shared.started) {
-                state.ssm.documents.insert(document.name.clone(), document);
-            }
-        });
         Ok(Server { listeners: vec![listener], address, shared: Arc::new(shared), page: None })
     }
 
@@ -153,12 +148,13 @@ impl Drop for StopGuard {
 
 /// Lets time into the state, and the state onto the disk.
 fn let_time_pass(shared: &Shared) {
-    let context = shared.context();
-    let moved = shared.read(|state| {
-        let moved = state.let_time_pass(&context);
-        shared.observe(|recorder| recorder.observe(state));
-        state.fis.flush_log();
-        moved
+    let mut moved = false;
+    shared.regions(|regions| {
+        regions.each(|region, state| {
+            moved |= state.let_time_pass(&shared.context_in(region));
+            shared.observe(|recorder| recorder.observe(state));
+            state.fis.flush_log();
+        });
     });
     if moved {
         shared.update(|_| ());

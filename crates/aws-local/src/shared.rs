@@ -18,7 +18,7 @@ use super::gateway::links::Links;
 use super::recorder::Recorder;
 use super::switches::Switches;
 use crate::world::SnapshotError;
-use crate::world::World;
+use crate::world::{Regions, World};
 use record::Record;
 
 /// Limits of a task; a task without them has none in its metadata either.
@@ -35,7 +35,7 @@ pub struct TaskLimits {
 pub struct Options {
     /// Port 0 takes any free port.
     pub listen: SocketAddr,
-    /// What clients act in that do not say.
+    /// Where everything is that is not signed: the tasks of `up`, task metadata.
     pub region: String,
     /// Twelve digits.
     pub account: String,
@@ -69,7 +69,7 @@ impl Default for Options {
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<World>,
+    state: Mutex<Regions>,
     /// Changed since it was last written to the state file.
     dirty: AtomicBool,
     switches: Mutex<Switches>,
@@ -97,7 +97,9 @@ impl Shared {
     /// It is damaged, or cannot be written.
     pub(super) fn new(options: Options, address: SocketAddr) -> Result<Shared, SnapshotError> {
         let now = SystemTime::now();
-        let state = options.state_file.as_deref().map_or_else(|| Ok(World::default()), World::load)?;
+        let region = options.region.as_str();
+        let file = options.state_file.as_deref();
+        let state = file.map_or_else(|| Ok(Regions::empty(region)), |path| Regions::load(path, region))?;
         // Whether it can be written shows now, not when something is lost.
         options.state_file.as_deref().map_or(Ok(()), |path| state.save(path))?;
         Ok(Shared {
@@ -121,30 +123,60 @@ impl Shared {
         })
     }
 
-    /// Reads the state, or updates what no request waits for.
+    /// Reads the state at home, or updates what no request waits for.
     pub(super) fn read<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
-        use_it(&mut self.state.lock())
+        self.regions(|regions| use_it(regions.home()))
     }
 
-    /// Changes the state, and wakes those who wait for a change.
+    /// Changes the state at home, and wakes those who wait for a change.
     pub(super) fn update<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
-        let result = use_it(&mut self.state.lock());
-        self.dirty.store(true, Ordering::Relaxed);
-        self.wake();
-        result
+        self.changed(|regions| use_it(regions.home()))
     }
 
-    /// The same for a call of an API. Those that read change only what time changes, so nobody waits for the state
-    /// file.
-    pub(super) fn perform<T>(&self, operation: &str, use_it: impl FnOnce(&mut World) -> T) -> T {
+    /// Reads the state of the region where an instance is registered, or updates what no request waits for.
+    pub(super) fn read_of<T>(&self, instance: &str, use_it: impl FnOnce(&mut World) -> T) -> T {
+        self.regions(|regions| {
+            let region = regions.of_instance(instance).to_owned();
+            use_it(regions.of(&region))
+        })
+    }
+
+    /// Changes the state of the region where an instance is registered, and wakes those who wait for a change.
+    pub(super) fn update_of<T>(&self, instance: &str, use_it: impl FnOnce(&mut World) -> T) -> T {
+        self.changed(|regions| {
+            let region = regions.of_instance(instance).to_owned();
+            use_it(regions.of(&region))
+        })
+    }
+
+    /// Performs a call of an API in a region. Those that read change only what time changes, so nobody waits for the
+    /// state file.
+    pub(super) fn perform<T>(
+        &self,
+        operation: &str,
+        region: &str,
+        use_it: impl FnOnce(&mut World) -> T,
+    ) -> T {
         match ["Describe", "Get", "List", "Filter"].iter().any(|verb| operation.starts_with(verb)) {
             true => {
-                let result = self.read(use_it);
+                let result = self.regions(|regions| use_it(regions.of(region)));
                 self.wake();
                 result
             }
-            false => self.update(use_it),
+            false => self.changed(|regions| use_it(regions.of(region))),
         }
+    }
+
+    /// Looks at all regions, or updates what no request waits for.
+    pub(super) fn regions<T>(&self, use_them: impl FnOnce(&mut Regions) -> T) -> T {
+        use_them(&mut self.state.lock())
+    }
+
+    fn changed<T>(&self, use_them: impl FnOnce(&mut Regions) -> T) -> T {
+        let result = self.regions(use_them);
+        self.dirty.store(true, Ordering::Relaxed);
+        self.wake();
+        result
     }
 
     pub(super) fn wake(&self) {
@@ -198,10 +230,16 @@ impl Shared {
         self.read(|state| self.observe(|recorder| recorder.record(state, &context)))
     }
 
+    /// A call at home, now.
     pub(super) fn context(&self) -> Context {
+        self.context_in(&self.region)
+    }
+
+    /// A call in a region, now.
+    pub(super) fn context_in(&self, region: &str) -> Context {
         Context {
             now: SystemTime::now(),
-            region: self.region.clone(),
+            region: region.to_owned(),
             account: self.account.clone(),
             speed: self.speed,
         }
@@ -214,7 +252,7 @@ impl Shared {
     pub(super) fn save(&self) -> Result<(), SnapshotError> {
         match &self.state_file {
             Some(path) if self.dirty.swap(false, Ordering::Relaxed) => {
-                let saved = self.read(|state| state.save(path));
+                let saved = self.regions(|regions| regions.save(path));
                 if saved.is_err() {
                     self.dirty.store(true, Ordering::Relaxed);
                 }

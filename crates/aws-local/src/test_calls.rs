@@ -49,7 +49,13 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, body: &[u8]) ->
 }
 
 fn health(shared: &Shared) -> Value {
-    let (instances, commands) = shared.read(|state| (state.ssm.instances.len(), state.ssm.commands.len()));
+    let (mut instances, mut commands) = (0, 0);
+    shared.regions(|regions| {
+        regions.each(|_, world| {
+            instances += world.ssm.instances.len();
+            commands += world.ssm.commands.len();
+        });
+    });
     json!({
         "status": "ok", "region": shared.region, "instances": instances, "commands": commands,
         "channels": shared.links.count(),
@@ -59,7 +65,8 @@ fn health(shared: &Shared) -> Value {
 fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
     let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let switches = shared.switches().with(&changes)?;
-    shared.read(|state| state.fis.targets_per_action = Some(switches.fis_targets_per_action));
+    let quota = Some(switches.fis_targets_per_action);
+    shared.regions(|regions| regions.each(|_, world| world.fis.targets_per_action = quota));
     shared.set_switches(switches.clone());
     Ok(json!(switches))
 }

@@ -15,9 +15,11 @@ use crate::iam::IamState;
 use crate::logs::LogsState;
 use crate::ssm::SsmState;
 
+mod regions;
 mod services;
 mod snapshot;
 
+pub(crate) use regions::{Regions, is_region};
 use services::Others;
 pub use snapshot::SnapshotError;
 

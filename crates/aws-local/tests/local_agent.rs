@@ -720,6 +720,52 @@ async fn any_address_is_a_running_task() {
     local.end().await;
 }
 
+/// A call of Systems Manager by a client that signs for us-west-2.
+async fn call_in_west(local: &Local, operation: &str, body: Value) -> Value {
+    let target = format!("AmazonSSM.{operation}");
+    let headers = [
+        ("x-amz-target", target.as_str()),
+        (
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=local/20261127/us-west-2/ssm/aws4_request, \
+          SignedHeaders=host, Signature=00",
+        ),
+    ];
+    let answer = http(local.address, "POST", "/", &headers, body.to_string().into_bytes()).await;
+    assert_eq!(answer.status, 200, "{operation}: {:?}", answer.body);
+    answer.json()
+}
+
+#[tokio::test]
+async fn an_agent_lives_in_the_region_of_its_activation() {
+    let local = Local::start().await;
+    let activation = call_in_west(&local, "CreateActivation", json!({ "IamRole": "role" })).await;
+    let text = |member: &str| activation[member].as_str().unwrap().to_owned();
+    let mut agent = Agent::new(local.address);
+    agent.register(&text("ActivationId"), &text("ActivationCode")).await.unwrap();
+    assert_eq!(agent.request_token().await.unwrap_err(), "InvalidSignatureException");
+    agent.region = "us-west-2";
+    agent.request_token().await.unwrap();
+    agent.ping().await.unwrap();
+    let send = json!({
+        "InstanceIds": [agent.id], "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
+    });
+    // Over the long poll, whose topics name the region, and over the control channel.
+    call_in_west(&local, "SendCommand", send.clone()).await;
+    let message = agent.get_messages(10).await[0].clone();
+    assert_eq!(message["Topic"], "aws.ssm.sendCommand.us.west.2.1");
+    let mut channel = agent.open_channel().await.unwrap();
+    call_in_west(&local, "SendCommand", send).await;
+    let job = channel.job().await;
+    channel.acknowledge(&job, "200").await;
+    channel.reply(&job, &reply("Success", json!({}))).await;
+    let listed = call_in_west(&local, "ListCommands", json!({})).await;
+    let commands = listed["Commands"].as_array().unwrap();
+    assert!(commands.iter().any(|command| command["Status"] == "Success"), "{commands:?}");
+    assert!(local.handle.state(|state| state.ssm.instances.is_empty() && state.ssm.commands.is_empty()));
+    local.end().await;
+}
+
 #[tokio::test]
 async fn odd_requests_get_a_clear_error_and_the_server_lives() {
     let local = Local::start().await;

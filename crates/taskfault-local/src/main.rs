@@ -77,7 +77,7 @@ struct ServeOptions {
     /// Address or name and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4566", value_parser = listen_address)]
     listen: SocketAddr,
-    /// Region that it plays
+    /// Region of what is not signed: tasks, their metadata and sidecars. Clients act in the region they sign for
     #[arg(long, default_value = "us-east-1")]
     region: String,
     /// Account that it plays, twelve digits

@@ -53,11 +53,11 @@ impl Channel<'_> {
         let mut heard = Instant::now();
         let mut ping_at = heard + PING_AFTER;
         loop {
-            if !self.shared.read(|state| state.ssm.instances.contains_key(self.instance)) {
+            if !self.shared.read_of(self.instance, |state| state.ssm.instances.contains_key(self.instance)) {
                 return Ok("the instance is deregistered");
             }
             self.deliver().await?;
-            let due = self.shared.read(|state| state.ssm.next_due(self.instance));
+            let due = self.shared.read_of(self.instance, |state| state.ssm.next_due(self.instance));
             let due = due.and_then(|due| due.duration_since(SystemTime::now()).ok());
             tokio::select! {
                 message = self.socket.next() => {
@@ -104,8 +104,9 @@ impl Channel<'_> {
     async fn deliver(&mut self) -> Result<(), tungstenite::Error> {
         let switches = self.shared.switches();
         let hold = Duration::from_secs(switches.redelivery_seconds.max(1));
-        let offers =
-            self.shared.read(|state| state.ssm.offers(self.instance, BATCH, hold, SystemTime::now()));
+        let offers = self
+            .shared
+            .read_of(self.instance, |state| state.ssm.offers(self.instance, BATCH, hold, SystemTime::now()));
         for offer in offers {
             let copies = if switches.duplicate_jobs { 2 } else { 1 };
             for _ in 0..copies {
@@ -163,7 +164,9 @@ impl Channel<'_> {
             return self.log(&what, format!("{code}, overlooked (switch)"));
         }
         let later = Duration::from_secs(switches.redelivery_seconds);
-        let ack = self.shared.update(|state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
+        let ack = self
+            .shared
+            .update_of(self.instance, |state| state.ssm.acknowledge(job, code, later, SystemTime::now()));
         let meaning = match ack {
             Ack::Accepted => "accepted",
             Ack::Later => "will be sent again",

@@ -111,6 +111,8 @@ pub(crate) struct Agent {
     pub id: String,
     pub fingerprint: String,
     pub credentials: Option<Credentials>,
+    /// What it signs for.
+    pub region: &'static str,
     key: Arc<KeyPair>,
     public_key: String,
 }
@@ -120,7 +122,15 @@ impl Agent {
         let key = Arc::new(KeyPair::generate(KeySize::Rsa2048).unwrap());
         let public_key = encoded_public_key(&key);
         let fingerprint = Uuid::new_v4().to_string();
-        Agent { address, id: String::new(), fingerprint, credentials: None, key, public_key }
+        Agent {
+            address,
+            id: String::new(),
+            fingerprint,
+            credentials: None,
+            region: "us-east-1",
+            key,
+            public_key,
+        }
     }
 
     pub(crate) fn public_key(&self) -> &str {
@@ -194,7 +204,7 @@ impl Agent {
         let names = "content-type;host;x-amz-date;x-amz-target";
         let headers = format!("content-type:{kind}\nhost:{host}\nx-amz-date:{date}\nx-amz-target:{target}\n");
         let canonical = format!("POST\n/\n\n{headers}\n{names}\n{}", sha256(body.as_bytes()));
-        let scope = format!("{}/us-east-1/ssm/aws4_request", &date[..8]);
+        let scope = format!("{}/{}/ssm/aws4_request", &date[..8], self.region);
         let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", sha256(canonical.as_bytes()));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key.sign(&RSA_PSS_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
@@ -271,7 +281,7 @@ impl Agent {
                 .into();
         let parameters = SigningParams::builder()
             .identity(&identity)
-            .region("us-east-1")
+            .region(self.region)
             .name(service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
