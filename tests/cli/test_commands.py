@@ -43,12 +43,15 @@ def test_an_undelivered_command_through_the_cli(aws, silent_instance):
     assert cancelled["CompletedCount"] == 1
 
 
-def test_a_step_must_be_named_where_there_are_several(aws, ssm, silent_instance):
+def test_several_steps_are_answered_as_a_whole_where_none_is_named(aws, ssm, silent_instance):
+    """As the waiters of the AWS CLI and the SDKs ask."""
     sent = ssm.send_command(
         DocumentName=STRESS, InstanceIds=[silent_instance], Parameters={"DurationSeconds": ["20"]}
     )
     arguments = ["--command-id", sent["Command"]["CommandId"], "--instance-id", silent_instance]
-    refused = aws.refused("ssm", "get-command-invocation", *arguments)
+    whole = aws("ssm", "get-command-invocation", *arguments)
+    assert (whole["Status"], whole["PluginName"], whole["StandardOutputContent"]) == ("Pending", "", "")
+    refused = aws.refused("ssm", "get-command-invocation", *arguments, "--plugin-name", "NoSuchStep")
     assert "(InvalidPluginName)" in refused and "InstallDependencies, FaultInjection" in refused
     named = aws("ssm", "get-command-invocation", *arguments, "--plugin-name", "InstallDependencies")
     assert named["PluginName"] == "InstallDependencies"

@@ -59,20 +59,35 @@ pub(super) fn get(body: &Map<String, Value>, state: &SsmState) -> Answer {
         let message = format!("Command {id} was not sent to instance {instance}.");
         ApiError::new("InvocationDoesNotExist", message)
     })?;
-    let step = step(command, plugin)?;
-    Ok(one(command, invocation, &step))
+    Ok(match step(command, plugin)? {
+        Some(step) => one(command, invocation, &step),
+        None => whole(command, invocation),
+    })
 }
 
-/// The step that is meant: the one that is named, or the only one.
-fn step(command: &Command, asked: Option<&str>) -> Result<String, ApiError> {
+/// The step that is meant: the one that is named, or the only one. None if there are several and none is named.
+fn step(command: &Command, asked: Option<&str>) -> Result<Option<String>, ApiError> {
     let names: Vec<String> = content::steps(&command.document).into_iter().map(|step| step.name).collect();
     let fault = match asked {
-        Some(name) if names.iter().any(|known| known == name) => return Ok(name.to_owned()),
+        Some(name) if names.iter().any(|known| known == name) => return Ok(Some(name.to_owned())),
         Some(name) => format!("Document {} has no step {name}", command.document_name),
-        None if names.len() == 1 => return Ok(names[0].clone()),
-        None => format!("Document {} has more than one step: give PluginName", command.document_name),
+        None => return Ok((names.len() == 1).then(|| names[0].clone())),
     };
     Err(ApiError::new("InvalidPluginName", format!("{fault}. Its steps: {}.", names.join(", "))))
+}
+
+/// The invocation as a whole: what a client gets that names none of several steps, as waiters do.
+fn whole(command: &Command, invocation: &Invocation) -> Value {
+    let mut shown = one(command, invocation, "");
+    let plugins = &invocation.plugins;
+    let started = plugins.iter().filter_map(|plugin| plugin.started).min();
+    let ended =
+        plugins.iter().filter_map(|plugin| plugin.ended).max().filter(|_| invocation.status.is_final());
+    let elapsed = started.zip(ended).and_then(|(from, to)| to.duration_since(from).ok());
+    shown["ExecutionStartDateTime"] = json!(started.map(date).unwrap_or_default());
+    shown["ExecutionElapsedTime"] = json!(elapsed.map(iso_duration).unwrap_or_default());
+    shown["ExecutionEndDateTime"] = json!(ended.map(date).unwrap_or_default());
+    shown
 }
 
 /// A step that has not reported yet has the status of its invocation, the code -1 and no times.
@@ -232,12 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn a_step_must_be_named_where_there_are_several() {
+    fn without_a_name_several_steps_are_answered_as_a_whole() {
         let mut fixture = Fixture::new();
         let id = fixture.instance(&[]);
         let command = send(&mut fixture, &id, "AWSFIS-Run-CPU-Stress", json!({ "DurationSeconds": ["20"] }));
         let with = |plugin: Value| json!({ "CommandId": command, "InstanceId": id, "PluginName": plugin });
-        assert_eq!(fixture.refused("GetCommandInvocation", with(Value::Null)), "InvalidPluginName");
+        let waiting = fixture.ok("GetCommandInvocation", with(Value::Null));
+        assert_eq!((&waiting["Status"], &waiting["PluginName"]), (&json!("Pending"), &json!("")));
+        ran(&mut fixture, "FaultInjection");
+        let done = fixture.ok("GetCommandInvocation", with(Value::Null));
+        assert_eq!((&done["Status"], &done["StandardOutputContent"]), (&json!("Success"), &json!("")));
+        assert_eq!(done["ExecutionElapsedTime"], "PT1M4.5S");
         assert_eq!(
             fixture.refused("GetCommandInvocation", with(json!("ExecuteStressNg"))),
             "InvalidPluginName"
