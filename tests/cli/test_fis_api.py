@@ -8,7 +8,7 @@ import botocore.config
 import botocore.exceptions
 import botocore.session
 import pytest
-from conftest import ACCOUNT, REGION, keeps_the_model
+from conftest import ACCOUNT, REGION, eventually, keeps_the_model
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/fis"
 STRESS = {
@@ -150,11 +150,9 @@ MISTAKES = {
     "alarm without value": ({"stopConditions": [{"source": "aws:cloudwatch:alarm"}]}, "needs an alarm's ARN"),
     "none with value": ({"stopConditions": [{"source": "none", "value": ALARM}]}, "takes no value"),
     "role by name": ({"roleArn": "just-the-name-of-a-role"}, "ARN of a role"),
-    "misspelt action": (stress(actionId="aws:ecs:task-cpu-stres"), "did you mean aws:ecs:task-cpu-stress?"),
-    "action of EC2": (stress(actionId="aws:ec2:reboot-instances"), "taskfault-local plays"),
     "action name with a blank": ({"actions": {"my stress": STRESS}}, "Map keys"),
     "no slot": (stress(targets={}), '"Tasks"'),
-    "wrong slot": (stress(targets={"Instances": "tasks"}), "slot is 'Tasks'"),
+    "wrong slot": (stress(targets={"Instances": "tasks"}), "Unexpected target Instances found in action"),
     "unknown target": (stress(targets={"Tasks": "other"}), "it has: tasks"),
     "unknown parameter": (stress(parameters={"duration": "PT5M", "load": "50"}), "percent, workers"),
     "missing parameter": (stress(parameters={}), "needs the parameter 'duration'"),
@@ -168,11 +166,11 @@ MISTAKES = {
     "startAfter itself": (stress(startAfter=["stress"]), "the action itself"),
     "circle": ({"actions": {"a": WAIT | {"startAfter": ["b"]}, "b": WAIT | {"startAfter": ["a"]}}}, "circle"),
     "too long in all": ({"actions": {"a": WAIT | {"parameters": {"duration": "PT12H"}}, "b": WAIT | {"startAfter": ["a"]}}}, "12 hours at most"),
-    "resource type": (target(resourceType="aws:ec2:instance"), "there is aws:ecs:task"),
+    "resource type": (target(resourceType="aws:ec2:instance"), "slot 'Tasks' takes aws:ecs:task"),
     "selection mode": (target(selectionMode="PERCENT(66%)"), "PERCENT(n)"),
     "count of nothing": (target(selectionMode="COUNT(0)"), "COUNT(n)"),
     "target parameter": (target(parameters={"clusterName": "demo"}), "it has cluster, service"),
-    "arns and tags": (target(parameters=None, resourceArns=[TASK], resourceTags={"a": "b"}), "use one way"),
+    "arns and tags": (target(parameters=None, resourceArns=[TASK], resourceTags={"a": "b"}), "You cannot specify both resource ARNs and resource tags for target tasks"),
     "six arns": (target(parameters=None, resourceArns=[f"{TASK}{n}" for n in range(6)]), "less than or equal to 5"),
     "arn of a service": (target(parameters=None, resourceArns=[TASK.replace("task/", "service/")]), "ARN of a task"),
     "nothing to find by": (target(parameters=None), "to be found by"),
@@ -200,6 +198,53 @@ def test_a_template_with_a_mistake_is_refused_with_a_hint(fis, mistake):
     assert (code, status) == ("ValidationException", 400), message
     assert hint in message
     assert len(fis.list_experiment_templates()["experimentTemplates"]) == before
+
+
+@pytest.mark.parametrize(
+    ("action", "hint"),
+    [("aws:ecs:task-cpu-stres", "Did you mean aws:ecs:task-cpu-stress?"), ("aws:ec2:reboot", ""), ("made-up", "")],
+)
+def test_an_action_that_there_is_not(fis, action, hint):
+    code, status, message = refused(fis.create_experiment_template, **request(**stress(actionId=action)))
+    assert (code, status) == ("ResourceNotFoundException", 404), message
+    assert message.startswith(f"Action with ID {action} not found.") and hint in message
+
+
+# As published: stops instances of EC2, drains EKS, and stresses the tasks.
+ELSEWHERE = {
+    "targets": {
+        "instances": {"resourceType": "aws:ec2:instance", "resourceTags": {"a": "b"}, "selectionMode": "ALL"},
+        "databases": {
+            "resourceType": "aws:rds:cluster", "resourceArns": [f"arn:aws:rds:{REGION}:{ACCOUNT}:cluster:db"],
+            "selectionMode": "ALL",
+        },
+    },
+    "actions": {
+        "instances": {
+            "actionId": "aws:ec2:stop-instances", "parameters": {"startInstancesAfterDuration": "PT1M"},
+            "targets": {"Instances": "instances"},
+        },
+        "database": {"actionId": "aws:rds:failover-db-cluster", "targets": {"Clusters": "databases"}},
+        "wait": {"actionId": "aws:fis:wait", "parameters": {"duration": "PT1M"}, "startAfter": ["instances"]},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["skip", "fail"])
+def test_what_has_no_target_here_is_skipped_or_fails(fis, mode):
+    options = {"experimentOptions": {"emptyTargetResolutionMode": mode, "accountTargeting": "single-account"}}
+    template = fis.create_experiment_template(**request(**ELSEWHERE, **options))["experimentTemplate"]
+    assert template["actions"]["instances"]["parameters"] == {"startInstancesAfterDuration": "PT1M"}
+    id = fis.start_experiment(clientToken=mode, experimentTemplateId=template["id"])["experiment"]["id"]
+    status = lambda: fis.get_experiment(id=id)["experiment"]
+    if mode == "fail":
+        ended = eventually(lambda: status()["state"]["status"] == "failed" and status(), "the experiment fails")
+        assert ended["state"]["error"]["code"] == "InvalidTarget"
+        return
+    actions = lambda: {name: action["state"]["status"] for name, action in status()["actions"].items()}
+    skipped = {"instances": "skipped", "database": "skipped", "wait": "running"}
+    eventually(lambda: actions() == skipped, "the others are skipped")
+    fis.stop_experiment(id=id)
 
 
 def test_quotas_of_a_template(fis):

@@ -141,7 +141,7 @@ def test_the_two_published_experiments(stage):
     ended = stage.ended(experiment)
     # There is no such process, which fails the command, the action and the experiment.
     assert ended["state"]["status"] == "failed"
-    assert ended["state"]["error"]["location"] == "act"
+    assert ended["state"]["error"]["location"] == "actions.act"
     assert stage.invocations(experiment)[0]["DocumentName"] == "AWSFIS-Run-Kill-Process"
     assert stage.said("list-command-invocations")
 

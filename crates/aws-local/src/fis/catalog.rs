@@ -106,6 +106,98 @@ pub const RESOURCE_TYPES: &[ResourceType] = &[ResourceType {
     ],
 }];
 
+/// What the service's action reference has besides, by service: templates may name them, and nothing here is a target
+/// of theirs.
+const ELSEWHERE: &[(&str, &[&str])] = &[
+    ("aws:arc:", &["start-zonal-autoshift"]),
+    ("aws:cloudwatch:", &["assert-alarm-state"]),
+    ("aws:directconnect:", &["virtual-interface-disconnect"]),
+    ("aws:dynamodb:", &["global-table-pause-replication"]),
+    ("aws:ebs:", &["pause-volume-io", "volume-io-latency"]),
+    (
+        "aws:ec2:",
+        &[
+            "api-insufficient-instance-capacity-error",
+            "asg-insufficient-instance-capacity-error",
+            "reboot-instances",
+            "send-spot-instance-interruptions",
+            "stop-instances",
+            "terminate-instances",
+        ],
+    ),
+    ("aws:ecs:", &["drain-container-instances"]),
+    (
+        "aws:eks:",
+        &[
+            "inject-kubernetes-custom-resource",
+            "pod-cpu-stress",
+            "pod-delete",
+            "pod-io-stress",
+            "pod-memory-stress",
+            "pod-network-blackhole-port",
+            "pod-network-latency",
+            "pod-network-packet-loss",
+            "terminate-nodegroup-instances",
+        ],
+    ),
+    ("aws:elasticache:", &["replicationgroup-interrupt-az-power"]),
+    ("aws:fis:", &["inject-api-internal-error", "inject-api-throttle-error", "inject-api-unavailable-error"]),
+    ("aws:kinesis:", &["stream-expired-iterator-exception", "stream-provisioned-throughput-exception"]),
+    ("aws:lambda:", &["invocation-add-delay", "invocation-error", "invocation-http-integration-response"]),
+    ("aws:memorydb:", &["multi-region-cluster-pause-replication"]),
+    (
+        "aws:network:",
+        &[
+            "disrupt-connectivity",
+            "disrupt-vpc-endpoint",
+            "route-table-disrupt-cross-region-connectivity",
+            "transit-gateway-disrupt-cross-region-connectivity",
+        ],
+    ),
+    ("aws:rds:", &["failover-db-cluster", "reboot-db-instances"]),
+    ("aws:s3:", &["bucket-pause-replication"]),
+    ("aws:ssm:", &["send-command", "start-automation-execution"]),
+];
+
+/// The services whose resources are targets on AWS and are not here.
+const SERVICES_ELSEWHERE: &[&str] = &[
+    "arc",
+    "directconnect",
+    "dynamodb",
+    "ebs",
+    "ec2",
+    "ecs",
+    "eks",
+    "elasticache",
+    "iam",
+    "kinesis",
+    "lambda",
+    "memorydb",
+    "rds",
+    "s3",
+];
+
+/// Whether it is an action of AWS that is not played here.
+pub(super) fn is_elsewhere(action: &str) -> bool {
+    ELSEWHERE
+        .iter()
+        .any(|(service, names)| action.strip_prefix(service).is_some_and(|name| names.contains(&name)))
+}
+
+/// Whether it is a resource type of AWS of which nothing is here.
+pub(super) fn is_type_elsewhere(resource_type: &str) -> bool {
+    let mut parts = resource_type.splitn(3, ':');
+    let (aws, service, name) = (parts.next(), parts.next(), parts.next());
+    aws == Some("aws")
+        && service.is_some_and(|service| SERVICES_ELSEWHERE.contains(&service))
+        && name.is_some_and(|name| !name.is_empty())
+        && resource_type_is_not_ours(resource_type)
+}
+
+fn resource_type_is_not_ours(resource_type: &str) -> bool {
+    RESOURCE_TYPES.iter().all(|kind| kind.id != resource_type)
+}
+
 const TASKS: Option<Slot> = Some(Slot { name: "Tasks", resource_type: TASK });
 
 const fn parameter(
@@ -130,7 +222,7 @@ const INSTALL: Parameter = parameter(
     "installDependencies",
     "InstallDependencies",
     Some("True"),
-    Accepts::OneOf(&["True", "False"]),
+    Accepts::Flag,
     "Whether missing tools may be installed in the sidecar. taskfault needs none.",
 );
 const ENDPOINTS: Parameter = parameter(

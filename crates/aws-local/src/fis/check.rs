@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::catalog::{self, ACTIONS, Accepts, Kind, Parameter};
 use super::definition::{ALARM, Action, Definition, NO_CONDITION, StopCondition, Target};
 use super::select::Mode;
-use super::{arn, document, over_quota};
+use super::{arn, document, not_found, over_quota};
 use crate::error::ApiError;
 
 /// Quotas of a template, as the service has them until one asks for more.
@@ -30,7 +30,7 @@ pub(super) fn definition(definition: &Definition) -> Result<(), ApiError> {
     }
     stop_conditions(&definition.stop_conditions)?;
     for (name, target) in &definition.targets {
-        check_target(target).map_err(|why| invalid(format!("Target '{name}': {why}")))?;
+        check_target(name, target).map_err(|why| invalid(format!("Target '{name}': {why}")))?;
     }
     if definition.actions.is_empty() {
         return refuse("actions must hold at least one action".into());
@@ -38,6 +38,11 @@ pub(super) fn definition(definition: &Definition) -> Result<(), ApiError> {
     if definition.actions.len() > MOST_ACTIONS {
         let count = definition.actions.len();
         return Err(over_quota(format!("{count} actions; a template has at most {MOST_ACTIONS}.")));
+    }
+    for action in definition.actions.values() {
+        if let Some(why) = not_an_action(&action.action_id) {
+            return Err(not_found(why));
+        }
     }
     for (name, action) in &definition.actions {
         check_action(name, action, definition).map_err(|why| invalid(format!("Action '{name}': {why}")))?;
@@ -92,7 +97,13 @@ fn stop_conditions(conditions: &[StopCondition]) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_target(target: &Target) -> Result<(), String> {
+fn check_target(name: &str, target: &Target) -> Result<(), String> {
+    if !target.resource_arns.is_empty() && !target.resource_tags.is_empty() {
+        return Err(format!("You cannot specify both resource ARNs and resource tags for target {name}"));
+    }
+    if catalog::is_type_elsewhere(&target.resource_type) {
+        return check_mode(target);
+    }
     let kind = catalog::resource_type(&target.resource_type).ok_or_else(|| {
         let here: Vec<&str> = catalog::RESOURCE_TYPES.iter().map(|kind| kind.id).collect();
         format!("there is no resource type {} here; there is {}", target.resource_type, here.join(", "))
@@ -133,6 +144,10 @@ fn check_target(target: &Target) -> Result<(), String> {
             ));
         }
     }
+    check_mode(target)
+}
+
+fn check_mode(target: &Target) -> Result<(), String> {
     if Mode::parse(&target.selection_mode).is_none() {
         let mode = &target.selection_mode;
         return Err(format!(
@@ -143,14 +158,18 @@ fn check_target(target: &Target) -> Result<(), String> {
 }
 
 fn check_action(name: &str, action: &Action, whole: &Definition) -> Result<(), String> {
-    let kind = catalog::action(&action.action_id).ok_or_else(|| no_action(&action.action_id))?;
+    check_order(name, action, whole)?;
+    let Some(kind) = catalog::action(&action.action_id) else {
+        // One that is played elsewhere: what it takes is not known here.
+        return action.targets.values().try_for_each(|target| check_target_name(target, whole));
+    };
     match kind.slot {
         None if !action.targets.is_empty() => return Err(format!("{} takes no targets", kind.id)),
         None => {}
         Some(slot) => {
             if let Some(unknown) = action.targets.keys().find(|name| *name != slot.name) {
                 return Err(format!(
-                    "{} has no target slot '{unknown}'; its slot is '{}'",
+                    "Unexpected target {unknown} found in action {}; its slot is '{}'",
                     kind.id, slot.name
                 ));
             }
@@ -160,14 +179,10 @@ fn check_action(name: &str, action: &Action, whole: &Definition) -> Result<(), S
                     kind.id, slot.name
                 ));
             };
-            let Some(found) = whole.targets.get(target) else {
-                let known: Vec<&str> = whole.targets.keys().map(String::as_str).collect();
-                return Err(format!(
-                    "there is no target '{target}' in this template; it has: {}",
-                    list(&known)
-                ));
-            };
-            if found.resource_type != slot.resource_type {
+            check_target_name(target, whole)?;
+            if let Some(found) = whole.targets.get(target)
+                && found.resource_type != slot.resource_type
+            {
                 return Err(format!(
                     "target '{target}' is of type {}; slot '{}' takes {}",
                     found.resource_type, slot.name, slot.resource_type
@@ -188,6 +203,18 @@ fn check_action(name: &str, action: &Action, whole: &Definition) -> Result<(), S
             None => {}
         }
     }
+    Ok(())
+}
+
+fn check_target_name(target: &str, whole: &Definition) -> Result<(), String> {
+    if whole.targets.contains_key(target) {
+        return Ok(());
+    }
+    let known: Vec<&str> = whole.targets.keys().map(String::as_str).collect();
+    Err(format!("there is no target '{target}' in this template; it has: {}", list(&known)))
+}
+
+fn check_order(name: &str, action: &Action, whole: &Definition) -> Result<(), String> {
     for before in &action.start_after {
         if before == name {
             return Err("startAfter names the action itself".into());
@@ -207,20 +234,16 @@ fn list(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What to say to an action id that is not here: perhaps it was only misspelt.
-fn no_action(id: &str) -> String {
-    if id.is_empty() {
-        return "actionId must be given".to_owned();
+/// What to say to an action id that AWS does not have: perhaps it was only misspelt.
+fn not_an_action(id: &str) -> Option<String> {
+    if catalog::action(id).is_some() || catalog::is_elsewhere(id) {
+        return None;
     }
     let alike =
         |kind: &&Kind| distance(id, kind.id) <= 3 || kind.id.rsplit(':').next() == id.rsplit(':').next();
-    match ACTIONS.iter().filter(alike).min_by_key(|kind| distance(id, kind.id)) {
-        Some(kind) => format!("there is no action {id}; did you mean {}?", kind.id),
-        None => {
-            let known: Vec<&str> = ACTIONS.iter().map(|kind| kind.id).collect();
-            format!("there is no action {id} here; taskfault-local plays {}", known.join(", "))
-        }
-    }
+    let hint = ACTIONS.iter().filter(alike).min_by_key(|kind| distance(id, kind.id));
+    let hint = hint.map(|kind| format!(" Did you mean {}?", kind.id)).unwrap_or_default();
+    Some(format!("Action with ID {id} not found.{hint}"))
 }
 
 /// How many letters must be put in, taken out or replaced (Levenshtein).

@@ -27,7 +27,8 @@ pub(super) fn send_all(
     step: &mut Step<'_>,
 ) -> Result<(), Failure> {
     let action = &experiment.definition.actions[name];
-    let failed = |code: &'static str, reason: String| Failure { code, location: name.to_owned(), reason };
+    let failed =
+        |code: &'static str, reason: String| Failure { code, location: format!("actions.{name}"), reason };
     if let Some(zone) = document::zone_in_sources(action) {
         return Err(failed(
             "ConfigurationFailure",
@@ -45,8 +46,9 @@ pub(super) fn send_all(
             return Err(failed(
                 "InvalidTarget",
                 format!(
-                    "Task {task} is not a managed instance: no instance has the tag {TASK_ARN_TAG} with its ARN. \
-                     Its sidecar has not registered, or has gone."
+                    "At least one ECS Task is not registered as a SSM managed instance. SSM Agent must be running as \
+                     a sidecar in the task, and the task must be registered within Systems Manager as a managed \
+                     instance. No instance has the tag {TASK_ARN_TAG} with {task}."
                 ),
             ));
         };
@@ -187,7 +189,7 @@ pub(super) fn failure_of(command: &SentCommand, name: &str) -> Failure {
     let SentCommand { task_arn, command_id, details, .. } = command;
     Failure {
         code: "DependentServiceFailure",
-        location: name.to_owned(),
+        location: format!("actions.{name}"),
         reason: format!("Command {command_id} on task {task_arn} ended as {details}."),
     }
 }

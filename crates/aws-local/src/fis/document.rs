@@ -50,7 +50,12 @@ pub(super) fn order(action: &Action, speed: f64) -> Option<Order> {
         let said = action.parameters.get(parameter.name).map(String::as_str);
         let value = match parameter.name {
             "duration" => asked_duration(action).map(|asked| seconds(scaled(asked, speed))),
-            _ => said.or(parameter.default).map(str::to_owned),
+            // Templates write flags in any case of letters, documents take them in this one.
+            _ => said.or(parameter.default).map(|text| match parameter.accepts {
+                catalog::Accepts::Flag if text.eq_ignore_ascii_case("true") => "True".to_owned(),
+                catalog::Accepts::Flag => "False".to_owned(),
+                _ => text.to_owned(),
+            }),
         };
         if let Some(value) = value {
             parameters.insert(parameter.document.to_owned(), value);
@@ -125,6 +130,11 @@ mod tests {
                 ("LoadPercent", "60")
             ]
         );
+        for (said, sent) in [("true", "True"), ("false", "False"), ("TRUE", "True"), ("False", "False")] {
+            let stress = [("duration", "PT5M"), ("installDependencies", said)];
+            let stress = order(&action("aws:ecs:task-cpu-stress", &stress), 1.0).unwrap();
+            assert_eq!(stress.parameters["InstallDependencies"], sent);
+        }
         let kill = order(&action("aws:ecs:task-kill-process", &[("processName", "python")]), 1.0).unwrap();
         assert_eq!(
             pairs(&kill),

@@ -21,6 +21,14 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
     let targets = experiment.targets_of(name).to_vec();
     let does = catalog::action(&action.action_id).map(|kind| kind.does);
     let Some(run) = experiment.actions.get_mut(name) else { return };
+    if does.is_none() && action.targets.is_empty() {
+        let reason = format!(
+            "{} is not played here; taskfault-local plays the actions on ECS tasks.",
+            action.action_id
+        );
+        fail(experiment, name, failure("ConfigurationFailure", name, reason), step);
+        return;
+    }
     if targets.is_empty() && !matches!(does, Some(Does::Wait)) {
         run.status = ActionStatus::Skipped;
         run.reason = "Action was skipped: its target is empty.".to_owned();
@@ -46,7 +54,7 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
 }
 
 fn failure(code: &'static str, location: &str, reason: String) -> Failure {
-    Failure { code, location: location.to_owned(), reason }
+    Failure { code, location: format!("actions.{location}"), reason }
 }
 
 fn stop_tasks(

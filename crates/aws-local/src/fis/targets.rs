@@ -7,7 +7,7 @@ use super::experiment::Experiment;
 use super::select::{Mode, choose};
 use super::services::{Stage, Task};
 use super::step::{Failure, Step};
-use super::{advice, arn, filter, records};
+use super::{advice, arn, catalog, filter, records};
 
 /// Resolves every target of an experiment, once and for all of its run.
 ///
@@ -65,12 +65,15 @@ fn quota(experiment: &mut Experiment, step: &mut Step<'_>) -> Result<(), Failure
     Err(Failure {
         code: "QuotaExceededFailure",
         reason: format!("Action {name} has {count} targets; the quota is {quota}."),
-        location: name,
+        location: format!("actions.{name}"),
     })
 }
 
 /// The ARNs of the running tasks that a target means, before any selection.
 pub(super) fn found(target: &Target, tasks: &[Task]) -> Result<Vec<String>, String> {
+    if catalog::is_type_elsewhere(&target.resource_type) {
+        return Ok(Vec::new());
+    }
     if !target.resource_arns.is_empty() {
         let running = |arn: &&String| tasks.iter().any(|task| is_running(task) && task.arn == **arn);
         return match target.resource_arns.iter().find(|arn| !running(arn)) {

@@ -111,7 +111,10 @@ fn a_failed_command_fails_action_and_experiment_and_stops_the_rest() {
         assert!(reason.contains(details), "{reason}");
         assert_eq!(ran, actions(&[("after", "cancelled"), ("stress", "failed"), ("wait", "stopped")]));
         let error = fixture.experiment(&id).error.clone().unwrap();
-        assert_eq!((error.code.as_str(), error.location.as_str()), ("DependentServiceFailure", "stress"));
+        assert_eq!(
+            (error.code.as_str(), error.location.as_str()),
+            ("DependentServiceFailure", "actions.stress")
+        );
         assert!(fixture.notes(&id, "list-command-invocations"));
     }
 }
@@ -260,7 +263,7 @@ fn a_task_without_a_sidecar_fails_the_action_and_nothing_is_sent() {
     fixture.state.ssm.deregister("mi-00000000000000002");
     fixture.pass(60);
     assert_eq!(fixture.status(&id).2, actions(&[("stress", "failed"), ("wait", "completed")]));
-    assert!(fixture.status(&id).1.contains("not a managed instance"));
+    assert!(fixture.status(&id).1.contains("not registered as a SSM managed instance"));
     assert!(fixture.commands().is_empty());
     let again = fixture.start(&template);
     assert_eq!(fixture.experiment(&again).resolved["tasks"], [Fixture::arn(1)]);
