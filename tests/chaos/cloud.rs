@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 /// A job that nobody acknowledged is offered again after a second, an empty poll is held as long.
 const SECOND: u64 = 1;
+/// The local AWS serves clients that sign, with whatever keys.
+const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=local/20261127/us-east-1/ssm/aws4_request, \
+                      SignedHeaders=host;x-amz-target, Signature=0000";
 
 /// A local AWS that runs on this thread.
 #[derive(Debug)]
@@ -67,9 +70,12 @@ impl Cloud {
 
     async fn post(&self, path: &str, target: &str, body: &Value) -> Value {
         let body = body.to_string();
+        // Its own calls are JSON as anybody's.
+        let kind = if target.is_empty() { "application/json" } else { "application/x-amz-json-1.1" };
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: local\r\nconnection: close\r\nx-amz-target: {target}\r\n\
-             content-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nx-amz-target: {target}\r\n\
+             authorization: {SIGNED}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+            self.address,
             body.len()
         );
         let exchange = async {
