@@ -134,7 +134,7 @@ fn without_ifb_it_is_refused() {
     let words = ["network-latency", "--duration", "5s", "--traffic-type", "ingress"];
     let command = [&["/mnt/taskfault", "inject"][..], &words].concat();
     // All else is there.
-    assert!(ground.near(&["/mnt/taskfault", "doctor"]).contains("and ifb for ingress latency"));
+    assert!(ground.near(&["/mnt/taskfault", "doctor", "network-latency"]).contains("and ifb for ingress latency"));
     let no_modules = NoModules::begin();
     until("ifb is not loaded", || {
         !std::fs::exists("/sys/module/ifb").unwrap() || ground.try_near(&["rmmod", "ifb"]).status.success()
@@ -145,7 +145,7 @@ fn without_ifb_it_is_refused() {
     assert!(said.contains("could not make the ifb taskfault-in: EOPNOTSUPP"), "{said}");
     assert!(said.contains("load it on the instance (modprobe ifb)"), "{said}");
     assert_eq!(ground.state(), before);
-    let said = ground.near(&["/mnt/taskfault", "doctor"]);
+    let said = ground.near(&["/mnt/taskfault", "doctor", "network-latency"]);
     assert!(said.contains("ingress latency will not work: could not make an ifb"), "{said}");
     assert!(said.contains("ok network-latency         will work here"), "egress does: {said}");
     drop(no_modules);

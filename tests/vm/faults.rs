@@ -492,7 +492,7 @@ fn a_neighbour_cannot_claim_the_network() {
 fn doctor_tries_and_touches_nothing() {
     let ground = Ground::new();
     let before = ground.state();
-    let said = ground.near(&["/mnt/taskfault", "doctor"]);
+    let said = ground.near(&["/mnt/taskfault", "doctor", "network-latency"]);
     assert!(said.contains("and ifb for ingress latency"), "{said}");
     assert!(said.contains("ok network-latency         will work here"), "{said}");
     assert_eq!(ground.state(), before);
