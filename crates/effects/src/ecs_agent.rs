@@ -198,11 +198,16 @@ impl AgentFault {
         }
         let ledger = Ledger::of(state_dir);
         let entry = Entry::new(&access.task_arn, &call.request);
-        let (noting, noted) = (ledger.clone(), entry.clone());
-        waiting(move || noting.note(&noted)).await?;
         let sent = Arc::new(Mutex::new(Sent::Nothing));
-        // From here on, whatever happens, Drop ends it.
-        let mut fault = AgentFault { call, ledger, entry: entry.id, sent, over: false };
+        // From here on, whatever happens, Drop ends it: its note, too.
+        let mut fault = AgentFault { call, ledger, entry: entry.id.clone(), sent, over: false };
+        let (ledger, sent) = (fault.ledger.clone(), Arc::clone(&fault.sent));
+        waiting(move || match &*lock(&sent) {
+            // Nobody would strike it any more.
+            Sent::Withdrawn => Ok(()),
+            _ => ledger.note(&entry),
+        })
+        .await?;
         let Err(first) = fault.begin().await else { return Ok(fault) };
         let first = Box::new(first);
         if *lock(&fault.sent) == Sent::Nothing {
