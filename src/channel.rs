@@ -38,6 +38,9 @@ pub trait Inbox: fmt::Debug {
     fn start(&self, id: &JobId);
     /// The service refused the acknowledgement: as if the job had never come.
     fn withdraw(&self, id: &JobId);
+    /// The service refused the acknowledgement of a job that is in progress to it: `reason` is its last reply, and a
+    /// next offer is a repeated one.
+    fn refuse(&self, id: &JobId, reason: &str);
 }
 
 /// Now, as frames date themselves: Unix epoch milliseconds.

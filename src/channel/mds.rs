@@ -3,6 +3,7 @@
 //! Source: amazon-ssm-agent `agent/runcommand/mds/service.go`, `mdsinteractor.go`.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Poll {
     pub link: Rc<Link>,
     /// Jobs that were taken and whose acknowledgement has had no answer yet.
     unacknowledged: RefCell<Vec<JobId>>,
+    /// Jobs whose first reply the service has taken, until their acknowledgement is answered.
+    begun: RefCell<HashSet<JobId>>,
 }
 
 /// An answer's messages, each as it came: one that is odd must not take the others with it.
@@ -62,7 +65,7 @@ struct Message {
 impl Poll {
     /// The long poll of `identity`, while `link` wants it.
     pub fn new(identity: Rc<Identity>, link: Rc<Link>) -> Poll {
-        Poll { identity, link, unacknowledged: RefCell::default() }
+        Poll { identity, link, unacknowledged: RefCell::default(), begun: RefCell::default() }
     }
 
     /// Polls while the link wants it, for ever.
@@ -155,8 +158,9 @@ impl Poll {
                     outbox.settled().await;
                 }
                 let first = Reply::new(&delivery.id, topic, first, Origin::Poll);
-                if let Err(error) = self.send_reply(&first).await {
-                    tracing::warn!(job = %delivery.id, %error, "cannot send the first reply");
+                match self.send_reply(&first).await {
+                    Ok(()) => drop(self.begun.borrow_mut().insert(delivery.id.clone())),
+                    Err(error) => tracing::warn!(job = %delivery.id, %error, "cannot send the first reply"),
                 }
                 self.take(&delivery.id, inbox).await;
             }
@@ -173,6 +177,7 @@ impl Poll {
 
     /// Acknowledges a job, and starts it once the service knows. An acknowledgement without an answer is repeated: the
     /// service may have it, and would then wait for a job that nobody runs. Only a refusal means that it is not ours.
+    /// One whose first reply was taken is answered even then.
     async fn take(&self, id: &JobId, inbox: &dyn Inbox) {
         for pause in ACKNOWLEDGE_AFTER {
             tokio::time::sleep(pause).await;
@@ -202,10 +207,21 @@ impl Poll {
     async fn acknowledge(&self, id: &JobId, inbox: &dyn Inbox) -> bool {
         let (limit, body) = (http_client::CALL_TIMEOUT, json!({"MessageId": id.as_str()}));
         match self.identity.send(limit, Service::Ec2Messages, "AcknowledgeMessage", &body).await {
-            Ok(()) => inbox.start(id),
+            Ok(()) => {
+                self.begun.borrow_mut().remove(id);
+                inbox.start(id);
+            }
             Err(error) if error.is_transient() || self.is_refused_for_its_credentials(&error) => {
                 tracing::warn!(job = %id, %error, "cannot acknowledge a job, trying again");
                 return false;
+            }
+            // To the service it is in progress, and may not be offered again.
+            Err(error) if self.begun.borrow_mut().remove(id) => {
+                tracing::warn!(job = %id, %error, "the service does not give us this job, answering that it failed");
+                inbox.refuse(
+                    id,
+                    &format!("the service took the first reply and refused the acknowledgement: {error}"),
+                );
             }
             Err(error) => {
                 tracing::warn!(job = %id, %error, "the service does not give us this job, leaving it to its next offer");

@@ -401,6 +401,13 @@ impl Inbox for Queue {
         }
         self.seen.forget(id);
     }
+
+    fn refuse(&self, id: &JobId, reason: &str) {
+        if let Some(Accepted::Command(command)) = self.accepted.borrow_mut().remove(id) {
+            let reply = self.replier.refused(reason, SystemTime::now());
+            self.outbox.push(Reply::new(id, Topic::Send, reply, command.origin).last());
+        }
+    }
 }
 
 /// What has become of what a command did when the sidecar was killed, in words. A fault ends with the process.
@@ -618,6 +625,22 @@ mod tests {
             queue.withdraw(&id(1));
             assert_eq!(counts(&queue), (0, 0));
             assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_refused_although_it_has_begun_is_answered_and_does_not_come_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, outbox) = queue(dir.path());
+        in_local(async {
+            assert!(matches!(queue.offer(&hold(1), Origin::Poll), Verdict::Accepted { .. }));
+            queue.refuse(&id(1), "not yours");
+            assert_eq!(counts(&queue), (0, 0));
+            assert_eq!(statuses(&outbox, &id(1)), ["Failed"]);
+            assert_eq!(queue.offer(&hold(1), Origin::Poll), Verdict::Duplicate);
+            queue.start(&id(1));
+            assert_eq!((counts(&queue), statuses(&outbox, &id(1)).len()), ((0, 0), 1));
         })
         .await;
     }
