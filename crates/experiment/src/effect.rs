@@ -112,7 +112,10 @@ pub fn effect(record: &Record, experiment: &Experiment) -> Effect {
     let others = || record.experiments.iter().filter(|other| other.id != experiment.id);
     let next = others().filter_map(|it| it.started).filter(|at| *at > from).fold(record.to, f64::min);
     let last = others().filter_map(|it| it.ended).filter(|at| *at <= from).fold(from - BEFORE, f64::max);
-    let limit = next.min(fault.over + LONGEST).max(from);
+    // What happens when nobody looks any more is not the experiment's: the service may be on its way out.
+    let seen = record.load.as_ref().and_then(|load| load.seconds.last()).map(Second::end);
+    let seen = seen.filter(|end| *end > from).unwrap_or(record.to);
+    let limit = next.min(fault.over + LONGEST).min(seen).max(from);
     let seconds = seconds(record, from, limit);
     let inside = |from: f64, to: f64| {
         let all = record.load.iter().flat_map(|load| &load.seconds);
@@ -329,6 +332,18 @@ mod tests {
         let effect = effect(&record, &record.experiments[1]);
         assert_eq!(effect.recovery, Recovery::NotSeen, "{effect:?}");
         assert_eq!((effect.stopped_tasks, effect.not_replaced, effect.replaced), (1, 1, None));
+    }
+
+    #[test]
+    fn tasks_that_stop_when_nobody_looks_any_more_are_not_the_experiments() {
+        let mut record = sample::record();
+        let looked = record.load.as_ref().unwrap().seconds.last().unwrap().end();
+        let before = effect(&record, &record.experiments[1]);
+        for task in record.tasks.iter_mut().filter(|task| task.stopping.is_none()) {
+            (task.stopping, task.stopped) = (Some(looked + 0.1), Some(looked + 0.2));
+        }
+        record.to = looked + 0.3;
+        assert_eq!(effect(&record, &record.experiments[1]), before);
     }
 
     #[test]
