@@ -233,8 +233,8 @@ fn what_matched_and_was_not_shaped_is_said() {
     assert_eq!(stream.line(), "ready");
     let fault = ground
         .inject(&format!("network-latency --duration 60s --delay-milliseconds 100 --sources {}", FAR[0]));
-    let took: f64 = stream.ask("").parse().unwrap();
-    assert!(took < SOON_MS, "a proxy took it: {took} ms");
+    // What became of it is said by the counters below: how long it took depends on this machine.
+    assert!(!stream.ask("").starts_with("lost"));
     fault.signal("INT");
     let (_, said) = fault.end();
     assert!(said.contains("none of them was delayed: the fault touched no packet"), "{said}");
