@@ -56,7 +56,8 @@ pub(crate) fn settled(player: &mut Running) -> String {
     until("the interfaces have settled", || {
         std::thread::sleep(Duration::from_millis(200));
         let now = player.ask("state");
-        std::mem::replace(&mut last, now.clone()) == now
+        // An address that the kernel still looks for a double of stands like that for a second or two.
+        std::mem::replace(&mut last, now.clone()) == now && !now.contains("Tentative")
     });
     last
 }
