@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::own_flows;
-use faults::network_source::Protocol;
 
 /// How often each name is looked up: each answer may give other addresses.
 const LOOK_UPS: usize = 3;
@@ -35,9 +34,7 @@ pub fn addresses(hosts: &[(String, u16)], patience: Duration) -> Vec<SocketAddr>
         look_up(names, patience);
         all.extend(known().iter().copied());
     }
-    let peers =
-        own_flows::open().into_iter().filter(|flow| flow.protocol == Protocol::Tcp).map(|flow| flow.peer);
-    all.extend(peers);
+    all.extend(own_flows::tcp_peers());
     all.retain(|address| !address.ip().is_loopback());
     all.sort_unstable();
     all.dedup();

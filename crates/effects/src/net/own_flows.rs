@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{SockType, SockaddrStorage, getpeername, getsockopt, sockopt};
 
 use faults::network_source::Protocol;
 
@@ -19,7 +23,7 @@ pub struct Flow {
 
 /// All that are open now. What cannot be read is left out.
 pub fn open() -> Vec<Flow> {
-    let sockets = sockets();
+    let sockets = sockets().into_iter().map(|(_, inode)| inode).collect();
     let tables =
         [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)];
     let read = |(name, protocol)| {
@@ -29,14 +33,62 @@ pub fn open() -> Vec<Flow> {
     tables.into_iter().flat_map(read).collect()
 }
 
-/// The inodes of this process's sockets, as the kernel's tables have them.
-fn sockets() -> BTreeSet<String> {
+/// The other sides of the TCP connections among [`open`]. The sockets themselves are asked, which takes microseconds: for
+/// the tables of TCP the kernel looks through all its buckets, which takes several milliseconds.
+pub fn tcp_peers() -> Vec<SocketAddr> {
+    let mut peers = Vec::new();
+    for (descriptor, _) in sockets() {
+        match tcp_end(descriptor) {
+            TcpEnd::Peer(peer) => peers.push(peer),
+            // Only the tables know where it is on its way to.
+            TcpEnd::Opening => {
+                let tcp = open().into_iter().filter(|flow| flow.protocol == Protocol::Tcp);
+                return tcp.map(|flow| flow.peer).collect();
+            }
+            TcpEnd::None => {}
+        }
+    }
+    peers
+}
+
+/// What a descriptor is to TCP.
+enum TcpEnd {
+    Peer(SocketAddr),
+    /// It has no peer and waits for none: one that is being opened.
+    Opening,
+    None,
+}
+
+fn tcp_end(descriptor: RawFd) -> TcpEnd {
+    // SAFETY: it is asked for what it is and for its peer, nothing more; one that is closed meanwhile, or is another's
+    // by now, answers for itself or not at all.
+    let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    if getsockopt(&socket, sockopt::SockType) != Ok(SockType::Stream) {
+        return TcpEnd::None;
+    }
+    match getpeername::<SockaddrStorage>(descriptor) {
+        Ok(peer) => {
+            let v4 = peer.as_sockaddr_in().map(|peer| SocketAddr::new(peer.ip().into(), peer.port()));
+            let v6 =
+                || peer.as_sockaddr_in6().map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+            v4.or_else(v6).map_or(TcpEnd::None, TcpEnd::Peer)
+        }
+        Err(Errno::ENOTCONN) if getsockopt(&socket, sockopt::AcceptConn) == Ok(false) => TcpEnd::Opening,
+        Err(_) => TcpEnd::None,
+    }
+}
+
+/// The descriptors of this process's sockets, and their inodes as the kernel's tables have them.
+fn sockets() -> Vec<(RawFd, String)> {
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok()?.to_str().map(str::to_owned))
-        .filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .filter_map(|entry| {
+            let link = fs::read_link(entry.path()).ok()?;
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
+            Some((entry.file_name().to_str()?.parse().ok()?, inode))
+        })
         .collect()
 }
 
@@ -83,6 +135,10 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, socket};
 
     use super::*;
 
@@ -93,11 +149,28 @@ mod tests {
         let stream = TcpStream::connect(peer).unwrap();
         let own_port = stream.local_addr().unwrap().port();
         assert!(open().contains(&Flow { protocol: Protocol::Tcp, peer, own_port }));
+        assert!(tcp_peers().contains(&peer));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let own_port = udp.local_addr().unwrap().port();
         assert!(!open().iter().any(|flow| flow.own_port == own_port && flow.protocol == Protocol::Udp));
         udp.connect(peer).unwrap();
         assert!(open().contains(&Flow { protocol: Protocol::Udp, peer, own_port }));
+    }
+
+    #[test]
+    fn a_tcp_socket_is_asked_for_its_peer_and_one_that_is_being_opened_is_known() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let peer = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(peer).unwrap();
+        assert!(matches!(tcp_end(stream.as_raw_fd()), TcpEnd::Peer(found) if found == peer));
+        assert!(matches!(tcp_end(listener.as_raw_fd()), TcpEnd::None));
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        datagrams.connect("127.0.0.1:9").unwrap();
+        assert!(matches!(tcp_end(datagrams.as_raw_fd()), TcpEnd::None));
+        let (local, _other) = UnixStream::pair().unwrap();
+        assert!(matches!(tcp_end(local.as_raw_fd()), TcpEnd::None));
+        let fresh = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+        assert!(matches!(tcp_end(fresh.as_raw_fd()), TcpEnd::Opening));
     }
 
     #[test]
