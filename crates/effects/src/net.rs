@@ -142,9 +142,7 @@ impl Addresses {
         };
         Ok(Addresses { targets, endpoints })
     }
-}
 
-impl Addresses {
     /// The endpoints that the plan would cut, and may not: those that are somewhere in its targets, rather than being
     /// named. Each costs a rule.
     fn exempt_endpoints(&self, plan: &NetworkPlan, targets: &TargetSet) -> Vec<SocketAddr> {
@@ -214,8 +212,8 @@ impl NetworkEffect {
         // Every interface needs none to be there.
         if let Some(interfaces) = &plan.interfaces {
             let mut route = Route::open()?;
-            links = interface::choose(&mut route, interfaces)?;
             let all = link::list(&mut route)?;
+            links = interface::choose(&mut route, interfaces, &all)?;
             unreached = reach::check(&mut route, plan.direction, &addresses.targets, &links, &all)?;
         }
         let targets = TargetSet::of_all(&addresses.targets);

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::link::{self, Link};
+use super::link::Link;
 use super::netlink::{NetlinkError, Route};
 use super::{ifb, routes};
 use faults::network_source::Interfaces;
@@ -35,12 +35,15 @@ pub enum InterfaceError {
     Kernel(#[from] NetlinkError),
 }
 
-/// The interfaces that `requested` names.
+/// The interfaces among all `links` that `requested` names.
 ///
 /// # Errors
 /// One that is not there, or is down; none at all.
-pub fn choose(route: &mut Route, requested: &Interfaces) -> Result<Vec<Link>, InterfaceError> {
-    let links = link::list(route)?;
+pub fn choose(
+    route: &mut Route,
+    requested: &Interfaces,
+    links: &[Link],
+) -> Result<Vec<Link>, InterfaceError> {
     let defaults = match requested {
         Interfaces::Default => routes::default_interfaces(route)?,
         _ => Vec::new(),
@@ -48,25 +51,25 @@ pub fn choose(route: &mut Route, requested: &Interfaces) -> Result<Vec<Link>, In
     pick(requested, links, &defaults)
 }
 
-fn pick(requested: &Interfaces, links: Vec<Link>, defaults: &[u32]) -> Result<Vec<Link>, InterfaceError> {
+fn pick(requested: &Interfaces, links: &[Link], defaults: &[u32]) -> Result<Vec<Link>, InterfaceError> {
     // An interface that a fault made is not one of the task.
-    let links: Vec<Link> = links.into_iter().filter(|link| !ifb::is_ours(link)).collect();
+    let links: Vec<&Link> = links.iter().filter(|link| !ifb::is_ours(link)).collect();
     let known = links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
     let named = |name: &str| {
-        let found = links.iter().find(|link| link.name == name).cloned();
+        let found = links.iter().find(|link| link.name == name).copied().cloned();
         let link = found.ok_or(InterfaceError::Unknown { name: name.to_owned(), known: known.clone() })?;
         if link.up { Ok(link) } else { Err(InterfaceError::Down(link.name)) }
     };
     match requested {
         Interfaces::Default => {
-            let found: Vec<&Link> = links.iter().filter(|link| defaults.contains(&link.index)).collect();
+            let found: Vec<&Link> = links.into_iter().filter(|link| defaults.contains(&link.index)).collect();
             let first = found.first().ok_or(InterfaceError::NoDefault(known.clone()))?;
             let up: Vec<Link> = found.iter().copied().filter(|link| link.up).cloned().collect();
             if up.is_empty() { Err(InterfaceError::Down(first.name.clone())) } else { Ok(up) }
         }
         Interfaces::All => {
             let in_all = |link: &Link| !NOT_IN_ALL.iter().any(|start| link.name.starts_with(start));
-            let chosen: Vec<_> = links.iter().filter(|link| link.up && in_all(link)).cloned().collect();
+            let chosen: Vec<_> = links.into_iter().filter(|link| link.up && in_all(link)).cloned().collect();
             if chosen.is_empty() { Err(InterfaceError::None(known)) } else { Ok(chosen) }
         }
         Interfaces::Named(names) => {
@@ -100,7 +103,7 @@ mod tests {
     /// `defaults` are the numbers of interfaces, which are counted from 1.
     fn chosen(requested: &str, names: &[&str], defaults: &[u32]) -> Result<String, String> {
         let picked =
-            pick(&requested.parse().unwrap(), links(names), defaults).map_err(|error| error.to_string())?;
+            pick(&requested.parse().unwrap(), &links(names), defaults).map_err(|error| error.to_string())?;
         Ok(picked.into_iter().map(|link| link.name).collect::<Vec<_>>().join(","))
     }
 
