@@ -9,20 +9,14 @@ use std::time::Duration;
 
 use effects::net::{Environment, NetError, NetworkEffect, NetworkPlan, Work};
 use faults::network_source::{Direction, Protocol, Source};
-use nix::sched::{CloneFlags, unshare};
+
+mod own_network;
+
+use own_network::in_own_network;
 
 #[test]
 fn it_holds_on_interfaces_that_come_later() {
-    // A thread of its own: the others keep their network.
-    std::thread::spawn(|| {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("SKIP: a network namespace cannot be made here: {error}");
-            return;
-        }
-        play();
-    })
-    .join()
-    .unwrap();
+    in_own_network(play);
 }
 
 fn ip(words: &str) {

@@ -16,10 +16,13 @@ use netlink_packet_netfilter::nftables::{
     SetElementMessage, TableMessage,
 };
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
-use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_core::{
     DecodeError, Emitable, NetlinkDeserializable, NetlinkHeader, NlasIterator, Parseable,
 };
+
+mod own_network;
+
+use own_network::in_own_network;
 
 const COUNT: u32 = 65_536;
 
@@ -33,16 +36,7 @@ fn v6(n: u32) -> Ipv6Addr {
 
 #[test]
 fn every_target_arrives_in_the_kernel_in_one_change() {
-    // A thread of its own: the others keep their network.
-    std::thread::spawn(|| {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            println!("SKIP: a network namespace cannot be made here: {error}");
-            return;
-        }
-        play();
-    })
-    .join()
-    .unwrap();
+    in_own_network(play);
 }
 
 fn play() {

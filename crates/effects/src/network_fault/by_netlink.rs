@@ -325,8 +325,12 @@ mod tests {
     use faults::network_source::Scope;
 
     fn told(fault: &impl NetworkFault, counters: Counters) -> FaultSummary {
+        told_with(fault, counters.shaped.map(|_| 1_000), counters)
+    }
+
+    /// The same where the queue's limit does not follow from what was counted.
+    fn told_with(fault: &impl NetworkFault, limit: Option<u32>, counters: Counters) -> FaultSummary {
         let asked = Asked { name: "network-x", ..Asked::of(fault, Duration::from_secs(60)) };
-        let limit = counters.shaped.map(|_| 1_000);
         let effect = Counted {
             asked: &asked,
             interfaces: "eth0".into(),
@@ -426,18 +430,8 @@ mod tests {
     #[test]
     fn a_queue_that_another_program_took_away_is_said() {
         let latency = NetworkLatency::new(200, 0, scope("10.0.0.1", "egress", 100)).unwrap();
-        let asked = Asked { name: "network-x", ..Asked::of(&latency, Duration::from_secs(60)) };
         let counters = Counters { matched: Some(5), ..Counters::default() };
-        let limit = Some(1_000);
-        let effect = Counted {
-            asked: &asked,
-            interfaces: "eth0".into(),
-            limit,
-            unreached: None,
-            tells: false,
-            counters,
-        };
-        let text = effect.summary(String::new).text;
+        let text = told_with(&latency, Some(1_000), counters).text;
         assert!(text.contains("5 packets matched; what became of them cannot be told"), "{text}");
     }
 
