@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
+use effects::state_folder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -263,17 +263,11 @@ fn text_of(line: &Line) -> Vec<u8> {
 
 /// What is in the file; nothing where there is none.
 fn read(path: &Path) -> io::Result<Contents> {
-    // Not through a link, and a FIFO in the place of the file must not make the start wait.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+    match state_folder::open(path) {
+        Ok(file) => Contents::of(BufReader::new(file.take(MAX_BYTES))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::default()),
+        Err(error) => Err(error),
     }
-    Contents::of(BufReader::new(file.take(MAX_BYTES)))
 }
 
 /// The journal of one life, as the control thread has it.

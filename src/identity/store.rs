@@ -3,9 +3,9 @@
 //! Two files in the state directory: `registration`, as the stock agent writes it and as scripts read it,
 //! and `taskfault.json` with the key, readable by the owner only. Written to a temporary name and renamed.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use effects::state_folder;
@@ -146,19 +146,10 @@ impl Store {
     /// # Errors
     /// Disk full, read-only, …
     pub fn write(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(name);
-        let fail = |reason| StoreError { action: "write", path: path.clone(), reason };
-        // Under a name that nobody can have laid a link or a FIFO under before.
-        let temporary = self.dir.join(format!(".{name}.{:016x}", fastrand::u64(..)));
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(|error| {
-            // The half-written file is of no use to anybody; that it cannot be removed adds nothing.
-            let _ = fs::remove_file(&temporary);
-            fail(error)
+        state_folder::replace(&self.dir, name, text.as_bytes()).map_err(|reason| StoreError {
+            action: "write",
+            path: self.dir.join(name),
+            reason,
         })
     }
 

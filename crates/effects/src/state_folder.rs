@@ -55,17 +55,35 @@ fn refused(why: String) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, why)
 }
 
-/// Writes a file of `folder`, so that it is whole or as it was before, also after a crash.
+/// Writes a file of `folder`, so that readers see it whole or as it was before.
 ///
 /// # Errors
 /// Disk full, read-only, …
 pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_after(folder, name, bytes, |_| Ok(()))
+}
+
+/// The same, and so that it is one or the other after a crash of the machine, too.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_for_good(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_after(folder, name, bytes, File::sync_all)
+}
+
+/// Writes beside the file, does `then` with what is written, and lets that take the file's place.
+fn replace_after(
+    folder: &Path,
+    name: &str,
+    bytes: &[u8],
+    then: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     // Under a name that nobody can have laid a link or a FIFO under before.
     let beside = folder.join(format!(".{name}.{:016x}", fastrand::u64(..)));
     let written =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).and_then(|mut file| {
             file.write_all(bytes)?;
-            file.sync_all()
+            then(&file)
         });
     let written = written.and_then(|()| fs::rename(&beside, folder.join(name)));
     if written.is_err() {
@@ -74,15 +92,21 @@ pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// A file of ours, to read. Neither followed where it is a link, nor waited for where it is a FIFO.
+/// Opens a file of ours, to read. Neither followed where it is a link, nor waited for where it is a FIFO.
 ///
 /// # Errors
-/// It is not there, is no file, or cannot be read.
+/// It is not there, is no file, or cannot be opened.
+pub fn open(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?)
+}
+
+/// What is in a file of ours.
+///
+/// # Errors
+/// As [`open`], or it cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    regular(OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?)?
-        .take(MOST_BYTES)
-        .read_to_end(&mut bytes)?;
+    open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -160,7 +160,7 @@ impl Ledger {
                 _ => Ok(()),
             };
         }
-        state_folder::replace(&self.folder, FILE, &serde_json::to_vec(entries)?)
+        state_folder::replace_for_good(&self.folder, FILE, &serde_json::to_vec(entries)?)
     }
 }
 

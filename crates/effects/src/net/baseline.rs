@@ -149,7 +149,7 @@ impl Note {
         let (folder, bytes) = (folder.to_owned(), serde_json::to_vec(self)?);
         state_folder::in_time(move || {
             state_folder::prepare(&folder)?;
-            state_folder::replace(&folder, FILE, &bytes)
+            state_folder::replace_for_good(&folder, FILE, &bytes)
         })
     }
 
