@@ -482,7 +482,7 @@ pub fn probe_ingress_latency() -> Result<(), NetError> {
 /// Gives the names of the interfaces.
 ///
 /// # Errors
-/// The kernel refused, or a living process has a fault here.
+/// The kernel refused, or something is there and a living process has a fault here.
 pub fn tidy_up(environment: &Environment) -> Result<Vec<String>, NetError> {
     namespace::tidy_up(&environment.state_dir)
 }

@@ -14,6 +14,7 @@ use super::error::NetError;
 use super::link::{self, Link};
 use super::netlink::{NetlinkError, Route, Tables};
 use super::nft::table::Owner;
+use super::tc::Qdisc;
 use super::{classify, ifb, shape, tc};
 
 /// Claims the network namespace for whoever has this socket, until the socket closes or gives the table up.
@@ -70,9 +71,8 @@ pub(super) fn tidy(
     let kept = classify::is_kept(tables)?;
     let qdiscs = tc::list(route)?;
     let links = link::list(route)?;
-    let has_root = |link: &Link| shape::root_of(&qdiscs, link.index).is_some_and(shape::is_ours);
-    let is_left = |link: &&Link| ifb::is_ours(link) || (!kept && has_root(link));
-    let left: Vec<_> = links.iter().filter(is_left).collect();
+    let left: Vec<_> =
+        links.iter().filter(|link| ifb::is_ours(link) || (!kept && has_root(link, &qdiscs))).collect();
     let note = Note::load(state_dir);
     for link in &left {
         if ifb::is_ours(link) {
@@ -88,9 +88,20 @@ pub(super) fn tidy(
     Ok(left.iter().map(|link| link.name.clone()).collect())
 }
 
+/// Whether there is a root of ours on an interface, left over or not.
+fn has_root(link: &Link, qdiscs: &[Qdisc]) -> bool {
+    shape::root_of(qdiscs, link.index).is_some_and(shape::is_ours)
+}
+
 /// [`tidy`], unless a living process has a claim here.
 pub(super) fn tidy_up(state_dir: &Path) -> Result<Vec<String>, NetError> {
-    tidy(&mut claimed()?, &mut Route::open()?, state_dir)
+    let mut route = Route::open()?;
+    let (qdiscs, links) = (tc::list(&mut route)?, link::list(&mut route)?);
+    // A claim is a table, and the kernel takes ten milliseconds or more to take one away: not where nothing is ours.
+    if !links.iter().any(|link| ifb::is_ours(link) || has_root(link, &qdiscs)) {
+        return Ok(Vec::new());
+    }
+    tidy(&mut claimed()?, &mut route, state_dir)
 }
 
 /// Makes the table and lets it go, and asks for the disciplines, on loopback: where another
