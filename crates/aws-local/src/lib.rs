@@ -43,6 +43,7 @@ mod xml;
 pub use context::Context;
 pub use server::{Server, ServerError};
 pub use shared::{Handle, Options, TaskLimits};
+pub use tags::TASK_ARN_TAG;
 
 /// The whole part of a number; 0 below zero and for what is no number, `u64::MAX` above it.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates as said here")]

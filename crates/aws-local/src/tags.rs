@@ -6,4 +6,4 @@ use std::collections::BTreeMap;
 pub(crate) type Tags = BTreeMap<String, String>;
 
 /// The tag by which the managed instance of a task is found: its value is the task's ARN.
-pub(crate) const TASK_ARN_TAG: &str = "ECS_TASK_ARN";
+pub const TASK_ARN_TAG: &str = "ECS_TASK_ARN";

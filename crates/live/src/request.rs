@@ -112,9 +112,10 @@ impl Live {
 /// All of a record, or the part of one experiment; None if there is no such experiment.
 fn part(record: Record, experiment: Option<&str>) -> Option<Record> {
     let Some(id) = experiment else { return Some(record) };
-    let found = record.experiments.iter().find(|it| it.id == id)?.clone();
+    let found = record.experiments.iter().find(|it| it.id == id)?;
     let (from, to) = (found.started?, found.ended.unwrap_or_else(|| epoch_seconds(SystemTime::now())));
-    let mut part = record.clone().between((from - AROUND).max(record.from), (to + AROUND).min(record.to));
+    let (from, to) = ((from - AROUND).max(record.from), (to + AROUND).min(record.to));
+    let mut part = record.between(from, to);
     part.experiments.retain(|it| it.id == id);
     Some(part)
 }

@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use aws_local::Handle;
 use aws_local::ecs::{LastStatus, ServiceStatus, Task as EcsTask};
 use aws_local::fis::Outlook;
 use aws_local::world::World;
+use aws_local::{Handle, TASK_ARN_TAG};
 use record::clock::epoch_seconds;
 use record::{Experiment, Record, short};
 use serde_json::{Map, Value, json};
 
-/// The tag by which a managed instance names its task.
-const TASK_TAG: &str = "ECS_TASK_ARN";
 /// Stopped tasks that are shown, the latest first.
 const MOST_STOPPED: usize = 12;
 /// Templates that are shown, the latest first.
@@ -193,7 +191,7 @@ impl View {
         told.iter_mut().for_each(|task| task.replaced_by = replaced.get(&task.id).cloned());
         let now = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(self.now).unwrap_or_default();
         for instance in world.ssm.instances.values() {
-            let arn = instance.tags.get(TASK_TAG).map_or(instance.id.as_str(), String::as_str);
+            let arn = instance.tags.get(TASK_ARN_TAG).map_or(instance.id.as_str(), String::as_str);
             let sidecar = (instance.id.clone(), instance.ping_status(now));
             match told.iter_mut().find(|task| task.arn == arn) {
                 Some(task) => task.sidecar = Some(sidecar),
