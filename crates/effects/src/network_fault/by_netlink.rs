@@ -1,7 +1,9 @@
 //! A network fault by this process itself: starts the effect, looks names up again while it lives, undoes it, and
 //! reports what was counted.
 
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
@@ -71,6 +73,8 @@ impl Asked {
 struct ActiveByNetlink {
     asked: Asked,
     since: Instant,
+    /// When it was to end, as heartbeats have moved that.
+    ends: Rc<Cell<Instant>>,
     effect: NetworkEffect,
 }
 
@@ -78,7 +82,8 @@ struct ActiveByNetlink {
 pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: &Task) -> Started {
     let asked = Asked::of(fault, duration);
     let effect = begin(&asked.plan, environment(task)).await?;
-    Ok(Box::new(ActiveByNetlink { asked, since: Instant::now(), effect }))
+    let since = Instant::now();
+    Ok(Box::new(ActiveByNetlink { asked, since, ends: Rc::new(Cell::new(since + duration)), effect }))
 }
 
 impl ActiveFault for ActiveByNetlink {
@@ -96,17 +101,18 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let deadline = self.effect.deadline()?;
-        Some(Box::new(move |lasts| {
-            if let Err(error) = deadline.set(lasts) {
+        let (deadline, ends) = (self.effect.deadline()?, Rc::clone(&self.ends));
+        Some(Box::new(move |lasts| match deadline.set(lasts) {
+            Ok(()) => ends.set(Instant::now() + lasts),
+            Err(error) => {
                 tracing::warn!(%error, "cannot move the end of the fault; the kernel ends it when it was to end before");
             }
         }))
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveByNetlink { mut asked, since, mut effect } = *self;
-        asked.notes.extend(ended_by_kernel(asked.duration, since.elapsed()));
+        let ActiveByNetlink { mut asked, since, ends, mut effect } = *self;
+        asked.notes.extend(ended_by_kernel(ends.get() - since, since.elapsed()));
         // At once, and here; what has been delayed already goes its way, which takes as long as the delay.
         let waits = effect.release();
         let undo = move || undo(&asked, effect);
