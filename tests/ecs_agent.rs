@@ -12,6 +12,7 @@ use effects::ecs_agent::ledger::{Entry, Ledger};
 use effects::ecs_agent::request::Request;
 use effects::ecs_agent::target::Targets;
 use effects::ecs_agent::{self, AgentError, AgentFault};
+use effects::given_up;
 use effects::task::ecs_agent::AgentAccess;
 use faults::network_blackhole_port::NetworkBlackholePort;
 use faults::network_latency::NetworkLatency;
@@ -23,7 +24,7 @@ use tokio::sync::oneshot;
 
 const ARN: &str = "arn:aws:ecs:us-east-1:000000000000:task/c/t";
 
-/// A local AWS on a thread of its own, so that a Drop that waits for its answer gets one.
+/// A local AWS on a thread of its own, so that a thread that waits for its answer gets one while time stands still.
 struct Agent {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -145,6 +146,7 @@ fn dropping_stops() {
         let (agent, dir) = (Agent::start(true), tempfile::tempdir().unwrap());
         let fault = start(&agent, latency(), dir.path()).await.unwrap();
         drop(fault);
+        given_up::undone().await;
         assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
     });
 }
@@ -173,6 +175,7 @@ fn a_start_that_is_given_up_leaves_nothing() {
             let mut starting: Starting = Box::pin(start(&agent, hole(port), dir.path()));
             until_noted(&mut starting, dir.path()).await;
             drop(starting);
+            given_up::undone().await;
             assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
         }
     });

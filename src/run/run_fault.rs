@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use effects::amount::short;
 use effects::fault::{Deadline, FaultReport, FaultSummary, Undone};
+use effects::given_up;
 use effects::registry::performable;
 use effects::task::Task;
 use faults::Fault;
@@ -49,11 +50,13 @@ pub async fn run_fault(
     let started = tokio::select! {
         // First: what can be started without waiting is started, so that a cancel always finds it and reports.
         biased;
-        started = performable(fault).start(duration, task) => started,
-        () = cancel.cancelled() => {
-            let message = format!("{name}: cancelled before it had started; undone\n");
-            return FaultOutcome::without_report(Ending::Cancelled, message);
-        }
+        started = performable(fault).start(duration, task) => Some(started),
+        () = cancel.cancelled() => None,
+    };
+    let Some(started) = started else {
+        given_up::undone().await;
+        let message = format!("{name}: cancelled before it had started; nothing of it stays\n");
+        return FaultOutcome::without_report(Ending::Cancelled, message);
     };
     let mut active = match started {
         Ok(active) => active,

@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 
 use crate::fault::{
-    ActiveFault, FaultReport, Perform, Preflight, StartError, Started, Undone, off_thread,
-    start_that_may_hang,
+    ActiveFault, FaultReport, Perform, Preflight, StartError, Started, Undone, off_thread, start_off_thread,
 };
 use crate::load::{self, CpuLoad, LoadPlan};
 use crate::task::Task;
@@ -55,7 +54,7 @@ async fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Started {
     let throttled_before = limits.throttled();
     let plan = LoadPlan { threads: meaning.threads, share: meaning.share, duration };
     // With many CPUs there are many threads to start, and each waits for its turn.
-    let load = start_that_may_hang(move || Ok(CpuLoad::start(plan)?)).await?;
+    let load = start_off_thread(move || CpuLoad::start(plan)).await?;
     let asked = stress.clone();
     Ok(Box::new(ActiveCpuStress { asked, duration, meaning, limits, throttled_before, load }))
 }

@@ -12,7 +12,7 @@ use crate::disk::space::Space;
 use crate::disk::{DiskFill as Fill, FillGoal, FillPlan, FillReport, writable_folder};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
-    start_that_may_hang,
+    start_off_thread,
 };
 use crate::task::Task;
 use crate::task::limits::memory::Room;
@@ -54,7 +54,7 @@ async fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
     let memory = TaskMemory::of(task).await;
     let (fill, scratch, limits) = (asked.clone(), task.scratch.clone(), memory.limits());
     // A file system may not answer.
-    let filling = start_that_may_hang(move || {
+    let filling = start_off_thread(move || -> Result<_, StartError> {
         let before = Space::of_writable(&fill.path)?;
         let folder = folder(&fill.path, scratch.as_deref())?;
         let medium = Medium::of(&folder).map_err(|error| cannot_look(&folder, &error))?;

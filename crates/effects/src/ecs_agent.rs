@@ -22,6 +22,7 @@ use ledger::{Entry, Ledger, LedgerError};
 use request::Request;
 use wire::Answer;
 
+use crate::given_up;
 use crate::task::ecs_agent::AgentAccess;
 
 /// How often one request is sent again after the agent said that it was too early: it knows of requests that
@@ -169,7 +170,7 @@ fn lock(sent: &Mutex<Sent>) -> MutexGuard<'_, Sent> {
     sent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fault that the ECS agent performs for us. Dropping it stops it.
+/// A fault that the ECS agent performs for us. Dropping it stops it, on a thread of its own ([`given_up`]).
 #[derive(Debug)]
 #[must_use = "dropped, the fault is stopped"]
 pub struct AgentFault {
@@ -252,18 +253,36 @@ impl AgentFault {
         struck(&waiting(move || ledger.strike(&entry)).await);
         Ok(())
     }
+}
 
-    fn settled(&mut self) {
-        self.over = true;
+/// What is left to do for a fault that is dropped before it is over.
+struct Rest {
+    call: Call,
+    ledger: Ledger,
+    entry: String,
+    sent: Arc<Mutex<Sent>>,
+}
+
+impl Rest {
+    /// Waits for a start that is under way; one that is not must not be sent any more.
+    fn end(self) {
+        let before = std::mem::replace(&mut *lock(&self.sent), Sent::Withdrawn);
+        match before {
+            Sent::Start => self.stop(),
+            Sent::Nothing | Sent::Withdrawn => self.settle(),
+        }
+    }
+
+    fn settle(&self) {
         struck(&self.ledger.strike(&self.entry));
     }
 
     /// Stops it on this thread. At most 20 s, which is better than a fault that stays.
-    fn stop_now(&mut self) {
+    fn stop(&self) {
         for last in [false, true] {
             match self.call.post(Operation::Stop).and_then(|answer| self.call.judge(Operation::Stop, &answer))
             {
-                Ok(_) => return self.settled(),
+                Ok(_) => return self.settle(),
                 Err(error) if last => {
                     tracing::error!(%error, "a fault of the ECS agent may still run; the next start stops it");
                 }
@@ -293,12 +312,9 @@ impl Drop for AgentFault {
         if self.over {
             return;
         }
-        // Waits for a start that is under way; one that is not must not be sent any more.
-        let before = std::mem::replace(&mut *lock(&self.sent), Sent::Withdrawn);
-        match before {
-            Sent::Start => self.stop_now(),
-            Sent::Nothing | Sent::Withdrawn => self.settled(),
-        }
+        let (call, ledger, entry) = (self.call.clone(), self.ledger.clone(), self.entry.clone());
+        let rest = Rest { call, ledger, entry, sent: Arc::clone(&self.sent) };
+        given_up::undo_off_thread(move || rest.end());
     }
 }
 

@@ -5,12 +5,14 @@
 //! [`registry`]: crate::registry
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Asked, Touched};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use crate::given_up;
 use crate::task::Task;
 
 /// Why a fault did not start: the error of its effect, or a sentence. Its text ends without a full stop, and
@@ -145,55 +147,45 @@ impl Preflight {
     }
 }
 
-/// Starts on a thread of its own what may take milliseconds. Once the future is dropped nothing is started any more:
-/// what has begun is waited for and dropped, so that it is undone when the drop returns.
+/// Starts on a thread of its own what may wait for a file system, the kernel or a free CPU, so that the control side does
+/// not. Once the future is dropped nothing begins any more; what has begun is undone there, and only who asks
+/// [`given_up`] waits for that.
 pub(crate) async fn start_off_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
-    let stage = Withdraws(Arc::new(Mutex::new(Stage::Waiting)));
-    let starting = stage.0.clone();
-    let started = tokio::task::spawn_blocking(move || {
-        let mut stage = locked(&starting);
-        if matches!(*stage, Stage::Waiting) {
-            *stage = Stage::Started(start());
+    let (give, taken) = oneshot::channel();
+    let thread = tokio::task::spawn_blocking(move || {
+        if !give.is_closed() {
+            // Undone here where nobody takes it any more.
+            drop(give.send(start()));
         }
     });
-    if let Err(broken) = started.await {
-        std::panic::resume_unwind(broken.into_panic());
-    }
-    match std::mem::replace(&mut *locked(&stage.0), Stage::Withdrawn) {
-        Stage::Started(started) => started,
-        // Only the guard withdraws, and it lives.
-        Stage::Waiting | Stage::Withdrawn => unreachable!("the thread has started it"),
+    let mut starting = Starting { thread: Some(thread), taken };
+    let started = (&mut starting.taken).await;
+    match (started, starting.thread.take()) {
+        (Ok(started), _) => started,
+        (Err(_), Some(thread)) => match thread.await {
+            Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+            Ok(()) => unreachable!("it gives what it has started, or panics"),
+        },
+        (Err(_), None) => unreachable!("only its drop takes the thread"),
     }
 }
 
-/// How far a start is.
-enum Stage<T> {
-    Waiting,
-    Started(T),
-    Withdrawn,
+/// A start that is under way, or whose value nobody has taken yet. Dropped, it is given up.
+struct Starting<T: Send + 'static> {
+    thread: Option<JoinHandle<()>>,
+    taken: oneshot::Receiver<T>,
 }
 
-struct Withdraws<T>(Arc<Mutex<Stage<T>>>);
-
-impl<T> Drop for Withdraws<T> {
+impl<T: Send + 'static> Drop for Starting<T> {
     fn drop(&mut self) {
-        let started = std::mem::replace(&mut *locked(&self.0), Stage::Withdrawn);
-        drop(started);
+        let Some(thread) = self.thread.take() else { return };
+        self.taken.close();
+        match self.taken.try_recv() {
+            // It was on its way here.
+            Ok(started) => given_up::undo_off_thread(move || drop(started)),
+            Err(_) => given_up::follow(thread),
+        }
     }
-}
-
-fn locked<T>(stage: &Mutex<Stage<T>>) -> MutexGuard<'_, Stage<T>> {
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Starts on a thread of its own what may wait for a file system, the kernel or a free CPU, so that the control side does not.
-/// Given up meanwhile, nobody waits for it; what was started is undone there.
-pub(crate) async fn start_that_may_hang<T: Send + 'static>(
-    start: impl FnOnce() -> Result<T, StartError> + Send + 'static,
-) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(start)
-        .await
-        .unwrap_or_else(|error| Err(format!("starting it broke off: {error}").into()))
 }
 
 /// Undoes on a thread of its own what may wait for a disk or for the kernel, so that the control side does not.
@@ -212,7 +204,7 @@ pub(crate) fn off_thread(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     use super::*;
 
@@ -226,7 +218,7 @@ mod tests {
 
     fn runtime() -> tokio::runtime::Runtime {
         // One thread for blocking work, so that a test can keep it.
-        tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
+        tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap()
     }
 
     async fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) {
@@ -259,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_is_given_up_in_the_middle_is_undone_when_the_drop_returns() {
+    fn a_start_that_is_given_up_in_the_middle_is_undone_and_its_drop_does_not_wait() {
         runtime().block_on(async {
             let (tell, told) = mpsc::channel::<()>();
             let (release, held) = mpsc::channel::<()>();
@@ -273,8 +265,26 @@ mod tests {
             }));
             poll_once(starting.as_mut()).await;
             told.recv().unwrap();
-            release.send(()).unwrap();
+            // It would wait for ever for what only comes after it.
             drop(starting);
+            release.send(()).unwrap();
+            given_up::undone().await;
+            assert!(!live.load(Ordering::SeqCst), "undone");
+        });
+    }
+
+    #[test]
+    fn what_is_given_while_it_is_given_up_is_undone() {
+        runtime().block_on(async {
+            let live = Arc::new(AtomicBool::new(true));
+            let seen = live.clone();
+            let mut starting = Box::pin(start_off_thread(move || Live(seen)));
+            poll_once(starting.as_mut()).await;
+            // The thread is free for this only after the start.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert!(live.load(Ordering::SeqCst), "nobody has taken it");
+            drop(starting);
+            given_up::undone().await;
             assert!(!live.load(Ordering::SeqCst), "undone");
         });
     }

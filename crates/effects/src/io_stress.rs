@@ -12,7 +12,7 @@ use crate::disk::space::Space;
 use crate::disk::unlinked::{explain, unlinked};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
-    start_that_may_hang,
+    start_off_thread,
 };
 use crate::io::{IoLoad, IoPlan, IoReport, LEAST_BYTES_PER_WORKER};
 use crate::task::Task;
@@ -70,7 +70,7 @@ async fn start(stress: &IoStress, duration: Duration, task: &Task) -> Started {
     let folder = stress.path.clone().unwrap_or_else(|| folder(task));
     let cpus = CpuLimits::read(task).affinity;
     // A file system may not answer.
-    let loading = start_that_may_hang(move || {
+    let loading = start_off_thread(move || -> Result<_, StartError> {
         let space = Space::of_writable(&folder)?;
         let workers = if asked.workers == 0 { cpus } else { asked.workers };
         let (plan, found) = plan(&asked, workers, folder, space, &limits)?;

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod given_up;
 pub mod heap;
 pub mod io;
 pub mod load;

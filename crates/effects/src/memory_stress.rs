@@ -9,7 +9,7 @@ use outcome::{Achieved, Asked, figures, rounded};
 use crate::amount::{bytes, many, share_of, short};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
-    start_that_may_hang,
+    start_off_thread,
 };
 use crate::memory::{MemoryLoad, MemoryPlan, MemoryReport, Surroundings};
 use crate::task::Task;
@@ -60,7 +60,7 @@ async fn start(stress: &MemoryStress, duration: Duration, task: &Task) -> Starte
     let children = workers.min(cpus).min(MOST_CHILDREN);
     let plan = MemoryPlan { children, bytes: goal, duration };
     // The kernel may have to look for memory before it has a process.
-    let load = start_that_may_hang(move || {
+    let load = start_off_thread(move || -> Result<_, StartError> {
         let room = limits.follow();
         let surroundings = Surroundings { room, oom_kills: Arc::new(move || limits.oom_kills()) };
         Ok(MemoryLoad::start(plan, &surroundings)?)

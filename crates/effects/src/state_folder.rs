@@ -1,23 +1,26 @@
 //! Files of the state folder: written where nobody else can have laid anything, and by a thread of their own.
 //!
 //! The folder may lie on a file system that hangs (NFS, EFS). What is written there goes through one thread, in its
-//! order, and is waited for for a second; while the folder is known to hang, not at all.
+//! order, and is waited for for a second; while the folder is known to hang, not at all. Who submitted it goes on
+//! without what is written there, and the log says so.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::{getegid, geteuid};
+use tokio::sync::watch;
 
 /// How long a write is waited for.
 const LIMIT: Duration = Duration::from_secs(1);
-/// Writes that may wait.
-const QUEUE: usize = 64;
+/// Writes that may wait. One is at most a reply, of some kilobytes.
+const QUEUE: usize = 1_024;
 /// More than this is no file of ours.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -116,7 +119,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As [`read`].
 pub fn lock_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    regular(options.write(true).create(true).truncate(false).mode(0o600).custom_flags(FLAGS).open(path)?)
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(FLAGS);
+    regular(options.open(path)?)
 }
 
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -129,67 +133,193 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-/// Does `work` after all that came before it, on the thread of the state folder, and waits for it.
+/// Starts the thread of the state folder, which everything below starts where it is not there yet.
+///
+/// # Errors
+/// No thread can be had. What is submitted is then done at once, by whoever submits it.
+pub fn start() -> io::Result<()> {
+    thread().queue.as_ref().map(|_| ()).map_err(|reason| io::Error::new(reason.kind(), reason.to_string()))
+}
+
+/// Has `work` done after all that came before it, on the thread of the state folder. What there is no room for is
+/// dropped, and the log says so.
+pub fn submit(work: impl FnOnce() + Send + 'static) {
+    let _ = thread().submit(Box::new(work));
+}
+
+/// Waits until everything is done that was submitted before this call; no longer than a second, and not at all while
+/// the folder is known to hang. Whether it is done.
+pub async fn settled() -> bool {
+    thread().settled().await
+}
+
+/// Does `work` as [`submit`] does, and waits for it as [`settled`] does.
 ///
 /// # Errors
 /// What `work` gives; [`ErrorKind::TimedOut`] if that takes longer than a second. It is done then when the folder answers
 /// again, if ever.
+pub async fn done<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    thread().done(work).await
+}
+
+/// Does `work` as [`submit`] does, and waits for it however long it takes: for what there is no going on without. After a
+/// second the log says what is waited for.
+///
+/// # Errors
+/// It broke off.
+pub async fn patiently<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    thread().patiently(work).await
+}
+
+/// As [`done`], on a thread that may wait.
+///
+/// # Errors
+/// As [`done`].
 pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    thread().in_time(work)
+}
+
+fn thread() -> &'static StateThread {
     static THREAD: OnceLock<StateThread> = OnceLock::new();
-    THREAD.get_or_init(StateThread::start).in_time(work)
+    THREAD.get_or_init(StateThread::start)
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The thread, as those have it who give it work.
 struct StateThread {
-    /// None where no thread could be had.
-    queue: Option<SyncSender<Job>>,
-    submitted: AtomicU64,
-    done: Arc<AtomicU64>,
-    /// What had been submitted when the folder was first seen to hang; 0 if it answers.
-    hangs_at: AtomicU64,
+    queue: io::Result<Mutex<Queue>>,
+    done: watch::Receiver<u64>,
+    stall: Arc<Stall>,
+}
+
+/// Its number and its place in the queue belong together.
+struct Queue {
+    jobs: SyncSender<Job>,
+    submitted: u64,
+}
+
+/// Up to which job the folder has been waited for in vain; 0 if it answers.
+#[derive(Default)]
+struct Stall(AtomicU64);
+
+impl Stall {
+    fn note(&self, number: u64) {
+        if self.0.compare_exchange(0, number, SeqCst, SeqCst).is_ok() {
+            tracing::error!(
+                "the state folder does not answer; going on without it: taskfault status may be old, and commands that \
+                 are running when this process is killed may run again or stay without an answer"
+            );
+        }
+    }
+
+    /// So many jobs are done.
+    fn end(&self, done: u64) {
+        let number = self.0.load(SeqCst);
+        if number != 0 && done >= number && self.0.compare_exchange(number, 0, SeqCst, SeqCst).is_ok() {
+            tracing::info!("the state folder answers again");
+        }
+    }
 }
 
 impl StateThread {
     fn start() -> StateThread {
-        let (queue, jobs) = sync_channel::<Job>(QUEUE);
-        let done = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&done);
-        let perform = move |jobs: Receiver<Job>| {
-            while let Ok(job) = jobs.recv() {
-                job();
-                counted.fetch_add(1, SeqCst);
+        let (jobs, waiting) = sync_channel::<Job>(QUEUE);
+        let (counted, done) = watch::channel(0);
+        let stall = Arc::new(Stall::default());
+        let noted = Arc::clone(&stall);
+        let perform = move || {
+            while let Ok(job) = waiting.recv() {
+                // The thread is for all others, too.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                counted.send_modify(|count| *count += 1);
+                noted.end(*counted.borrow());
             }
         };
-        let thread = std::thread::Builder::new().name("state-folder".to_owned()).spawn(move || perform(jobs));
-        let (submitted, hangs_at) = (AtomicU64::new(0), AtomicU64::new(0));
-        StateThread { queue: thread.ok().map(|_| queue), submitted, done, hangs_at }
+        let thread = std::thread::Builder::new().name("state-folder".to_owned()).spawn(perform);
+        StateThread { queue: thread.map(|_| Mutex::new(Queue { jobs, submitted: 0 })), done, stall }
+    }
+
+    /// The job's number; the job where there is no room for it.
+    fn submit(&self, job: Job) -> Result<u64, Job> {
+        let Ok(queue) = &self.queue else {
+            // Nothing can hang where there is no thread to do it, but that is no reason to do nothing.
+            job();
+            return Ok(0);
+        };
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
+            self.stall.note(*self.done.borrow() + 1);
+            return Err(job);
+        }
+        queue.submitted += 1;
+        Ok(queue.submitted)
+    }
+
+    async fn patiently<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let (answer, mut answered) = tokio::sync::oneshot::channel();
+        let mut job: Job = Box::new(move || drop(answer.send(work())));
+        let number = loop {
+            match self.submit(job) {
+                Ok(number) => break number,
+                Err(again) => job = again,
+            }
+            tokio::time::sleep(LIMIT).await;
+        };
+        if let Ok(done) = tokio::time::timeout(self.limit(), &mut answered).await {
+            return done.map_err(io::Error::other);
+        }
+        self.stall.note(number);
+        answered.await.map_err(io::Error::other)
+    }
+
+    async fn settled(&self) -> bool {
+        let submitted = self
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.lock().unwrap_or_else(PoisonError::into_inner).submitted);
+        let mut done = self.done.clone();
+        let all = done.wait_for(|done| *done >= submitted);
+        // Polled once also where nothing is waited for.
+        let settled = matches!(tokio::time::timeout(self.limit(), all).await, Ok(Ok(_)));
+        if !settled {
+            self.stall.note(submitted);
+        }
+        settled
+    }
+
+    async fn done<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let job = Box::new(move || drop(answer.send(work())));
+        let number = self.submit(job).map_err(|_| hangs())?;
+        match tokio::time::timeout(self.limit(), answered).await {
+            Ok(Ok(answer)) => answer,
+            _ => Err(self.hung(number)),
+        }
     }
 
     fn in_time<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        // Nothing can hang where there is no thread to do it, but that is no reason to do nothing.
-        let Some(queue) = &self.queue else { return work() };
         let (answer, answered) = sync_channel(1);
-        let job = Box::new(move || {
-            let _ = answer.send(work());
-        });
-        if queue.try_send(job).is_err() {
-            return Err(hangs());
-        }
-        let number = self.submitted.fetch_add(1, SeqCst) + 1;
-        let limit = if self.hangs() { Duration::ZERO } else { LIMIT };
-        answered.recv_timeout(limit).unwrap_or_else(|_| {
-            self.hangs_at.fetch_max(number, SeqCst);
-            Err(hangs())
-        })
+        let job = Box::new(move || drop(answer.send(work())));
+        let number = self.submit(job).map_err(|_| hangs())?;
+        answered.recv_timeout(self.limit()).unwrap_or_else(|_| Err(self.hung(number)))
     }
 
-    /// Whether the last that was waited for in vain is still not done.
-    fn hangs(&self) -> bool {
-        self.done.load(SeqCst) < self.hangs_at.load(SeqCst)
+    fn hung(&self, number: u64) -> io::Error {
+        self.stall.note(number);
+        hangs()
+    }
+
+    /// How long is waited now.
+    fn limit(&self) -> Duration {
+        let hangs = *self.done.borrow() < self.stall.0.load(SeqCst);
+        if hangs { Duration::ZERO } else { LIMIT }
     }
 }
 
@@ -236,16 +366,58 @@ mod tests {
         assert!(replace(&dir.path().join("none"), "x", b"").is_err());
     }
 
+    /// Keeps the thread until what is given is dropped.
+    fn keep(thread: &StateThread) -> std::sync::mpsc::Sender<()> {
+        let (release, hang) = channel::<()>();
+        let job = move || assert!(hang.recv().is_err());
+        assert!(thread.submit(Box::new(job)).is_ok());
+        release
+    }
+
+    #[tokio::test]
+    async fn writes_are_done_in_their_order() {
+        let thread = StateThread::start();
+        assert!(thread.settled().await, "nothing to wait for");
+        let (sender, numbers) = channel();
+        for number in 0..100 {
+            let sender = sender.clone();
+            assert!(thread.submit(Box::new(move || sender.send(number).unwrap())).is_ok());
+        }
+        assert!(thread.settled().await);
+        assert_eq!(numbers.try_iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert_eq!(thread.done(|| Ok(1)).await.unwrap(), 1);
+        assert!(thread.patiently(|| panic!("out of luck")).await.is_err());
+        assert_eq!(thread.patiently(|| 2).await.unwrap(), 2, "the thread goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_hangs_is_waited_for_once_and_no_longer_than_a_second() {
+        let thread = StateThread::start();
+        let release = keep(&thread);
+        let started = tokio::time::Instant::now();
+        assert!(!thread.settled().await);
+        for _ in 0..2 * QUEUE {
+            let _ = thread.submit(Box::new(|| ()));
+            assert!(!thread.settled().await);
+            assert_eq!(thread.done(|| Ok(())).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+        assert_eq!(started.elapsed(), LIMIT, "by the clock of tokio");
+        drop(release);
+        // However long it takes, and also where there is no room yet.
+        assert_eq!(thread.patiently(|| 3).await.unwrap(), 3);
+        while thread.limit().is_zero() {
+            std::thread::yield_now();
+        }
+        assert_eq!(thread.stall.0.load(SeqCst), 0, "the stall is over");
+        assert_eq!(thread.in_time(|| Ok(2)).unwrap(), 2);
+    }
+
     #[test]
     fn a_write_that_hangs_is_waited_for_once() {
         let thread = StateThread::start();
         assert_eq!(thread.in_time(|| Ok(1)).unwrap(), 1);
-        let (release, hang) = channel::<()>();
-        let stuck = thread.in_time(move || {
-            let _ = hang.recv();
-            Ok(())
-        });
-        assert_eq!(stuck.unwrap_err().kind(), ErrorKind::TimedOut);
+        let release = keep(&thread);
+        assert_eq!(thread.in_time(|| Ok(())).unwrap_err().kind(), ErrorKind::TimedOut);
         let (after, order) = channel();
         let started = std::time::Instant::now();
         for number in 0..10 {
@@ -257,7 +429,7 @@ mod tests {
         drop(release);
         drop(after);
         assert_eq!(order.iter().collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
-        while thread.hangs() {
+        while thread.limit().is_zero() {
             std::thread::yield_now();
         }
         assert_eq!(thread.in_time(|| Ok(2)).unwrap(), 2);
