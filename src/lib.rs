@@ -18,5 +18,4 @@ pub mod identity;
 pub mod run;
 pub mod shutdown;
 pub mod sidecar;
-pub mod state_writer;
 pub mod telemetry;

@@ -34,10 +34,10 @@ use crate::config::Config;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
-use crate::state_writer::StateWriter;
 use effects::net::{self, lifeline};
 use effects::shell;
 use effects::shell::left_over::{LeftOver, end_left_over};
+use effects::state_folder;
 use effects::task::capabilities::Capabilities;
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
@@ -77,10 +77,13 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Err(error) => return failed(&error),
     };
     let code = tokio::task::LocalSet::new().block_on(&runtime, async {
-        match serve_until_stopped(&config).await {
+        let code = match serve_until_stopped(&config).await {
             Ok(code) => code,
             Err(error) => failed(&error),
-        }
+        };
+        // What was given up by its end is removed.
+        state_folder::settled().await;
+        code
     });
     // Not waited for: the thread of a name look-up whose call was given up may hang for longer than ECS waits.
     runtime.shutdown_background();
@@ -115,12 +118,17 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
-    let _lock = StateLock::take(&config.state_dir)?;
+    state_folder::start().map_err(StartError::Thread)?;
+    let folder = config.state_dir.clone();
+    let _lock = start::in_folder(&stop, move || StateLock::take(&folder)).await?;
     let liveness = Rc::new(Liveness::default());
     let (listener, _socket) = liveness::listen(&config.state_dir)
         .map_err(|reason| StartError::Socket { folder: config.state_dir.clone(), reason })?;
     drop(tokio::task::spawn_local(liveness::answer(listener, Rc::clone(&liveness))));
-    let writer = Rc::new(StateWriter::start(&config.state_dir).map_err(StartError::Thread)?);
+    match liveness::listen_apart(&config.state_dir) {
+        Ok(apart) => drop(tokio::task::spawn_local(liveness::answer(apart, Rc::clone(&liveness)))),
+        Err(error) => tracing::warn!(%error, "the health check cannot ask while the state folder hangs"),
+    }
     // The first of the threads that look up names, while there are threads to be had.
     drop(tokio::task::spawn_blocking(|| ()));
     // So that the status of an earlier life is not taken for ours.
@@ -139,7 +147,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        let sidecar = Sidecar::assemble(config, registered, Rc::clone(&writer), &scripts);
+        let sidecar = Sidecar::assemble(config, registered, &scripts).await;
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
         if sidecar.serve(channels.as_mut(), &stop).await == Ended::Stopped {
@@ -211,20 +219,17 @@ struct Sidecar {
     queue: Rc<Queue>,
     gateway: Rc<Gateway>,
     poll: Rc<Poll>,
-    writer: Rc<StateWriter>,
 }
 
 impl Sidecar {
-    fn assemble(
+    async fn assemble(
         config: &Config,
         registered: Registered,
-        writer: Rc<StateWriter>,
         scripts: &BTreeMap<String, LeftOver>,
     ) -> Sidecar {
         let identity = Rc::clone(&registered.identity);
         let machine = start::machine(&registered.task);
-        let (journal, left_over) =
-            Journal::open(Rc::clone(&writer), &config.state_dir, &identity.instance_id());
+        let (journal, left_over) = Journal::open(&config.state_dir, &identity.instance_id()).await;
         let (link, outbox) = (Rc::new(Link::default()), Rc::new(Outbox::kept_in(journal)));
         let context = InvocationContext {
             command_id: String::new(),
@@ -251,7 +256,7 @@ impl Sidecar {
         };
         let poll = Rc::new(Poll::new(identity, Rc::clone(&link)));
         queue.go_on(left_over, scripts);
-        Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll, writer }
+        Sidecar { registered, machine, link, outbox, queue, gateway: Rc::new(gateway), poll }
     }
 
     /// Everything that goes on side by side, until `stop` or until the service does not know us any more.
@@ -261,7 +266,7 @@ impl Sidecar {
             () = channels => {}
             () = identity.keep_fresh() => return Ended::Unknown,
             () = heartbeat::run(identity, &self.machine, &self.link) => {}
-            () = status::keep(identity, &self.queue, &self.link, &self.writer) => {}
+            () = status::keep(identity, &self.queue, &self.link) => {}
             () = reap_orphans() => {}
             () = self.give_memory_back() => {}
             () = self.tidy_up(stop) => {}

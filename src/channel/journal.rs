@@ -10,8 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use effects::state_folder;
@@ -20,7 +19,6 @@ use uuid::Uuid;
 
 use super::reply::Reply;
 use super::{JOB_MEMORY, Origin, now_ms};
-use crate::state_writer::StateWriter;
 use ssm_wire::job::{JobId, Topic};
 
 /// The file in the state folder.
@@ -206,6 +204,27 @@ struct Log {
 }
 
 impl Log {
+    fn at(path: PathBuf) -> Log {
+        Log { path, file: None, bytes: 0, compact_at: COMPACT_BYTES, failed: false }
+    }
+
+    /// Reads what there is for `instance`, and begins anew with that.
+    fn open(&mut self, instance: &str) -> LeftOver {
+        let mut contents = read(&self.path).unwrap_or_else(|error| {
+            tracing::warn!(path = %self.path.display(), %error, "cannot read the commands of an earlier life");
+            Contents::default()
+        });
+        if contents.instance != instance {
+            contents = Contents { instance: instance.to_owned(), ..Contents::default() };
+        }
+        let contents = contents.needed(now_ms());
+        if let Err(error) = self.rewrite(&contents) {
+            tracing::error!(path = %self.path.display(), %error, "cannot note commands on disk");
+            self.failed = true;
+        }
+        contents.left_over(now_ms())
+    }
+
     fn add(&mut self, line: &Line) {
         match self.try_add(line) {
             Ok(()) => self.failed = false,
@@ -273,29 +292,18 @@ fn read(path: &Path) -> io::Result<Contents> {
 /// The journal of one life, as the control thread has it.
 #[derive(Debug)]
 pub struct Journal {
-    writer: Rc<StateWriter>,
     log: Arc<Mutex<Log>>,
 }
 
 impl Journal {
     /// Reads what an earlier life left in `folder` for `instance`, and begins a journal with that. One that cannot be
-    /// read or written is told in the log, and everything goes on without it.
-    pub fn open(writer: Rc<StateWriter>, folder: &Path, instance: &str) -> (Journal, LeftOver) {
-        let path = folder.join(FILE);
-        let mut contents = read(&path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "cannot read the commands of an earlier life");
-            Contents::default()
-        });
-        if contents.instance != instance {
-            contents = Contents { instance: instance.to_owned(), ..Contents::default() };
-        }
-        let contents = contents.needed(now_ms());
-        let mut log = Log { path, file: None, bytes: 0, compact_at: COMPACT_BYTES, failed: false };
-        if let Err(error) = log.rewrite(&contents) {
-            tracing::error!(path = %log.path.display(), %error, "cannot note commands on disk");
-            log.failed = true;
-        }
-        (Journal { writer, log: Arc::new(Mutex::new(log)) }, contents.left_over(now_ms()))
+    /// read or written is told in the log, and everything goes on without it; so it does while the folder does not
+    /// answer.
+    pub async fn open(folder: &Path, instance: &str) -> (Journal, LeftOver) {
+        let log = Arc::new(Mutex::new(Log::at(folder.join(FILE))));
+        let (opened, instance) = (Arc::clone(&log), instance.to_owned());
+        let left = state_folder::done(move || Ok(locked(&opened).open(&instance))).await;
+        (Journal { log }, left.unwrap_or_default())
     }
 
     /// A job was taken.
@@ -318,26 +326,32 @@ impl Journal {
         self.add(Line::Acknowledged(id));
     }
 
-    /// Waits until all of this is on disk, as long as [`StateWriter::settled`] does.
+    /// Waits until all of this is on disk, as long as [`state_folder::settled`] does.
     pub async fn settled(&self) {
-        self.writer.settled().await;
+        state_folder::settled().await;
     }
 
     fn add(&self, line: Line) {
         let log = Arc::clone(&self.log);
-        self.writer.submit(move || log.lock().unwrap_or_else(PoisonError::into_inner).add(&line));
+        state_folder::submit(move || locked(&log).add(&line));
     }
 }
 
-/// Removes the journal: the instance is gone, and its commands with it.
+fn locked(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the journal, after what is still to be written there: the instance is gone, and its commands with it.
 ///
 /// # Errors
-/// It is there and cannot be removed.
-pub fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(folder.join(FILE)) {
+/// It is there and cannot be removed, or the folder does not answer.
+pub async fn remove(folder: &Path) -> io::Result<()> {
+    let path = folder.join(FILE);
+    let remove = move || match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
+    };
+    state_folder::done(remove).await
 }
 
 /// Reads bytes as a journal. What is written of it anew says the same.
@@ -369,14 +383,14 @@ mod tests {
         if last { reply.last() } else { reply }
     }
 
-    fn open(folder: &Path) -> (Journal, LeftOver) {
-        Journal::open(Rc::new(StateWriter::start(folder).unwrap()), folder, INSTANCE)
+    async fn open(folder: &Path) -> (Journal, LeftOver) {
+        Journal::open(folder, INSTANCE).await
     }
 
     #[tokio::test]
     async fn the_next_life_knows_what_was_taken_answered_and_not_acknowledged() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, left) = open(dir.path());
+        let (journal, left) = open(dir.path()).await;
         assert!(left.taken.is_empty() && left.replies.is_empty());
         (0..4).for_each(|n| journal.taken(&job(n)));
         // 0 is answered and acknowledged, 1 answered, 2 half answered, 3 not ours after all.
@@ -390,7 +404,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(dir.path().join(FILE)).unwrap();
         file.write_all(b"{\"taken\":{\"job\":\"aws.ss").unwrap();
         for _ in 0..3 {
-            let (_journal, left) = open(dir.path());
+            let (_journal, left) = open(dir.path()).await;
             let taken: Vec<_> = left.taken.iter().map(|(job, _)| job.clone()).collect();
             assert_eq!(taken, [job(0), job(1), job(2)]);
             assert!(left.taken.iter().all(|(_, age)| *age < Duration::from_secs(60)));
@@ -404,19 +418,18 @@ mod tests {
     #[tokio::test]
     async fn another_instance_has_nothing_to_do_with_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = open(dir.path());
+        let (journal, _) = open(dir.path()).await;
         journal.taken(&job(1));
         journal.settled().await;
-        let writer = Rc::new(StateWriter::start(dir.path()).unwrap());
-        let (_, left) = Journal::open(writer, dir.path(), "mi-ffffffffffffffff0");
+        let (_, left) = Journal::open(dir.path(), "mi-ffffffffffffffff0").await;
         assert!(left.taken.is_empty());
-        assert!(open(dir.path()).1.taken.is_empty(), "it is that instance's journal now");
+        assert!(open(dir.path()).await.1.taken.is_empty(), "it is that instance's journal now");
     }
 
     #[tokio::test]
     async fn it_does_not_grow_for_ever() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = open(dir.path());
+        let (journal, _) = open(dir.path()).await;
         for n in 0..4_000 {
             let reply = Reply::new(&job(n), Topic::Send, "x".repeat(1_000), Origin::Gateway).last();
             journal.taken(&job(n));
@@ -426,7 +439,7 @@ mod tests {
         }
         let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
         assert!(size < 2 * COMPACT_BYTES, "{size}");
-        let left = open(dir.path()).1;
+        let left = open(dir.path()).await.1;
         assert_eq!((left.taken.len(), left.unanswered.len(), left.replies.len()), (4_000, 0, 0));
     }
 
@@ -442,11 +455,11 @@ mod tests {
         assert_eq!(contents(later).taken, [(job(2), JOB_MEMORY)]);
     }
 
-    #[test]
-    fn what_is_no_file_does_not_hang_the_start() {
+    #[tokio::test]
+    async fn what_is_no_file_does_not_hang_the_start() {
         let dir = tempfile::tempdir().unwrap();
         nix::unistd::mkfifo(&dir.path().join(FILE), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(open(dir.path()).1.taken.is_empty());
+        assert!(open(dir.path()).await.1.taken.is_empty());
         assert!(fs::metadata(dir.path().join(FILE)).unwrap().is_file(), "it is replaced");
     }
 }

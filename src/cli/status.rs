@@ -169,7 +169,8 @@ fn health(state_dir: &Path) -> ExitCode {
 /// The status in `state_dir`; None if there is no such file.
 fn read(state_dir: &Path) -> Result<Option<Status>, StatusError> {
     let file = state_dir.join(STATUS_FILE);
-    let text = match state_folder::read(&file) {
+    let place = file.clone();
+    let text = match state_folder::in_time(move || state_folder::read(&place)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StatusError::Read(file, error)),
@@ -190,7 +191,9 @@ fn is_alive(pid: u32) -> bool {
 
 /// The faults that a process which is gone started at the ECS agent and did not stop.
 fn left_over(state_dir: &Path) -> Vec<String> {
-    Ledger::of(state_dir).stale().into_iter().map(|entry| entry.fault).collect()
+    let ledger = Ledger::of(state_dir);
+    let stale = state_folder::in_time(move || Ok(ledger.stale())).unwrap_or_default();
+    stale.into_iter().map(|entry| entry.fault).collect()
 }
 
 fn describe(status: Option<&Status>, state_dir: &Path, now: OffsetDateTime) -> String {

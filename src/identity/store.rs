@@ -128,14 +128,15 @@ impl Store {
         self.write(REGISTRATION, &registration)
     }
 
-    /// Removes what [`Self::save`] wrote; files that are gone already are fine.
+    /// Removes what [`Self::save`] wrote, after what is still to be written there; files that are gone already are fine.
     ///
     /// # Errors
-    /// A file is there and cannot be removed.
-    pub fn clear(&self) -> Result<(), StoreError> {
+    /// A file is there and cannot be removed, or the folder does not answer.
+    pub async fn clear(&self) -> Result<(), StoreError> {
         let store = self.clone();
         // A folder that hangs must not keep the end waiting.
-        state_folder::in_time(move || Ok(store.remove(IDENTITY).and(store.remove(REGISTRATION))))
+        state_folder::done(move || Ok(store.remove(IDENTITY).and(store.remove(REGISTRATION))))
+            .await
             .unwrap_or_else(|reason| {
                 Err(StoreError { action: "remove", path: self.dir.join(IDENTITY), reason })
             })
@@ -190,16 +191,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_saved_is_loaded_for_the_same_task_only() {
+    #[tokio::test]
+    async fn what_is_saved_is_loaded_for_the_same_task_only() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("new/dir")).unwrap();
         assert_eq!(store.load(&stored().task_arn), None);
         store.save(&stored()).unwrap();
         assert_eq!(store.load(&stored().task_arn), Some(stored()));
         assert_eq!(store.load("arn:aws:ecs:us-east-1:123456789012:task/c/2"), None);
-        store.clear().unwrap();
-        store.clear().unwrap();
+        store.clear().await.unwrap();
+        store.clear().await.unwrap();
         assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0);
     }
 

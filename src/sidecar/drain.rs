@@ -41,12 +41,11 @@ impl Sidecar {
         let identity = &self.registered.identity;
         let gone = self.registered.footprint.retire(RETIRE_LIMIT, identity.credentials()).await;
         if gone {
-            // What is still being written would come back after it is removed.
-            self.writer.settled().await;
-            if let Err(error) = identity.store().clear() {
+            // After what is still being written, which would come back otherwise.
+            if let Err(error) = identity.store().clear().await {
                 tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
             }
-            if let Err(error) = journal::remove(identity.store().dir()) {
+            if let Err(error) = journal::remove(identity.store().dir()).await {
                 tracing::warn!(%error, "the journal of an instance that is gone stays on disk");
             }
         }

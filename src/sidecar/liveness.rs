@@ -2,16 +2,22 @@
 //!
 //! A file can only say what was true when it was written. A process that is stopped, or whose control thread is
 //! blocked, does not answer; one that is gone refuses; a foreign process that has its number now has no such socket.
+//! Where the folder hangs nobody gets to the socket, so the same is asked on one that lies in no folder, too.
 
 use std::cell::Cell;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use effects::state_folder;
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
@@ -110,7 +116,8 @@ pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let path = std::mem::take(&mut self.0);
+        state_folder::submit(move || drop(std::fs::remove_file(path)));
     }
 }
 
@@ -119,6 +126,24 @@ fn short_path(folder: &Path) -> io::Result<(File, PathBuf)> {
     let folder = File::open(folder)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
     Ok((folder, path))
+}
+
+/// Takes the second place, which is of no file system. Others of this network namespace could have taken its name.
+///
+/// # Errors
+/// They have.
+pub fn listen_apart(folder: &Path) -> io::Result<UnixListener> {
+    let listener = std::os::unix::net::UnixListener::bind_addr(&address(folder)?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// An abstract name for the folder, as the processes of this mount namespace call it.
+fn address(folder: &Path) -> io::Result<SocketAddr> {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read_link("/proc/self/ns/mnt")?.hash(&mut hasher);
+    folder.components().for_each(|part| part.hash(&mut hasher));
+    SocketAddr::from_abstract_name(format!("taskfault-alive:{:016x}", hasher.finish()))
 }
 
 /// Answers for ever.
@@ -136,31 +161,60 @@ pub async fn answer(listener: UnixListener, liveness: Rc<Liveness>) {
     }
 }
 
-/// Asks the sidecar in `folder`.
+/// Asks the sidecar in `folder`, in both ways.
 ///
 /// # Errors
 /// [`NoAnswer`]: there is none, or it does not answer within a second.
 pub fn ask(folder: &Path) -> Result<Alive, NoAnswer> {
-    let (sender, answer) = std::sync::mpsc::channel();
-    let place = folder.to_owned();
-    // On a thread, because even connecting waits where a process that is stopped has not taken earlier questions.
-    std::thread::spawn(move || sender.send(ask_patiently(&place)));
-    match answer.recv_timeout(LIMIT) {
-        Ok(Ok(alive)) => Ok(alive),
-        Ok(Err(error))
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-        {
-            Err(NoAnswer::Gone(folder.to_owned()))
+    let (sender, answers) = std::sync::mpsc::channel();
+    for apart in [false, true] {
+        let (sender, folder) = (sender.clone(), folder.to_owned());
+        // On a thread, because even connecting waits where a process that is stopped has not taken earlier questions.
+        std::thread::spawn(move || {
+            let answer = if apart { ask_apart(&folder) } else { ask_in(&folder) };
+            sender.send((apart, answer))
+        });
+    }
+    drop(sender);
+    let end = Instant::now() + LIMIT;
+    let mut refused = None;
+    while let Ok((apart, answer)) = answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        match answer {
+            Ok(alive) => return Ok(alive),
+            // That there is nothing apart says nothing.
+            Err(_) if apart => {}
+            Err(error) => refused = Some(error),
         }
-        Ok(Err(error)) => Err(NoAnswer::Failed(folder.join(SOCKET), error)),
-        Err(_) => Err(NoAnswer::Late),
+    }
+    Err(match refused {
+        None => NoAnswer::Late,
+        Some(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            NoAnswer::Gone(folder.to_owned())
+        }
+        Some(error) => NoAnswer::Failed(folder.join(SOCKET), error),
+    })
+}
+
+fn ask_in(folder: &Path) -> io::Result<Alive> {
+    let (_folder, path) = short_path(folder)?;
+    read(UnixStream::connect(path)?)
+}
+
+fn ask_apart(folder: &Path) -> io::Result<Alive> {
+    let stream = UnixStream::connect_addr(&address(folder)?)?;
+    // Of this user and seen from here as it sees itself: no neighbour with processes of its own answers for it.
+    let peer = getsockopt(&stream, sockopt::PeerCredentials)?;
+    let alive = read(stream)?;
+    if peer.uid() == geteuid().as_raw() && u32::try_from(peer.pid()) == Ok(alive.pid) {
+        Ok(alive)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
     }
 }
 
-fn ask_patiently(folder: &Path) -> io::Result<Alive> {
-    let (_folder, path) = short_path(folder)?;
+fn read(stream: UnixStream) -> io::Result<Alive> {
     let mut line = String::new();
-    BufReader::new(io::Read::take(UnixStream::connect(path)?, MAX_ANSWER_BYTES)).read_line(&mut line)?;
+    BufReader::new(io::Read::take(stream, MAX_ANSWER_BYTES)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
 }
 
@@ -199,7 +253,19 @@ mod tests {
             matches!(asked(&folder).await, Err(NoAnswer::Gone(_))),
             "the socket is there, but no process"
         );
+        // Where the folder does not answer, or is gone, the sidecar does on the other way.
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let apart = listen_apart(&folder).unwrap();
+                assert!(listen_apart(&folder).is_err(), "the name is taken");
+                let task = tokio::task::spawn_local(answer(apart, Rc::clone(&liveness)));
+                assert_eq!(asked(&folder).await.unwrap().phase, Phase::Unknown);
+                task.abort();
+                let _ = task.await;
+            })
+            .await;
         drop(socket);
+        assert!(state_folder::settled().await);
         assert!(!folder.join(SOCKET).exists());
     }
 

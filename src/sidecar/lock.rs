@@ -1,13 +1,13 @@
 //! One sidecar for each state folder: two would drive each other off the control channel, second by second.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use effects::state_folder;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 
 /// The file in the state folder. The lock on it ends with the process, whatever ends that; the file with a clean end.
 const FILE: &str = "sidecar.lock";
@@ -35,23 +35,27 @@ pub(super) enum LockError {
     },
 }
 
-/// The folder is ours until this is dropped.
+/// The folder is ours until this is dropped, and what was submitted before is done there.
 #[derive(Debug)]
 #[must_use = "dropped, the folder is another's"]
 pub(super) struct StateLock {
     path: PathBuf,
-    _file: Flock<File>,
+    file: Option<Flock<File>>,
 }
 
 impl Drop for StateLock {
     fn drop(&mut self) {
-        // While it is locked still: who waits for this one finds out that it is gone ([`StateLock::take`]).
-        let _ = std::fs::remove_file(&self.path);
+        let (path, file) = (std::mem::take(&mut self.path), self.file.take());
+        state_folder::submit(move || {
+            // While it is locked still: who waits for this one finds out that it is gone ([`StateLock::take`]).
+            let _ = std::fs::remove_file(path);
+            drop(file);
+        });
     }
 }
 
 impl StateLock {
-    /// Takes the folder, making it if need be.
+    /// Takes the folder, making it if need be. Waits for the folder; [`state_folder::patiently`] is the place for it.
     ///
     /// # Errors
     /// [`LockError`]: another sidecar has it, or the file cannot be made.
@@ -60,16 +64,7 @@ impl StateLock {
         let fail = |reason| LockError::Failed { path: path.clone(), reason };
         state_folder::prepare(folder).map_err(fail)?;
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                // Not through a link that somebody laid, and not waiting for a FIFO's other end.
-                .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-                .open(&path)
-                .map_err(fail)?;
+            let file = state_folder::lock_file(&path).map_err(fail)?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // One that its owner has removed in between locks nothing.
                 Ok(file) if !is_at(&file, &path) => {}
@@ -77,7 +72,7 @@ impl StateLock {
                     // For people alone: what counts is the lock.
                     let pid = std::process::id().to_string();
                     let _ = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
-                    return Ok(StateLock { path, _file: file });
+                    return Ok(StateLock { path, file: Some(file) });
                 }
                 Err((file, Errno::EWOULDBLOCK)) => {
                     let (folder, holder) = (folder.to_owned(), holder(file));
@@ -109,8 +104,8 @@ fn holder(mut file: File) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_folder_has_one_sidecar_and_says_which() {
+    #[tokio::test]
+    async fn a_folder_has_one_sidecar_and_says_which() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("not/there/yet");
         let lock = StateLock::take(&folder).unwrap();
@@ -118,7 +113,9 @@ mod tests {
         assert!(error.contains(&format!("another sidecar (process {})", std::process::id())), "{error}");
         assert!(error.contains("not/there/yet") && error.contains("--state-dir"), "{error}");
         drop(lock);
+        assert!(state_folder::settled().await);
         drop(StateLock::take(&folder).unwrap());
+        assert!(state_folder::settled().await);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is left of it");
     }
 

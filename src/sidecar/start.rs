@@ -28,6 +28,7 @@ use crate::identity::registration::register as register_instance;
 use crate::identity::store::{Store, StoreError, Stored};
 use crate::identity::token::Identity;
 use effects::ecs_agent;
+use effects::state_folder;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::metadata::{MetadataError, TaskMetadata};
 use http_client::{Client, ClientError};
@@ -60,7 +61,7 @@ pub(super) struct Registered {
 pub(super) enum StartError {
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
-    #[error("cannot start the thread that writes to the state folder")]
+    #[error("the thread that works in the state folder could not be started, or broke off")]
     Thread(#[source] std::io::Error),
     #[error(
         "cannot make a socket in {}: {reason}; the health check asks there, so the state folder must be on a file system \
@@ -104,9 +105,11 @@ async fn register_with(
     liveness: &Liveness,
     begin_key: &dyn Fn() -> PendingKey,
 ) -> Result<Registered, StartError> {
-    let store = Store::open(&config.state_dir)?;
+    let folder = config.state_dir.clone();
+    let open = move || Store::open(&folder).map(|store| (store.holds_identity(), store));
+    let (holds_identity, store) = in_folder(stop, open).await?;
     // The key takes more CPU than everything else takes time, so it is begun before anything is asked for.
-    let key = Cell::new((!store.holds_identity()).then(begin_key));
+    let key = Cell::new((!holds_identity).then(begin_key));
     let client = Client::new(config.ca_bundle.as_deref())?;
     let task = tokio::select! {
         task = TaskMetadata::read(&client, &config.metadata_uri) => task?,
@@ -159,12 +162,27 @@ async fn register_with(
             let made = footprint.is_some();
             if footprint.retire(RETIRE_LIMIT, None).await
                 && made
-                && let Err(error) = enrolment.store.clear()
+                && let Err(error) = enrolment.store.clear().await
             {
                 tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
             }
             Err(error)
         }
+    }
+}
+
+/// Does `work` in the state folder, as soon as that answers, unless `stop` comes before.
+pub(super) async fn in_folder<T, E>(
+    stop: &CancellationToken,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, StartError>
+where
+    T: Send + 'static,
+    E: Into<StartError> + Send + 'static,
+{
+    tokio::select! {
+        done = state_folder::patiently(work) => done.map_err(StartError::Thread)?.map_err(Into::into),
+        () = stop.cancelled() => Err(StartError::Stopped),
     }
 }
 
@@ -241,7 +259,9 @@ impl Enrolment<'_> {
     /// The stored identity, if the service still knows it. While the service cannot be asked nothing is made
     /// anew: two instances of one task would mean every fault twice.
     async fn resume(&self) -> Result<Option<Identity>, StartError> {
-        let Some(stored) = self.store.load(&self.task.arn.to_string()) else { return Ok(None) };
+        let (store, task_arn) = (self.store.clone(), self.task.arn.to_string());
+        let load = move || Ok::<_, StoreError>(store.load(&task_arn));
+        let Some(stored) = in_folder(self.stop, load).await? else { return Ok(None) };
         let Ok(key) = InstanceKey::from_base64(&stored.private_key)
             .inspect_err(|error| tracing::warn!(%error, "cannot use the stored identity, registering anew"))
         else {
@@ -308,7 +328,8 @@ impl Enrolment<'_> {
             fingerprint,
             private_key,
         };
-        self.store.save(&stored)?;
+        let (store, saved) = (self.store.clone(), stored.clone());
+        in_folder(self.stop, move || store.save(&saved)).await?;
         let identity = Identity::new(self.json.clone(), self.store.clone(), stored, key);
         self.call(|| identity.fetch()).await?;
         Ok(identity)

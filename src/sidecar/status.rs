@@ -9,7 +9,7 @@ use crate::channel::link::Link;
 use crate::identity::store::Store;
 use crate::identity::token::Identity;
 use crate::run::queue::Queue;
-use crate::state_writer::StateWriter;
+use effects::state_folder;
 use ssm_wire::report::reply::iso8601;
 
 pub(super) const FILE: &str = "status.json";
@@ -24,11 +24,24 @@ impl Drop for Remove<'_> {
     }
 }
 
-/// Removes the file: what it says is not true any more.
+/// Removes the file, as soon as the folder answers: what it says is not true any more.
 pub(super) fn remove(store: &Store) {
-    if let Err(error) = store.remove(FILE) {
-        tracing::warn!(%error, "a stale status stays on disk");
-    }
+    let store = store.clone();
+    state_folder::submit(move || {
+        if let Err(error) = store.remove(FILE) {
+            tracing::warn!(%error, "a stale status stays on disk");
+        }
+    });
+}
+
+/// Writes the file, as soon as the folder answers.
+fn write(store: &Store, text: String) {
+    let store = store.clone();
+    state_folder::submit(move || {
+        if let Err(error) = store.write(FILE, &text) {
+            tracing::warn!(%error, "taskfault status will not be true");
+        }
+    });
 }
 
 /// Writes down that this sidecar lives and waits for its turn to register: Systems Manager throttles it.
@@ -40,27 +53,19 @@ pub(super) fn write_waiting(store: &Store) {
         "commands": [],
         "throttled_since": iso8601(SystemTime::now()),
     });
-    if let Err(error) = store.write(FILE, &waiting.to_string()) {
-        tracing::warn!(%error, "taskfault status will not be true");
-    }
+    write(store, waiting.to_string());
 }
 
 /// Keeps the file true, for ever: written anew when a command or the channel changes, and when what was written last
 /// is on disk.
-pub(super) async fn keep(identity: &Identity, queue: &Rc<Queue>, link: &Link, writer: &StateWriter) {
+pub(super) async fn keep(identity: &Identity, queue: &Rc<Queue>, link: &Link) {
     let _remove = Remove(identity);
     let mut channel = link.channel();
     loop {
         let now = *channel.borrow_and_update();
         let changed = queue.changed();
         tokio::pin!(changed);
-        let text = describe(identity, queue, now);
-        let store = identity.store().clone();
-        writer.submit(move || {
-            if let Err(error) = store.write(FILE, &text) {
-                tracing::warn!(%error, "taskfault status will not be true");
-            }
-        });
+        write(identity.store(), describe(identity, queue, now));
         let change = async {
             tokio::select! {
                 () = &mut changed => true,
@@ -68,7 +73,7 @@ pub(super) async fn keep(identity: &Identity, queue: &Rc<Queue>, link: &Link, wr
             }
         };
         // Both begin now, so that no change is missed while the file is written.
-        let (_written, goes_on) = tokio::join!(writer.settled(), change);
+        let (_written, goes_on) = tokio::join!(state_folder::settled(), change);
         if !goes_on {
             return;
         }
