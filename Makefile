@@ -60,11 +60,11 @@ fuzz: ## Fuzz every parser of bytes from outside for FUZZ_SECONDS (60) each, or 
 
 .PHONY: chaos
 chaos: ## Sidecars at a hostile control plane; N=3000 mutations (300), SEED=7 for others, ONLY=12 for one sidecar
-	@CHAOS_RUNS=$(N) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --test chaos
+	@CHAOS_RUNS=$(N) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --workspace --test chaos
 
 .PHONY: kills
 kills: ## kill -9 of faults and sidecars at any instant; N=10000 of them (500), SEED and ONLY as for chaos
-	@CHAOS_KILLS=$(or $(N),500) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --test chaos
+	@CHAOS_KILLS=$(or $(N),500) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --workspace --test chaos
 
 .PHONY: image
 image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS

@@ -9,6 +9,9 @@ import subprocess
 import pytest
 from pages import BIN_DIR, ROOT
 
+# They share the site, which takes its time to build.
+pytestmark = pytest.mark.xdist_group("site")
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
