@@ -18,10 +18,12 @@ use crate::disk::space::Space;
 use crate::disk::unlinked::unlinked;
 use crate::worker_pool::StopSignal;
 
-/// A large transfer.
+/// A large transfer, and the least that one is where many workers share [`UNDER_WAY`]: still sixteen small ones.
 const LARGE: usize = 1024 * 1024;
-/// Dirty pages that a worker lets gather: a cancel waits for at most so many to be written.
-const MOST_DIRTY: u64 = 4 * 1024 * 1024;
+const LEAST_LARGE: usize = 64 * 1024;
+/// What all workers together have under way in large transfers, and let gather in dirty pages, each: a cancel waits
+/// until the disk has written that.
+const UNDER_WAY: usize = 4 * LARGE;
 /// How long a worker waits when there is no space at all.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Operations between two looks at the space, when the file is not growing.
@@ -83,6 +85,11 @@ pub(super) struct Worker {
     reserve: u64,
     /// How many share what all files may have.
     workers: u64,
+    /// Bytes of a large transfer; whole small ones.
+    large: usize,
+    /// Dirty pages that it lets gather, in bytes.
+    most_dirty: u64,
+    stop: StopSignal,
     size: u64,
     /// Where the next large write goes once the file is full grown.
     place: u64,
@@ -107,7 +114,9 @@ impl Worker {
         counters: Arc<Counters>,
     ) -> io::Result<Worker> {
         file.set_len(0)?;
-        let buffer = Buffer::new(LARGE);
+        let share = UNDER_WAY / whole(plan.workers.into());
+        let large = (share / LEAST_LARGE * LEAST_LARGE).clamp(LEAST_LARGE, LARGE);
+        let buffer = Buffer::new(large);
         let direct = past_the_cache(&file, &buffer);
         Ok(Worker {
             folder: plan.folder.clone(),
@@ -116,6 +125,9 @@ impl Worker {
             most,
             reserve: plan.reserve,
             workers: plan.workers.into(),
+            large,
+            most_dirty: share.max(LEAST_LARGE) as u64,
+            stop: StopSignal::default(),
             size: 0,
             place: 0,
             dirty: 0,
@@ -132,6 +144,7 @@ impl Worker {
 
     /// Works until told to end. The file closes when this returns.
     pub(super) fn run(mut self, stop: &StopSignal) -> Result<(), String> {
+        self.stop = stop.clone();
         while !stop.is_set() {
             let operation = MIX[whole(self.turn % MIX.len() as u64)];
             self.turn += 1;
@@ -156,7 +169,7 @@ impl Worker {
         match operation {
             Operation::Append => self.append(),
             Operation::CachedWrite => self.small_write(true),
-            Operation::Read => self.read(LARGE),
+            Operation::Read => self.read(self.large),
             Operation::SmallWrites => self.row(|worker| worker.small_write(false)),
             Operation::SmallReads => self.row(|worker| worker.read(ALIGNMENT)),
             Operation::Sync => self.sync(),
@@ -166,28 +179,31 @@ impl Worker {
 
     /// Grows the file while it may and there is space, else goes round in it.
     fn append(&mut self) -> io::Result<()> {
-        if self.size + LARGE as u64 <= self.most && self.room()? >= LARGE as u64 && self.take_share() {
+        if self.size + self.large as u64 <= self.most
+            && self.room()? >= self.large as u64
+            && self.take_share()
+        {
             return self.grow();
         }
         if self.size == 0 {
             return Err(ErrorKind::StorageFull.into());
         }
         let at = self.place;
-        let length = whole(self.size.min(LARGE as u64));
+        let length = whole(self.size.min(self.large as u64));
         self.write(length, at)?;
-        self.place = if at + 2 * LARGE as u64 > self.size { 0 } else { at + LARGE as u64 };
+        self.place = if at + 2 * self.large as u64 > self.size { 0 } else { at + self.large as u64 };
         self.sync_if_dirty()
     }
 
     /// Grows by a whole transfer or not at all, so that every place in the file stays aligned.
     fn grow(&mut self) -> io::Result<()> {
-        let written = self.write(LARGE, self.size);
-        if !matches!(written, Ok(written) if written == LARGE as u64) {
-            self.counters.size.fetch_sub(LARGE as u64, Relaxed);
+        let written = self.write(self.large, self.size);
+        if !matches!(written, Ok(written) if written == self.large as u64) {
+            self.counters.size.fetch_sub(self.large as u64, Relaxed);
             self.file.set_len(self.size)?;
             return Err(written.err().unwrap_or_else(|| ErrorKind::StorageFull.into()));
         }
-        self.size += LARGE as u64;
+        self.size += self.large as u64;
         self.counters.largest.fetch_max(self.counters.size.load(Relaxed), Relaxed);
         self.sync_if_dirty()
     }
@@ -206,7 +222,7 @@ impl Worker {
     fn take_share(&self) -> bool {
         let counters = &self.counters;
         let allowed = counters.allowed.load(Relaxed);
-        let taken = |size: u64| Some(size + LARGE as u64).filter(|now| *now <= allowed);
+        let taken = |size: u64| Some(size + self.large as u64).filter(|now| *now <= allowed);
         counters.size.fetch_update(Relaxed, Relaxed, taken).is_ok()
     }
 
@@ -215,9 +231,12 @@ impl Worker {
         self.counters.allowed.load(Relaxed) / self.workers
     }
 
-    /// A row of small operations; the last of them is counted by who called this.
+    /// A row of small operations, cut short by the end; the last of them is counted by who called this.
     fn row(&mut self, mut one: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
         for _ in 1..SMALL_ROW {
+            if self.stop.is_set() {
+                return Ok(());
+            }
             one(self)?;
             Counters::add(&self.counters.operations, 1);
         }
@@ -268,7 +287,8 @@ impl Worker {
     }
 
     fn sync_if_dirty(&mut self) -> io::Result<()> {
-        if self.dirty < MOST_DIRTY {
+        // What is dirty at the end is never written: the file is gone then.
+        if self.dirty < self.most_dirty || self.stop.is_set() {
             return Ok(());
         }
         Counters::add(&self.counters.operations, 1);
@@ -301,9 +321,9 @@ impl Worker {
     /// Halves the file when others have eaten into the reserve; gives back what is above its part of the memory.
     fn make_way(&mut self) -> io::Result<()> {
         let in_the_way =
-            self.size >= 2 * LARGE as u64 && Space::of_file(&self.file)?.room() < self.reserve / 2;
+            self.size >= 2 * self.large as u64 && Space::of_file(&self.file)?.room() < self.reserve / 2;
         if in_the_way {
-            let half = self.size / 2 / LARGE as u64 * LARGE as u64;
+            let half = self.size / 2 / self.large as u64 * self.large as u64;
             // Until the next look the file does not grow back into what others need.
             self.most = half;
             return self.shrink(half);
@@ -311,7 +331,7 @@ impl Worker {
         let allowed = self.allowed();
         // What all have together is what counts: one may have more where another has less.
         if self.size > allowed && self.counters.size.load(Relaxed) > self.counters.allowed.load(Relaxed) {
-            return self.shrink(allowed / LARGE as u64 * LARGE as u64);
+            return self.shrink(allowed / self.large as u64 * self.large as u64);
         }
         Ok(())
     }
