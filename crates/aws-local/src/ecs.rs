@@ -8,6 +8,8 @@
 //! Members, limits and error codes are those of the service's public API model (version 2014-11-13); texts of
 //! errors where the service's are known.
 
+use std::time::SystemTime;
+
 use serde_json::{Map, Value};
 
 use super::Context;
@@ -40,6 +42,17 @@ pub use state::{
     StopCode, Task,
 };
 pub use tasks::{Described, describe, described, stop_task};
+
+/// Whether RegisterTaskDefinition takes this request; nothing is registered.
+///
+/// # Errors
+/// As the operation.
+pub fn check_definition(request: &Map<String, Value>) -> Result<(), ApiError> {
+    let (region, account) = ("us-east-1".to_owned(), "000000000000".to_owned());
+    let context = Context { now: SystemTime::UNIX_EPOCH, region, account, speed: 1.0 };
+    let answer = call("RegisterTaskDefinition", request, &mut EcsState::default(), &[], &context);
+    answer.map_or(Ok(()), |answer| answer.map(drop))
+}
 
 /// Performs one client operation; None if it is not one. `sidecars` are those that have registered.
 pub fn call(

@@ -14,6 +14,7 @@ use taskfault_local::application::{self, ApplicationOptions};
 use taskfault_local::clients::{self, AwsOptions, ClientOptions};
 use taskfault_local::demo::{self, DemoOptions};
 use taskfault_local::stage::{InitOptions, run_init};
+use taskfault_local::task_definition::{self, TaskDefinitionOptions};
 use taskfault_local::up::{self, UpOptions};
 use taskfault_local::{log, page, pause};
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,6 +44,8 @@ enum Command {
     /// Run one experiment at a taskfault-local that listens elsewhere, to its end
     #[command(after_long_help = AFTER_RUN)]
     Run(RunOptions),
+    /// Put the sidecar into a task definition, take it out, or say what will not work in it
+    TaskDefinition(TaskDefinitionOptions),
     /// Print what leads the AWS clients of a shell to the local AWS: eval "$(taskfault-local env)"
     Env(ClientOptions),
     /// Run the AWS CLI, of any version, against the local AWS: taskfault-local aws ecs list-clusters
@@ -252,6 +255,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
         Some(Command::Run(options)) => run_experiment(&options),
+        Some(Command::TaskDefinition(options)) => task_definition::run(&options),
         Some(Command::Env(options)) => clients::env(&options),
         Some(Command::Aws(options)) => clients::aws(&options),
         Some(Command::Completions(options)) => options.print(Arguments::command()),
