@@ -23,7 +23,6 @@ use crate::child::End;
 use ballast::Ballast;
 use pace::{Look, Next, Pace};
 
-const PAGE: u64 = 4096;
 /// How often the room is read, and while more is being taken. No process fills a margin of 16 MiB faster, one thread
 /// touching new pages.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -41,6 +40,12 @@ pub struct Surroundings {
     pub room: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// How often the OOM killer has come to where our processes are; None if nobody counts.
     pub oom_kills: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+}
+
+/// Bytes of a page on this machine: 4,096 on most, 16,384 or 65,536 with some kernels for arm64.
+fn page_size() -> u64 {
+    let told = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    told.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 /// What to hold.
@@ -160,12 +165,14 @@ impl MemoryLoad {
         if workers == 0 {
             return Err(MemoryError::NoWorkers);
         }
-        let share = bytes / u64::from(workers) / PAGE * PAGE;
+        let page = page_size();
+        let share = bytes / u64::from(workers) / page * page;
         if share == 0 {
             return Err(MemoryError::TooSmall { workers, bytes });
         }
         let counters = Arc::new(Counters::default());
         let keeper = Keeper {
+            page,
             share,
             pattern: Ballast::pattern(),
             places: (0..workers).map(|_| Place::default()).collect(),
@@ -232,6 +239,8 @@ struct Place {
 
 /// Starts the children, and tells them how much to hold.
 struct Keeper {
+    /// Bytes of a page.
+    page: u64,
     /// Bytes of each child.
     share: u64,
     pattern: Vec<u8>,
@@ -338,7 +347,7 @@ impl Keeper {
                 held - bytes
             }
         };
-        let each = (target / alive.max(1) / PAGE * PAGE).min(self.share);
+        let each = (target / alive.max(1) / self.page * self.page).min(self.share);
         self.children().for_each(|child| child.set_target(each));
         false
     }
@@ -393,7 +402,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(1500));
         let (report, failure) = load.stop();
         assert_eq!((failure, report.held, report.least), (None, 128 * MIB, Some(128 * MIB)));
-        assert!(report.touched >= 128 * MIB / PAGE, "{report:?}");
+        assert!(report.touched >= 128 * MIB / page_size(), "{report:?}");
         assert_eq!((report.taken, report.killed, report.not_first), (0, 0, None));
     }
 

@@ -27,7 +27,8 @@ pub enum Medium {
 
 /// linux/magic.h; nix has none.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-const PAGE: usize = 4096;
+/// What is written to see where it stays: a page, or a part of one where pages are larger.
+const LENGTH: usize = 4096;
 /// A page that is still being looked at elsewhere cannot be dropped; it can be a moment later.
 const TRIES: u32 = 4;
 
@@ -49,9 +50,9 @@ impl Medium {
     }
 }
 
-/// Writes a page, and asks for it to be written out and dropped. One that is still there has nowhere else to be.
+/// Writes to a page, and asks for it to be written out and dropped. One that is still there has nowhere else to be.
 fn by_trying(file: &File) -> io::Result<Medium> {
-    file.write_all_at(&[1; PAGE], 0)?;
+    file.write_all_at(&[1; LENGTH], 0)?;
     let page = MmapRaw::map_raw(file)?;
     for _ in 0..TRIES {
         file.sync_data()?;
@@ -66,7 +67,7 @@ fn by_trying(file: &File) -> io::Result<Medium> {
 fn is_resident(page: &MmapRaw) -> io::Result<bool> {
     let mut resident = 0_u8;
     // SAFETY: asks about the one page that is mapped, and writes one byte for it.
-    let told = unsafe { libc::mincore(page.as_mut_ptr().cast(), PAGE, &raw mut resident) };
+    let told = unsafe { libc::mincore(page.as_mut_ptr().cast(), LENGTH, &raw mut resident) };
     if told == 0 { Ok(resident & 1 == 1) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::PAGE;
+use super::page_size;
 use super::region::{Atomics, Region, Shared};
 use crate::amount::whole;
 use crate::child::{Child, End, close_all_but};
@@ -58,7 +58,7 @@ impl Ballast {
     pub(super) fn start(share: u64, pattern: &[u8], limit: Duration) -> io::Result<Ballast> {
         let control = Shared::<Control>::new()?;
         let region = Region::new(whole(share))?;
-        let pages = Pages { start: region.start(), share, pattern: pattern.as_ptr() };
+        let pages = Pages { start: region.start(), share, page: page_size(), pattern: pattern.as_ptr() };
         let parent = std::process::id();
         let until = Instant::now() + limit;
         // SAFETY: the child makes system calls, reads the clock, and writes to the region and to the shared page.
@@ -110,6 +110,8 @@ impl Ballast {
 struct Pages {
     start: *mut u8,
     share: u64,
+    /// Bytes of one.
+    page: u64,
     pattern: *const u8,
 }
 
@@ -144,14 +146,14 @@ impl Pages {
         let mut at = 0;
         while at < held && control.changes.load(SeqCst) == changes {
             let end = held.min(at.saturating_add(STEP));
-            let pages = end.saturating_sub(at) / PAGE;
+            let pages = end.saturating_sub(at) / self.page;
             while at < end {
                 // SAFETY: within the region.
                 unsafe {
                     let byte = self.start.add(whole(at));
                     byte.write_volatile(byte.read_volatile().wrapping_add(1));
                 }
-                at = at.saturating_add(PAGE);
+                at = at.saturating_add(self.page);
             }
             control.touched.fetch_add(pages, Relaxed);
         }
@@ -257,7 +259,7 @@ mod tests {
     /// Resident memory of the child, in bytes.
     fn resident(ballast: &Ballast) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", ballast.child.pid())).unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * page_size()
     }
 
     #[test]
@@ -267,7 +269,7 @@ mod tests {
         until(|| ballast.settled());
         let full = resident(&ballast);
         assert!(full > 63 * MIB, "{full}");
-        until(|| ballast.touched() >= 64 * MIB / PAGE);
+        until(|| ballast.touched() >= 64 * MIB / page_size());
         ballast.set_target(MIB);
         until(|| ballast.settled());
         let left = resident(&ballast);
