@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use effects::task::capabilities::Capabilities;
+
 use crate::{config, sidecar, telemetry};
 
 mod confine;
@@ -142,7 +144,8 @@ pub struct SidecarArgs {
 }
 
 fn run_sidecar(args: SidecarArgs) -> ExitCode {
-    confine::confine();
+    let scripts = Capabilities::read().shell.is_some();
+    let confinement = confine::confine(scripts);
     // Before there is a second thread, and after all that is needed has been read.
     let environment = std::env::vars_os().collect();
     effects::environment::overwrite_secrets();
@@ -153,7 +156,15 @@ fn run_sidecar(args: SidecarArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    sidecar::run(args.state_dir, environment)
+    for problem in &confinement.problems {
+        tracing::warn!("{problem}");
+    }
+    if scripts {
+        tracing::info!(
+            "there is a shell: scripts may run, so no capability is given up and no system call refused"
+        );
+    }
+    sidecar::run(args.state_dir, environment, confinement.refused)
 }
 
 /// Parses the command line and does what it says. Wrong usage ends the process with code 2.

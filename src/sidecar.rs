@@ -38,6 +38,7 @@ use effects::net::{self, lifeline};
 use effects::shell;
 use effects::shell::left_over::{LeftOver, end_left_over};
 use effects::state_folder;
+use effects::syscall_filter::{self, Refused};
 use effects::task::capabilities::Capabilities;
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
@@ -60,9 +61,13 @@ const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs the sidecar until a signal ends it.
 ///
-/// Exit codes: 0 after a clean end, 1 when it could not start or left something behind (the last log line
-/// says what).
-pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> ExitCode {
+/// `refused` tells the system calls that this process is refused. Exit codes: 0 after a clean end, 1 when it could not
+/// start or left something behind (the last log line says what).
+pub fn run(
+    state_dir: PathBuf,
+    environment: BTreeMap<OsString, OsString>,
+    refused: Option<Refused>,
+) -> ExitCode {
     let config = match Config::read(state_dir, environment) {
         Ok(config) => config,
         Err(error) => return failed(&error),
@@ -77,6 +82,9 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
         Err(error) => return failed(&error),
     };
     let code = tokio::task::LocalSet::new().block_on(&runtime, async {
+        if let Some(refused) = refused {
+            drop(tokio::task::spawn_local(tell(refused)));
+        }
         let code = match serve_until_stopped(&config).await {
             Ok(code) => code,
             Err(error) => failed(&error),
@@ -90,13 +98,21 @@ pub fn run(state_dir: PathBuf, environment: BTreeMap<OsString, OsString>) -> Exi
     code
 }
 
-/// Before any socket is made: keeps ours out of network faults. And puts back what an earlier life left. What is given
-/// keeps the roots of shaped faults until the end.
+/// Tells the system calls that the filter refuses, for ever.
+async fn tell(refused: Refused) {
+    let told = refused.tell_all(|number| tracing::error!("{}", syscall_filter::describe(number)));
+    if let Err(error) = told.await {
+        tracing::warn!(%error, "system calls that are refused will not be told");
+    }
+}
+
+/// Before any socket is made: says whether network faults can tell ours from others. And puts back what an earlier life
+/// left. What is given keeps the roots of shaped faults until the end.
 fn protect(config: &Config) -> Option<net::KeptRoots> {
     if !Capabilities::read().net_admin {
         return None;
     }
-    if !lifeline::mark_this_thread() {
+    if !lifeline::is_marked() {
         tracing::warn!(
             "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic"
         );

@@ -11,6 +11,7 @@ use clap::builder::PossibleValuesParser;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::confine;
 use super::status::DEFAULT_STATE_DIR;
 use crate::aws::endpoint::Endpoints;
 use effects::fault::Preflight;
@@ -102,6 +103,8 @@ const SOME_WILL_NOT: u8 = 3;
 /// Checks and prints. Code 0 if the faults that are needed would work here, 1 if not even cpu-stress would, 3 if some
 /// of them would not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
+    // As the sidecar is, so that what it may not do is not done here either.
+    let mut confinement = confine::confine(false);
     let limits = CpuLimits::read(&Task::default());
     let machine = Machine::read();
     let task = task(args);
@@ -114,6 +117,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     findings.push(state_dir(&args.state_dir));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
     let faults = faults(&task, works);
+    confinement.tell_refused(|text| eprintln!("taskfault doctor: {text}"));
     if args.json {
         println!("{:#}", json(&findings, &machine, &limits, &faults));
     } else {

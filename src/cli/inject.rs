@@ -10,7 +10,6 @@ use super::{USAGE, confine, injected};
 use crate::aws::endpoint::Endpoints;
 use crate::run::run_fault::{Ending, run_fault};
 use crate::shutdown::Signals;
-use effects::net::lifeline;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
 use effects::task::prefixes::{LIST_VARIABLE, Region};
@@ -33,15 +32,14 @@ pub fn run(args: InjectArgs) -> ExitCode {
         Err(Refusal::Parameter(error)) => return refused(USAGE, &error.to_string()),
         Err(Refusal::NoSuchFault(name)) => return no_such_fault(&name),
     };
-    confine::confine();
-    // Names must be found again while everything else is cut; where it is refused nothing is lost.
-    lifeline::mark_this_thread();
+    let mut confinement = confine::confine(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(perform(&fault, duration));
             // Not waited for: the thread of a name look-up may hang for longer than anybody waits.
             runtime.shutdown_background();
+            confinement.tell_refused(|text| log(&format!("taskfault inject: {text}\n")));
             code
         }
         Err(error) => refused(1, &format!("could not start the runtime: {error}")),

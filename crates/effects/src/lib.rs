@@ -13,10 +13,12 @@ pub mod io;
 pub mod load;
 pub mod memory;
 pub mod net;
+pub mod privileges;
 pub mod registry;
 pub mod shell;
 pub mod signal;
 pub mod state_folder;
+pub mod syscall_filter;
 pub mod task;
 pub mod worker_pool;
 
