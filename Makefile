@@ -16,7 +16,7 @@ ONLY ?=
 # What --version says beside the version; empty outside of a repository.
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Where cargo builds.
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILD := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## List what there is
@@ -24,13 +24,13 @@ help: ## List what there is
 
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
-	@echo "building $(TARGET)/release/taskfault and taskfault-local"
+	@echo "building $(BUILD)/release/taskfault and taskfault-local"
 	@TASKFAULT_COMMIT=$(COMMIT) cargo build --release --locked --workspace --bins
 
 .PHONY: demo
 demo: build ## Two FIS experiments on a service of three tasks, and a report: about a minute
 	@echo "running the demo in namespaces of its own"
-	@$(TARGET)/release/taskfault-local demo
+	@$(BUILD)/release/taskfault-local demo
 
 .PHONY: test
 test: ## Run every check and test; PARTS="fmt unit" runs some (scripts/test names them)
