@@ -163,7 +163,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        let sidecar = Sidecar::assemble(config, registered, &scripts).await;
+        let sidecar = Sidecar::assemble(config, registered, &scripts, &stop).await;
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
         if sidecar.serve(channels.as_mut(), &stop).await == Ended::Stopped {
@@ -242,10 +242,12 @@ impl Sidecar {
         config: &Config,
         registered: Registered,
         scripts: &BTreeMap<String, LeftOver>,
+        stop: &CancellationToken,
     ) -> Sidecar {
         let identity = Rc::clone(&registered.identity);
         let machine = start::machine(&registered.task);
-        let (journal, left_over) = Journal::open(&config.state_dir, &identity.instance_id()).await;
+        let (journal, left_over) =
+            Journal::open(&config.state_dir, &identity.instance_id(), stop.cancelled()).await;
         let (link, outbox) = (Rc::new(Link::default()), Rc::new(Outbox::kept_in(journal)));
         let context = InvocationContext {
             command_id: String::new(),

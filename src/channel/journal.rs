@@ -297,13 +297,20 @@ pub struct Journal {
 
 impl Journal {
     /// Reads what an earlier life left in `folder` for `instance`, and begins a journal with that. One that cannot be
-    /// read or written is told in the log, and everything goes on without it; so it does while the folder does not
-    /// answer.
-    pub async fn open(folder: &Path, instance: &str) -> (Journal, LeftOver) {
+    /// read or written is told in the log, and everything goes on without it. A folder that is slow is waited for, until
+    /// `given_up`: what is left there has to be answered.
+    pub async fn open(
+        folder: &Path,
+        instance: &str,
+        given_up: impl Future<Output = ()>,
+    ) -> (Journal, LeftOver) {
         let log = Arc::new(Mutex::new(Log::at(folder.join(FILE))));
         let (opened, instance) = (Arc::clone(&log), instance.to_owned());
-        let left = state_folder::done(move || Ok(locked(&opened).open(&instance))).await;
-        (Journal { log }, left.unwrap_or_default())
+        let left = tokio::select! {
+            left = state_folder::patiently(move || locked(&opened).open(&instance)) => left.unwrap_or_default(),
+            () = given_up => LeftOver::default(),
+        };
+        (Journal { log }, left)
     }
 
     /// A job was taken.
@@ -384,7 +391,7 @@ mod tests {
     }
 
     async fn open(folder: &Path) -> (Journal, LeftOver) {
-        Journal::open(folder, INSTANCE).await
+        Journal::open(folder, INSTANCE, std::future::pending()).await
     }
 
     #[tokio::test]
@@ -421,7 +428,7 @@ mod tests {
         let (journal, _) = open(dir.path()).await;
         journal.taken(&job(1));
         journal.settled().await;
-        let (_, left) = Journal::open(dir.path(), "mi-ffffffffffffffff0").await;
+        let (_, left) = Journal::open(dir.path(), "mi-ffffffffffffffff0", std::future::pending()).await;
         assert!(left.taken.is_empty());
         assert!(open(dir.path()).await.1.taken.is_empty(), "it is that instance's journal now");
     }
