@@ -64,6 +64,23 @@ pub(crate) struct Rounds {
     pub peer_kills: usize,
     pub kills: usize,
     pub terminations: usize,
+    /// From then on no round begins, but for the first of each kind.
+    pub until: Option<Instant>,
+}
+
+impl Rounds {
+    /// So many rounds, as far as there is time.
+    fn of(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        let until = self.until;
+        (0..count).take_while(move |round| *round == 0 || until.is_none_or(|until| Instant::now() < until))
+    }
+
+    /// The same with half of the time that is left.
+    fn first_half(self) -> Rounds {
+        let now = Instant::now();
+        let until = self.until.map(|until| now + until.saturating_duration_since(now) / 2);
+        Rounds { until, ..self }
+    }
 }
 
 /// The sidecar and what runs beside it.
@@ -231,7 +248,7 @@ fn after_kills(outcomes: &[AfterKill]) -> (Vec<f64>, String) {
 pub(crate) fn measure(fixture: &mut Fixture, mut fault: Fault, rounds: Rounds) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut tries = rounds.peer_cycles;
-    for _ in 0..rounds.cycles {
+    for _ in rounds.first_half().of(rounds.cycles) {
         ours.extend(fixture.cycle(&fault.ours, &mut fault.watch));
         if let Some((_, means)) = fault.peer.as_ref().filter(|_| tries > 0) {
             let found = fixture.cycle(means, &mut fault.watch);
@@ -260,7 +277,7 @@ pub(crate) fn measure(fixture: &mut Fixture, mut fault: Fault, rounds: Rounds) {
     let outward = row("cancel to none", "ms").ours(column(&ours, true)).aim(Statistic::P99, 50.0);
     peer(outward, true).emit();
     let means = fault.killed.as_ref().unwrap_or(&fault.ours);
-    let kills: Vec<_> = (0..rounds.kills).map(|_| fixture.killed(means, &mut fault.watch)).collect();
+    let kills: Vec<_> = rounds.of(rounds.kills).map(|_| fixture.killed(means, &mut fault.watch)).collect();
     let (times, words) = after_kills(&kills);
     let mut killed = row("kill -9 to none", "ms").ours(times).words(words).aim(Statistic::P99, 10.0);
     if let Some((name, means)) = fault.peer.as_ref().filter(|_| !theirs.is_empty() && rounds.peer_kills > 0) {
@@ -302,8 +319,15 @@ pub(crate) fn run(options: Options) {
     let state = disk.join("state");
     let mut fixture = Fixture::new(state.clone());
     let cycles = if options.full { 100 } else { 20 };
-    let rounds =
-        Rounds { part: "fault", cycles, peer_cycles: 10, peer_kills: 3, kills: cycles, terminations: 3 };
+    let rounds = Rounds {
+        part: "fault",
+        cycles,
+        peer_cycles: 10,
+        peer_kills: 3,
+        kills: cycles,
+        terminations: 3,
+        until: None,
+    };
     for fault in resources(&disk, folder.path()) {
         measure(&mut fixture, fault, rounds);
     }

@@ -5,12 +5,13 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::faults::{Fault, Fixture, Means, Rounds, document, measure, packets};
 use crate::Options;
-use crate::figures::{Better, Row, Statistic};
+use crate::figures::{Better, NEVER, OURS, Row, Statistic};
 use crate::ground::{BYSTANDER, ECHO, Ground, NEAR, TARGET};
 use crate::machine;
 use crate::probe::{Packet, Probe};
@@ -20,31 +21,60 @@ use nix::sys::signal::Signal;
 
 const DELAYS_MS: [u64; 4] = [20, 50, 100, 200];
 const LOSSES_PERCENT: [u32; 3] = [5, 20, 50];
+const SHAPED: usize = 3;
 /// One of each for the script too.
 const PEER_DELAY_MS: u64 = 100;
 const PEER_LOSS_PERCENT: u32 = 20;
 const DELAYED: usize = 400;
 const LOST: usize = 20_000;
+/// What booting and ending take of this part's share, on a machine of half the speed.
+const AROUND: Duration = Duration::from_secs(40);
 const SCRIPT: &str = "tc as AWS's script has it";
+/// How long packets are sent through the script's rules at most.
+const PEER: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(options: Options) {
     if std::env::var_os("TASKFAULT_VM").is_none() {
         return boot(options);
     }
+    let limit = super::find("netem").map_or(Duration::ZERO, |part| part.limit(options));
+    let mut time = Time {
+        end: Instant::now() + limit.saturating_sub(AROUND),
+        left: DELAYS_MS.len() + LOSSES_PERCENT.len() + SHAPED,
+    };
     let _ground = Ground::new();
     for delay in DELAYS_MS {
-        delayed(delay);
+        delayed(delay, time.share());
     }
     for loss in LOSSES_PERCENT {
-        lost(loss, options.full);
+        lost(loss, options.full, time.share());
     }
     let folder = machine::scratch();
     let mut fixture = Fixture::new(folder.path().join("state"));
     // The script's hundred calls of tc take most of a minute here.
     let (cycles, kills, peer_kills) = if options.full { (100, 500, 3) } else { (6, 20, 0) };
-    let rounds = Rounds { part: "netem", cycles, peer_cycles: 1, peer_kills, kills, terminations: 1 };
     for fault in shaped() {
+        let until = Some(time.share());
+        let rounds =
+            Rounds { part: "netem", cycles, peer_cycles: 1, peer_kills, kills, terminations: 1, until };
         measure(&mut fixture, fault, rounds);
+    }
+}
+
+/// What is left of the part's time, for so many measurements that are still to come: on a slow machine each has fewer
+/// rounds or packets, and none is lost.
+struct Time {
+    end: Instant,
+    left: usize,
+}
+
+impl Time {
+    /// Until when the next of them may take.
+    fn share(&mut self) -> Instant {
+        let now = Instant::now();
+        let left = u32::try_from(self.left.max(1)).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_sub(1);
+        now + self.end.saturating_duration_since(now) / left
     }
 }
 
@@ -75,18 +105,27 @@ struct Injected(Running);
 impl Injected {
     /// Returns once it says that it has started: on a slow machine a packet may be late, or lost, before that, and no
     /// packet of before may count.
-    fn start(words: &str) -> Injected {
+    ///
+    /// # Errors
+    /// It says something else, or nothing until then; in words.
+    fn start(words: &str, until: Instant) -> Result<Injected, String> {
         let mut command = Command::new(machine::taskfault());
         command.arg("inject").args(words.split(' ')).env("TASKFAULT_STATE_DIR", "/tmp/inject");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut injected = Injected(Running(command.spawn().unwrap()));
         let mut said = BufReader::new(injected.0.0.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        assert!(line.starts_with(words.split(' ').next().unwrap()) && !injected.0.has_ended(), "{line}");
-        // Whatever else it says is not waited for, and does not fill the pipe.
-        thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        injected
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = said.read_line(&mut line).map(|_| tell.send(line));
+            // Whatever else it says is not waited for, and does not fill the pipe.
+            std::io::copy(&mut said, &mut std::io::sink())
+        });
+        let line = told
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .map_err(|_| "it did not say in time that it has started".to_owned())?;
+        let begun = words.split(' ').next().is_some_and(|name| line.starts_with(&format!("{name}: ")));
+        if begun && !injected.0.has_ended() { Ok(injected) } else { Err(line.trim().to_owned()) }
     }
 
     fn end(mut self) {
@@ -104,13 +143,13 @@ fn probe(port: u16, to: &str, gap: Duration, late: Duration) -> Probe {
     )
 }
 
-/// Round trips of the packets that are sent from now on, once the last of them is back or lost.
-fn collect(probe: &Probe, count: usize, gap: Duration, longest: Duration) -> Vec<Packet> {
+/// The packets that are sent from now on, once the last of them is back or lost: so many, or what can be had until then.
+fn collect(probe: &Probe, count: usize, gap: Duration, longest: Duration, until: Instant) -> Vec<Packet> {
     let from = Instant::now();
-    let mut to = from + gap.mul_f64(count as f64);
-    thread::sleep(to - from);
+    let mut to = (from + gap.mul_f64(count as f64)).min(until);
+    thread::sleep(to.saturating_duration_since(from));
     // A slow machine sends fewer; the number is what counts.
-    while probe.between(from, to).len() < count {
+    while probe.between(from, to).len() < count && to < until {
         thread::sleep(Duration::from_millis(50));
         to = Instant::now();
     }
@@ -128,38 +167,56 @@ fn rules_are_there() {
         .expect("the script's rules");
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// None of no values.
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied()
 }
 
-fn delayed(delay: u64) {
+/// A row for a fault that did not come into force, or could not be seen.
+fn never(case: String, unit: &str, better: Better, why: &str) {
+    Row::new("netem", case, unit, better).said(OURS, format!("{NEVER} measured: {why}")).emit();
+}
+
+fn delayed(delay: u64, until: Instant) {
     let gap = Duration::from_millis(4);
     let longest = Duration::from_millis(delay + 300);
     let stream = probe(7300, TARGET, gap, Duration::from_millis(delay / 2));
     let bystander = probe(7301, BYSTANDER, gap * 4, Duration::from_millis(delay));
     thread::sleep(Duration::from_millis(300));
-    let before = median(round_trips(&collect(&stream, DELAYED, gap, longest)));
+    let case = format!("delay of {delay} ms: achieved");
+    let soon = Instant::now() + until.saturating_duration_since(Instant::now()) / 3;
+    let Some(before) = median(round_trips(&collect(&stream, DELAYED, gap, longest, soon))) else {
+        return never(
+            case,
+            "ms",
+            Better::Near(delay as f64),
+            "no packet came back in time without the fault",
+        );
+    };
     let beyond = |packets: &[Packet]| -> Vec<f64> {
         round_trips(packets).into_iter().map(|time| time - before).collect()
     };
-    let fault = Injected::start(&format!(
+    let words = format!(
         "network-latency --duration 600s --delay-milliseconds {delay} --jitter-milliseconds 0 --sources {TARGET}"
-    ));
+    );
+    let fault = match Injected::start(&words, until) {
+        Ok(fault) => fault,
+        Err(why) => return never(case, "ms", Better::Near(delay as f64), &why),
+    };
     let from = Instant::now();
-    let ours = beyond(&collect(&stream, DELAYED, gap, longest));
+    let ours = beyond(&collect(&stream, DELAYED, gap, longest, until));
     let beside = round_trips(&bystander.between(from, Instant::now() - longest));
     fault.end();
-    let mut row =
-        Row::new("netem", format!("delay of {delay} ms: achieved"), "ms", Better::Near(delay as f64))
-            .ours(ours)
-            .aim(Statistic::Median, 1.0)
-            .note(format!("round trips, less the median of those before the fault ({before:.2} ms)"));
+    let mut row = Row::new("netem", case, "ms", Better::Near(delay as f64))
+        .ours(ours)
+        .aim(Statistic::Median, 1.0)
+        .note(format!("round trips, less the median of those before the fault ({before:.2} ms)"));
     if delay == PEER_DELAY_MS {
         let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("delay {delay}ms")));
         rules_are_there();
-        row = row.peer(SCRIPT, beyond(&collect(&stream, DELAYED, gap, longest)));
+        row = row.peer(SCRIPT, beyond(&collect(&stream, DELAYED, gap, longest, Instant::now() + PEER)));
         drop(script);
         script::undo_now(script::TC_UNDO);
     }
@@ -169,7 +226,7 @@ fn delayed(delay: u64) {
         .emit();
 }
 
-fn lost(percent: u32, with_peer: bool) {
+fn lost(percent: u32, with_peer: bool, until: Instant) {
     let gap = Duration::from_micros(400);
     let longest = Duration::from_millis(1000);
     let stream = probe(7302, TARGET, gap, longest);
@@ -177,40 +234,51 @@ fn lost(percent: u32, with_peer: bool) {
         let lost = packets.iter().filter(|packet| packet.round_trip.is_none()).count();
         100.0 * lost as f64 / packets.len() as f64
     };
+    let (case, asked) = (format!("loss of {percent} %: achieved"), f64::from(percent));
     thread::sleep(Duration::from_millis(300));
-    let before = share(&collect(&stream, LOST / 10, gap, longest));
+    let soon = Instant::now() + until.saturating_duration_since(Instant::now()) / 5;
+    let before = share(&collect(&stream, LOST / 10, gap, longest, soon));
     let words = format!("network-packet-loss --duration 600s --loss-percent {percent} --sources {TARGET}");
     let bystander = probe(7303, BYSTANDER, gap * 4, longest);
-    let fault = Injected::start(&words);
-    let from = Instant::now();
-    let packets = collect(&stream, LOST, gap, longest);
+    let fault = match Injected::start(&words, until) {
+        Ok(fault) => fault,
+        Err(why) => return never(case, "%", Better::Near(asked), &why),
+    };
+    let (from, dropped) = (Instant::now(), dropped_by_machine());
+    let packets = collect(&stream, LOST, gap, longest, until);
     // What the machine itself loses under this load, on the same way and at the same time.
-    let beside = share(&bystander.between(from, Instant::now() - longest));
-    let mut row = Row::new(
-        "netem",
-        format!("loss of {percent} %: achieved"),
-        "%",
-        Better::Near(f64::from(percent)),
-    )
-    .ours(vec![share(&packets)])
-    .aim(Statistic::Worst, 0.05 * f64::from(percent))
-    .note(format!(
-        "one figure of {} packets; without the fault {before:.2} %, a bystander beside it {beside:.2} %",
-        packets.len()
-    ));
+    let (beside, dropped) =
+        (share(&bystander.between(from, Instant::now() - longest)), dropped_by_machine() - dropped);
+    // So far is the figure of a true fault by chance alone, 99 times of 100.
+    let chance = 2.576 * (asked * (100.0 - asked) / packets.len() as f64).sqrt();
+    let mut row = Row::new("netem", case, "%", Better::Near(asked))
+        .ours(vec![share(&packets)])
+        .aim(Statistic::Worst, (0.05 * asked).max(chance))
+        .note(format!(
+            "one figure of {} packets, by chance ± {chance:.2}; without the fault {before:.2} %, a bystander beside it \
+             {beside:.2} %, {dropped} packets dropped by the machine",
+            packets.len()
+        ));
     fault.end();
     if with_peer && percent == PEER_LOSS_PERCENT {
         let _ = std::fs::remove_file(script::DONE);
         let script = Script::start(&script::shape(&format!("loss {percent}%")));
         rules_are_there();
-        row = row.peer(SCRIPT, vec![share(&collect(&stream, LOST, gap, longest))]);
+        row = row.peer(SCRIPT, vec![share(&collect(&stream, LOST, gap, longest, Instant::now() + PEER))]);
         drop(script);
         script::undo_now(script::TC_UNDO);
     }
     row.emit();
 }
 
-fn shaped() -> Vec<Fault> {
+/// Packets that found no room in a CPU's backlog, of all interfaces, so far.
+fn dropped_by_machine() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    let second = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(second).sum()
+}
+
+fn shaped() -> [Fault; SHAPED] {
     let echo = ECHO.to_string();
     let watch = |port: u16| packets(port, Duration::from_millis(1), Duration::from_millis(50), 25);
     let latency = [
@@ -225,7 +293,7 @@ fn shaped() -> Vec<Fault> {
     let hole = [("Protocol", "udp"), ("Port", echo.as_str()), ("TrafficType", "egress")];
     let tc = |netem: &str| Means::Script { text: script::shape(netem), undo: script::TC_UNDO.into() };
     let note = "emulated CPU; a packet every 1 ms; kill -9 of taskfault inject";
-    vec![
+    [
         Fault {
             name: "network-blackhole-port, egress",
             ours: document("AWSFIS-Run-Network-Blackhole-Port", &hole),
