@@ -348,7 +348,7 @@ fn too_early_is_waited_for() {
         assert_eq!(agent.call("POST", status, "").await.0, 200);
         assert_eq!(
             agent.call("POST", status, "").await,
-            (429, json!("You have reached maximum request limit."))
+            (429, json!("You have reached maximum request limit"))
         );
         let refused = start(&agent, latency(), dir.path()).await.unwrap_err();
         assert!(matches!(refused, AgentError::TooOften { .. }), "{refused}");

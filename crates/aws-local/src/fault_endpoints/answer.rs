@@ -11,8 +11,9 @@ use crate::shared::Shared;
 use crate::switches::Switches;
 use crate::wire::{self, Answer};
 
-/// The agent's rate limiter speaks for itself, not in JSON (tollbooth's default).
-const TOO_MANY: &str = "You have reached maximum request limit.";
+/// The agent's rate limiter speaks for itself, not in JSON, and its router too.
+const TOO_MANY: &str = "You have reached maximum request limit";
+const NOT_FOUND: &str = "404 page not found\n";
 /// The agent gives all commands of a request together this long, and its server the answer no longer.
 const TIMED_OUT: Duration = Duration::from_secs(5);
 
@@ -28,8 +29,7 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Hangup> {
     let Some(route) = route(path) else {
         tracing::info!(who = "task", what = format!("{method} {path}"), outcome = 404);
-        let text = format!("there is no fault endpoint at {path}");
-        return Ok(wire::plain_json(404, &json!({ "Error": text })));
+        return Ok(wire::answer(404, "text/plain; charset=utf-8", NOT_FOUND));
     };
     let what = format!("{} {}", route.operation.name(), route.kind.name());
     if method != http::Method::POST {
@@ -44,7 +44,7 @@ pub(crate) async fn answer(
     });
     if !admitted {
         tracing::info!(who, what, outcome = 429);
-        return Ok(wire::answer(429, "text/plain; charset=utf-8", TOO_MANY));
+        return Ok(too_many(interval));
     }
     let outcome = perform(shared, &route, body).await;
     let outcome = match outcome {
@@ -67,6 +67,17 @@ pub(crate) async fn answer(
         }
     };
     Ok(wire::plain_json(status, &value))
+}
+
+/// A refusal of the rate limiter, with what it lets through in a second.
+fn too_many(interval: Duration) -> Answer {
+    let mut answer = wire::answer(429, "text/plain; charset=utf-8", TOO_MANY);
+    let limit = format!("{:.2}", 1.0 / interval.as_secs_f64());
+    if let Ok(limit) = http::HeaderValue::try_from(limit) {
+        answer.headers_mut().insert("x-rate-limit-limit", limit);
+    }
+    answer.headers_mut().insert("x-rate-limit-duration", http::HeaderValue::from_static("1"));
+    answer
 }
 
 /// The status of the fault, or a refusal.

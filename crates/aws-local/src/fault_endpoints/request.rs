@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 /// The three faults of the agent.
@@ -116,7 +117,8 @@ impl Version {
     }
 }
 
-/// The object of a body. Members that are null count as missing, as in Go.
+/// The object of a body, as Go reads it: names in any case of letters, the last of several counts, null is nothing,
+/// and what follows the object is not looked at.
 struct Body {
     members: Map<String, Value>,
     takes_v6: bool,
@@ -127,9 +129,9 @@ impl Body {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err("required request body is missing".to_owned());
         }
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Body { members, takes_v6 }),
-            Ok(_) => Err("cannot decode the request body: it is not a JSON object".to_owned()),
+        let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Option<Members>>();
+        match values.next().transpose() {
+            Ok(members) => Ok(Body { members: members.flatten().unwrap_or_default().0, takes_v6 }),
             Err(error) => Err(format!("cannot decode the request body: {error}")),
         }
     }
@@ -148,14 +150,25 @@ impl Body {
         self.number(member, most)?.ok_or_else(|| missing(member))
     }
 
-    fn word(&self, member: &str, accepted: [&str; 2]) -> Result<String, String> {
-        let Some(value) = self.get(member) else { return Err(missing(member)) };
-        match value.as_str() {
-            None => Err(format!("cannot decode the request body: {member} cannot be {value}")),
-            Some("") => Err(missing(member)),
-            Some(word) if accepted.contains(&word) => Ok(word.to_owned()),
-            Some(word) => Err(invalid(word, member)),
+    /// A text that must be there.
+    fn text(&self, member: &str) -> Result<&str, String> {
+        match self.get(member) {
+            None => Err(missing(member)),
+            Some(Value::String(word)) if word.is_empty() => Err(missing(member)),
+            Some(Value::String(word)) => Ok(word),
+            Some(value) => Err(format!("cannot decode the request body: {member} cannot be {value}")),
         }
+    }
+
+    /// A share of the flows, in percent. It is signed, so that it is checked rather than not decoded, and that error
+    /// has a small letter.
+    fn flows(&self) -> Result<u64, String> {
+        let Some(value) = self.get("FlowsPercent") else { return Ok(100) };
+        let Some(number) = value.as_i64() else {
+            return Err(format!("cannot decode the request body: FlowsPercent cannot be {value}"));
+        };
+        let share = u64::try_from(number).ok().filter(|share| (1..=100).contains(share));
+        share.ok_or_else(|| invalid(&number.to_string(), "flowsPercent"))
     }
 
     /// A list of addresses and CIDRs.
@@ -179,6 +192,51 @@ impl Body {
     fn value(&self) -> Value {
         Value::Object(self.members.clone())
     }
+}
+
+/// The members of a body by their proper names.
+#[derive(Debug, Default)]
+struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Members, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                    let proper = MEMBERS.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
+                    members.insert(proper.map_or(name, str::to_owned), value);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// What the bodies of all faults have.
+const MEMBERS: [&str; 9] = [
+    "DelayMilliseconds",
+    "FlowsPercent",
+    "JitterMilliseconds",
+    "LossPercent",
+    "Port",
+    "Protocol",
+    "Sources",
+    "SourcesToFilter",
+    "TrafficType",
+];
+
+/// A word that must be one of two.
+fn one_of(member: &str, word: &str, accepted: [&str; 2]) -> Result<String, String> {
+    if accepted.contains(&word) { Ok(word.to_owned()) } else { Err(invalid(word, member)) }
 }
 
 fn missing(member: &str) -> String {
@@ -207,19 +265,23 @@ fn is_address(word: &str) -> bool {
 
 fn hole(body: &Body) -> Result<Asked, String> {
     let port = body.required("Port", u64::from(u16::MAX))?;
-    let protocol = body.word("Protocol", ["tcp", "udp"])?;
-    let traffic_type = body.word("TrafficType", ["ingress", "egress"])?;
+    // What is missing is found before what is wrong.
+    let (protocol, traffic_type) = (body.text("Protocol")?, body.text("TrafficType")?);
+    let protocol = one_of("Protocol", protocol, ["tcp", "udp"])?;
+    let traffic_type = one_of("TrafficType", traffic_type, ["ingress", "egress"])?;
     body.addresses("SourcesToFilter")?;
     let port = u16::try_from(port).map_err(|_| invalid(&port.to_string(), "Port"))?;
     Ok(Asked::Hole(Hole { traffic_type, protocol, port }, body.value()))
 }
+
+const BOTH_ZERO: &str = "required either DelayMilliseconds or JitterMilliseconds to be non-zero";
 
 fn shaping(kind: Kind, body: &Body, version: Version) -> Result<Asked, String> {
     if kind == Kind::Latency {
         let delay = body.required("DelayMilliseconds", u64::MAX)?;
         let jitter = body.required("JitterMilliseconds", u64::MAX)?;
         if (delay, jitter) == (0, 0) {
-            return Err("DelayMilliseconds and JitterMilliseconds cannot both be 0".to_owned());
+            return Err(BOTH_ZERO.to_owned());
         }
     } else {
         percent("LossPercent", body.required("LossPercent", u64::MAX)?)?;
@@ -229,10 +291,9 @@ fn shaping(kind: Kind, body: &Body, version: Version) -> Result<Asked, String> {
     }
     body.addresses("SourcesToFilter")?;
     let flows = match version.knows_flows_percent() {
-        true => body.number("FlowsPercent", u64::MAX)?.unwrap_or(100),
+        true => body.flows()?,
         false => 100,
     };
-    percent("FlowsPercent", flows)?;
     let mut value = body.value();
     value["FlowsPercent"] = json!(flows);
     Ok(Asked::Shaping(kind, value))
@@ -264,7 +325,12 @@ mod tests {
                 (r#"{"Port":null}"#, "required parameter Port is missing"),
                 (r#"{"Port":1}"#, "required parameter Protocol is missing"),
                 (r#"{"Port":1,"Protocol":""}"#, "required parameter Protocol is missing"),
-                (r#"{"Port":1,"Protocol":"icmp"}"#, "invalid value icmp for parameter Protocol"),
+                ("null", "required parameter Port is missing"),
+                (r#"{"Port":1,"Protocol":"icmp"}"#, "required parameter TrafficType is missing"),
+                (
+                    r#"{"Port":1,"Protocol":"icmp","TrafficType":"egress"}"#,
+                    "invalid value icmp for parameter Protocol",
+                ),
                 (r#"{"Port":1,"Protocol":"udp"}"#, "required parameter TrafficType is missing"),
                 (
                     r#"{"Port":1,"Protocol":"udp","TrafficType":"both"}"#,
@@ -290,7 +356,7 @@ mod tests {
             (r#"{"DelayMilliseconds":0}"#, "required parameter JitterMilliseconds is missing"),
             (
                 r#"{"DelayMilliseconds":0,"JitterMilliseconds":0,"Sources":["10.0.0.1"]}"#,
-                "DelayMilliseconds and JitterMilliseconds cannot both be 0",
+                "required either DelayMilliseconds or JitterMilliseconds to be non-zero",
             ),
             (r#"{"DelayMilliseconds":1,"JitterMilliseconds":0}"#, "required parameter Sources is missing"),
             (
@@ -299,7 +365,11 @@ mod tests {
             ),
             (
                 r#"{"DelayMilliseconds":1,"JitterMilliseconds":0,"Sources":["0.0.0.0/0"],"FlowsPercent":0}"#,
-                "invalid value 0 for parameter FlowsPercent",
+                "invalid value 0 for parameter flowsPercent",
+            ),
+            (
+                r#"{"DelayMilliseconds":1,"JitterMilliseconds":0,"Sources":["0.0.0.0/0"],"flowspercent":-5}"#,
+                "invalid value -5 for parameter flowsPercent",
             ),
         ] {
             assert_eq!(refused(Kind::Latency, Operation::Start, body), words);
@@ -317,6 +387,20 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn names_are_read_as_go_reads_them_and_what_follows_is_not() {
+        let read = |body: &str| Asked::read(Kind::BlackholePort, Operation::Start, body.as_bytes(), NEW);
+        for body in [
+            r#"{"port":443,"PROTOCOL":"tcp","trafficType":"egress"}"#,
+            r#"{"Port":1,"Protocol":"tcp","TrafficType":"egress","port":443} trailing"#,
+            "{\"Port\":443,\"Protocol\":\"tcp\",\"TrafficType\":\"egress\"}{}\n",
+        ] {
+            let Ok(Asked::Hole(hole, _)) = read(body) else { panic!("{body}") };
+            assert_eq!(hole.port, 443, "{body}");
+        }
+        assert!(read("1 {}").is_err() && read("[] {}").is_err());
     }
 
     #[test]
