@@ -22,10 +22,10 @@ pub const LIST_VARIABLE: &str = "TASKFAULT_IP_RANGES_URL";
 
 /// Where AWS publishes it (Amazon VPC user guide, "AWS IP address ranges"), for all partitions.
 const LIST_URL: &str = "https://ip-ranges.amazonaws.com/ip-ranges.json";
-/// A fault that waits longer than this for the published list would start late in every task without internet.
+/// How long the published list may take once somebody answers: it has some megabytes.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
-/// The same for the name of the service's endpoint.
-const NAME_TIME_LIMIT: Duration = Duration::from_secs(3);
+/// How long a fault waits for anybody to answer: in a task without internet this is what every start is late by.
+const REACH_TIME_LIMIT: Duration = Duration::from_secs(1);
 /// Made by `scripts/prefixes` from the published one.
 const SHIPPED: &str = include_str!("prefixes.txt");
 /// Of the reason why the published list could not be had, at most this many characters are shown.
@@ -87,15 +87,20 @@ pub async fn expand(sources: &mut Vec<Source>, region: &Region) -> Result<(), Pr
     if region.name.is_empty() {
         return Err(PrefixError::NoRegion(service));
     }
-    let published = published(region).await;
+    // All at once, so that what cannot be reached is waited for once.
+    let names = [Service::DynamoDb, Service::S3].map(|service| endpoint_name(service, region));
+    let [dynamodb, s3] = names.clone();
+    let (published, dynamodb, s3) = tokio::join!(published(region), look_up(dynamodb), look_up(s3));
     let today = OffsetDateTime::now_utc().date();
     let mut expanded = Vec::with_capacity(sources.len() + 2);
     for source in sources.iter() {
         match source {
             Source::Service(service) => {
-                let name = endpoint_name(*service, region);
-                let addresses = look_up(name.clone()).await;
-                expanded.extend(addresses_of(*service, region, &published, today, name, &addresses)?);
+                let (name, addresses) = match service {
+                    Service::DynamoDb => (&names[0], &dynamodb),
+                    Service::S3 => (&names[1], &s3),
+                };
+                expanded.extend(addresses_of(*service, region, &published, today, name.clone(), addresses)?);
             }
             other => expanded.push(other.clone()),
         }
@@ -163,7 +168,7 @@ fn endpoint_name(service: Service, region: &Region) -> String {
 
 /// None if there is no answer in time, too.
 async fn look_up(name: String) -> Vec<IpAddr> {
-    let found = tokio::time::timeout(NAME_TIME_LIMIT, tokio::net::lookup_host((name, 0))).await;
+    let found = tokio::time::timeout(REACH_TIME_LIMIT, tokio::net::lookup_host((name, 0))).await;
     found.ok().and_then(Result::ok).map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default()
 }
 
@@ -265,6 +270,7 @@ async fn published(region: &Region) -> Result<List, String> {
         .ok()
         .filter(|uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
         .ok_or_else(|| format!("{url:?} is not an http:// or https:// URL ({LIST_VARIABLE})"))?;
+    reach(&uri).await?;
     let client = Client::new(region.ca_bundle.as_deref()).map_err(|error| error.to_string())?;
     let request = Request::get(&uri)
         .header(header::HOST, host_of(&uri))
@@ -276,6 +282,18 @@ async fn published(region: &Region) -> Result<List, String> {
     match answer.status() {
         StatusCode::OK => parse(answer.body()).map_err(|reason| format!("{host}: {reason}")),
         other => Err(format!("{host} answers {other}")),
+    }
+}
+
+/// Whether anybody answers at all, which no client of HTTP asks for by itself.
+async fn reach(uri: &Uri) -> Result<(), String> {
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    let address = (host.trim_matches(['[', ']']), port);
+    match tokio::time::timeout(REACH_TIME_LIMIT, tokio::net::TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("{}: {error}", host_of(uri))),
+        Err(_) => Err(format!("{}: no answer within {} s", host_of(uri), REACH_TIME_LIMIT.as_secs())),
     }
 }
 
@@ -318,6 +336,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/ip-ranges.json", listener.local_addr().unwrap());
         std::thread::spawn(move || {
+            // The first only looks whether anybody answers.
+            let _ = listener.accept().unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).unwrap();
@@ -406,6 +426,22 @@ mod tests {
         let inside = of(&["192.0.2.3".parse().unwrap()], "eu-west-1");
         assert_eq!(inside.len(), 1);
         assert!(inside[0].to_string().ends_with("AWS's list of 2026-11-21, 2 days old)"), "{}", inside[0]);
+    }
+
+    #[test]
+    fn a_list_that_nobody_answers_for_holds_a_fault_back_for_a_second_at_most() {
+        // A socket whose queue is full answers no connection, as a firewall that drops.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting: Vec<_> = (0..4096)
+            .map_while(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok())
+            .collect();
+        let silent = Region { list_url: Some(format!("http://{address}/")), ..nowhere("eu-west-1") };
+        let began = std::time::Instant::now();
+        let sources = expanded("S3,DYNAMODB", &silent).unwrap();
+        assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+        assert!(sources[0].to_string().contains("no answer within 1 s"), "{}", sources[0]);
+        drop(waiting);
     }
 
     #[test]
