@@ -10,7 +10,8 @@ import botocore.session
 import pytest
 from conftest import ACCOUNT, REGION, eventually, keeps_the_model
 
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/fis"
+# The one that a local AWS brings along.
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/taskfault-local-experiment"
 STRESS = {
     "actionId": "aws:ecs:task-cpu-stress",
     "parameters": {"duration": "PT5M"},

@@ -2,6 +2,7 @@
 
 import json
 
+import boto3
 import botocore.exceptions
 import pytest
 
@@ -105,3 +106,44 @@ def test_mistakes_are_told(iam, role):
     assert code(refused) == "ValidationError"
     with pytest.raises(iam.exceptions.NoSuchEntityException):
         iam.get_role_policy(RoleName=role, PolicyName="never")
+
+
+def test_a_policy_through_the_cli(aws, iam, role, tmp_path):
+    document = tmp_path / "policy.json"
+    document.write_text(json.dumps(PERMISSIONS))
+    made = aws("iam", "create-policy", "--policy-name", "cli-policy", "--policy-document", f"file://{document}")["Policy"]
+    arn = made["Arn"]
+    assert arn == "arn:aws:iam::000000000000:policy/cli-policy"
+    aws("iam", "create-policy-version", "--policy-arn", arn, "--policy-document", f"file://{document}", "--set-as-default")
+    shown = aws("iam", "get-policy-version", "--policy-arn", arn, "--version-id", "v2")["PolicyVersion"]
+    assert shown["Document"] == PERMISSIONS and shown["IsDefaultVersion"]
+    iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+    listed = aws("iam", "list-policies", "--scope", "Local", "--only-attached")["Policies"]
+    assert [(policy["Arn"], policy["AttachmentCount"]) for policy in listed] == [(arn, 1)]
+    assert "(DeleteConflict)" in aws.refused("iam", "delete-policy", "--policy-arn", arn)
+    iam.detach_role_policy(RoleName=role, PolicyArn=arn)
+    aws("iam", "delete-policy-version", "--policy-arn", arn, "--version-id", "v1")
+    aws("iam", "delete-policy", "--policy-arn", arn)
+    with pytest.raises(iam.exceptions.NoSuchEntityException):
+        iam.get_policy(PolicyArn=arn)
+
+
+def test_a_role_is_assumed_and_its_credentials_are_checked(aws, iam, role, server):
+    arn = iam.get_role(RoleName=role)["Role"]["Arn"]
+    assume = ["sts", "assume-role", "--role-arn", arn, "--role-session-name", "me"]
+    assert "(AccessDenied)" in aws.refused(*assume), "it trusts FIS alone"
+    mine = {"Effect": "Allow", "Principal": {"AWS": "000000000000"}, "Action": "sts:AssumeRole"}
+    iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps({"Statement": [mine]}))
+    given = aws(*assume)["Credentials"]
+
+    def session(secret, token):
+        keys = {"aws_access_key_id": given["AccessKeyId"], "aws_secret_access_key": secret, "aws_session_token": token}
+        return boto3.session.Session(region_name="eu-west-1", **keys)
+
+    taken = session(given["SecretAccessKey"], given["SessionToken"])
+    identity = taken.client("sts", endpoint_url=server).get_caller_identity()
+    assert identity["Arn"] == f"arn:aws:sts::000000000000:assumed-role/{role}/me"
+    taken.client("ssm", endpoint_url=server).list_commands()
+    for secret, token in [("wrong", given["SessionToken"]), (given["SecretAccessKey"], "wrong")]:
+        with pytest.raises(botocore.exceptions.ClientError):
+            session(secret, token).client("sts", endpoint_url=server).get_caller_identity()

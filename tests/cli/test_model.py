@@ -1,9 +1,10 @@
 """The check that every answer keeps botocore's model, checked itself; and each operation once under it."""
 
 import botocore.session
-from conftest import departures
+from conftest import departures, eventually
 
 YAML = "schemaVersion: '2.2'\nmainSteps:\n- {name: only, action: 'aws:runShellScript', inputs: {runCommand: ['true']}}\n"
+RUNBOOK = "schemaVersion: '0.3'\nmainSteps:\n- {name: only, action: 'aws:sleep', inputs: {Duration: PT1M}}\n"
 
 
 def test_the_check_finds_departures():
@@ -42,5 +43,13 @@ def test_every_operation_keeps_the_model(ssm, silent_instance):
     ssm.list_command_invocations(CommandId=sent["CommandId"], Details=True)
     ssm.get_command_invocation(CommandId=sent["CommandId"], InstanceId=silent_instance, PluginName="only")
     ssm.cancel_command(CommandId=sent["CommandId"])
+    runbook = {"Name": "model-runbook", "Content": RUNBOOK, "DocumentFormat": "YAML", "DocumentType": "Automation"}
+    ssm.create_document(**runbook)
+    execution = {"AutomationExecutionId": ssm.start_automation_execution(DocumentName="model-runbook")["AutomationExecutionId"]}
+    eventually(lambda: ssm.describe_automation_executions()["AutomationExecutionMetadataList"][0].get("CurrentAction"), "it runs")
+    ssm.describe_automation_step_executions(**execution)
+    ssm.stop_automation_execution(**execution)
+    ssm.get_automation_execution(**execution)
+    ssm.delete_document(Name="model-runbook")
     ssm.delete_document(Name="model-check", DocumentVersion="1")
     ssm.delete_document(Name="model-check")

@@ -90,7 +90,7 @@ def template(up, session):
     online(session.client("ssm", endpoint_url=up.url), 3)
     made = session.client("fis", endpoint_url=up.url).create_experiment_template(
         description="Stress <one> task",
-        roleArn="arn:aws:iam::000000000000:role/fis",
+        roleArn="arn:aws:iam::000000000000:role/taskfault-local-experiment",
         stopConditions=[{"source": "none"}],
         targets={
             "Tasks": {

@@ -22,7 +22,7 @@ def template(folder, duration="PT2M", **changes):
     body = {
         "description": "waits",
         "stopConditions": [{"source": "none"}],
-        "roleArn": "arn:aws:iam::000000000000:role/run-test",
+        "roleArn": "arn:aws:iam::000000000000:role/taskfault-local-experiment",
         "targets": {},
         "actions": {"Wait": {"actionId": "aws:fis:wait", "parameters": {"duration": duration}}},
         **changes,

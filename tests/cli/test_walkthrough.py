@@ -192,7 +192,7 @@ def test_an_alarm_stops_an_experiment_and_its_log_says_so(aws, ssm, tasks, tmp_p
 
     eventually(lambda: alarm()["StateValue"] == "OK", "the alarm is evaluated")
     template = json.loads((SCRIPT.parent / "cpu-stress.json").read_text())
-    template["roleArn"] = f"arn:aws:iam::{ACCOUNT}:role/ecs-task-fis-role"
+    template["roleArn"] = f"arn:aws:iam::{ACCOUNT}:role/taskfault-local-experiment"
     template["stopConditions"][0]["value"] = alarm()["AlarmArn"]
     # An hour is a minute here: the experiment would last far longer than the test waits for the alarm.
     template["actions"]["stress-cpu"]["parameters"]["duration"] = "PT12H"

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use http::request::Parts;
 
 use super::error::ApiError;
+use super::iam::Session;
 use super::shared::Shared;
 use super::signature::{Authorization, header};
 use crate::ssm::agent::unknown_instance;
@@ -55,12 +56,14 @@ pub(super) struct Client {
     pub name: String,
     /// The region that it signed for.
     pub region: String,
+    /// The role whose credentials it has.
+    pub session: Option<Session>,
 }
 
 /// A client: anybody who signs for `service`.
 ///
 /// # Errors
-/// No signature, one for another service or for no region, or a role token of ours that is expired or used wrongly.
+/// No signature, one for another service or for no region, or credentials of ours that are expired or used wrongly.
 pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8], service: &str) -> Result<Client, ApiError> {
     let authorization = Authorization::parse(parts)?;
     if authorization.service != service {
@@ -73,11 +76,18 @@ pub(super) fn client(shared: &Shared, parts: &Parts, body: &[u8], service: &str)
         return Err(ApiError::new("InvalidSignatureException", message));
     }
     let region = authorization.region.clone();
-    let Some((_, token)) = token(shared, &authorization) else {
-        return Ok(Client { name: "client".to_owned(), region });
-    };
-    check_token(&authorization, &token, parts, body)?;
-    Ok(Client { name: token.instance_id, region })
+    if let Some((_, token)) = token(shared, &authorization) {
+        check_token(&authorization, &token, parts, body)?;
+        return Ok(Client { name: token.instance_id, region, session: None });
+    }
+    let key = authorization.access_key.as_str();
+    let session = shared.regions(|regions| regions.home().iam.sessions().get(key).cloned());
+    if let Some(session) = &session {
+        let secret = (session.secret_access_key.as_str(), session.session_token.as_str());
+        check_secret(&authorization, secret, session.expires, parts, body)?;
+    }
+    let name = session.as_ref().map_or("client", |session| session.arn.as_str());
+    Ok(Client { name: name.to_owned(), region, session })
 }
 
 /// The role token that a request is signed with, and its region.
@@ -105,16 +115,28 @@ fn check_token(
     parts: &Parts,
     body: &[u8],
 ) -> Result<(), ApiError> {
+    let secret = (token.secret_access_key.as_str(), token.session_token.as_str());
+    check_secret(authorization, secret, token.expires, parts, body)
+}
+
+/// Checks a signature with credentials that were given out here.
+fn check_secret(
+    authorization: &Authorization,
+    (secret, session_token): (&str, &str),
+    expires: SystemTime,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<(), ApiError> {
     let now = SystemTime::now();
-    if now >= token.expires {
+    if now >= expires {
         let message = "the security token included in the request is expired";
         return Err(ApiError::new("ExpiredTokenException", message));
     }
-    if header(parts, "x-amz-security-token") != Some(token.session_token.as_str()) {
+    if header(parts, "x-amz-security-token") != Some(session_token) {
         let message = "the security token included in the request is invalid";
         return Err(ApiError::new("UnrecognizedClientException", message));
     }
-    authorization.verify_secret(&token.secret_access_key, parts, body, now)
+    authorization.verify_secret(secret, parts, body, now)
 }
 
 fn check_scope(home: &str, authorization: &Authorization, service: &str) -> Result<(), ApiError> {

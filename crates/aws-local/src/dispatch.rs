@@ -6,7 +6,7 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::model::{CLOUDWATCH, ECS, IAM, LOGS, Model, Operation as Modelled, SSM, STS};
+use super::model::{CLOUDWATCH, ECS, IAM, LOGS, Model, Operation as Modelled, SSM, STS, TAGGING};
 use super::query::unknown_action;
 use super::shared::Shared;
 use super::signature::header;
@@ -38,6 +38,8 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
         client_call(shared, operation, ("logs", parts), body, &mut who, |world, operation, body, context| {
             logs::call(operation, body, &mut world.logs, context)
         })
+    } else if let Some(operation) = TAGGING.targeted(target) {
+        client_call(shared, operation, ("tagging", parts), body, &mut who, World::call_tagging)
     } else if let Some(operation) = CLOUDWATCH.targeted(target) {
         client_call(shared, operation, (METRICS, parts), body, &mut who, |world, operation, body, context| {
             cloudwatch::call(operation, body, &mut world.cloudwatch, context)
@@ -59,7 +61,7 @@ pub(super) async fn answer(shared: &Shared, parts: &Parts, body: &[u8]) -> Answe
 
 /// The model of the service that a target names.
 fn modelled(target: &str) -> Option<&'static Model> {
-    [&SSM, &ECS, &LOGS, &CLOUDWATCH].into_iter().find(|model| model.targeted(target).is_some())
+    [&SSM, &ECS, &LOGS, &CLOUDWATCH, &TAGGING].into_iter().find(|model| model.targeted(target).is_some())
 }
 
 fn unknown(target: &str) -> ApiError {
@@ -182,10 +184,10 @@ fn query(shared: &Shared, parts: &Parts, raw: &[u8]) -> Answer {
                 let region = client.region.as_str();
                 let context = shared.context_in(region);
                 let answer = match service {
-                    "sts" => sts::call(&parameters, &context),
-                    "iam" => shared.perform(action, &shared.region, |world| {
-                        iam::call(&parameters, &mut world.iam, &context)
+                    "sts" => shared.change_iam(action, |iam| {
+                        sts::call(&parameters, client.session.as_ref(), iam, &context)
                     }),
+                    "iam" => shared.change_iam(action, |iam| iam::call(&parameters, iam, &context)),
                     _ => {
                         shared.update(|world| cloudwatch::query(&parameters, &mut world.cloudwatch, &context))
                     }

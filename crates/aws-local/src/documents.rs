@@ -12,6 +12,7 @@ pub(crate) mod content;
 mod hash;
 pub mod parameters;
 mod pattern;
+pub(crate) mod runbook;
 
 mod stand_ins;
 
@@ -29,6 +30,7 @@ pub fn built_in(now: SystemTime) -> Vec<Document> {
             document_type: "Command".to_owned(),
             versions: vec![DocumentVersion {
                 number: 1,
+                name: None,
                 text: format!("{content:#}"),
                 format: "JSON".to_owned(),
                 created: now,
@@ -64,6 +66,13 @@ impl Document {
             Some(number) => number.parse().ok()?,
         };
         self.versions.iter().find(|version| version.number == number)
+    }
+}
+
+impl Document {
+    /// The version with this `VersionName`.
+    pub fn version_named(&self, name: &str) -> Option<&DocumentVersion> {
+        self.versions.iter().find(|version| version.name.as_deref() == Some(name))
     }
 }
 

@@ -12,6 +12,7 @@ mod actions;
 mod advice;
 mod alarms;
 mod arn;
+mod automation;
 mod call;
 pub mod catalog;
 mod check;
@@ -45,7 +46,7 @@ mod view;
 
 pub(crate) use definition::Target;
 pub(crate) use engine::advance;
-pub(crate) use experiment::Experiment;
+pub(crate) use experiment::{ActionRun, Experiment};
 pub use outlook::Outlook;
 pub(crate) use request::{Request, answer, call};
 pub(crate) use state::{FisState, TARGETS_PER_ACTION};

@@ -1,10 +1,10 @@
-//! Identity and Access Management, as far as the walk-through of an experiment asks for it: roles, their inline
-//! policies and the managed ones attached to them. They are kept and told, not enforced. The Query protocol,
-//! XML answers; members and error codes are those of the service's API model (version 2010-05-08).
+//! Identity and Access Management, as far as experiments ask for it: roles, their inline policies, managed policies
+//! with their versions, and the sessions of assumed roles. Permissions are kept and told, not enforced; trust is
+//! looked at by FIS and by AssumeRole. The Query protocol, XML answers; members and error codes are those of the service's API model (version 2010-05-08).
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Context;
 use super::error::ApiError;
@@ -12,15 +12,19 @@ use super::members::Members;
 use super::model::IAM;
 use super::query;
 use super::ssm::page;
+use crate::tags::Tags;
 
 mod document;
+mod managed;
 mod policies;
 mod roles;
+mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use state::IamState;
+pub(crate) use sessions::assume;
+pub(crate) use state::{IamState, Session};
 
 type Answer = Result<Value, ApiError>;
 
@@ -46,16 +50,30 @@ pub(crate) fn call(
 fn operation(action: &str) -> Option<Operation> {
     Some(match action {
         "AttachRolePolicy" => policies::attach,
+        "CreatePolicy" => managed::create,
+        "CreatePolicyVersion" => managed::create_version,
         "CreateRole" => roles::create,
+        "DeletePolicy" => managed::delete,
+        "DeletePolicyVersion" => managed::delete_version,
         "DeleteRole" => roles::delete,
         "DeleteRolePolicy" => policies::delete,
         "DetachRolePolicy" => policies::detach,
+        "GetPolicy" => managed::get,
+        "GetPolicyVersion" => managed::get_version,
         "GetRole" => roles::get,
         "GetRolePolicy" => policies::get,
         "ListAttachedRolePolicies" => policies::list_attached,
+        "ListPolicies" => managed::list,
+        "ListPolicyVersions" => managed::list_versions,
         "ListRolePolicies" => policies::list,
+        "ListRoleTags" => roles::list_tags,
         "ListRoles" => roles::list,
         "PutRolePolicy" => policies::put,
+        "SetDefaultPolicyVersion" => managed::set_default,
+        "TagRole" => roles::tag,
+        "UntagRole" => roles::untag,
+        "UpdateAssumeRolePolicy" => roles::update_trust,
+        "UpdateRole" => roles::update,
         _ => return None,
     })
 }
@@ -67,6 +85,14 @@ fn as_iam_error(error: ApiError) -> ApiError {
         other => other,
     };
     ApiError { code, ..error }
+}
+
+/// Tags as the API lists them; null, which is no member, where there are none.
+fn tag_list(tags: &Tags) -> Value {
+    match tags.is_empty() {
+        true => Value::Null,
+        false => tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect(),
+    }
 }
 
 fn not_found(message: String) -> ApiError {

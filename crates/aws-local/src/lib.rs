@@ -34,6 +34,7 @@ mod signature;
 pub mod ssm;
 mod sts;
 mod switches;
+mod tagging;
 mod tags;
 mod test_calls;
 mod wire;

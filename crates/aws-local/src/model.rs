@@ -25,6 +25,7 @@ pub(crate) static FIS: Model = Model::new(include_str!("model/fis.json"));
 pub(crate) static IAM: Model = Model::new(include_str!("model/iam.json"));
 pub(crate) static LOGS: Model = Model::new(include_str!("model/logs.json"));
 pub(crate) static SSM: Model = Model::new(include_str!("model/ssm.json"));
+pub(crate) static TAGGING: Model = Model::new(include_str!("model/resourcegroupstaggingapi.json"));
 pub(crate) static STS: Model = Model::new(include_str!("model/sts.json"));
 
 /// The model of one service. Its table is read when it is first asked.
@@ -353,7 +354,7 @@ impl Node {
 mod tests {
     use super::*;
 
-    const ALL: [&Model; 7] = [&CLOUDWATCH, &ECS, &FIS, &IAM, &LOGS, &SSM, &STS];
+    const ALL: [&Model; 8] = [&CLOUDWATCH, &ECS, &FIS, &IAM, &LOGS, &SSM, &STS, &TAGGING];
 
     #[test]
     fn every_table_is_read_and_whole() {

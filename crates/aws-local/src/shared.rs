@@ -15,7 +15,9 @@ use super::error::ApiError;
 use super::fault_endpoints::FaultEndpoints;
 use super::fis::Outlook;
 use super::gateway::links::Links;
+use super::iam::IamState;
 use super::recorder::Recorder;
+use super::ssm::automation::Scripts;
 use super::switches::Switches;
 use crate::world::SnapshotError;
 use crate::world::{Regions, World};
@@ -99,7 +101,15 @@ impl Shared {
         let now = SystemTime::now();
         let region = options.region.as_str();
         let file = options.state_file.as_deref();
-        let state = file.map_or_else(|| Ok(Regions::empty(region)), |path| Regions::load(path, region))?;
+        let mut state =
+            file.map_or_else(|| Ok(Regions::empty(region)), |path| Regions::load(path, region))?;
+        let context =
+            Context { now, region: region.to_owned(), account: options.account.clone(), speed: 1.0 };
+        state.change_iam(|iam| iam.ensure_experiment_role(&context));
+        if address.ip().is_loopback() {
+            let scripts = Scripts::Run { endpoint: format!("http://{address}") };
+            state.each(|_, world| world.ssm.automations.scripts = scripts.clone());
+        }
         // Whether it can be written shows now, not when something is lost.
         options.state_file.as_deref().map_or(Ok(()), |path| state.save(path))?;
         Ok(Shared {
@@ -157,13 +167,21 @@ impl Shared {
         region: &str,
         use_it: impl FnOnce(&mut World) -> T,
     ) -> T {
-        match ["Describe", "Get", "List", "Filter"].iter().any(|verb| operation.starts_with(verb)) {
+        match is_reading(operation) {
             true => {
                 let result = self.regions(|regions| use_it(regions.of(region)));
                 self.wake();
                 result
             }
             false => self.changed(|regions| use_it(regions.of(region))),
+        }
+    }
+
+    /// Performs a call of IAM or STS, which are one for all regions.
+    pub(super) fn change_iam<T>(&self, operation: &str, use_it: impl FnOnce(&mut IamState) -> T) -> T {
+        match is_reading(operation) {
+            true => self.regions(|regions| use_it(&mut regions.home().iam)),
+            false => self.changed(|regions| regions.change_iam(use_it)),
         }
     }
 
@@ -261,6 +279,10 @@ impl Shared {
             _ => Ok(()),
         }
     }
+}
+
+fn is_reading(operation: &str) -> bool {
+    ["Describe", "Get", "List", "Filter"].iter().any(|verb| operation.starts_with(verb))
 }
 
 fn unknown(operation: &str) -> Result<Value, ApiError> {

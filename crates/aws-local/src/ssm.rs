@@ -14,6 +14,7 @@ use crate::tags::Tags;
 
 mod activations;
 pub(crate) mod agent;
+pub mod automation;
 mod cancel;
 mod commands;
 mod documents;
@@ -51,8 +52,11 @@ pub fn call(
         "DeleteDocument" => edit::delete(body, state),
         "DeregisterManagedInstance" => instances::deregister(body, state),
         "DescribeActivations" => activations::describe(body, state, context),
+        "DescribeAutomationExecutions" => automation::describe(body, state),
+        "DescribeAutomationStepExecutions" => automation::describe_steps(body, state),
         "DescribeDocument" => documents::describe(body, state, context),
         "DescribeInstanceInformation" => instances::describe(body, state, context),
+        "GetAutomationExecution" => automation::get(body, state),
         "GetCommandInvocation" => invocations::get(body, state),
         "GetDocument" => documents::get(body, state, context),
         "ListCommandInvocations" => invocations::list(body, state, context),
@@ -61,6 +65,8 @@ pub fn call(
         "ListTagsForResource" => tags::list(body, state, context),
         "RemoveTagsFromResource" => tags::remove(body, state, context),
         "SendCommand" => send::send(body, state, context),
+        "StartAutomationExecution" => automation::begin(body, state, context),
+        "StopAutomationExecution" => automation::end(body, state),
         "UpdateDocument" => edit::update(body, state, context),
         "UpdateDocumentDefaultVersion" => edit::set_default(body, state),
         "UpdateManagedInstanceRole" => instances::update_role(body, state),

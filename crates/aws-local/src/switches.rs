@@ -58,6 +58,8 @@ pub(crate) struct Switches {
     pub fault_agent_version: String,
     /// The quota of targets of one FIS action: 5 in AWS until one asks for more; 0 is no limit.
     pub fis_targets_per_action: usize,
+    /// FIS takes any role, also one that is not there or does not trust it.
+    pub fis_any_role: bool,
 }
 
 impl Default for Switches {
@@ -80,6 +82,7 @@ impl Default for Switches {
             fault_half_done_next: 0,
             fault_agent_version: "1.105.1".to_owned(),
             fis_targets_per_action: fis::TARGETS_PER_ACTION,
+            fis_any_role: false,
         }
     }
 }

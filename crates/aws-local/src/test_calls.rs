@@ -65,8 +65,12 @@ fn health(shared: &Shared) -> Value {
 fn set(shared: &Shared, body: &[u8]) -> Result<Value, String> {
     let changes: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let switches = shared.switches().with(&changes)?;
-    let quota = Some(switches.fis_targets_per_action);
-    shared.regions(|regions| regions.each(|_, world| world.fis.targets_per_action = quota));
+    shared.regions(|regions| {
+        regions.each(|_, world| {
+            world.fis.targets_per_action = Some(switches.fis_targets_per_action);
+            world.fis.any_role = switches.fis_any_role;
+        });
+    });
     shared.set_switches(switches.clone());
     Ok(json!(switches))
 }

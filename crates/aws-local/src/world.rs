@@ -13,7 +13,8 @@ use crate::error::ApiError;
 use crate::fis::{self, FisState};
 use crate::iam::IamState;
 use crate::logs::LogsState;
-use crate::ssm::SsmState;
+use crate::ssm::{SsmState, automation};
+use crate::tagging::{self, Tagged};
 
 mod regions;
 mod services;
@@ -50,8 +51,24 @@ impl World {
         let swept = self.ssm.sweep(context.now);
         self.count_tasks(context);
         let alarms = cloudwatch::advance(&mut self.cloudwatch, context);
+        let automations = self.advance_automations(context);
         let (fis, mut services) = self.fis_and_services();
-        swept | alarms | fis::advance(fis, &mut services, context)
+        swept | alarms | automations | fis::advance(fis, &mut services, context)
+    }
+
+    /// Executions of runbooks, which make calls as clients do.
+    pub(crate) fn advance_automations(&mut self, context: &Context) -> bool {
+        if self.ssm.automations.is_empty() {
+            return false;
+        }
+        // Out of the state, so that each can act upon the rest of it.
+        let mut automations = std::mem::take(&mut self.ssm.automations);
+        let mut apis = services::Apis { world: self };
+        let changed = automation::advance(&mut automations, &mut apis, context);
+        // Those that a step has started.
+        automations.executions.append(&mut self.ssm.automations.executions);
+        self.ssm.automations = automations;
+        changed
     }
 
     /// The count of running tasks as a metric, as Container Insights has it.
@@ -75,6 +92,18 @@ impl World {
     ) -> Option<Result<Value, ApiError>> {
         let sidecars = services::sidecars(&self.ssm);
         ecs::call(operation, body, &mut self.ecs, &sidecars, context)
+    }
+
+    /// Performs one operation of the Resource Groups Tagging API; None if it is not one.
+    pub(crate) fn call_tagging(
+        &mut self,
+        operation: &str,
+        body: &Map<String, Value>,
+        context: &Context,
+    ) -> Option<Result<Value, ApiError>> {
+        let tasks = ecs::described(&self.ecs, &services::sidecars(&self.ssm), context).into_iter();
+        let tagged = tasks.map(|task| Tagged { arn: task.arn, kind: "ecs:task", tags: task.tags });
+        tagging::call(operation, body, &tagged.collect::<Vec<_>>())
     }
 
     /// Performs one operation of FIS; None if it is not one.
@@ -109,7 +138,7 @@ impl World {
 
     /// FIS, and what its experiments act upon.
     pub(crate) fn fis_and_services(&mut self) -> (&mut FisState, Others<'_>) {
-        let World { ssm, cloudwatch, ecs, fis, logs, .. } = self;
-        (fis, Others { ssm, ecs, cloudwatch, logs })
+        let World { ssm, cloudwatch, ecs, fis, logs, iam } = self;
+        (fis, Others { ssm, ecs, cloudwatch, logs, iam })
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn check(content: &Value) -> Result<(), ContentError> {
         return rule("The content must be an object with schemaVersion and steps.");
     }
     let schema = schema_version(content);
-    check_parameters(content)?;
+    check_parameters(content, |declared| TYPES.contains(&declared))?;
     match schema.as_str() {
         "1.2" => check_plugins(content),
         "2.0" | "2.2" => check_steps(content),
@@ -197,7 +197,8 @@ fn check_plugins(content: &Value) -> Result<(), ContentError> {
     }
 }
 
-fn check_parameters(content: &Value) -> Result<(), ContentError> {
+/// Checks what a document declares of its parameters, of whatever type it is.
+pub(super) fn check_parameters(content: &Value, is_type: impl Fn(&str) -> bool) -> Result<(), ContentError> {
     let Some(parameters) = content.get("parameters").filter(|parameters| !parameters.is_null()) else {
         return Ok(());
     };
@@ -207,7 +208,7 @@ fn check_parameters(content: &Value) -> Result<(), ContentError> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
             return rule(format!("Parameter name {name:?} must consist of letters and digits."));
         }
-        if !rules["type"].as_str().is_some_and(|declared| TYPES.contains(&declared)) {
+        if !rules["type"].as_str().is_some_and(&is_type) {
             return rule(format!("Parameter {name} needs a type, one of {}.", TYPES.join(", ")));
         }
         let pattern = &rules["allowedPattern"];

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::definition::{Definition, Target};
 use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::select::Mode;
-use super::services::{Alarm, Stage, Task};
+use super::services::{Alarm, Resource, Stage};
 use super::step::Step;
 use super::{alarms, document, filter};
 
@@ -90,12 +90,12 @@ pub(super) fn of_selection(
     (name, target): (&str, &Target),
     mode: Mode,
     (found, count): (&[String], usize),
-    tasks: &[Task],
+    resources: &[Resource],
     step: &mut Step<'_>,
 ) {
     let total = found.len();
-    let on_the_way = |task: &&Task| task.stage == Stage::OnTheWay;
-    let waiting = tasks.iter().filter(on_the_way).filter(|task| filter::is_meant(task, target)).count();
+    let on_the_way = |it: &&Resource| it.stage == Stage::OnTheWay;
+    let waiting = resources.iter().filter(on_the_way).filter(|it| filter::is_meant(it, target)).count();
     if target.resource_arns.is_empty() && waiting > 0 {
         let text =
             format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
@@ -113,8 +113,13 @@ pub(super) fn of_selection(
             format!("target {name}: COUNT({asked}) with {total} task(s) there takes all of them")
         }
         _ if total == 0 => {
+            let elsewhere = step.fis.tasks_elsewhere.as_ref().map(|home| {
+                let here = &step.context.region;
+                format!("; tasks run in {home} here, and this experiment is in {here}: sign for {home}, or start with --region {here}")
+            });
             format!(
-                "target {name}: no running task fits it (aws ecs list-tasks and describe-tasks show what there is)"
+                "target {name}: nothing that runs fits it (aws ecs list-tasks and describe-tasks show what there is){}",
+                elsewhere.unwrap_or_default()
             )
         }
         _ if total > 1 && count == total && target.resource_arns.is_empty() => format!(

@@ -62,6 +62,19 @@ pub enum Accepts {
     ProcessName,
     /// Names, addresses and address ranges, with commas and without blanks.
     Sources,
+    /// The ARN of a document of Systems Manager.
+    DocumentArn,
+    /// `$DEFAULT`, `$LATEST` or a number.
+    DocumentVersion,
+    /// A JSON object of texts and lists of texts, as text.
+    DocumentParameters,
+    /// So many ARNs of alarms, with commas.
+    Alarms {
+        /// The most of them.
+        most: usize,
+    },
+    /// States of alarms, with commas.
+    AlarmStates,
 }
 
 /// What an action does.
@@ -71,6 +84,12 @@ pub enum Does {
     Wait,
     /// Stops tasks.
     StopTasks,
+    /// Looks whether alarms are in the states that it names.
+    AssertAlarms,
+    /// Executes a runbook of the user's.
+    Automation,
+    /// Sends a document of the user's to its targets.
+    Command,
     /// Sends a document to the managed instances of its targets.
     Document {
         /// Name of the document.
@@ -84,6 +103,8 @@ pub enum Does {
 
 /// The resource type of ECS tasks.
 pub const TASK: &str = "aws:ecs:task";
+/// The resource type of EC2 instances. Here managed instances stand for them.
+pub const INSTANCE: &str = "aws:ec2:instance";
 
 /// A resource type, and what targets of it may be found by.
 #[derive(Debug)]
@@ -94,23 +115,33 @@ pub struct ResourceType {
     pub description: &'static str,
     /// Name and description. None is required.
     pub parameters: &'static [(&'static str, &'static str)],
+    /// The service in the ARNs of such resources, and what their last part begins with.
+    pub arn: (&'static str, &'static str),
 }
 
 /// All resource types of the actions here.
-pub const RESOURCE_TYPES: &[ResourceType] = &[ResourceType {
-    id: TASK,
-    description: "A task of Amazon ECS.",
-    parameters: &[
-        ("cluster", "Name or ARN of the cluster that the tasks are in."),
-        ("service", "Name or ARN of the service that the tasks belong to."),
-    ],
-}];
+pub const RESOURCE_TYPES: &[ResourceType] = &[
+    ResourceType {
+        id: INSTANCE,
+        description: "An instance of Amazon EC2. Here a managed instance stands for it, by its id and its tags.",
+        parameters: &[],
+        arn: ("ec2", "instance/"),
+    },
+    ResourceType {
+        id: TASK,
+        description: "A task of Amazon ECS.",
+        parameters: &[
+            ("cluster", "Name or ARN of the cluster that the tasks are in."),
+            ("service", "Name or ARN of the service that the tasks belong to."),
+        ],
+        arn: ("ecs", "task/"),
+    },
+];
 
 /// What the service's action reference has besides, by service: templates may name them, and nothing here is a target
 /// of theirs.
 const ELSEWHERE: &[(&str, &[&str])] = &[
     ("aws:arc:", &["start-zonal-autoshift"]),
-    ("aws:cloudwatch:", &["assert-alarm-state"]),
     ("aws:directconnect:", &["virtual-interface-disconnect"]),
     ("aws:dynamodb:", &["global-table-pause-replication"]),
     ("aws:ebs:", &["pause-volume-io", "volume-io-latency"]),
@@ -156,7 +187,6 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
     ),
     ("aws:rds:", &["failover-db-cluster", "reboot-db-instances"]),
     ("aws:s3:", &["bucket-pause-replication"]),
-    ("aws:ssm:", &["send-command", "start-automation-execution"]),
 ];
 
 /// The services whose resources are targets on AWS and are not here.
@@ -198,6 +228,7 @@ fn resource_type_is_not_ours(resource_type: &str) -> bool {
     RESOURCE_TYPES.iter().all(|kind| kind.id != resource_type)
 }
 
+const INSTANCES: Option<Slot> = Some(Slot { name: "Instances", resource_type: INSTANCE });
 const TASKS: Option<Slot> = Some(Slot { name: "Tasks", resource_type: TASK });
 
 const fn parameter(
@@ -247,8 +278,50 @@ const FLOWS: Parameter = parameter(
     "Share of the flows that are hit, in percent.",
 );
 
+/// One that becomes none of a document's.
+const fn of_action(
+    name: &'static str,
+    required: bool,
+    accepts: Accepts,
+    description: &'static str,
+) -> Parameter {
+    Parameter { name, description, required, default: None, accepts, document: "" }
+}
+
+const DOCUMENT: Parameter =
+    of_action("documentArn", true, Accepts::DocumentArn, "The ARN of the document of Systems Manager.");
+const VERSION: Parameter =
+    of_action("documentVersion", false, Accepts::DocumentVersion, "The version; without it the default.");
+const PARAMETERS: Parameter = of_action(
+    "documentParameters",
+    false,
+    Accepts::DocumentParameters,
+    "The parameters that the document takes: a JSON object of texts and lists of texts.",
+);
+const MINUTES: Accepts = Accepts::Duration { least: 60 };
+
 /// All actions here.
 pub const ACTIONS: &[Kind] = &[
+    Kind {
+        id: "aws:cloudwatch:assert-alarm-state",
+        description: "Looks whether alarms are in one of some states, and fails if one is not.",
+        slot: None,
+        parameters: &[
+            of_action(
+                "alarmArns",
+                true,
+                Accepts::Alarms { most: 5 },
+                "ARNs of alarms, with commas; five at most.",
+            ),
+            of_action(
+                "alarmStates",
+                true,
+                Accepts::AlarmStates,
+                "OK, ALARM, INSUFFICIENT_DATA, with commas.",
+            ),
+        ],
+        does: Does::AssertAlarms,
+    },
     Kind {
         id: "aws:ecs:stop-task",
         description: "Stops tasks.",
@@ -406,6 +479,40 @@ pub const ACTIONS: &[Kind] = &[
             "How long, in ISO 8601: PT1M is one minute. One minute to twelve hours.",
         )],
         does: Does::Wait,
+    },
+    Kind {
+        id: "aws:ssm:send-command",
+        description: "Sends a document of Systems Manager to instances.",
+        slot: INSTANCES,
+        parameters: &[
+            DOCUMENT,
+            VERSION,
+            PARAMETERS,
+            of_action(
+                "duration",
+                true,
+                MINUTES,
+                "How long it may run, in ISO 8601. One minute to twelve hours.",
+            ),
+        ],
+        does: Does::Command,
+    },
+    Kind {
+        id: "aws:ssm:start-automation-execution",
+        description: "Executes a runbook of Systems Manager.",
+        slot: None,
+        parameters: &[
+            DOCUMENT,
+            VERSION,
+            PARAMETERS,
+            of_action(
+                "maxDuration",
+                true,
+                MINUTES,
+                "How long it may take, in ISO 8601. One minute to twelve hours.",
+            ),
+        ],
+        does: Does::Automation,
     },
 ];
 

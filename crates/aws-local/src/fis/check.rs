@@ -124,8 +124,12 @@ fn check_target(name: &str, target: &Target) -> Result<(), String> {
     if target.resource_arns.is_empty() && !found {
         return Err("it needs resourceArns, resourceTags, filters or parameters to be found by".into());
     }
-    if let Some(other) = target.resource_arns.iter().find(|text| !arn::is_of(text, "ecs", "task/")) {
-        return Err(format!("{other} is not the ARN of a task (arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID)"));
+    let (service, resource) = kind.arn;
+    if let Some(other) = target.resource_arns.iter().find(|text| !arn::is_of(text, service, resource)) {
+        return Err(format!(
+            "{other} is not the ARN of an {} (arn:aws:{service}:REGION:ACCOUNT:{resource}…)",
+            kind.id
+        ));
     }
     let mut seen = BTreeSet::new();
     if let Some(twice) = target.resource_arns.iter().find(|arn| !seen.insert(*arn)) {
@@ -291,6 +295,29 @@ fn check_value(parameter: &Parameter, value: &str) -> Result<(), String> {
         }
         Accepts::Sources if letters(b"./,-") && !value.split(',').any(str::is_empty) => Ok(()),
         Accepts::Sources => wrong("addresses, ranges and names with commas between and no blanks; IPv4 only"),
+        Accepts::DocumentArn if arn::is_of(value, "ssm", "document/") => Ok(()),
+        Accepts::DocumentArn => wrong("the ARN of a document (arn:aws:ssm:REGION:ACCOUNT:document/NAME)"),
+        Accepts::DocumentVersion => match value {
+            "$DEFAULT" | "$LATEST" => Ok(()),
+            number if number.parse::<u32>().is_ok_and(|number| number > 0) => Ok(()),
+            _ => wrong("$DEFAULT, $LATEST or the number of a version"),
+        },
+        Accepts::DocumentParameters if document::parameters(value).is_some() => Ok(()),
+        Accepts::DocumentParameters => wrong("a JSON object whose values are texts or lists of texts"),
+        Accepts::Alarms { most } => {
+            let alarms = document::listed(value);
+            match alarms.len() <= most && alarms.iter().all(|it| arn::is_of(it, "cloudwatch", "alarm:")) {
+                true => Ok(()),
+                false => wrong(&format!("at most {most} ARNs of alarms with commas between")),
+            }
+        }
+        Accepts::AlarmStates => {
+            let states = ["OK", "ALARM", "INSUFFICIENT_DATA"];
+            match document::listed(value).iter().all(|state| states.contains(state)) {
+                true => Ok(()),
+                false => wrong(&format!("{} with commas between", states.join(", "))),
+            }
+        }
     }
 }
 

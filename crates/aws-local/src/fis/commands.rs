@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use super::arn;
 use super::document::{self, HEARTBEAT, Order};
 use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::services::{self, Instance};
@@ -42,7 +43,10 @@ pub(super) fn send_all(
     };
     let mut pairs = Vec::with_capacity(tasks.len());
     for task in tasks {
-        let Some(instance) = step.services.instance_of(task, step.context.now) else {
+        let now = step.context.now;
+        let of_task = step.services.instance_of(task, now);
+        // The last part of an instance's ARN is its id.
+        let Some(instance) = of_task.or_else(|| step.services.instance(arn::last_name(task), now)) else {
             return Err(failed(
                 "InvalidTarget",
                 format!(
@@ -52,9 +56,9 @@ pub(super) fn send_all(
                 ),
             ));
         };
-        pairs.push((task.clone(), instance));
+        pairs.push((instance.task.clone().unwrap_or_else(|| task.clone()), instance));
     }
-    for (task, Instance { id: instance, online }) in pairs {
+    for (task, Instance { id: instance, online, .. }) in pairs {
         if !online {
             let text = format!(
                 "the sidecar of {task} ({instance}) has been silent for a while; it may never answer"
@@ -87,7 +91,8 @@ fn send(
 ) -> Result<SentCommand, ApiError> {
     let now = step.context.now;
     let sent = services::Order {
-        document: order.name,
+        document: &order.name,
+        version: order.version.as_deref(),
         instance_id: instance,
         parameters: order.sent(state_id, count, now),
         delivery: DELIVERY,
@@ -99,7 +104,7 @@ fn send(
         task_arn: task.to_owned(),
         instance_id: instance.to_owned(),
         command_id,
-        document: order.name.to_owned(),
+        document: order.name.clone(),
         role: if count == 1 { CommandRole::Fault } else { CommandRole::Heartbeat },
         sent: now,
         status: status.map_or("", |now| now.status).to_owned(),

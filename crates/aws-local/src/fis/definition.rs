@@ -92,6 +92,9 @@ pub(crate) struct Action {
     pub targets: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub start_after: Vec<String>,
+    /// The members that were sent and are empty: the API gives them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sent_empty: Vec<String>,
 }
 
 /// When to stop.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use regex::Regex;
+use serde_json::Value;
 
 use super::catalog::{self, Does};
 use super::definition::Action;
@@ -16,8 +17,10 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(20);
 /// A document to send, and its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Order {
-    pub(super) name: &'static str,
-    pub(super) parameters: BTreeMap<String, String>,
+    /// Name or ARN.
+    pub(super) name: String,
+    pub(super) version: Option<String>,
+    pub(super) parameters: BTreeMap<String, Vec<String>>,
     /// Whether it lives on heartbeats.
     pub(super) beats: bool,
 }
@@ -25,6 +28,11 @@ pub(super) struct Order {
 /// The duration in a template; None for an action without one.
 pub(super) fn asked_duration(action: &Action) -> Option<Duration> {
     durations::parse(action.parameters.get("duration")?).ok()
+}
+
+/// How long the runbook of an action may take. Runbooks keep their own pace, so this is never shortened.
+pub(super) fn longest(action: &Action) -> Option<Duration> {
+    durations::parse(action.parameters.get("maxDuration")?).ok()
 }
 
 /// A duration as it is run: so many times shorter, 1 s at least.
@@ -43,7 +51,11 @@ pub(super) fn uses_endpoints(action: &Action) -> bool {
 /// The document of an action and its parameters; None if the action sends none.
 pub(super) fn order(action: &Action, speed: f64) -> Option<Order> {
     let kind = catalog::action(&action.action_id)?;
-    let Does::Document { name, endpoints, egress } = kind.does else { return None };
+    let (name, endpoints, egress) = match kind.does {
+        Does::Document { name, endpoints, egress } => (name, endpoints, egress),
+        Does::Command => return Some(of_user(action)),
+        _ => return None,
+    };
     let through_agent = endpoints.filter(|_| uses_endpoints(action));
     let mut parameters = BTreeMap::new();
     for parameter in kind.parameters.iter().filter(|parameter| !parameter.document.is_empty()) {
@@ -58,14 +70,43 @@ pub(super) fn order(action: &Action, speed: f64) -> Option<Order> {
             }),
         };
         if let Some(value) = value {
-            parameters.insert(parameter.document.to_owned(), value);
+            parameters.insert(parameter.document.to_owned(), vec![value]);
         }
     }
     if egress && through_agent.is_none() {
         // These documents also know ingress, and take it where nothing is said.
-        parameters.insert("TrafficType".to_owned(), "egress".to_owned());
+        parameters.insert("TrafficType".to_owned(), vec!["egress".to_owned()]);
     }
-    Some(Order { name: through_agent.unwrap_or(name), parameters, beats: through_agent.is_some() })
+    let name = through_agent.unwrap_or(name).to_owned();
+    Some(Order { name, version: None, parameters, beats: through_agent.is_some() })
+}
+
+/// The document that an action names, with its parameters as they are.
+pub(super) fn of_user(action: &Action) -> Order {
+    let said = |name: &str| action.parameters.get(name);
+    Order {
+        name: said("documentArn").cloned().unwrap_or_default(),
+        version: said("documentVersion").cloned(),
+        parameters: said("documentParameters").and_then(|text| parameters(text)).unwrap_or_default(),
+        beats: false,
+    }
+}
+
+/// The parameters of a document as an action has them: a JSON object of texts and lists of texts. None for any other
+/// text.
+pub(super) fn parameters(text: &str) -> Option<BTreeMap<String, Vec<String>>> {
+    let Value::Object(members) = serde_json::from_str(text).ok()? else { return None };
+    let values = |value: &Value| match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    members.iter().map(|(name, value)| Some((name.clone(), values(value)?))).collect()
+}
+
+/// The parts of a list with commas.
+pub(super) fn listed(text: &str) -> Vec<&str> {
+    text.split(',').map(str::trim).collect()
 }
 
 /// Whole seconds, rounded up, as a parameter.
@@ -76,8 +117,7 @@ fn seconds(duration: Duration) -> String {
 impl Order {
     /// The parameters as SendCommand takes them, with the state that heartbeats carry.
     pub(super) fn sent(&self, id: &str, count: u32, now: SystemTime) -> BTreeMap<String, Vec<String>> {
-        let mut lists: BTreeMap<String, Vec<String>> =
-            self.parameters.iter().map(|(name, value)| (name.clone(), vec![value.clone()])).collect();
+        let mut lists = self.parameters.clone();
         if self.beats {
             // The document's pattern wants these keys in this order, and no blanks.
             let state = format!(r#"{{"id":"{id}","callTime":{},"callCount":{count}}}"#, epoch_ms(now) / 1000);
@@ -109,11 +149,12 @@ mod tests {
             parameters: parameters.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             targets: BTreeMap::new(),
             start_after: Vec::new(),
+            sent_empty: Vec::new(),
         }
     }
 
     fn pairs(order: &Order) -> Vec<(&str, &str)> {
-        order.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        order.parameters.iter().map(|(name, values)| (name.as_str(), values[0].as_str())).collect()
     }
 
     #[test]
@@ -133,7 +174,7 @@ mod tests {
         for (said, sent) in [("true", "True"), ("false", "False"), ("TRUE", "True"), ("False", "False")] {
             let stress = [("duration", "PT5M"), ("installDependencies", said)];
             let stress = order(&action("aws:ecs:task-cpu-stress", &stress), 1.0).unwrap();
-            assert_eq!(stress.parameters["InstallDependencies"], sent);
+            assert_eq!(stress.parameters["InstallDependencies"], [sent]);
         }
         let kill = order(&action("aws:ecs:task-kill-process", &[("processName", "python")]), 1.0).unwrap();
         assert_eq!(
@@ -143,8 +184,8 @@ mod tests {
         let latency = action("aws:ecs:task-network-latency", &[("duration", "PT1M")]);
         let latency = order(&latency, 1.0).unwrap();
         assert_eq!(latency.name, "AWSFIS-Run-Network-Latency-Sources");
-        assert_eq!(latency.parameters["TrafficType"], "egress");
-        assert_eq!(latency.parameters["Sources"], "ALL");
+        assert_eq!(latency.parameters["TrafficType"], ["egress"]);
+        assert_eq!(latency.parameters["Sources"], ["ALL"]);
         assert!(order(&action("aws:fis:wait", &[("duration", "PT1M")]), 1.0).is_none());
         assert!(order(&action("aws:ecs:stop-task", &[]), 1.0).is_none());
     }
@@ -162,7 +203,9 @@ mod tests {
             for most in [more.len() - 1, more.len()] {
                 let known = more[..most].iter().filter(|(name, _)| kind.parameter(name).is_some()).copied();
                 let action = action(kind.id, &known.collect::<Vec<_>>());
-                let Some(order) = order(&action, 1.0) else { continue };
+                let Some(order) = order(&action, 1.0).filter(|order| !order.name.is_empty()) else {
+                    continue;
+                };
                 let document = built_in(SystemTime::UNIX_EPOCH);
                 let document = document.iter().find(|document| document.name == order.name).unwrap();
                 let content = content::parse(&document.versions[0].text, "JSON").unwrap();
@@ -180,7 +223,7 @@ mod tests {
         assert_eq!(scaled(minutes, 30.0), Duration::from_secs(10));
         assert_eq!(scaled(minutes, 1000.0), Duration::from_secs(1));
         let stress = action("aws:ecs:task-cpu-stress", &[("duration", "PT1M")]);
-        assert_eq!(order(&stress, 40.0).unwrap().parameters["DurationSeconds"], "2");
+        assert_eq!(order(&stress, 40.0).unwrap().parameters["DurationSeconds"], ["2"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::experiment::{ActionStatus, Ending, Experiment, ExperimentStatus};
 use super::services::Services;
 use super::state::FisState;
-use super::step::Step;
+use super::step::{Failure, Step};
 use super::{advice, alarms, records, restart, run, targets};
 use crate::Context;
 
@@ -71,6 +71,12 @@ fn open(experiment: &mut Experiment, step: &mut Step<'_>) {
     experiment.started = Some(now);
     records::experiment_start(experiment, step);
     advice::at_start(experiment, step);
+    let role = &experiment.definition.role_arn;
+    if let Some(reason) = role_obstacle(step.fis, step.services, role) {
+        let failure = Failure { code: "AuthorizationFailure", location: "experiment".to_owned(), reason };
+        experiment.fail(step, failure);
+        return;
+    }
     if let Err(failure) = targets::resolve(experiment, step) {
         experiment.fail(step, failure);
         return;
@@ -85,6 +91,21 @@ fn open(experiment: &mut Experiment, step: &mut Step<'_>) {
         }
         let text = "a rehearsal (skip-all): targets were resolved, no action was run";
         experiment.note(step, None, text.to_owned());
+    }
+}
+
+/// Why FIS cannot take a role; None if it can, or if nobody looks.
+pub(super) fn role_obstacle(fis: &FisState, services: &dyn Services, role: &str) -> Option<String> {
+    match services.trusts(role) {
+        _ if fis.any_role => None,
+        Some(true) => None,
+        Some(false) => {
+            Some(format!("Unable to assume role {role}: its trust policy does not name fis.amazonaws.com."))
+        }
+        None => Some(format!(
+            "Unable to assume role {role}: there is no such role (aws iam create-role). The local AWS brings {} along.",
+            "role/taskfault-local-experiment"
+        )),
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) struct Ending {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ActionRun {
     pub status: ActionStatus,
-    /// Why it has that status; empty while it waits.
+    /// Why it has that status.
     pub reason: String,
     pub started: Option<SystemTime>,
     pub ended: Option<SystemTime>,
@@ -109,8 +109,30 @@ pub(crate) struct ActionRun {
     pub duration: Option<Duration>,
     /// What was sent for it, in the order of sending.
     pub commands: Vec<SentCommand>,
+    /// The runbook that it executes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automation: Option<Automation>,
     /// When CancelCommand was called.
     pub(super) cancelled: Option<SystemTime>,
+}
+
+/// An execution of a runbook that an action has started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Automation {
+    /// Its id.
+    pub execution: String,
+    /// `AutomationExecutionStatus` when it was last asked.
+    pub status: String,
+    /// The ids of the commands that its steps have sent.
+    pub commands: Vec<String>,
+}
+
+impl ActionRun {
+    /// The ids of all commands that were sent for it.
+    pub(crate) fn command_ids(&self) -> impl Iterator<Item = &String> {
+        let sent = self.commands.iter().map(|command| &command.command_id);
+        sent.chain(self.automation.iter().flat_map(|automation| &automation.commands))
+    }
 }
 
 /// `ExperimentActionStatus`.

@@ -41,7 +41,7 @@ pub(super) fn start(call: &Call, state: &mut FisState, services: &dyn Services, 
         .map(|(name, action)| {
             let asked = document::asked_duration(action);
             let duration = asked.map(|asked| document::scaled(asked, context.speed));
-            (name.clone(), ActionRun { duration, ..ActionRun::default() })
+            (name.clone(), ActionRun { duration, reason: "Initial state".to_owned(), ..ActionRun::default() })
         })
         .collect();
     let experiment = Experiment {

@@ -1,18 +1,19 @@
-//! Which tasks fit a target: by tags, parameters, and filters on the description that DescribeTasks gives.
+//! Which resources fit a target: by tags, parameters, and filters on the description that their service gives.
 
 use serde_json::Value;
 
 use super::arn;
 use super::definition::{Filter, Target};
-use super::services::Task;
+use super::services::Resource;
 
-/// Whether a task fits tags, parameters and filters, whatever its status.
-pub(super) fn is_meant(task: &Task, target: &Target) -> bool {
-    let parameter = |name: &str| target.parameters.get(name).map(|value| arn::last_name(value));
-    target.resource_tags.iter().all(|(key, value)| task.tags.get(key) == Some(value))
-        && parameter("cluster").is_none_or(|cluster| task.cluster == cluster)
-        && parameter("service").is_none_or(|service| task.service.as_deref() == Some(service))
-        && passes(&task.description, &target.filters)
+/// Whether a resource fits tags, parameters and filters, whatever its status.
+pub(super) fn is_meant(resource: &Resource, target: &Target) -> bool {
+    let has = |(name, value): (&String, &String)| {
+        resource.parameters.get(name.as_str()).is_some_and(|known| known == arn::last_name(value))
+    };
+    target.resource_tags.iter().all(|(key, value)| resource.tags.get(key) == Some(value))
+        && target.parameters.iter().all(has)
+        && passes(&resource.description, &target.filters)
 }
 
 /// Whether a resource passes all filters.

@@ -30,11 +30,9 @@ impl Fixture {
         let documents = documents::built_in(now).into_iter().map(|one| (one.name.clone(), one));
         let mut state = World::default();
         state.ssm.documents = documents.collect();
-        let mut fixture = Fixture {
-            state,
-            context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
-            calls: 0,
-        };
+        let context = Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 };
+        state.iam.ensure_experiment_role(&context);
+        let mut fixture = Fixture { state, context, calls: 0 };
         for number in 1..=tasks {
             fixture.register(number);
         }
@@ -84,7 +82,7 @@ impl Fixture {
         let mut body = json!({
             "clientToken": format!("token-{}", self.calls),
             "description": "a test",
-            "roleArn": "arn:aws:iam::000000000000:role/fis",
+            "roleArn": "arn:aws:iam::000000000000:role/taskfault-local-experiment",
             "stopConditions": [{ "source": "none" }],
             "targets": { "tasks": {
                 "resourceType": "aws:ecs:task", "selectionMode": "ALL", "parameters": { "cluster": "demo" },
@@ -123,6 +121,7 @@ impl Fixture {
     pub(super) fn pass(&mut self, seconds: u64) {
         self.context.now += Duration::from_secs(seconds);
         self.state.ssm.sweep(self.context.now);
+        self.state.advance_automations(&self.context);
         let (fis, mut services) = self.state.fis_and_services();
         advance(fis, &mut services, &self.context);
     }

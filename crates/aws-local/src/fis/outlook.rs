@@ -4,7 +4,7 @@ use super::definition::{EmptyTargets, Target};
 use super::select::Mode;
 use super::services::Services;
 use super::state::FisState;
-use super::{advice, arn, experiments, targets, templates};
+use super::{advice, arn, engine, experiments, targets, templates};
 use crate::Context;
 use crate::error::ApiError;
 
@@ -34,9 +34,10 @@ pub(crate) fn of(
     if let Err(error) = experiments::may_start(state, template, services, context) {
         outlook.obstacles.push(error.message);
     }
-    let tasks = services.tasks(context);
+    outlook.obstacles.extend(engine::role_obstacle(state, services, &definition.role_arn));
     for (name, target) in &definition.targets {
-        let found = match targets::found(target, &tasks) {
+        let resources = services.resources(&target.resource_type, context);
+        let found = match targets::found(target, &resources) {
             Ok(found) => found,
             Err(reason) => {
                 outlook.obstacles.push(format!("target {name}: {reason}"));
@@ -53,8 +54,11 @@ pub(crate) fn of(
             _ => outlook.notes.push(selection),
         }
         let uses = |it: &&super::definition::Action| it.targets.values().any(|used| used == name);
-        let needs_sidecar =
-            definition.actions.values().filter(uses).any(|action| action.action_id != "aws:ecs:stop-task");
+        let needs_sidecar = definition
+            .actions
+            .values()
+            .filter(uses)
+            .any(|action| action.action_id.starts_with("aws:ecs:task-"));
         if let Some(quota) = state.quota().filter(|quota| count > *quota) {
             outlook
                 .obstacles

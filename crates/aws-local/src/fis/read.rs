@@ -88,7 +88,14 @@ fn target(members: Members<'_>) -> Target {
 /// An update takes an action without its id by the model; what it would be then is not said, so it is refused
 /// later, as an action that is not there.
 fn action(members: Members<'_>) -> Action {
+    let is_empty = |name: &&str| match members.value(name) {
+        Some(Value::Object(members)) => members.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        _ => false,
+    };
+    let sent_empty = ["parameters", "startAfter", "targets"].into_iter().filter(is_empty);
     Action {
+        sent_empty: sent_empty.map(str::to_owned).collect(),
         action_id: members.text("actionId").unwrap_or_default().to_owned(),
         description: members.text("description").map(str::to_owned),
         parameters: members.texts_by_name("parameters"),

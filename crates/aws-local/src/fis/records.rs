@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::experiment::Experiment;
 use super::step::Step;
-use crate::wire::date_text;
+use crate::wire;
 
 /// Writes one record, if the template has a log group. A group that is not there is said once.
 fn write(experiment: &mut Experiment, kind: &str, mut details: Value, step: &mut Step<'_>) {
@@ -21,7 +21,7 @@ fn write(experiment: &mut Experiment, kind: &str, mut details: Value, step: &mut
     let record = json!({
         "id": experiment.id,
         "log_type": kind,
-        "event_timestamp": date_text(step.context.now),
+        "event_timestamp": date(step.context.now),
         "version": version.to_string(),
         "details": details,
     });
@@ -37,8 +37,14 @@ fn log_version(experiment: &Experiment) -> u64 {
     log.and_then(|log| log["logSchemaVersion"].as_u64()).unwrap_or(2)
 }
 
+/// Records have whole seconds.
+fn date(when: SystemTime) -> String {
+    let text = wire::date_text(when);
+    text.split_once('.').map_or_else(|| text.clone(), |(whole, _)| format!("{whole}Z"))
+}
+
 fn time(when: Option<SystemTime>) -> Value {
-    when.map_or(Value::Null, |when| json!(date_text(when)))
+    when.map_or(Value::Null, |when| json!(date(when)))
 }
 
 /// `experiment-start`.
@@ -52,8 +58,7 @@ pub(super) fn experiment_start(experiment: &mut Experiment, step: &mut Step<'_>)
 
 /// `target-resolution-start`.
 pub(super) fn resolution_start(experiment: &mut Experiment, target: &str, step: &mut Step<'_>) {
-    let details =
-        json!({ "target_resolution_start_time": date_text(step.context.now), "target_name": target });
+    let details = json!({ "target_resolution_start_time": date(step.context.now), "target_name": target });
     write(experiment, "target-resolution-start", details, step);
 }
 
@@ -66,7 +71,7 @@ pub(super) fn resolution_end(
     step: &mut Step<'_>,
 ) {
     let kind = experiment.definition.targets[target].resource_type.clone();
-    let ended = date_text(step.context.now);
+    let ended = date(step.context.now);
     let detail = json!({
         "target_resolution_end_time": ended,
         "target_name": target,

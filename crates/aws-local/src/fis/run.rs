@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use super::automation::Standing;
 use super::catalog::{self, Does};
 use super::commands;
 use super::experiment::{ActionRun, ActionStatus, CommandRole, Experiment, SentCommand};
 use super::step::{Failure, Step};
-use super::{advice, records};
+use super::{advice, alarms, automation, records};
 
 /// How long an ending action waits for its commands after CancelCommand. An agent that is gone never answers;
 /// one that is there has ten seconds for it, and the store gives up on it after thirty.
@@ -21,15 +22,12 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
     let targets = experiment.targets_of(name).to_vec();
     let does = catalog::action(&action.action_id).map(|kind| kind.does);
     let Some(run) = experiment.actions.get_mut(name) else { return };
-    if does.is_none() && action.targets.is_empty() {
-        let reason = format!(
-            "{} is not played here; taskfault-local plays the actions on ECS tasks.",
-            action.action_id
-        );
+    if does.is_none() && (action.targets.is_empty() || !targets.is_empty()) {
+        let reason = format!("{} is not played here; list-actions shows what is.", action.action_id);
         fail(experiment, name, failure("ConfigurationFailure", name, reason), step);
         return;
     }
-    if targets.is_empty() && !matches!(does, Some(Does::Wait)) {
+    if targets.is_empty() && !action.targets.is_empty() {
         run.status = ActionStatus::Skipped;
         run.reason = "Action was skipped: its target is empty.".to_owned();
         step.log(&experiment.id, name, "skipped: its target is empty".to_owned());
@@ -43,11 +41,18 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
     let outcome = match does {
         Some(Does::Wait) => Ok(()),
         Some(Does::StopTasks) => stop_tasks(experiment, name, &targets, step),
-        Some(Does::Document { .. }) => commands::send_all(experiment, name, &targets, step),
+        Some(Does::AssertAlarms) => match alarms::amiss(step.services, &action, step.context) {
+            None => Ok(()),
+            Some(reason) => Err(failure("ConfigurationFailure", name, reason)),
+        },
+        Some(Does::Automation) => automation::start(experiment, name, step),
+        Some(Does::Command | Does::Document { .. }) => commands::send_all(experiment, name, &targets, step),
         None => Err(failure("InternalFailure", name, format!("there is no action {}", action.action_id))),
     };
     match outcome {
-        Ok(()) if matches!(does, Some(Does::StopTasks)) => complete(experiment, name, step),
+        Ok(()) if matches!(does, Some(Does::AssertAlarms | Does::StopTasks)) => {
+            complete(experiment, name, step)
+        }
         Ok(()) => {}
         Err(failure) => fail(experiment, name, failure, step),
     }
@@ -75,6 +80,16 @@ fn stop_tasks(
 
 /// Looks after a running action.
 pub(super) fn poll(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    if let Some(standing) = automation::standing(experiment, name, step) {
+        match standing {
+            Standing::Runs => {}
+            Standing::Succeeded => complete(experiment, name, step),
+            Standing::Failed(reason) => {
+                fail(experiment, name, failure("DependentServiceFailure", name, reason), step);
+            }
+        }
+        return;
+    }
     commands::refresh(experiment, name, step);
     let now = step.context.now;
     let Some(run) = experiment.actions.get(name) else { return };
@@ -105,7 +120,7 @@ pub(super) fn poll(experiment: &mut Experiment, name: &str, step: &mut Step<'_>)
 
 /// Stops a running action before its time.
 pub(super) fn stop(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
-    commands::cancel_all(experiment, name, step);
+    cancel(experiment, name, step);
     if let Some(run) = experiment.actions.get_mut(name) {
         run.status = ActionStatus::Stopping;
         run.reason = "Action is stopping.".to_owned();
@@ -117,7 +132,11 @@ pub(super) fn stop(experiment: &mut Experiment, name: &str, step: &mut Step<'_>)
 /// A stopped action is over when its faults are.
 pub(super) fn poll_stopping(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     commands::refresh(experiment, name, step);
+    automation::standing(experiment, name, step);
     let Some(run) = experiment.actions.get(name) else { return };
+    if !automation::is_over(run, step) {
+        return;
+    }
     if !commands_are_over(run, step) {
         if !cancel_timed_out(run, step) {
             return;
@@ -125,6 +144,12 @@ pub(super) fn poll_stopping(experiment: &mut Experiment, name: &str, step: &mut 
         advice::no_answer(experiment, name, step);
     }
     end(experiment, name, ActionStatus::Stopped, "Action was stopped.".to_owned(), step);
+}
+
+/// Ends what an action has sent or started. A runbook ends within the time that Automation gives its `onCancel`.
+fn cancel(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
+    commands::cancel_all(experiment, name, step);
+    automation::cancel(experiment, name, step);
 }
 
 fn faults(run: &ActionRun) -> impl Iterator<Item = &SentCommand> {
@@ -146,7 +171,7 @@ fn complete(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
 
 /// The action failed, and with it the experiment. What it had sent is cancelled.
 fn fail(experiment: &mut Experiment, name: &str, failure: Failure, step: &mut Step<'_>) {
-    commands::cancel_all(experiment, name, step);
+    cancel(experiment, name, step);
     let reason = failure.reason.clone();
     if let Some(run) = experiment.actions.get_mut(name) {
         run.status = ActionStatus::Failed;

@@ -15,6 +15,9 @@ pub(crate) trait Services: std::fmt::Debug {
     /// The managed instance that has registered for a task, the one heard last if there are several.
     fn instance_of(&self, task_arn: &str, now: SystemTime) -> Option<Instance>;
 
+    /// The managed instance with this id.
+    fn instance(&self, id: &str, now: SystemTime) -> Option<Instance>;
+
     /// Whether a managed instance is still registered.
     fn is_registered(&self, instance_id: &str) -> bool;
 
@@ -33,11 +36,26 @@ pub(crate) trait Services: std::fmt::Debug {
     /// As CancelCommand.
     fn cancel_command(&mut self, command_id: &str, now: SystemTime) -> Result<(), ApiError>;
 
+    /// Starts an execution of a runbook; returns its id.
+    ///
+    /// # Errors
+    /// As StartAutomationExecution.
+    fn start_automation(&mut self, runbook: Runbook, context: &Context) -> Result<String, ApiError>;
+
+    /// How an execution of a runbook stands; None if there is none.
+    fn automation(&self, execution: &str) -> Option<AutomationStatus>;
+
+    /// Cancels an execution of a runbook that has not ended.
+    fn stop_automation(&mut self, execution: &str);
+
+    /// Whether a role may be taken by FIS; None if there is no such role.
+    fn trusts(&self, role_arn: &str) -> Option<bool>;
+
     /// The last line that the steps of a command wrote, errors first.
     fn last_line(&self, command_id: &str) -> Option<String>;
 
-    /// Every task: running, on its way, and stopped a while ago.
-    fn tasks(&self, context: &Context) -> Vec<Task>;
+    /// Every resource of a type: running, on its way, and stopped a while ago.
+    fn resources(&self, resource_type: &str, context: &Context) -> Vec<Resource>;
 
     /// Asks a task to stop.
     ///
@@ -58,12 +76,16 @@ pub(crate) struct Instance {
     pub id: String,
     /// Heard of lately.
     pub online: bool,
+    /// The ARN of the task that it is in, as its tag says.
+    pub task: Option<String>,
 }
 
 /// A document to be sent to one instance.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order<'a> {
+    /// Name or ARN.
     pub document: &'a str,
+    pub version: Option<&'a str>,
     pub instance_id: &'a str,
     pub parameters: BTreeMap<String, Vec<String>>,
     /// How long the command may wait for its agent.
@@ -80,19 +102,41 @@ pub(crate) struct CommandStatus {
     pub is_final: bool,
 }
 
-/// A task.
+/// A runbook to be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Runbook {
+    /// Name or ARN.
+    pub document: String,
+    pub version: Option<String>,
+    pub parameters: BTreeMap<String, Vec<String>>,
+    /// The ARN of the role that starts it.
+    pub role: String,
+}
+
+/// How an execution of a runbook stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AutomationStatus {
+    pub status: &'static str,
+    pub is_final: bool,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The ids of the commands that its steps have sent.
+    pub commands: Vec<String>,
+}
+
+/// What an experiment can act upon: a task, an instance.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Task {
+pub(crate) struct Resource {
     pub arn: String,
-    pub cluster: String,
-    pub service: Option<String>,
+    /// By the names that targets of its type have for them: `cluster`, `service`.
+    pub parameters: BTreeMap<&'static str, String>,
     pub stage: Stage,
     pub tags: Tags,
-    /// As DescribeTasks shows it: filters are paths into it.
+    /// As the service's own API shows it: filters are paths into it.
     pub description: Value,
 }
 
-/// Where in its life a task is, as far as experiments ask.
+/// Where in its life a resource is, as far as experiments ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Running, and not told to stop.
@@ -105,8 +149,8 @@ pub(crate) enum Stage {
 /// An alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Alarm {
-    /// In the state ALARM.
-    pub in_alarm: bool,
+    /// `OK`, `ALARM` or `INSUFFICIENT_DATA`.
+    pub state: &'static str,
     /// The periods that must breach before it goes there, as long as they are here.
     pub needs: Duration,
 }

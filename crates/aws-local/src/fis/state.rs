@@ -23,6 +23,12 @@ pub(crate) struct FisState {
     /// The quota of targets per action, if it is not [`TARGETS_PER_ACTION`]; 0 is no limit. A switch for tests.
     #[serde(skip)]
     pub targets_per_action: Option<usize>,
+    /// Whether any role will do, also one that is not there. A switch for tests.
+    #[serde(skip)]
+    pub any_role: bool,
+    /// The home of the tasks, if that is another region than this one.
+    #[serde(skip)]
+    pub tasks_elsewhere: Option<String>,
     pub(super) tokens: Tokens,
     /// Whether the experiments in here are of this process: those of an earlier one are over.
     #[serde(skip)]

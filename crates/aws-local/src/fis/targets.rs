@@ -1,26 +1,26 @@
-//! Target resolution: which tasks a target of a template means now.
+//! Target resolution: which resources a target of a template means now.
 
 use std::collections::BTreeMap;
 
 use super::definition::{EmptyTargets, Target};
 use super::experiment::Experiment;
 use super::select::{Mode, choose};
-use super::services::{Stage, Task};
+use super::services::{Resource, Stage};
 use super::step::{Failure, Step};
 use super::{advice, arn, catalog, filter, records};
 
 /// Resolves every target of an experiment, once and for all of its run.
 ///
 /// # Errors
-/// A target is empty and may not be, an ARN leads to no running task, or an action has more targets than the
+/// A target is empty and may not be, an ARN leads to nothing that runs, or an action has more targets than the
 /// quota allows.
 pub(super) fn resolve(experiment: &mut Experiment, step: &mut Step<'_>) -> Result<(), Failure> {
-    let tasks = step.services.tasks(step.context);
     let targets: Vec<(String, Target)> =
         experiment.definition.targets.iter().map(|(name, target)| (name.clone(), target.clone())).collect();
     for (name, target) in targets {
         records::resolution_start(experiment, &name, step);
-        let found = match found(&target, &tasks) {
+        let resources = step.services.resources(&target.resource_type, step.context);
+        let found = match found(&target, &resources) {
             Ok(found) => found,
             Err(reason) => {
                 records::resolution_end(experiment, &name, &[], Some(&reason), step);
@@ -29,7 +29,7 @@ pub(super) fn resolve(experiment: &mut Experiment, step: &mut Step<'_>) -> Resul
         };
         let mode = Mode::parse(&target.selection_mode).unwrap_or(Mode::All);
         let count = mode.of(found.len());
-        advice::of_selection(experiment, (&name, &target), mode, (&found, count), &tasks, step);
+        advice::of_selection(experiment, (&name, &target), mode, (&found, count), &resources, step);
         let chosen = choose(found, count);
         if chosen.is_empty() && experiment.definition.empty_targets == EmptyTargets::Fail {
             let reason = "Target resolution returned empty set.".to_owned();
@@ -40,7 +40,7 @@ pub(super) fn resolve(experiment: &mut Experiment, step: &mut Step<'_>) -> Resul
         step.log(
             &experiment.id,
             &format!("target {name}"),
-            format!("{} task(s): {}", chosen.len(), short(&chosen)),
+            format!("{} chosen: {}", chosen.len(), short(&chosen)),
         );
         experiment.resolved.insert(name, chosen);
     }
@@ -51,7 +51,7 @@ fn invalid(name: &str, reason: String) -> Failure {
     Failure { code: "InvalidTarget", location: format!("target {name}"), reason }
 }
 
-/// The ids of tasks, without the rest of their ARNs.
+/// The ids of resources, without the rest of their ARNs.
 fn short(arns: &[String]) -> String {
     arns.iter().map(|arn| arn::last_name(arn)).collect::<Vec<_>>().join(", ")
 }
@@ -69,25 +69,25 @@ fn quota(experiment: &mut Experiment, step: &mut Step<'_>) -> Result<(), Failure
     })
 }
 
-/// The ARNs of the running tasks that a target means, before any selection.
-pub(super) fn found(target: &Target, tasks: &[Task]) -> Result<Vec<String>, String> {
+/// The ARNs of the running resources that a target means, before any selection.
+pub(super) fn found(target: &Target, resources: &[Resource]) -> Result<Vec<String>, String> {
     if catalog::is_type_elsewhere(&target.resource_type) {
         return Ok(Vec::new());
     }
     if !target.resource_arns.is_empty() {
-        let running = |arn: &&String| tasks.iter().any(|task| is_running(task) && task.arn == **arn);
+        let running = |arn: &&String| resources.iter().any(|it| is_running(it) && it.arn == **arn);
         return match target.resource_arns.iter().find(|arn| !running(arn)) {
-            Some(gone) => Err(format!("There is no running task {gone}.")),
+            Some(gone) => Err(format!("There is no running {} {gone}.", target.resource_type)),
             None => Ok(target.resource_arns.clone()),
         };
     }
-    let meant = tasks.iter().filter(|task| is_running(task) && filter::is_meant(task, target));
-    Ok(meant.map(|task| task.arn.clone()).collect())
+    let meant = resources.iter().filter(|it| is_running(it) && filter::is_meant(it, target));
+    Ok(meant.map(|resource| resource.arn.clone()).collect())
 }
 
-/// Only running tasks count: neither those on their way up nor those on their way down.
-fn is_running(task: &Task) -> bool {
-    task.stage == Stage::Running
+/// Only running ones count: neither those on their way up nor those on their way down.
+fn is_running(resource: &Resource) -> bool {
+    resource.stage == Stage::Running
 }
 
 #[cfg(test)]
@@ -96,11 +96,10 @@ mod tests {
     use crate::tags::Tags;
     use serde_json::{Value, json};
 
-    fn task(number: u32, change: impl FnOnce(&mut Task)) -> Task {
-        let mut task = Task {
+    fn task(number: u32, change: impl FnOnce(&mut Resource)) -> Resource {
+        let mut task = Resource {
             arn: format!("arn:aws:ecs:eu-west-1:000000000000:task/demo/{number}"),
-            cluster: "demo".to_owned(),
-            service: Some("web".to_owned()),
+            parameters: [("cluster", "demo".to_owned()), ("service", "web".to_owned())].into(),
             stage: Stage::Running,
             tags: tags(&[("Team", "blue"), ("Stage", "")]),
             description: json!({}),
@@ -124,12 +123,15 @@ mod tests {
     fn numbers(members: Value) -> Vec<String> {
         let tasks = [
             task(1, |_| ()),
-            task(2, |it| (it.service, it.tags) = (Some("api".to_owned()), tags(&[("Team", "blue")]))),
-            task(3, |it| it.cluster = "other".to_owned()),
+            task(2, |it| {
+                it.parameters.insert("service", "api".to_owned());
+                it.tags = tags(&[("Team", "blue")]);
+            }),
+            task(3, |it| drop(it.parameters.insert("cluster", "other".to_owned()))),
             task(4, |it| it.stage = Stage::OnTheWay),
             task(5, |it| it.stage = Stage::OnTheWay),
             task(6, |it| {
-                it.service = None;
+                it.parameters.remove("service");
                 it.description = json!({ "availabilityZone": "eu-west-1b" });
             }),
         ];
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_cluster_is_known_by_the_task_alone() {
-        let task = task(1, |it| it.service = None);
+        let task = task(1, |it| drop(it.parameters.remove("service")));
         let demo = target(json!({ "parameters": { "cluster": "demo" } }));
         assert_eq!(found(&demo, std::slice::from_ref(&task)).unwrap().len(), 1);
         let web = target(json!({ "parameters": { "cluster": "demo", "service": "web" } }));

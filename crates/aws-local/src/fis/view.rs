@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::arn;
-use super::definition::{Definition, Template};
+use super::definition::{Action, Definition, Template};
 use super::experiment::{ActionRun, Experiment};
 use crate::Context;
 use crate::wire::epoch_seconds;
@@ -13,7 +13,8 @@ pub(super) fn template(template: &Template, context: &Context) -> Value {
     let mut shown = summary(template, context);
     let Definition { targets, actions, role_arn, stop_conditions, .. } = &template.definition;
     shown["targets"] = json!(targets);
-    shown["actions"] = json!(actions);
+    let actions = actions.iter().map(|(name, action)| (name.clone(), self::action(action)));
+    shown["actions"] = Value::Object(actions.collect());
     shown["stopConditions"] = json!(stop_conditions);
     shown["roleArn"] = json!(role_arn);
     shown["experimentOptions"] = options(&template.definition);
@@ -61,7 +62,7 @@ pub(super) fn experiment(experiment: &Experiment, context: &Context) -> Value {
     let actions: Map<String, Value> = actions
         .iter()
         .map(|(name, action)| {
-            let mut shown = json!(action);
+            let mut shown = self::action(action);
             if let Some(run) = experiment.actions.get(name) {
                 add_run(&mut shown, run);
             }
@@ -69,15 +70,22 @@ pub(super) fn experiment(experiment: &Experiment, context: &Context) -> Value {
         })
         .collect();
     shown["actions"] = Value::Object(actions);
-    if let Some(started) = experiment.started {
-        shown["startTime"] = json!(epoch_seconds(started));
-    }
+    shown["startTime"] = json!(epoch_seconds(experiment.started.unwrap_or(experiment.created)));
     if let Some(ended) = experiment.ended {
         shown["endTime"] = json!(epoch_seconds(ended));
     }
     configurations(&mut shown, &experiment.definition);
     if experiment.definition.report_configuration.is_some() {
         shown["experimentReport"] = report(experiment);
+    }
+    shown
+}
+
+/// An action as it was sent.
+fn action(action: &Action) -> Value {
+    let mut shown = json!(Action { sent_empty: Vec::new(), ..action.clone() });
+    for name in &action.sent_empty {
+        shown[name] = if name == "startAfter" { json!([]) } else { json!({}) };
     }
     shown
 }

@@ -33,8 +33,8 @@ const STATEMENT_MEMBERS: &[&str] = &[
 /// # Errors
 /// `MalformedPolicyDocument`, with what is wrong in it.
 pub(super) fn check(text: &str, purpose: Purpose) -> Result<(), ApiError> {
-    let document: Value = serde_json::from_str(text)
-        .map_err(|error| malformed(format!("This policy contains invalid Json: {error}")))?;
+    let document: Value =
+        serde_json::from_str(text).map_err(|_| malformed("This policy contains invalid Json"))?;
     let document = document.as_object().ok_or_else(|| malformed("A policy is a JSON object."))?;
     if let Some(other) = document.keys().find(|key| !matches!(key.as_str(), "Version" | "Id" | "Statement")) {
         return Err(malformed(format!("Syntax errors in policy: {other} is no element of a policy.")));
@@ -102,6 +102,25 @@ fn is_texts(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty() && items.iter().all(Value::is_string),
         _ => false,
     }
+}
+
+/// Whether a trust policy lets a principal take its role: `Service` and `fis.amazonaws.com`, for instance. Conditions
+/// are not looked at.
+pub(super) fn lets_assume(trust: &str, kind: &str, principal: &str) -> bool {
+    let document: Value = serde_json::from_str(trust).unwrap_or_default();
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    all(&document["Statement"]).iter().any(|statement| {
+        let named = &statement["Principal"];
+        let actions = all(&statement["Action"]);
+        let acts = |action: &Value| {
+            action
+                .as_str()
+                .is_some_and(|it| ["*", "sts:*", "sts:assumerole"].contains(&&*it.to_ascii_lowercase()))
+        };
+        statement["Effect"] == "Allow"
+            && (named == "*" || all(&named[kind]).iter().any(|it| it == principal))
+            && actions.iter().any(acts)
+    })
 }
 
 fn malformed(message: impl Into<String>) -> ApiError {

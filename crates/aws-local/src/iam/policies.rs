@@ -69,10 +69,14 @@ pub(super) fn list(body: &Map<String, Value>, state: &mut IamState, _: &Context)
     listing("PolicyNames", names, |name| (*name).clone(), |name| json!(name), paging)
 }
 
-/// AttachRolePolicy. There are no managed policies here, so any well-formed ARN will do.
+/// AttachRolePolicy. AWS's own policies are not here, so any well-formed ARN of theirs will do.
 pub(super) fn attach(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
     let (role, arn) = role_and_arn(body)?;
+    let is_there = arn.contains("::aws:policy/") || state.policies.contains_key(arn);
     let role = state.role(role)?;
+    if !is_there {
+        return Err(not_found(format!("Policy {arn} does not exist or is not attachable.")));
+    }
     if role.attached.len() >= MOST_ATTACHED && !role.attached.contains(arn) {
         return Err(
             IAM.refuse("LimitExceeded", format!("Cannot exceed quota for PoliciesPerRole: {MOST_ATTACHED}"))

@@ -1,23 +1,21 @@
 //! Roles.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Map, Value, json};
 
 use super::document::{self, Purpose};
-use super::state::Role;
-use super::{Answer, IamState, listing, paging};
+use super::state::{Role, SESSION_SECONDS};
+use super::{Answer, IamState, listing, paging, tag_list};
 use crate::Context;
+use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::IAM;
-use crate::random;
 use crate::wire::{self, epoch_seconds};
 
 /// The longest trust policy (quota "role trust policy length"), in characters that are not white space.
 const LONGEST_TRUST: usize = 2048;
 
-/// A session may last an hour, unless the role says otherwise.
-const SESSION_SECONDS: i64 = 3600;
+/// The most tags of a role.
+const MOST_TAGS: usize = 50;
 
 /// CreateRole.
 pub(super) fn create(body: &Map<String, Value>, state: &mut IamState, context: &Context) -> Answer {
@@ -29,44 +27,87 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut IamState, context: &
     let seconds = members.number("MaxSessionDuration").unwrap_or(SESSION_SECONDS);
     let boundary = members.text("PermissionsBoundary");
     let tags = members.tags()?;
-    document::check(trust, Purpose::Trust)?;
-    if trust.chars().filter(|letter| !letter.is_whitespace()).count() > LONGEST_TRUST {
-        let message = format!("Cannot exceed quota for ACLSizePerRole: {LONGEST_TRUST}");
-        return Err(IAM.refuse("LimitExceeded", message));
-    }
+    check_trust(trust)?;
     // Names differ by more than their case.
     if state.roles.keys().any(|taken| taken.eq_ignore_ascii_case(name)) {
         return Err(IAM.refuse("EntityAlreadyExists", format!("Role with name {name} already exists.")));
     }
     let role = Role {
-        name: name.to_owned(),
-        path: path.to_owned(),
-        id: role_id(),
-        arn: format!("arn:aws:iam::{}:role{path}{name}", context.account),
         description: description.map(str::to_owned),
-        created: context.now,
         max_session_seconds: seconds,
         permissions_boundary: boundary.map(str::to_owned),
-        trust: trust.to_owned(),
-        inline: BTreeMap::new(),
-        attached: BTreeSet::new(),
         tags,
+        ..Role::new(name, path, trust, context)
     };
-    let answer = json!({ "Role": item(&role) });
+    let answer = json!({ "Role": item(&role, true) });
     state.roles.insert(name.to_owned(), role);
     Ok(answer)
 }
 
-/// `AROA` and 16 characters.
-fn role_id() -> String {
-    random::access_key_id().replacen("ASIA", "AROA", 1)
+fn check_trust(trust: &str) -> Result<(), ApiError> {
+    document::check(trust, Purpose::Trust)?;
+    if trust.chars().filter(|letter| !letter.is_whitespace()).count() > LONGEST_TRUST {
+        let message = format!("Cannot exceed quota for ACLSizePerRole: {LONGEST_TRUST}");
+        return Err(IAM.refuse("LimitExceeded", message));
+    }
+    Ok(())
 }
 
 /// GetRole.
 pub(super) fn get(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
     let members = Members::new(body);
     let name = members.required("RoleName");
-    Ok(json!({ "Role": item(state.role(name)?) }))
+    let mut shown = item(state.role(name)?, true);
+    // Nothing is enforced, so nobody knows when it was used.
+    shown["RoleLastUsed"] = json!({});
+    Ok(json!({ "Role": shown }))
+}
+
+/// UpdateAssumeRolePolicy.
+pub(super) fn update_trust(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let (name, trust) = (members.required("RoleName"), members.required("PolicyDocument"));
+    check_trust(trust)?;
+    state.role(name)?.trust = trust.to_owned();
+    Ok(Value::Null)
+}
+
+/// UpdateRole: a description that is not sent goes.
+pub(super) fn update(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let role = state.role(members.required("RoleName"))?;
+    role.description = members.text("Description").map(str::to_owned);
+    role.max_session_seconds = members.number("MaxSessionDuration").unwrap_or(SESSION_SECONDS);
+    Ok(json!({}))
+}
+
+/// TagRole: adds tags or replaces their values.
+pub(super) fn tag(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let added = members.tags()?;
+    let role = state.role(members.required("RoleName"))?;
+    let more = added.keys().filter(|key| !role.tags.contains_key(*key)).count();
+    if role.tags.len() + more > MOST_TAGS {
+        return Err(IAM.refuse("LimitExceeded", format!("Cannot exceed quota for TagsPerRole: {MOST_TAGS}")));
+    }
+    role.tags.extend(added);
+    Ok(Value::Null)
+}
+
+/// UntagRole.
+pub(super) fn untag(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let keys = members.texts("TagKeys");
+    state.role(members.required("RoleName"))?.tags.retain(|key, _| !keys.contains(&key.as_str()));
+    Ok(Value::Null)
+}
+
+/// ListRoleTags.
+pub(super) fn list_tags(body: &Map<String, Value>, state: &mut IamState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let tags: Vec<_> = state.role(members.required("RoleName"))?.tags.iter().collect();
+    let item = |(key, value): &(&String, &String)| json!({ "Key": key, "Value": value });
+    listing("Tags", tags, |(key, _)| (*key).clone(), item, paging(members))
 }
 
 /// ListRoles.
@@ -75,7 +116,7 @@ pub(super) fn list(body: &Map<String, Value>, state: &mut IamState, _: &Context)
     let prefix = members.text("PathPrefix").unwrap_or("/");
     let paging = paging(members);
     let roles: Vec<&Role> = state.roles.values().filter(|role| role.path.starts_with(prefix)).collect();
-    listing("Roles", roles, |role| role.name.clone(), |role| item(role), paging)
+    listing("Roles", roles, |role| role.name.clone(), |role| item(role, false), paging)
 }
 
 /// DeleteRole. A role that has policies stays.
@@ -93,12 +134,11 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut IamState, _: &Contex
     Ok(Value::Null)
 }
 
-fn item(role: &Role) -> Value {
+/// A role; listings leave its tags out.
+fn item(role: &Role, with_tags: bool) -> Value {
     let boundary = role.permissions_boundary.as_ref().map(|arn| {
         json!({ "PermissionsBoundaryType": "PermissionsBoundaryPolicy", "PermissionsBoundaryArn": arn })
     });
-    let tags: Vec<Value> =
-        role.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
     json!({
         "Path": role.path,
         "RoleName": role.name,
@@ -109,7 +149,7 @@ fn item(role: &Role) -> Value {
         "Description": role.description,
         "MaxSessionDuration": role.max_session_seconds,
         "PermissionsBoundary": boundary,
-        "Tags": tags,
+        "Tags": if with_tags { tag_list(&role.tags) } else { Value::Null },
     })
 }
 

@@ -160,3 +160,86 @@ fn a_document_is_told_as_it_was_given() {
     let decoded = crate::wire::percent_decoded(encoded);
     assert_eq!(String::from_utf8(decoded).unwrap(), POLICY);
 }
+
+#[test]
+fn a_policy_lives_with_its_versions() {
+    let mut fixture = Fixture::with_role();
+    let made =
+        fixture.ok("CreatePolicy", &[("PolicyName", "run"), ("Path", "/team/"), ("PolicyDocument", POLICY)]);
+    let arn = ("PolicyArn", "arn:aws:iam::000000000000:policy/team/run");
+    assert!(made.contains(arn.1) && made.contains("<DefaultVersionId>v1</DefaultVersionId>"), "{made}");
+    fixture.refused(
+        "CreatePolicy",
+        &[("PolicyName", "RUN"), ("PolicyDocument", POLICY)],
+        409,
+        "EntityAlreadyExists",
+    );
+    fixture.refused(
+        "CreatePolicy",
+        &[("PolicyName", "bad"), ("PolicyDocument", TRUST)],
+        400,
+        "MalformedPolicyDocument",
+    );
+    let version = |id: &'static str| ("VersionId", id);
+    fixture.ok("CreatePolicyVersion", &[arn, ("PolicyDocument", POLICY), ("SetAsDefault", "true")]);
+    let shown = fixture.ok("GetPolicyVersion", &[arn, version("v2")]);
+    assert!(
+        shown.contains("<IsDefaultVersion>true</IsDefaultVersion>") && shown.contains("%7B%22Version"),
+        "{shown}"
+    );
+    fixture.ok("SetDefaultPolicyVersion", &[arn, version("v1")]);
+    fixture.refused("DeletePolicyVersion", &[arn, version("v1")], 409, "DeleteConflict");
+    fixture.refused("DeletePolicy", &[arn], 409, "DeleteConflict");
+    fixture.ok("DeletePolicyVersion", &[arn, version("v2")]);
+    fixture.refused("GetPolicyVersion", &[arn, version("v2")], 404, "NoSuchEntity");
+    for _ in 0..4 {
+        fixture.ok("CreatePolicyVersion", &[arn, ("PolicyDocument", POLICY)]);
+    }
+    fixture.refused("CreatePolicyVersion", &[arn, ("PolicyDocument", POLICY)], 409, "LimitExceeded");
+    let versions = fixture.ok("ListPolicyVersions", &[arn, ("MaxItems", "2")]);
+    assert!(
+        versions.contains("<VersionId>v6</VersionId>") && versions.contains("<IsTruncated>true<"),
+        "{versions}"
+    );
+    for id in ["v3", "v4", "v5", "v6"] {
+        fixture.ok("DeletePolicyVersion", &[arn, ("VersionId", id)]);
+    }
+    let role = ("RoleName", "fis");
+    fixture.ok("AttachRolePolicy", &[role, arn]);
+    let listed = fixture.ok("ListPolicies", &[("OnlyAttached", "true"), ("Scope", "Local")]);
+    assert!(listed.contains("<AttachmentCount>1</AttachmentCount>"), "{listed}");
+    assert!(!fixture.ok("ListPolicies", &[("Scope", "AWS")]).contains("<member>"));
+    fixture.refused("DeletePolicy", &[arn], 409, "DeleteConflict");
+    fixture.ok("DetachRolePolicy", &[role, arn]);
+    fixture.ok("DeletePolicy", &[arn]);
+    fixture.refused("GetPolicy", &[arn], 404, "NoSuchEntity");
+    fixture.refused("AttachRolePolicy", &[role, arn], 404, "NoSuchEntity");
+}
+
+#[test]
+fn a_role_is_changed_and_tagged() {
+    let mut fixture = Fixture::with_role();
+    let role = ("RoleName", "fis");
+    let ssm = TRUST.replace("fis.", "ssm.");
+    fixture.ok("UpdateAssumeRolePolicy", &[role, ("PolicyDocument", &ssm)]);
+    fixture.refused(
+        "UpdateAssumeRolePolicy",
+        &[role, ("PolicyDocument", POLICY)],
+        400,
+        "MalformedPolicyDocument",
+    );
+    assert!(fixture.ok("GetRole", &[role]).contains("ssm.amazonaws.com"));
+    assert_eq!(fixture.0.trusts("arn:aws:iam::000000000000:role/fis", "ssm.amazonaws.com"), Some(true));
+    assert_eq!(fixture.0.trusts("arn:aws:iam::000000000000:role/fis", "fis.amazonaws.com"), Some(false));
+    assert_eq!(fixture.0.trusts("arn:aws:iam::000000000000:role/none", "fis.amazonaws.com"), None);
+    assert!(!fixture.ok("GetRole", &[role]).contains("<Tags>"), "none are told where there are none");
+    fixture.ok("TagRole", &[role, ("Tags.member.1.Key", "a"), ("Tags.member.1.Value", "b")]);
+    assert!(fixture.ok("ListRoleTags", &[role]).contains("<Key>a</Key><Value>b</Value>"));
+    assert!(
+        fixture.ok("GetRole", &[role]).contains("<Tags>") && !fixture.ok("ListRoles", &[]).contains("<Tags>")
+    );
+    fixture.ok("UntagRole", &[role, ("TagKeys.member.1", "a")]);
+    assert!(!fixture.ok("ListRoleTags", &[role]).contains("<member>"));
+    fixture.ok("UpdateRole", &[role, ("MaxSessionDuration", "7200")]);
+    assert!(fixture.ok("GetRole", &[role]).contains("<MaxSessionDuration>7200<"));
+}

@@ -24,7 +24,7 @@ pub(super) fn commands(state: &World, owners: &BTreeMap<String, String>) -> Vec<
 fn senders(state: &World) -> BTreeMap<String, &str> {
     let of = |experiment: &fis::Experiment| {
         let runs = experiment.actions.values();
-        runs.flat_map(|run| &run.commands).map(|sent| sent.command_id.clone()).collect::<Vec<_>>()
+        runs.flat_map(fis::ActionRun::command_ids).cloned().collect::<Vec<_>>()
     };
     let experiments = state.fis.experiments.iter();
     experiments.flat_map(|it| of(it).into_iter().map(|command| (command, it.id.as_str()))).collect()

@@ -13,29 +13,28 @@ use crate::ssm::state::{Document, DocumentVersion, SsmState};
 /// GetDocument: the text as it was given, or in the other format if that is asked for. JSON is the default.
 pub(super) fn get(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
-    let (name, asked) = named_version(members)?;
     let format = members.text("DocumentFormat").unwrap_or("JSON");
-    let (document, version) = look_up(state, name, asked, context)?;
+    let (document, version) = look_up(state, members, context)?;
     // TEXT is for documents that are neither; this store has none.
     let format = if format == "TEXT" { version.format.as_str() } else { format };
     let text = content::convert(&version.text, &version.format, format)
-        .map_err(|error| ApiError::new("InvalidDocument", format!("{name}: {error}")))?;
-    Ok(json!({
+        .map_err(|error| ApiError::new("InvalidDocument", format!("{}: {error}", document.name)))?;
+    Ok(without_nulls(json!({
         "Name": document.name,
+        "VersionName": version.name,
         "CreatedDate": epoch(version.created),
         "DocumentVersion": version.number.to_string(),
         "Status": "Active",
         "Content": text,
         "DocumentType": document.document_type,
         "DocumentFormat": format,
-    }))
+    })))
 }
 
 /// DescribeDocument.
 pub(super) fn describe(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
-    let (name, asked) = named_version(members)?;
-    let (document, version) = look_up(state, name, asked, context)?;
+    let (document, version) = look_up(state, members, context)?;
     Ok(json!({ "Document": description(document, version) }))
 }
 
@@ -79,6 +78,7 @@ pub(super) fn description(document: &Document, version: &DocumentVersion) -> Val
         "Hash": version.hash(),
         "HashType": "Sha256",
         "Name": document.name,
+        "VersionName": version.name,
         "Owner": document.owner,
         "CreatedDate": epoch(version.created),
         "Status": "Active",
@@ -95,15 +95,19 @@ pub(super) fn description(document: &Document, version: &DocumentVersion) -> Val
     }))
 }
 
-/// The version and the document that a caller means.
+/// The document and the version that a caller means by the members `Name`, `DocumentVersion` and `VersionName`.
 fn look_up<'s>(
     state: &'s SsmState,
-    name: &str,
-    asked: Option<&str>,
+    members: Members<'_>,
     context: &Context,
 ) -> Result<(&'s Document, &'s DocumentVersion), ApiError> {
+    let name = members.required("Name");
     let document = find(state, name, context).ok_or_else(|| missing(name))?;
-    let version = document.version(asked).ok_or_else(|| no_version(name, asked.unwrap_or_default()))?;
+    let (version, asked) = match (members.text("VersionName"), members.text("DocumentVersion")) {
+        (Some(named), _) => (document.version_named(named), Some(named)),
+        (None, asked) => (document.version(asked), asked),
+    };
+    let version = version.ok_or_else(|| no_version(name, asked.unwrap_or_default()))?;
     Ok((document, version))
 }
 
@@ -113,15 +117,6 @@ pub(super) fn missing(name: &str) -> ApiError {
 
 pub(super) fn no_version(name: &str, asked: &str) -> ApiError {
     ApiError::new("InvalidDocumentVersion", format!("Document {name} has no version {asked}."))
-}
-
-/// The members `Name`, `DocumentVersion` and `VersionName`. Versions have no names here, so none can be found.
-fn named_version(members: Members<'_>) -> Result<(&str, Option<&str>), ApiError> {
-    let name = members.required("Name");
-    match members.text("VersionName") {
-        Some(version_name) => Err(no_version(name, version_name)),
-        None => Ok((name, members.text("DocumentVersion"))),
-    }
 }
 
 /// A default value as the API shows it: a text as it is, everything else as JSON.
@@ -182,17 +177,18 @@ fn default_content(document: &Document) -> Value {
 
 fn identifier(document: &Document) -> Value {
     let content = default_content(document);
-    json!({
+    without_nulls(json!({
         "Name": document.name,
         "CreatedDate": epoch(document.created),
         "Owner": document.owner,
         "PlatformTypes": content::platforms(&content),
         "DocumentVersion": document.default_version.to_string(),
+        "VersionName": document.version(None).and_then(|version| version.name.as_deref()),
         "DocumentType": document.document_type,
         "SchemaVersion": content::schema_version(&content),
         "DocumentFormat": document.version(None).map_or("JSON", |version| version.format.as_str()),
         "Tags": tag_list(&document.tags),
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Answer;
 use super::documents::{description, missing, no_version};
+use super::{Answer, without_nulls};
 use crate::Context;
 use crate::documents::AMAZON;
 use crate::documents::content::{self, ContentError};
+use crate::documents::runbook;
 use crate::error::ApiError;
 use crate::members::Members;
 use crate::model::check::Violation;
@@ -19,7 +20,7 @@ const MOST_VERSIONS: usize = 1_000;
 /// Beginnings that names of an account's own documents must not have (CreateDocument, Name).
 const RESERVED: [&str; 3] = ["aws", "amazon", "amzn"];
 
-/// CreateDocument. Only documents of type Command are kept here.
+/// CreateDocument. Documents of the types Command and Automation are kept here.
 pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &Context) -> Answer {
     let members = Members::new(body);
     let (text, name) = (members.required("Content"), members.required("Name"));
@@ -27,8 +28,9 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &
     let format = format(members)?;
     let tags = members.tags()?;
     left_out(members)?;
-    if kind != "Command" {
-        let message = format!("This local service keeps documents of type Command only, not {kind}.");
+    if !["Command", "Automation"].contains(&kind) {
+        let message =
+            format!("This local service keeps documents of type Command and Automation, not {kind}.");
         return Err(ApiError::validation(message));
     }
     if let Some(prefix) = RESERVED.iter().find(|prefix| name.to_ascii_lowercase().starts_with(*prefix)) {
@@ -36,7 +38,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &
             "Document name {name}: names that begin with {prefix} are reserved."
         )));
     }
-    checked(text, format)?;
+    checked(text, format, kind)?;
     if state.documents.contains_key(name) {
         return Err(ApiError::new("DocumentAlreadyExists", format!("Document {name} already exists.")));
     }
@@ -48,7 +50,7 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut SsmState, context: &
         name: name.to_owned(),
         owner: context.account.clone(),
         document_type: kind.to_owned(),
-        versions: vec![version(1, text, format, context)],
+        versions: vec![version(1, (text, format), members, context)],
         default_version: 1,
         tags,
         created: context.now,
@@ -72,7 +74,7 @@ pub(super) fn update(body: &Map<String, Value>, state: &mut SsmState, context: &
             format!("Only the latest version of document {name}, {}, can be updated.", latest.number);
         return Err(ApiError::new("InvalidDocumentVersion", message));
     }
-    let content = checked(text, format)?;
+    let content = checked(text, format, &document.document_type)?;
     // "With version 1.2, any update required that you save it with a different name" (Schemas, features).
     let old = content::parse(&latest.text, &latest.format).unwrap_or_default();
     if [&content, &old].iter().any(|content| content::schema_version(content) == "1.2") {
@@ -89,7 +91,11 @@ pub(super) fn update(body: &Map<String, Value>, state: &mut SsmState, context: &
         let message = format!("Document {name} has {MOST_VERSIONS} versions already: delete some.");
         return Err(ApiError::new("DocumentVersionLimitExceeded", message));
     }
-    let added = version(latest.number + 1, text, format, context);
+    if let Some(name) = members.text("VersionName").filter(|name| document.version_named(name).is_some()) {
+        let message = format!("Document {} has a version named {name} already.", document.name);
+        return Err(ApiError::new("DuplicateDocumentVersionName", message));
+    }
+    let added = version(latest.number + 1, (text, format), members, context);
     document.versions.push(added.clone());
     Ok(json!({ "DocumentDescription": description(document, &added) }))
 }
@@ -99,9 +105,14 @@ pub(super) fn set_default(body: &Map<String, Value>, state: &mut SsmState) -> An
     let members = Members::new(body);
     let (name, asked) = (members.required("Name"), members.required("DocumentVersion"));
     let document = own(state, name)?;
-    let number = document.version(Some(asked)).ok_or_else(|| no_version(name, asked))?.number;
+    let version = document.version(Some(asked)).ok_or_else(|| no_version(name, asked))?;
+    let (number, version_name) = (version.number, version.name.clone());
     document.default_version = number;
-    Ok(json!({ "Description": { "Name": name, "DefaultVersion": asked } }))
+    Ok(json!({
+        "Description": without_nulls(json!({
+            "Name": name, "DefaultVersion": number.to_string(), "DefaultVersionName": version_name,
+        })),
+    }))
 }
 
 /// DeleteDocument: all of it, or one version that is not the default.
@@ -111,17 +122,15 @@ pub(super) fn delete(body: &Map<String, Value>, state: &mut SsmState) -> Answer 
     let asked = members.text("DocumentVersion");
     let named = members.text("VersionName");
     let document = own(state, name)?;
-    if let Some(named) = named {
-        return Err(ApiError::new(
-            "InvalidDocumentOperation",
-            format!("Document {name} has no version named {named}."),
-        ));
-    }
-    let Some(asked) = asked else {
-        state.documents.remove(name);
-        return Ok(json!({}));
+    let (number, asked) = match (named, asked) {
+        (Some(named), _) => (document.version_named(named), named),
+        (None, Some(asked)) => (document.version(Some(asked)), asked),
+        (None, None) => {
+            state.documents.remove(name);
+            return Ok(json!({}));
+        }
     };
-    let number = document.version(Some(asked)).map(|version| version.number);
+    let number = number.map(|version| version.number);
     let refusal = match number {
         None => Some(format!("Document {name} has no version {asked}.")),
         Some(number) if number == document.default_version => {
@@ -159,7 +168,7 @@ fn format(members: Members<'_>) -> Result<&str, ApiError> {
 
 /// Members that the service would keep and this one does not.
 fn left_out(members: Members<'_>) -> Result<(), ApiError> {
-    match ["Attachments", "Requires", "VersionName"].into_iter().find(|name| members.has(name)) {
+    match ["Attachments", "Requires"].into_iter().find(|name| members.has(name)) {
         Some(name) => {
             Err(ApiError::validation(format!("This local service does not keep {name}: leave it out.")))
         }
@@ -167,9 +176,12 @@ fn left_out(members: Members<'_>) -> Result<(), ApiError> {
     }
 }
 
-fn checked(text: &str, format: &str) -> Result<Value, ApiError> {
+fn checked(text: &str, format: &str, kind: &str) -> Result<Value, ApiError> {
     let content = content::parse(text, format).and_then(|content| {
-        content::check(&content)?;
+        match kind {
+            "Automation" => runbook::read(&content).map(drop)?,
+            _ => content::check(&content)?,
+        }
         Ok(content)
     });
     content.map_err(|error| {
@@ -182,8 +194,19 @@ fn checked(text: &str, format: &str) -> Result<Value, ApiError> {
     })
 }
 
-fn version(number: u32, text: &str, format: &str, context: &Context) -> DocumentVersion {
-    DocumentVersion { number, text: text.to_owned(), format: format.to_owned(), created: context.now }
+fn version(
+    number: u32,
+    (text, format): (&str, &str),
+    members: Members<'_>,
+    context: &Context,
+) -> DocumentVersion {
+    DocumentVersion {
+        number,
+        name: members.text("VersionName").map(str::to_owned),
+        text: text.to_owned(),
+        format: format.to_owned(),
+        created: context.now,
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +268,34 @@ mod tests {
     }
 
     #[test]
+    fn versions_have_names_of_their_own() {
+        let mut fixture = Fixture::new();
+        let version = |line: &str, name: &str| json!({ "Name": "hello", "Content": other(line), "DocumentFormat": "YAML", "VersionName": name, "DocumentVersion": "$LATEST" });
+        let mut first = version("echo one", "one");
+        first.as_object_mut().unwrap().remove("DocumentVersion");
+        assert_eq!(fixture.ok("CreateDocument", first)["DocumentDescription"]["VersionName"], "one");
+        assert_eq!(
+            fixture.refused("UpdateDocument", version("echo two", "one")),
+            "DuplicateDocumentVersionName"
+        );
+        fixture.ok("UpdateDocument", version("echo two", "two"));
+        let named = |name: &str| json!({ "Name": "hello", "VersionName": name });
+        let found = fixture.ok("GetDocument", named("two"));
+        assert_eq!((&found["DocumentVersion"], &found["VersionName"]), (&json!("2"), &json!("two")));
+        assert_eq!(fixture.ok("DescribeDocument", named("one"))["Document"]["DocumentVersion"], "1");
+        assert_eq!(fixture.refused("GetDocument", named("three")), "InvalidDocumentVersion");
+        let default =
+            fixture.ok("UpdateDocumentDefaultVersion", json!({ "Name": "hello", "DocumentVersion": "2" }));
+        assert_eq!(
+            default["Description"],
+            json!({ "Name": "hello", "DefaultVersion": "2", "DefaultVersionName": "two" })
+        );
+        assert_eq!(fixture.refused("DeleteDocument", named("two")), "InvalidDocumentOperation");
+        fixture.ok("DeleteDocument", named("one"));
+        assert_eq!(fixture.state.documents["hello"].versions.len(), 1);
+    }
+
+    #[test]
     fn bad_documents_are_refused() {
         let mut fixture = Fixture::new();
         let with = |content: &str| json!({ "Name": "hello", "Content": content });
@@ -255,16 +306,20 @@ mod tests {
             (with("not json"), "InvalidDocumentContent"),
             (with(&big), "MaxDocumentSizeExceeded"),
             (with(r#"{"schemaVersion":"0.3","mainSteps":[]}"#), "InvalidDocumentSchemaVersion"),
+            (
+                json!({ "Name": "hello", "Content": r#"{"schemaVersion":"0.3","mainSteps":[]}"#, "DocumentType": "Automation" }),
+                "InvalidDocumentContent",
+            ),
             (with(r#"{"schemaVersion":"2.2","mainSteps":[]}"#), "InvalidDocumentContent"),
             (json!({ "Name": "AWS-Mine", "Content": YAML, "DocumentFormat": "YAML" }), "ValidationException"),
             (json!({ "Name": "a b", "Content": YAML, "DocumentFormat": "YAML" }), "ValidationException"),
             (json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "TEXT" }), "ValidationException"),
             (
                 json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML", "DocumentType": "Automation" }),
-                "ValidationException",
+                "InvalidDocumentContent",
             ),
             (
-                json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML", "VersionName": "v" }),
+                json!({ "Name": "hello", "Content": YAML, "DocumentFormat": "YAML", "DocumentType": "Package" }),
                 "ValidationException",
             ),
         ] {

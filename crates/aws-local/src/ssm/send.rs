@@ -41,7 +41,9 @@ pub(super) fn send(body: &Map<String, Value>, state: &mut SsmState, context: &Co
 /// A command to one instance, as another service sends it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order<'a> {
+    /// Name or ARN.
     pub document: &'a str,
+    pub version: Option<&'a str>,
     pub instance_id: &'a str,
     pub parameters: BTreeMap<String, Vec<String>>,
     /// TimeoutSeconds: how long it may wait for its agent.
@@ -58,15 +60,16 @@ pub(crate) fn send_order(
     state: &mut SsmState,
     context: &Context,
 ) -> Result<Uuid, ApiError> {
-    let Order { document, instance_id, parameters, delivery, comment } = order;
+    let Order { document, version, instance_id, parameters, delivery, comment } = order;
     let command = Command {
         comment,
+        document_version: version.unwrap_or("$DEFAULT").to_owned(),
         instance_ids: vec![instance_id.to_owned()],
         ..command(document, delivery, context)
     };
     let request = Request {
         document_name: document,
-        document_version: None,
+        document_version: version,
         document_hash: None,
         parameters,
         asked: Asked::new(vec![instance_id], Vec::new())?,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::automation::AutomationState;
 use crate::tags::Tags;
 
 mod commands;
@@ -298,6 +299,9 @@ pub struct Document {
 pub struct DocumentVersion {
     /// Counts from 1.
     pub number: u32,
+    /// `VersionName`: unique in its document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Exactly as given.
     pub text: String,
     /// `JSON` or `YAML`: the format of `text`.
@@ -336,6 +340,9 @@ pub struct SsmState {
     pub outgoing: BTreeMap<String, VecDeque<Outgoing>>,
     /// By access key id. Kept for a while after their end, so that an agent is told *expired*, not *unknown*.
     pub tokens: BTreeMap<String, RoleToken>,
+    /// Executions of runbooks.
+    #[serde(default, skip_serializing_if = "AutomationState::is_empty")]
+    pub automations: AutomationState,
 }
 
 /// An instance that has been silent for longer is ConnectionLost: two heartbeats of five minutes. The
@@ -354,6 +361,12 @@ impl Instance {
 }
 
 impl SsmState {
+    /// The command with this id.
+    pub fn command(&self, id: &str) -> Option<&Command> {
+        let id = Uuid::try_parse(id).ok()?;
+        self.commands.iter().find(|command| command.id == id)
+    }
+
     /// Forgets an instance, its credentials and what was on its way to it. Its control channel is closed by
     /// the gateway when it next looks. False if there is no such instance.
     pub fn deregister(&mut self, instance_id: &str) -> bool {

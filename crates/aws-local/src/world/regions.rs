@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::World;
 use crate::documents;
+use crate::iam::IamState;
 use crate::ssm::state::RoleToken;
 
 /// The worlds.
@@ -32,6 +33,9 @@ impl Regions {
         let started = SystemTime::now();
         let mut regions = Regions { home, region: region.to_owned(), others, started };
         regions.each(|_, world| built_in(world, started));
+        for world in regions.others.values_mut() {
+            world.fis.tasks_elsewhere = Some(region.to_owned());
+        }
         regions
     }
 
@@ -45,13 +49,29 @@ impl Regions {
         if region == self.region {
             return &mut self.home;
         }
-        let (quota, started) = (self.home.fis.targets_per_action, self.started);
+        let started = self.started;
+        let (quota, any_role) = (self.home.fis.targets_per_action, self.home.fis.any_role);
+        let home = self.region.clone();
+        let (iam, scripts) = (&self.home.iam, &self.home.ssm.automations.scripts);
         self.others.entry(region.to_owned()).or_insert_with(|| {
             let mut world = World::default();
             world.fis.targets_per_action = quota;
+            world.fis.any_role = any_role;
+            world.fis.tasks_elsewhere = Some(home);
+            world.iam = iam.clone();
+            world.ssm.automations.scripts = scripts.clone();
             built_in(&mut world, started);
             world
         })
+    }
+
+    /// Changes IAM, which is one for all regions.
+    pub(crate) fn change_iam<T>(&mut self, change: impl FnOnce(&mut IamState) -> T) -> T {
+        let result = change(&mut self.home.iam);
+        for world in self.others.values_mut() {
+            world.iam = self.home.iam.clone();
+        }
+        result
     }
 
     /// Does something in each.
@@ -127,6 +147,7 @@ mod tests {
         regions.home().fis.targets_per_action = Some(7);
         let other = regions.of("us-west-2");
         assert_eq!(other.fis.targets_per_action, Some(7));
+        assert_eq!(other.fis.tasks_elsewhere.as_deref(), Some("eu-west-1"));
         assert!(other.ssm.documents.contains_key("AWSFIS-Run-CPU-Stress"));
         other.ssm.documents.clear();
         assert!(regions.of("eu-west-1").ssm.documents.contains_key("AWSFIS-Run-CPU-Stress"));

@@ -390,3 +390,221 @@ fn two_experiments_run_on_one_task() {
     fixture.pass(1);
     assert_eq!((fixture.status(&one).0, fixture.status(&two).0), ("stopped", "running"));
 }
+
+/// A template of one action without targets.
+fn only(fixture: &mut Fixture, action: Value) -> String {
+    fixture.template(json!({ "targets": {}, "actions": { "act": action } }))
+}
+
+fn automation(parameters: Value) -> Value {
+    json!({ "actionId": "aws:ssm:start-automation-execution", "parameters": parameters })
+}
+
+/// A local AWS with a runbook that sends a command, and sleeps when it is cancelled.
+fn with_runbook() -> Fixture {
+    let mut fixture = Fixture::new(1);
+    let send = json!({
+        "name": "Send", "action": "aws:runCommand", "onCancel": "step:Undo", "isEnd": true,
+        "inputs": {
+            "DocumentName": "AWS-RunShellScript", "InstanceIds": ["mi-00000000000000001"],
+            "Parameters": { "commands": ["{{ Line }}"] },
+        },
+    });
+    let undo = json!({ "name": "Undo", "action": "aws:sleep", "inputs": { "Duration": "PT5S" } });
+    let content = json!({
+        "schemaVersion": "0.3", "parameters": { "Line": { "type": "String" } }, "mainSteps": [send, undo],
+    });
+    let body = json!({ "Name": "runbook", "DocumentType": "Automation", "Content": content.to_string() });
+    let body = body.as_object().unwrap().clone();
+    crate::ssm::call("CreateDocument", &body, &mut fixture.state.ssm, &fixture.context).unwrap().unwrap();
+    fixture
+}
+
+const RUNBOOK: &str = "arn:aws:ssm:eu-west-1:000000000000:document/runbook";
+
+#[test]
+fn a_runbook_is_executed_and_its_end_is_that_of_the_action() {
+    let parameters =
+        json!({ "documentArn": RUNBOOK, "documentParameters": r#"{"Line":"true"}"#, "maxDuration": "PT1M" });
+    for (end, status, words) in [
+        (Status::Success, "completed", "Experiment completed."),
+        (Status::Failed, "failed", "ended as Failed. Step Send (aws:runCommand) failed: command"),
+    ] {
+        let mut fixture = with_runbook();
+        let template = only(&mut fixture, automation(parameters.clone()));
+        let id = fixture.start(&template);
+        fixture.pass(1);
+        assert_eq!(fixture.status(&id).2, actions(&[("act", "running")]));
+        assert_eq!(fixture.state.ssm.commands[0].parameters["commands"], ["true"]);
+        let sent = fixture.experiment(&id).actions["act"].command_ids().count();
+        assert_eq!(sent, 1, "the report knows its commands");
+        fixture.agents(UNSEEN, end);
+        fixture.pass(1);
+        let (found, reason, _) = fixture.status(&id);
+        assert!(found == status && reason.contains(words), "{found}: {reason}");
+    }
+}
+
+#[test]
+fn a_stop_cancels_the_runbook_and_waits_for_what_undoes_it() {
+    let parameters =
+        json!({ "documentArn": RUNBOOK, "documentParameters": r#"{"Line":"true"}"#, "maxDuration": "PT10M" });
+    let mut fixture = with_runbook();
+    let template = only(&mut fixture, automation(parameters));
+    let id = fixture.start(&template);
+    fixture.pass(1);
+    fixture.agents(UNSEEN, Status::InProgress);
+    stop(&mut fixture, &id).unwrap();
+    fixture.pass(1);
+    fixture.pass(1);
+    assert_eq!(fixture.commands(), CANCELLED);
+    fixture.agents(CANCELLED, Status::Cancelled);
+    fixture.pass(1);
+    assert_eq!(fixture.status(&id).2, actions(&[("act", "stopping")]), "onCancel runs");
+    fixture.pass(5);
+    assert_eq!(fixture.status(&id).0, "stopped");
+}
+
+#[test]
+fn a_runbook_that_takes_too_long_or_is_not_there_fails_its_action() {
+    let mut fixture = with_runbook();
+    let parameters =
+        json!({ "documentArn": RUNBOOK, "documentParameters": r#"{"Line":"true"}"#, "maxDuration": "PT1M" });
+    let template = only(&mut fixture, automation(parameters));
+    let id = fixture.start(&template);
+    fixture.pass(1);
+    fixture.agents(UNSEEN, Status::InProgress);
+    fixture.pass(60);
+    let (status, reason, _) = fixture.status(&id);
+    assert!(status == "failed" && reason.contains("longer than its 60 s"), "{reason}");
+    fixture.pass(1);
+    assert_eq!(fixture.commands(), CANCELLED);
+    for (parameters, words) in [
+        (
+            json!({ "documentArn": format!("{RUNBOOK}x"), "maxDuration": "PT1M" }),
+            "AutomationDefinitionNotFound",
+        ),
+        (json!({ "documentArn": RUNBOOK, "maxDuration": "PT1M" }), "\"Line\" requires a value"),
+    ] {
+        let template = only(&mut fixture, automation(parameters));
+        let id = fixture.start(&template);
+        let (status, reason, _) = fixture.status(&id);
+        assert!(status == "failed" && reason.contains(words), "{reason}");
+        assert_eq!(fixture.experiment(&id).error.as_ref().unwrap().location, "actions.act");
+    }
+}
+
+#[test]
+fn a_document_of_the_user_is_sent_to_instances_by_tag_and_by_arn() {
+    let tag = json!({ "resourceTags": { "ECS_TASK_ARN": Fixture::arn(2) } });
+    let arn = json!({ "resourceArns": ["arn:aws:ec2:eu-west-1:000000000000:instance/mi-00000000000000002"] });
+    for found in [tag, arn] {
+        let mut fixture = Fixture::new(3);
+        let mut target = json!({ "resourceType": "aws:ec2:instance", "selectionMode": "ALL" });
+        target.as_object_mut().unwrap().extend(found.as_object().unwrap().clone());
+        let send = json!({
+            "actionId": "aws:ssm:send-command", "targets": { "Instances": "some" },
+            "parameters": {
+                "documentArn": "arn:aws:ssm:eu-west-1::document/AWSFIS-Run-Memory-Stress",
+                "documentParameters": r#"{"DurationSeconds":"120","Percent":["40"]}"#, "duration": "PT2M",
+            },
+        });
+        let template = fixture.template(json!({ "targets": { "some": target }, "actions": { "act": send } }));
+        let id = fixture.start(&template);
+        assert_eq!(fixture.commands(), [Status::Pending]);
+        let command = &fixture.state.ssm.commands[0];
+        assert_eq!(command.instance_ids, ["mi-00000000000000002"]);
+        assert_eq!(command.parameters["Percent"], ["40"]);
+        assert_eq!(fixture.experiment(&id).actions["act"].commands[0].task_arn, Fixture::arn(2));
+        fixture.agents(UNSEEN, Status::Success);
+        fixture.pass(119);
+        assert_eq!(fixture.status(&id).0, "running");
+        fixture.pass(1);
+        assert_eq!(fixture.status(&id).0, "completed");
+    }
+}
+
+#[test]
+fn an_alarm_is_asserted() {
+    let alarm = |name: &str| format!("arn:aws:cloudwatch:eu-west-1:000000000000:alarm:{name}");
+    let put = json!({
+        "AlarmName": "quiet", "Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60,
+        "EvaluationPeriods": 1, "Threshold": 1, "ComparisonOperator": "GreaterThanThreshold",
+    });
+    for (name, states, status, words) in [
+        ("quiet", "OK,INSUFFICIENT_DATA", "completed", "completed"),
+        ("quiet", "OK", "failed", "quiet is in the state INSUFFICIENT_DATA, not in OK"),
+        ("none", "OK", "failed", "no alarm"),
+    ] {
+        let mut fixture = Fixture::new(0);
+        let context = fixture.context.clone();
+        fixture.state.call_cloudwatch("PutMetricAlarm", put.as_object().unwrap(), &context).unwrap().unwrap();
+        let action = json!({
+            "actionId": "aws:cloudwatch:assert-alarm-state",
+            "parameters": { "alarmArns": alarm(name), "alarmStates": states },
+        });
+        let template = only(&mut fixture, action);
+        let id = fixture.start(&template);
+        let (found, reason, _) = fixture.status(&id);
+        assert!(found == status && reason.contains(words), "{found}: {reason}");
+    }
+}
+
+#[test]
+fn a_role_must_be_there_and_trust_fis() {
+    let trust = |service: &str| {
+        format!(
+            r#"{{"Statement":{{"Effect":"Allow","Principal":{{"Service":"{service}"}},"Action":"sts:AssumeRole"}}}}"#
+        )
+    };
+    for (service, any, status, words) in [
+        (Some("fis.amazonaws.com"), false, "running", "running"),
+        (Some("ssm.amazonaws.com"), false, "failed", "does not name fis.amazonaws.com"),
+        (None, false, "failed", "there is no such role"),
+        (None, true, "running", "running"),
+    ] {
+        let mut fixture = Fixture::new(1);
+        if let Some(service) = service {
+            let form = [
+                ("Action", "CreateRole"),
+                ("RoleName", "mine"),
+                ("AssumeRolePolicyDocument", &trust(service)),
+            ];
+            let form = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            crate::iam::call(&form, &mut fixture.state.iam, &fixture.context).unwrap();
+        }
+        fixture.state.fis.any_role = any;
+        let template = fixture.template(json!({ "roleArn": "arn:aws:iam::000000000000:role/mine" }));
+        let id = fixture.start(&template);
+        let (found, reason, _) = fixture.status(&id);
+        assert!(found == status && reason.contains(words), "{found}: {reason}");
+        let code = fixture.experiment(&id).error.as_ref().map(|error| error.code.as_str());
+        assert_eq!(code, (status == "failed").then_some("AuthorizationFailure"));
+    }
+}
+
+#[test]
+fn what_was_sent_is_given_back_and_what_waits_says_so() {
+    let mut fixture = Fixture::new(1);
+    let mut action = on_tasks("aws:ecs:stop-task", json!({}));
+    action["startAfter"] = json!([]);
+    let template = fixture.template(json!({ "actions": { "act": action } }));
+    let shown = fixture.call("GetExperimentTemplate", json!({ "id": template })).unwrap();
+    let shown = &shown["experimentTemplate"]["actions"]["act"];
+    assert_eq!((&shown["parameters"], &shown["startAfter"]), (&json!({}), &json!([])));
+    assert!(shown.get("sent_empty").is_none() && shown.get("sentEmpty").is_none());
+    let body = json!({ "clientToken": "t", "experimentTemplateId": template });
+    let started = fixture.call("StartExperiment", body).unwrap()["experiment"].clone();
+    assert!(started["startTime"].is_number());
+    assert_eq!(started["actions"]["act"]["state"], json!({ "status": "pending", "reason": "Initial state" }));
+}
+
+#[test]
+fn an_empty_target_says_in_which_region_the_tasks_run() {
+    let mut fixture = Fixture::new(0);
+    fixture.state.fis.tasks_elsewhere = Some("us-west-2".to_owned());
+    let template = fixture.template(json!({}));
+    let id = fixture.start(&template);
+    assert_eq!(fixture.status(&id).0, "failed");
+    assert!(fixture.notes(&id, "tasks run in us-west-2 here, and this experiment is in eu-west-1"));
+}
