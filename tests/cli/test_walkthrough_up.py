@@ -3,11 +3,12 @@
 The same script as in test_walkthrough.py, against a service of three tasks whose application is called `python`.
 """
 
+import json
 import subprocess
 import threading
 
 import pytest
-from conftest import Cli, eventually, ssm_client
+from conftest import ACCOUNT, REGION, ROOT, Cli, eventually, ssm_client
 from test_walkthrough import CLUSTER, SCRIPT, SERVICE, of_user
 from up import APPLICATION, SIDECAR, Up, definition, namespaces, online
 
@@ -83,3 +84,89 @@ def test_the_published_experiments_hit_real_tasks(up, session, tmp_path):
     (new,) = set(now) - set(before)
     eventually(lambda: new in online(ssm, 3), "the sidecar of the replacement is online")
     assert [it["replaces"] for it in up.record()["tasks"] if it["arn"] == new] == [killed]
+
+
+RUNBOOK = "Taskfault-Run-On-Tasks"
+DOCUMENTS, IAM = ROOT / "deploy" / "documents", ROOT / "deploy" / "iam"
+FINAL = ("completed", "stopped", "failed")
+
+
+def of_account(file):
+    """A file of deploy with the names of this account and region, as its page says."""
+    return file.read_text().replace("ACCOUNT_ID", ACCOUNT).replace("REGION", REGION)
+
+
+def test_the_runbook_runs_a_fault_on_tasks_and_fis_cancels_it(up, session):
+    aws, ssm = Cli(of_user(up.url)), ssm_client(session, up.url)
+    eventually(lambda: len(online(ssm, 3)) == 3, "three sidecars are online")
+    for role in ("automation", "experiment"):
+        name = f"taskfault-{role}"
+        trust, policy = (of_account(IAM / f"{role}-role.{kind}.json") for kind in ("trust", "policy"))
+        aws("iam", "create-role", "--role-name", name, "--assume-role-policy-document", trust)
+        aws("iam", "put-role-policy", "--role-name", name, "--policy-name", "taskfault", "--policy-document", policy)
+    aws(
+        "ssm", "create-document", "--name", RUNBOOK, "--document-type", "Automation", "--document-format", "YAML",
+        "--content", f"file://{DOCUMENTS / f'{RUNBOOK}.yaml'}",
+    )  # fmt: skip
+
+    def begin(**changes):
+        """Starts an experiment of the template with other parameters of the runbook."""
+        template = json.loads(of_account(DOCUMENTS / "run-on-tasks.template.json"))
+        parameters = template["actions"]["stress-half"]["parameters"]
+        said = json.loads(parameters["documentParameters"]) | changes
+        parameters["documentParameters"] = json.dumps(said)
+        made = aws("fis", "create-experiment-template", "--cli-input-json", json.dumps(template))
+        started = aws("fis", "start-experiment", "--experiment-template-id", made["experimentTemplate"]["id"])
+        return started["experiment"]["id"]
+
+    def state(experiment):
+        return aws("fis", "get-experiment", "--id", experiment)["experiment"]["state"]
+
+    def ended(experiment):
+        return eventually(lambda: (now := state(experiment))["status"] in FINAL and now, "the experiment ends")
+
+    def execution():
+        """The newest one, with the statuses of its steps."""
+        (newest, *_) = ssm.describe_automation_executions()["AutomationExecutionMetadataList"]
+        found = ssm.get_automation_execution(AutomationExecutionId=newest["AutomationExecutionId"])["AutomationExecution"]
+        return found, {step["StepName"]: step["StepStatus"] for step in found["StepExecutions"]}
+
+    def commands(experiment):
+        return [one for one in up.record()["commands"] if one["experiment"] == experiment]
+
+    # Half of three tasks is one, for five minutes, unless somebody stops it.
+    experiment = begin()
+    (sent,) = eventually(lambda: [one for one in commands(experiment) if one["status"] == "InProgress"], "it is stressed")
+    found, steps = execution()
+    assert found["Outputs"] == {} and steps["WaitForEnd"] == "InProgress" and steps["CheckEnd"] == "Pending"
+    aws("fis", "stop-experiment", "--id", experiment)
+    assert ended(experiment)["status"] == "stopped"
+    found, steps = execution()
+    assert found["AutomationExecutionStatus"] == "Cancelled"
+    assert (steps["WaitForEnd"], steps["CancelFault"], steps["WaitForUndo"]) == ("Cancelled", "Success", "Success")
+    (after,) = commands(experiment)
+    assert (after["id"], after["status"]) == (sent["id"], "Cancelled")
+
+    # All of them, to the end.
+    short = json.dumps({"DurationSeconds": ["2"], "LoadPercent": ["10"]})
+    experiment = begin(Selection="ALL", DocumentParameters=short)
+    assert ended(experiment) == {"status": "completed", "reason": "Experiment completed."}
+    found, steps = execution()
+    assert found["AutomationExecutionStatus"] == "Success" and steps["CancelFault"] == "Pending"
+    assert sorted(found["Outputs"]["Choose.Tasks"]) == sorted(online(ssm, 3))
+    assert {one["task"] for one in commands(experiment)} == set(online(ssm, 3))
+
+    # One by its ARN, and what cannot be.
+    task = next(iter(online(ssm, 3)))
+    experiment = begin(TargetBy="TaskArns", TaskArns=[task], DocumentParameters=short)
+    assert ended(experiment)["status"] == "completed"
+    assert [one["task"] for one in commands(experiment)] == [task]
+    for changes, why in [
+        ({"Service": "nobody"}, "nobody"),
+        ({"Selection": "PERCENT(10)"}, "PERCENT(10) of 3 tasks is none"),
+        ({"TargetBy": "TaskArns", "TaskArns": [task + "0"]}, "0 sidecars"),
+        ({"DocumentName": "No-Such-Document"}, "No-Such-Document"),
+    ]:
+        failed = ended(begin(**changes))
+        assert failed["status"] == "failed" and why in failed["reason"], failed
+        assert failed["error"]["location"] == "actions.stress-half"
