@@ -120,8 +120,8 @@ def test_actions_and_resource_types_are_described(aws, fis):
     assert stress["targets"] == {"Tasks": {"resourceType": "aws:ecs:task"}}
     required = [name for name, about in stress["parameters"].items() if about["required"]]
     assert required == ["duration"]
-    (kind,) = fis.list_target_resource_types()["targetResourceTypes"]
-    assert kind["resourceType"] == "aws:ecs:task"
+    kinds = [kind["resourceType"] for kind in fis.list_target_resource_types()["targetResourceTypes"]]
+    assert {"aws:ec2:instance", "aws:ecs:task"} <= set(kinds)
     known = aws("fis", "get-target-resource-type", "--resource-type", "aws:ecs:task")["targetResourceType"]
     assert known["parameters"].keys() == {"cluster", "service"}
     assert refused(fis.get_action, id="aws:ec2:stop-instances")[:2] == ("ResourceNotFoundException", 404)
@@ -167,13 +167,13 @@ MISTAKES = {
     "startAfter itself": (stress(startAfter=["stress"]), "the action itself"),
     "circle": ({"actions": {"a": WAIT | {"startAfter": ["b"]}, "b": WAIT | {"startAfter": ["a"]}}}, "circle"),
     "too long in all": ({"actions": {"a": WAIT | {"parameters": {"duration": "PT12H"}}, "b": WAIT | {"startAfter": ["a"]}}}, "12 hours at most"),
-    "resource type": (target(resourceType="aws:ec2:instance"), "slot 'Tasks' takes aws:ecs:task"),
+    "resource type": (target(resourceType="aws:rds:cluster"), "slot 'Tasks' takes aws:ecs:task"),
     "selection mode": (target(selectionMode="PERCENT(66%)"), "PERCENT(n)"),
     "count of nothing": (target(selectionMode="COUNT(0)"), "COUNT(n)"),
     "target parameter": (target(parameters={"clusterName": "demo"}), "it has cluster, service"),
     "arns and tags": (target(parameters=None, resourceArns=[TASK], resourceTags={"a": "b"}), "You cannot specify both resource ARNs and resource tags for target tasks"),
     "six arns": (target(parameters=None, resourceArns=[f"{TASK}{n}" for n in range(6)]), "less than or equal to 5"),
-    "arn of a service": (target(parameters=None, resourceArns=[TASK.replace("task/", "service/")]), "ARN of a task"),
+    "arn of a service": (target(parameters=None, resourceArns=[TASK.replace("task/", "service/")]), "ARN of an aws:ecs:task"),
     "nothing to find by": (target(parameters=None), "to be found by"),
     "camel case filter": (target(filters=[{"path": "containers.name", "values": ["app"]}]), "Pascal case"),
     "filter without values": (target(filters=[{"path": "LaunchType", "values": []}]), "at least one value"),

@@ -235,6 +235,44 @@ def test_actions_one_after_the_other(stage):
     assert run["second"]["endTime"] <= run["third"]["startTime"]
 
 
+def test_a_document_of_the_user_and_an_alarm(stage):
+    """Actions as published for instances of EC2, for which managed instances stand here."""
+    sidecar = stage.add()
+    stage.cloudwatch.put_metric_alarm(
+        AlarmName="quiet", Namespace="N", MetricName="M", Statistic="Sum", Period=60, EvaluationPeriods=1,
+        Threshold=1, ComparisonOperator="GreaterThanThreshold",
+    )  # fmt: skip
+    target = {
+        "resourceType": "aws:ec2:instance", "resourceTags": {"FAULT_INJECTION_SIDECAR": "true"},
+        "filters": [{"path": "State.Name", "values": ["running"]}], "selectionMode": "ALL",
+    }  # fmt: skip
+    send = {
+        "actionId": "aws:ssm:send-command", "targets": {"Instances": "instances"},
+        "parameters": {
+            "documentArn": f"arn:aws:ssm:{REGION}::document/AWSFIS-Run-CPU-Stress", "duration": "PT1M",
+            "documentParameters": json.dumps({"DurationSeconds": "1", "LoadPercent": ["10"]}),
+        },
+    }  # fmt: skip
+
+    def check(states):
+        alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:quiet"
+        parameters = {"alarmArns": alarm, "alarmStates": states}
+        return {"actionId": "aws:cloudwatch:assert-alarm-state", "parameters": parameters, "startAfter": ["send"]}
+
+    def run(states):
+        actions = {"send": send, "check": check(states)}
+        experiment = stage.start(stage.create(targets={"instances": target}, actions=actions))
+        return experiment, stage.ended(experiment)
+
+    experiment, ended = run("OK,INSUFFICIENT_DATA")
+    assert statuses(ended) == {"send": "completed", "check": "completed"}
+    (only,) = stage.invocations(experiment)
+    assert only["InstanceId"] == sidecar.instance_id and only["Status"] in ("Success", "Cancelled")
+    _, ended = run("ALARM")
+    assert statuses(ended) == {"send": "completed", "check": "failed"}
+    assert "quiet is in the state" in ended["state"]["reason"]
+
+
 def test_twenty_tasks_and_the_quota(stage):
     stage.add(20)
     load = {"parameters": {"duration": "PT5M", "percent": "1", "workers": "1"}}

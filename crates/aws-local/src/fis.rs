@@ -49,7 +49,7 @@ pub(crate) use engine::advance;
 pub(crate) use experiment::{ActionRun, Experiment};
 pub use outlook::Outlook;
 pub(crate) use request::{Request, answer, call};
-pub(crate) use state::{FisState, TARGETS_PER_ACTION};
+pub(crate) use state::{FisState, Object, TARGETS_PER_ACTION};
 
 /// What is not there (HTTP 404).
 fn not_found(message: String) -> ApiError {

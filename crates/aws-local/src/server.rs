@@ -149,13 +149,20 @@ impl Drop for StopGuard {
 /// Lets time into the state, and the state onto the disk.
 fn let_time_pass(shared: &Shared) {
     let mut moved = false;
+    let mut objects = Vec::new();
     shared.regions(|regions| {
         regions.each(|region, state| {
             moved |= state.let_time_pass(&shared.context_in(region));
             shared.observe(|recorder| recorder.observe(state));
             state.fis.flush_log();
+            objects.append(&mut state.fis.take_objects());
         });
     });
+    for object in objects {
+        if let Err(error) = shared.write_object(&object) {
+            tracing::warn!(who = "server", what = format!("s3://{}", object.bucket), outcome = %error);
+        }
+    }
     if moved {
         shared.update(|_| ());
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::Context;
 use super::error::ApiError;
 use super::fault_endpoints::FaultEndpoints;
-use super::fis::Outlook;
+use super::fis::{Object, Outlook};
 use super::gateway::links::Links;
 use super::iam::IamState;
 use super::recorder::Recorder;
@@ -49,6 +49,8 @@ pub struct Options {
     pub fault_injection: bool,
     /// [`Context::speed`].
     pub speed: f64,
+    /// What goes into buckets of S3 is written below this folder; without it, it is lost.
+    pub s3_folder: Option<PathBuf>,
     /// Names besides loopback and the address that a request came in by, which its `Host` may be.
     pub allow_hosts: Vec<String>,
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             limits: TaskLimits::default(),
             fault_injection: true,
             speed: 1.0,
+            s3_folder: None,
             allow_hosts: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ pub(super) struct Shared {
     pub(super) limits: TaskLimits,
     pub(super) fault_injection: bool,
     speed: f64,
+    s3_folder: Option<PathBuf>,
     pub(super) allow_hosts: Vec<String>,
     faults: Mutex<FaultEndpoints>,
     recorder: Mutex<Recorder>,
@@ -125,6 +129,7 @@ impl Shared {
             limits: options.limits,
             fault_injection: options.fault_injection,
             speed: options.speed,
+            s3_folder: options.s3_folder,
             allow_hosts: options.allow_hosts,
             faults: Mutex::default(),
             recorder: Mutex::default(),
@@ -261,6 +266,19 @@ impl Shared {
             account: self.account.clone(),
             speed: self.speed,
         }
+    }
+
+    /// Writes an object of S3 below the folder for them, if there is one.
+    ///
+    /// # Errors
+    /// The folder is missing, not writable or full.
+    pub(super) fn write_object(&self, object: &Object) -> std::io::Result<()> {
+        let Some(folder) = &self.s3_folder else { return Ok(()) };
+        // Names of buckets and prefixes are the user's: none leads out of the folder.
+        let parts = object.key.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+        let path = folder.join(object.bucket.replace('/', "_")).join(parts.collect::<PathBuf>());
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(&path, &object.text)
     }
 
     /// Writes the state file if anything changed since it was last written.

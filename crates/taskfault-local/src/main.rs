@@ -103,6 +103,9 @@ struct ServeOptions {
     /// takes ten seconds
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
+    /// Write what goes into buckets of S3 below this folder, the logs of experiments: FOLDER/BUCKET/KEY
+    #[arg(long, value_name = "FOLDER")]
+    s3: Option<PathBuf>,
     /// Answer requests whose Host is this name too, besides localhost, loopback addresses and the address that it
     /// listens on: the name of a Compose service, for instance. Can be given several times
     #[arg(long = "allow-host", value_name = "NAME", value_parser = host_name)]
@@ -277,6 +280,7 @@ impl From<ServeOptions> for Options {
             limits: TaskLimits { cpu: options.task_cpu, memory_mib: options.task_memory },
             fault_injection: options.fault_injection,
             speed: options.speed,
+            s3_folder: options.s3,
             allow_hosts: options.allow_hosts,
         }
     }

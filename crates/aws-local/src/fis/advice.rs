@@ -9,7 +9,7 @@ use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::select::Mode;
 use super::services::{Alarm, Resource, Stage};
 use super::step::Step;
-use super::{alarms, document, filter};
+use super::{alarms, catalog, document, filter};
 
 /// The shortest duration that the action reference names, where it names one.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -18,6 +18,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
     let mut notes = Vec::new();
     for (name, action) in &definition.actions {
+        if catalog::is_elsewhere(&action.action_id) {
+            notes.push(format!(
+                "action {name}: {} cannot run here, nothing of its kind is here; with emptyTargetResolutionMode skip \
+                 it is skipped, without it the experiment fails",
+                action.action_id
+            ));
+        }
         if document::asked_duration(action).is_some_and(|asked| asked < MINUTE) {
             notes.push(format!(
                 "action {name} lasts under a minute: AWS names one minute as the least for its other actions and is \
@@ -32,7 +39,7 @@ pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
     }
     let logs_to_bucket = |log: &Value| log["s3Configuration"].is_object();
     if definition.log_configuration.as_ref().is_some_and(logs_to_bucket) {
-        notes.push("there is no S3 here: records go to a log group only".to_owned());
+        notes.push("records for S3 are written into the folder of --s3; without it they are lost".to_owned());
     }
     if speed > 1.0 {
         notes.push(format!("--speed {speed}: durations are so many times shorter here, one second at least"));

@@ -124,7 +124,10 @@ pub const RESOURCE_TYPES: &[ResourceType] = &[
     ResourceType {
         id: INSTANCE,
         description: "An instance of Amazon EC2. Here a managed instance stands for it, by its id and its tags.",
-        parameters: &[],
+        parameters: &[(
+            "availabilityZoneIdentifier",
+            "Name or id of the zone. Those that stand for them have none.",
+        )],
         arn: ("ec2", "instance/"),
     },
     ResourceType {

@@ -127,7 +127,7 @@ fn check_target(name: &str, target: &Target) -> Result<(), String> {
     let (service, resource) = kind.arn;
     if let Some(other) = target.resource_arns.iter().find(|text| !arn::is_of(text, service, resource)) {
         return Err(format!(
-            "{other} is not the ARN of an {} (arn:aws:{service}:REGION:ACCOUNT:{resource}…)",
+            "{other} is not the ARN of an {}: one like arn:aws:{service}:REGION:ACCOUNT:{resource}…",
             kind.id
         ));
     }

@@ -132,7 +132,20 @@ pub(crate) enum EmptyTargets {
     Skip,
 }
 
+/// A place in S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bucket<'a> {
+    pub name: &'a str,
+    pub prefix: Option<&'a str>,
+}
+
 impl Definition {
+    /// The bucket that records go to.
+    pub(crate) fn log_bucket(&self) -> Option<Bucket<'_>> {
+        let to = &self.log_configuration.as_ref()?["s3Configuration"];
+        Some(Bucket { name: to["bucketName"].as_str()?, prefix: to["prefix"].as_str() })
+    }
+
     /// The ARNs of the alarms that stop the experiment.
     pub(crate) fn alarms(&self) -> impl Iterator<Item = &str> {
         self.stop_conditions.iter().filter_map(|condition| condition.value.as_deref())

@@ -36,6 +36,9 @@ pub(crate) struct Experiment {
     pub notes: Vec<Note>,
     /// How many times shorter than asked its durations are.
     pub speed: f64,
+    /// Its records, until its end puts them into a bucket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) records: Vec<String>,
     /// How it will end, once everything that runs has been stopped.
     pub(super) ending: Option<Ending>,
 }

@@ -61,6 +61,7 @@ pub(super) fn start(call: &Call, state: &mut FisState, services: &dyn Services, 
         actions,
         notes: Vec::new(),
         speed: context.speed,
+        records: Vec::new(),
         ending: None,
     };
     state.tokens.remember("StartExperiment", token, call.all(), &experiment.id);

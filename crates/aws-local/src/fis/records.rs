@@ -5,12 +5,19 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::experiment::Experiment;
+use super::state::Object;
 use super::step::Step;
+use crate::Context;
+use crate::random;
 use crate::wire;
 
-/// Writes one record, if the template has a log group. A group that is not there is said once.
+/// Writes one record, if the template has a log group or a bucket. A group that is not there is said once.
 fn write(experiment: &mut Experiment, kind: &str, mut details: Value, step: &mut Step<'_>) {
-    let Some(group) = experiment.definition.log_group().map(str::to_owned) else { return };
+    let group = experiment.definition.log_group().map(str::to_owned);
+    let has_bucket = experiment.definition.log_bucket().is_some();
+    if group.is_none() && !has_bucket {
+        return;
+    }
     let version = log_version(experiment);
     if version < 2 && matches!(kind, "action-error" | "target-resolution-detail") {
         return;
@@ -25,6 +32,10 @@ fn write(experiment: &mut Experiment, kind: &str, mut details: Value, step: &mut
         "version": version.to_string(),
         "details": details,
     });
+    if has_bucket {
+        experiment.records.push(record.to_string());
+    }
+    let Some(group) = group else { return };
     let stream = format!("/aws/fis/{}", experiment.id);
     if !step.services.write_log(&group, &stream, step.context.now, record.to_string()) {
         let text = format!("there is no log group {group}: its records are lost (aws logs create-log-group)");
@@ -144,4 +155,22 @@ pub(super) fn experiment_end(experiment: &mut Experiment, step: &mut Step<'_>) {
         "experiment_state": { "status": experiment.status.as_str(), "reason": experiment.reason },
     });
     write(experiment, "experiment-end", details, step);
+    to_bucket(experiment, step);
+}
+
+/// Puts the records into their bucket, under a key as the service has it.
+fn to_bucket(experiment: &mut Experiment, step: &mut Step<'_>) {
+    let Some(bucket) = experiment.definition.log_bucket() else { return };
+    let Context { account, region, now, .. } = step.context;
+    let (id, date) = (&experiment.id, wire::date_text(*now));
+    let (day, minute) = (date[..10].replace('-', "/"), date[..16].replace(['-', ':'], ""));
+    let prefix = bucket.prefix.map(|prefix| format!("{}/", prefix.trim_matches('/'))).unwrap_or_default();
+    let key = format!(
+        "{prefix}AWSLogs/{account}/fis/{region}/{id}/{day}/{account}_awsfislogs_{region}_{id}_{minute}Z_{}.log",
+        random::letters_and_digits(8)
+    );
+    let text = experiment.records.drain(..).map(|record| record + "\n").collect();
+    let name = bucket.name.to_owned();
+    experiment.note(step, None, format!("its records are s3://{name}/{key}, in the folder of --s3"));
+    step.fis.objects.push(Object { bucket: name, key, text });
 }

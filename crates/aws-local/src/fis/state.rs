@@ -35,6 +35,17 @@ pub(crate) struct FisState {
     pub(super) resumed: bool,
     #[serde(skip)]
     pub(super) journal: Vec<Line>,
+    /// What waits to be written into buckets.
+    #[serde(skip)]
+    pub(super) objects: Vec<Object>,
+}
+
+/// An object of S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub bucket: String,
+    pub key: String,
+    pub text: String,
 }
 
 /// A line of the server's log that waits to be written: who, what, and what came of it.
@@ -53,6 +64,11 @@ impl FisState {
                 tracing::info!(who, what, outcome = part);
             }
         }
+    }
+
+    /// Takes what waits to be written into buckets.
+    pub(crate) fn take_objects(&mut self) -> Vec<Object> {
+        std::mem::take(&mut self.objects)
     }
 
     /// The experiment with this id.

@@ -77,6 +77,10 @@ pub(super) fn found(target: &Target, resources: &[Resource]) -> Result<Vec<Strin
     if !target.resource_arns.is_empty() {
         let running = |arn: &&String| resources.iter().any(|it| is_running(it) && it.arn == **arn);
         return match target.resource_arns.iter().find(|arn| !running(arn)) {
+            // Of EC2 nothing is here but what stands for it.
+            Some(_) if target.resource_type == catalog::INSTANCE => {
+                Ok(target.resource_arns.iter().filter(running).cloned().collect())
+            }
             Some(gone) => Err(format!("There is no running {} {gone}.", target.resource_type)),
             None => Ok(target.resource_arns.clone()),
         };

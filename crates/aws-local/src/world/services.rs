@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::World;
 use crate::Context;
@@ -184,7 +184,7 @@ fn stand_in(instance: &ssm::state::Instance, context: &Context) -> Resource {
         parameters: BTreeMap::new(),
         stage: if instance.ping_status(*now) == "Online" { Stage::Running } else { Stage::OnTheWay },
         tags: instance.tags.clone(),
-        description: Value::Null,
+        description: json!({ "instanceId": instance.id, "state": { "name": "running" } }),
     }
 }
 

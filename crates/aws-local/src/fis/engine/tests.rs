@@ -608,3 +608,41 @@ fn an_empty_target_says_in_which_region_the_tasks_run() {
     assert_eq!(fixture.status(&id).0, "failed");
     assert!(fixture.notes(&id, "tasks run in us-west-2 here, and this experiment is in eu-west-1"));
 }
+
+#[test]
+fn records_for_a_bucket_are_one_object_at_the_end() {
+    let mut fixture = Fixture::new(1);
+    let log = json!({ "logSchemaVersion": 2, "s3Configuration": { "bucketName": "logs", "prefix": "a/" } });
+    let stop_task = on_tasks("aws:ecs:stop-task", json!({}));
+    let template = fixture.template(json!({ "logConfiguration": log, "actions": { "act": stop_task } }));
+    let id = fixture.start(&template);
+    let objects = fixture.state.fis.take_objects();
+    let [object] = &objects[..] else { panic!("{objects:?} {:?}", fixture.status(&id)) };
+    let folder = format!(
+        "a/AWSLogs/000000000000/fis/eu-west-1/{id}/2026/01/01/000000000000_awsfislogs_eu-west-1_{id}_"
+    );
+    assert!(object.bucket == "logs" && object.key.starts_with(&folder), "{}", object.key);
+    let kinds: Vec<Value> =
+        object.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    assert_eq!(kinds.first().unwrap()["log_type"], "experiment-start");
+    assert_eq!(kinds.last().unwrap()["log_type"], "experiment-end");
+    assert_eq!(kinds[0]["event_timestamp"], "2026-01-01T00:00:00Z", "whole seconds");
+    assert!(fixture.notes(&id, "s3://logs/a/AWSLogs"));
+}
+
+#[test]
+fn what_cannot_run_here_is_said() {
+    let mut fixture = Fixture::new(1);
+    let role = json!({ "resourceType": "aws:iam:role", "selectionMode": "ALL", "resourceArns": ["arn:aws:iam::0:role/r"] });
+    let inject = json!({
+        "actionId": "aws:fis:inject-api-throttle-error", "targets": { "Roles": "roles" },
+        "parameters": { "service": "ec2", "operations": "DescribeInstances", "percentage": "100", "duration": "PT1M" },
+    });
+    let template = fixture.template(json!({
+        "targets": { "roles": role }, "actions": { "act": inject },
+        "experimentOptions": { "emptyTargetResolutionMode": "skip" },
+    }));
+    let id = fixture.start(&template);
+    assert_eq!(fixture.status(&id).2, actions(&[("act", "skipped")]));
+    assert!(fixture.notes(&id, "aws:fis:inject-api-throttle-error cannot run here"));
+}

@@ -104,7 +104,7 @@ fn wind_down(execution: &mut Execution, turn: &mut Turn<'_>) -> bool {
         Some(Stopping::Cancelling { since }) => cancelled(execution, turn, late(since)),
         Some(Stopping::CleaningUp { since }) if late(since) => {
             if let Some(index) = execution.current {
-                actions::cancel(&mut execution.steps[index], turn);
+                actions::cancel(&execution.steps[index], turn);
                 close(&mut execution.steps[index], ExecutionStatus::TimedOut, now);
             }
             end(execution, now);

@@ -427,9 +427,9 @@ fn executions_are_listed_newest_first_and_filtered() {
     };
     assert_eq!(listed(json!({})), [second.clone(), first.clone()]);
     let by = |key: &str, value: &str| json!({ "Filters": [{ "Key": key, "Values": [value] }] });
-    assert_eq!(listed(by("ExecutionStatus", "Success")), [first.clone()]);
-    assert_eq!(listed(by("CurrentAction", "aws:sleep")), [second.clone()]);
-    assert_eq!(listed(by("StartTimeAfter", "2026-01-01T00:00:05Z")), [second.clone()]);
+    assert_eq!(listed(by("ExecutionStatus", "Success")), std::slice::from_ref(&first));
+    assert_eq!(listed(by("CurrentAction", "aws:sleep")), std::slice::from_ref(&second));
+    assert_eq!(listed(by("StartTimeAfter", "2026-01-01T00:00:05Z")), std::slice::from_ref(&second));
     assert_eq!(listed(by("DocumentNamePrefix", "runbook-")).len(), 2);
     let unkept = fixture.call("DescribeAutomationExecutions", by("OpsItemId", "x")).unwrap_err();
     assert_eq!(unkept.code, "InvalidFilterKey");
