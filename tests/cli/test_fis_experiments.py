@@ -250,7 +250,7 @@ def test_a_document_of_the_user_and_an_alarm(stage):
         "actionId": "aws:ssm:send-command", "targets": {"Instances": "instances"},
         "parameters": {
             "documentArn": f"arn:aws:ssm:{REGION}::document/AWSFIS-Run-CPU-Stress", "duration": "PT1M",
-            "documentParameters": json.dumps({"DurationSeconds": "1", "LoadPercent": ["10"]}),
+            "documentParameters": '{"DurationSeconds":"1","LoadPercent":["10"]}',
         },
     }  # fmt: skip
 

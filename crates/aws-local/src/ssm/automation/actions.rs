@@ -36,6 +36,8 @@ pub(super) struct Done {
     pub(super) outputs: BTreeMap<String, Value>,
     /// The step that a branch has chosen.
     pub(super) next: Option<String>,
+    /// The id of a command that it has sent and does not wait for.
+    pub(super) sent: Option<String>,
     /// A variable and its new value.
     pub(super) variable: Option<(String, Value)>,
 }
@@ -62,7 +64,8 @@ pub(super) fn begin(step: &Step, run: &StepRun, turn: &mut Turn<'_>) -> Outcome 
         }),
         "aws:branch" => branch::choose(inputs).map(|next| Outcome::Done(Done { next, ..Done::default() })),
         "aws:executeAwsApi" => call(inputs, turn).and_then(|answer| {
-            Ok(Outcome::Done(Done { outputs: outputs(step, &answer)?, ..Done::default() }))
+            let sent = answer["Command"]["CommandId"].as_str().map(str::to_owned);
+            Ok(Outcome::Done(Done { outputs: outputs(step, &answer)?, sent, ..Done::default() }))
         }),
         "aws:executeScript" => script::begin(step, run, turn).map(|()| Outcome::Waits(Work::Script)),
         "aws:runCommand" => send(inputs, turn).map(|id| Outcome::Waits(Work::Command(id))),

@@ -187,10 +187,11 @@ fn settle(execution: &mut Execution, index: usize, outcome: Outcome, now: System
     let run = &mut execution.steps[index];
     let (status, why) = match outcome {
         Outcome::Waits(_) => return,
-        Outcome::Done(Done { outputs, next, variable }) => {
+        Outcome::Done(Done { outputs, next, sent, variable }) => {
             run.outputs = outputs;
             close(run, ExecutionStatus::Success, now);
             execution.variables.extend(variable);
+            execution.sent.extend(sent);
             return follow(execution, index, next, now);
         }
         Outcome::Failed(why) => (ExecutionStatus::Failed, why),

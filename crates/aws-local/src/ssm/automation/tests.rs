@@ -438,3 +438,18 @@ fn executions_are_listed_newest_first_and_filtered() {
     let steps = fixture.call("DescribeAutomationStepExecutions", steps).unwrap();
     assert_eq!(steps["StepExecutions"][0]["StepStatus"], "Success");
 }
+
+#[test]
+fn a_command_that_a_step_sends_by_the_api_is_known() {
+    let mut fixture = Fixture::new();
+    let send = json!({
+        "name": "Send", "action": "aws:executeAwsApi",
+        "inputs": {
+            "Service": "ssm", "Api": "SendCommand", "DocumentName": "AWS-RunShellScript",
+            "InstanceIds": [INSTANCE], "Parameters": { "commands": ["true"] },
+        },
+    });
+    let id = fixture.run(json!({ "mainSteps": [send] }), json!({}));
+    let sent = fixture.world.ssm.automations.find(&id).unwrap().commands();
+    assert_eq!(sent, [fixture.world.ssm.commands[0].id.to_string()]);
+}
