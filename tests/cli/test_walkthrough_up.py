@@ -106,7 +106,8 @@ def test_the_runbook_runs_a_fault_on_tasks_and_fis_cancels_it(up, session):
     eventually(lambda: len(online(ssm, 3)) == 3, "three sidecars are online")
     for role in ("automation", "experiment"):
         name = f"taskfault-{role}"
-        trust, policy = (of_account(IAM / f"{role}-role.{kind}.json") for kind in ("trust", "policy"))
+        trust = of_account((DOCUMENTS if role == "automation" else IAM) / f"{role}-role.trust.json")
+        policy = of_account(DOCUMENTS / f"{role}-role.policy.json")
         aws("iam", "create-role", "--role-name", name, "--assume-role-policy-document", trust)
         aws("iam", "put-role-policy", "--role-name", name, "--policy-name", "taskfault", "--policy-document", policy)
     aws(
@@ -167,7 +168,7 @@ def test_the_runbook_runs_a_fault_on_tasks_and_fis_cancels_it(up, session):
     assert ended(experiment)["status"] == "completed"
     assert [one["task"] for one in commands(experiment)] == [task]
     for changes, why in [
-        ({"Service": "nobody"}, "nobody"),
+        ({"Service": "nobody"}, "ServiceNotFoundException"),
         ({"Selection": "PERCENT(10)"}, "PERCENT(10) of 3 tasks is none"),
         ({"TargetBy": "TaskArns", "TaskArns": [task + "0"], "Selection": "ALL"}, "0 sidecars"),
         ({"DocumentName": "No-Such-Document"}, "No-Such-Document"),

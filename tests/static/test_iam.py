@@ -12,6 +12,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 IAM = ROOT / "deploy" / "iam"
 ROLES = ["task", "managed-instance", "experiment", "automation"]
+# Beside the runbook that they are for.
+DOCUMENTS = ROOT / "deploy" / "documents"
+FOLDERS = {"automation": DOCUMENTS}
 
 # What each role's holder calls. Sources: AWS's page on the aws:ecs:task actions (task and experiment role); the
 # agent's calls for a managed instance that does Run Command and nothing else.
@@ -28,8 +31,7 @@ CALLS = {
     },
     "experiment": {
         "ec2:DescribeInstances", "ec2:DescribeSubnets", "ecs:DescribeContainerInstances", "ecs:DescribeTasks",
-        "iam:PassRole", "ssm:CancelCommand", "ssm:GetAutomationExecution", "ssm:ListCommands", "ssm:SendCommand",
-        "ssm:StartAutomationExecution", "ssm:StopAutomationExecution",
+        "ssm:CancelCommand", "ssm:ListCommands", "ssm:SendCommand",
     },
     "automation": {
         "ecs:ListTasks", "ssm:CancelCommand", "ssm:DescribeInstanceInformation", "ssm:ListCommands",
@@ -53,7 +55,7 @@ ON_EVERYTHING = {
 
 
 def document(role, kind):
-    return json.loads((IAM / f"{role}-role.{kind}.json").read_text())
+    return json.loads((FOLDERS.get(role, IAM) / f"{role}-role.{kind}.json").read_text())
 
 
 def listed(value):
@@ -72,7 +74,7 @@ def grants(role):
 
 
 def test_there_is_a_policy_and_a_trust_for_each_role_and_nothing_else():
-    expected = {f"{role}-role.{kind}.json" for role in ROLES for kind in ("policy", "trust")}
+    expected = {f"{role}-role.{kind}.json" for role in ROLES if role not in FOLDERS for kind in ("policy", "trust")}
     assert {path.name for path in IAM.glob("*.json")} == expected
 
 
@@ -130,10 +132,21 @@ def test_only_its_service_on_behalf_of_this_account_takes_the_role(role):
     assert ":ACCOUNT_ID:" in statement["Condition"]["ArnLike"]["aws:SourceArn"]
 
 
-@pytest.mark.parametrize(("role", "handed"), [("task", "managed-instance"), ("experiment", "automation")])
-def test_a_role_is_handed_to_systems_manager_alone(role, handed):
-    (statement,) = [s for s, actions, _ in grants(role) if "iam:PassRole" in actions]
-    assert listed(statement["Resource"]) == [f"arn:aws:iam::ACCOUNT_ID:role/taskfault-{handed}"]
+def test_an_experiment_may_start_and_stop_the_runbook_alone():
+    policy = json.loads((DOCUMENTS / "experiment-role.policy.json").read_text())
+    granted = {action: one for one in policy["Statement"] for action in listed(one["Action"])}
+    assert {f"{action}" for action in granted} == {
+        "iam:PassRole", "ssm:GetAutomationExecution", "ssm:StartAutomationExecution", "ssm:StopAutomationExecution"
+    }  # fmt: skip
+    assert granted["ssm:StartAutomationExecution"]["Resource"].endswith("/Taskfault-Run-On-Tasks:*")
+    handed = granted["iam:PassRole"]
+    assert handed["Resource"] == "arn:aws:iam::ACCOUNT_ID:role/taskfault-automation"
+    assert handed["Condition"]["StringEquals"] == {"iam:PassedToService": "ssm.amazonaws.com"}
+
+
+def test_the_managed_instance_role_is_handed_to_systems_manager_alone():
+    (statement,) = [s for s, actions, _ in grants("task") if "iam:PassRole" in actions]
+    assert listed(statement["Resource"]) == ["arn:aws:iam::ACCOUNT_ID:role/taskfault-managed-instance"]
     assert statement["Condition"]["StringEquals"] == {"iam:PassedToService": "ssm.amazonaws.com"}
 
 
@@ -163,7 +176,7 @@ def test_commands_reach_instances_that_are_sidecars_alone(role):
 
 
 def test_the_runbook_makes_the_calls_that_its_role_grants():
-    runbook = yaml.safe_load((ROOT / "deploy" / "documents" / "Taskfault-Run-On-Tasks.yaml").read_text())
+    runbook = yaml.safe_load((DOCUMENTS / "Taskfault-Run-On-Tasks.yaml").read_text())
     inputs = [step["inputs"] for step in runbook["mainSteps"] if "Api" in step["inputs"]]
     prefixes = {"resourcegroupstaggingapi": "tag"}
     made = {f"{prefixes.get(one['Service'], one['Service'])}:{one['Api']}" for one in inputs}
