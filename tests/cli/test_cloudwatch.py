@@ -254,9 +254,55 @@ def test_raw_requests_are_answered_in_their_protocol(server):
 
 
 def test_what_is_not_evaluated_here_is_refused_in_words(aws):
-    metrics = [{"Id": "e", "Expression": "m1 / m2", "ReturnData": True}]
+    refused = aws.refused(
+        "cloudwatch", "put-metric-alarm", "--alarm-name", "band", "--metrics", '[{"Id": "m"}]',
+        "--threshold-metric-id", "m", "--evaluation-periods", "1",
+        "--comparison-operator", "GreaterThanUpperThreshold",
+    )  # fmt: skip
+    assert "(InvalidParameterCombination)" in refused or "(ValidationError)" in refused
+    metrics = [{"Id": "e", "Expression": "NO_SUCH(1)", "ReturnData": True}]
     refused = aws.refused(
         "cloudwatch", "put-metric-alarm", "--alarm-name", "math", "--metrics", json.dumps(metrics),
         "--evaluation-periods", "1", "--threshold", "1", "--comparison-operator", "GreaterThanThreshold",
     )  # fmt: skip
-    assert "(InvalidParameterCombination)" in refused and "metric math" in refused
+    assert "(ValidationError)" in refused and "Error in expression 'e': Function 'NO_SUCH' not found" in refused
+
+
+def test_metric_math_and_composite_alarms_in_every_protocol(quick):
+    """The same alarms by each protocol: told as they were put, and one follows the other."""
+    for number, protocol in enumerate(PROTOCOLS):
+        cloudwatch = client(quick, protocol)
+        namespace, name = f"Math{number}", f"math {protocol}"
+        at = datetime.datetime.now(datetime.UTC)
+        cloudwatch.put_metric_data(
+            Namespace=namespace, MetricData=[{"MetricName": it, "Value": value} for it, value in (("E", 1), ("R", 4))]
+        )
+        stat = lambda metric: {
+            "Metric": {"Namespace": namespace, "MetricName": metric, "Dimensions": []}, "Stat": "Sum", "Period": 60,
+        }  # fmt: skip
+        metrics = [
+            {"Id": "rate", "Expression": "100 * errors / requests", "ReturnData": True},
+            {"Id": "errors", "MetricStat": stat("E"), "ReturnData": False},
+            {"Id": "requests", "MetricStat": stat("R"), "ReturnData": False},
+        ]
+        span = {"StartTime": at - datetime.timedelta(minutes=5), "EndTime": at + datetime.timedelta(minutes=5)}
+        (result,) = cloudwatch.get_metric_data(MetricDataQueries=metrics, **span)["MetricDataResults"]
+        assert (result["Id"], result["Label"], result["Values"]) == ("rate", "rate", [25.0])
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, Metrics=metrics, EvaluationPeriods=1, Threshold=5,
+            ComparisonOperator="GreaterThanThreshold",
+        )  # fmt: skip
+        rule = f'ALARM("{name}") OR FALSE'
+        cloudwatch.put_composite_alarm(AlarmName=f"{name} above", AlarmRule=rule)
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="by hand")
+        both = {"AlarmNamePrefix": name, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]}
+
+        def follows():
+            told = cloudwatch.describe_alarms(**both)
+            (alarm,), (above,) = told["MetricAlarms"], told["CompositeAlarms"]
+            assert (alarm["Metrics"], above["AlarmRule"]) == (metrics, rule)
+            return above["StateValue"] == "ALARM"
+
+        eventually(follows, "the composite alarm follows")
+        # Because its child went there, or was there when it was made.
+        assert "ALARM at" in cloudwatch.describe_alarms(**both)["CompositeAlarms"][0]["StateReason"]

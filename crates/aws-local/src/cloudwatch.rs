@@ -20,22 +20,37 @@ use super::ssm::page;
 use super::wire;
 
 mod alarm;
+mod alarm_rule;
 mod alarm_state;
 mod alarms;
 mod cbor;
+mod composite;
 mod evaluation;
+mod math;
 mod metrics;
 mod put_alarm;
+mod put_composite;
 mod put_data;
+mod queries;
 mod read;
 mod state;
 #[cfg(test)]
 mod tests;
+mod threshold;
 
 pub(crate) use alarm_state::AlarmState;
+pub(crate) use metrics::{MetricId, Together};
 pub(crate) use state::{CloudWatchState, advance};
 
 type Answer = Result<Value, ApiError>;
+
+/// Expressions of metric math, and rules of composite alarms.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let _ = math::Expression::try_from(text.clone());
+    let _ = alarm_rule::AlarmRule::try_from(text);
+}
 
 /// Performs one client operation of the JSON 1.0 protocol; None if it is not one.
 pub(crate) fn call(
@@ -57,6 +72,7 @@ pub(crate) fn call(
         "GetMetricStatistics" => read::statistics(body, state),
         "ListMetrics" => read::list(body, state, context),
         "ListTagsForResource" => alarms::tags(body, state),
+        "PutCompositeAlarm" => put_composite::put(body, state, context),
         "PutMetricAlarm" => put_alarm::put(body, state, context),
         "PutMetricData" => put_data::put(body, state, context),
         "SetAlarmState" => alarms::set_state(body, state, context),

@@ -26,6 +26,7 @@ pub const LOCAL: &[fn(&[u8])] = &[
     signature::fuzz,
     documents::content::fuzz,
     state_file,
+    cloudwatch::fuzz,
 ];
 
 fn state_file(bytes: &[u8]) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Context;
-use crate::cloudwatch::{self, CloudWatchState};
+use crate::cloudwatch::{self, CloudWatchState, MetricId};
 use crate::ecs::{self, EcsState};
 use crate::error::ApiError;
 use crate::fis::{self, FisState};
@@ -78,8 +78,8 @@ impl World {
             let dimensions =
                 [("ClusterName", count.cluster.as_str()), ("ServiceName", count.service.as_str())];
             let running = f64::from(count.running);
-            let (namespace, metric) = ("ECS/ContainerInsights", "RunningTaskCount");
-            self.cloudwatch.put(namespace, metric, &dimensions, context.now, running, "Count");
+            let metric = MetricId::new("ECS/ContainerInsights", "RunningTaskCount", &dimensions);
+            self.cloudwatch.put(metric, context.now, running, "Count");
         }
     }
 

@@ -281,8 +281,9 @@ fn text(value: &Value) -> String {
 }
 
 fn alarms(handle: &Handle) -> Vec<Alarm> {
-    let told = ask(handle, "DescribeAlarms", json!({})).unwrap_or_default();
-    each(&told["MetricAlarms"]).map(alarm).collect()
+    let both = json!({ "AlarmTypes": ["MetricAlarm", "CompositeAlarm"], "MaxRecords": 100 });
+    let told = ask(handle, "DescribeAlarms", both).unwrap_or_default();
+    each(&told["MetricAlarms"]).chain(each(&told["CompositeAlarms"])).map(alarm).collect()
 }
 
 fn alarm(told: &Value) -> Alarm {
@@ -298,16 +299,25 @@ fn alarm(told: &Value) -> Alarm {
     let periods = told["EvaluationPeriods"].as_u64().unwrap_or(1);
     let needed = told["DatapointsToAlarm"].as_u64().unwrap_or(periods);
     let threshold = told["Threshold"].as_f64();
-    let metric = told["MetricName"].as_str().unwrap_or("expression");
+    // What is watched: a metric, or the query of metric math that is returned.
+    let watched = each(&told["Metrics"]).find(|query| query["ReturnData"] == true).unwrap_or(&Value::Null);
+    let stat = &watched["MetricStat"];
+    let metric = [&told["MetricName"], &watched["Expression"], &stat["Metric"]["MetricName"]];
+    let metric = metric.into_iter().find_map(Value::as_str).unwrap_or("expression");
+    let periods_of = |query: &Value| query["MetricStat"]["Period"].as_u64();
+    let period = told["Period"].as_u64().or_else(|| each(&told["Metrics"]).find_map(periods_of));
     let at = threshold.map_or_else(String::new, |threshold| format!(" {comparison} {threshold}"));
     Alarm {
         name: text(&told["AlarmName"]),
         state: text(&told["StateValue"]),
         reason: text(&told["StateReason"]),
-        rule: format!(
-            "{metric}{at} for {needed} of {periods} period(s) of {} s",
-            told["Period"].as_u64().unwrap_or_default()
-        ),
+        rule: match told["AlarmRule"].as_str() {
+            Some(rule) => rule.to_owned(),
+            None => format!(
+                "{metric}{at} for {needed} of {periods} period(s) of {} s",
+                period.unwrap_or_default()
+            ),
+        },
         value: each(&seen["recentDatapoints"]).last().and_then(Value::as_f64),
         threshold,
     }
@@ -453,6 +463,18 @@ mod tests {
         let alarm = alarm(&told);
         assert_eq!((alarm.value, alarm.threshold), (Some(2.0), Some(3.0)));
         assert_eq!(alarm.rule, "RunningTaskCount < 3 for 2 of 2 period(s) of 60 s");
+        let metrics = json!([
+            { "Id": "e", "Expression": "100 * m / n", "ReturnData": true },
+            { "Id": "m", "MetricStat": { "Period": 60 }, "ReturnData": false },
+        ]);
+        let math = json!({
+            "Metrics": metrics, "Threshold": 5.0, "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1,
+        });
+        assert_eq!(super::alarm(&math).rule, "100 * m / n > 5 for 1 of 1 period(s) of 60 s");
+        assert_eq!(
+            super::alarm(&json!({ "AlarmRule": "ALARM(a) OR ALARM(b)" })).rule,
+            "ALARM(a) OR ALARM(b)"
+        );
     }
 
     #[test]

@@ -1,25 +1,26 @@
-//! One alarm: what it watches, its state, and how its state changes with time.
+//! One alarm: its settings, its state, and how its state changes with time.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::alarm_state::AlarmState;
-use super::evaluation::{Comparison, Missing, Rule, decide, range};
-use super::metrics::{MetricId, Point, Series, Statistic};
+use super::composite::{Child, Composite};
+use super::metrics::{MetricId, Series};
+use super::threshold::Threshold;
 use crate::Context;
 use crate::tags::Tags;
-use crate::wire::{date_text, epoch_ms};
+use crate::wire::epoch_ms;
 
-/// A metric alarm.
+/// A metric alarm, or a composite one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Alarm {
     pub name: String,
     pub arn: String,
     pub(super) settings: Settings,
     pub(super) tags: Tags,
-    /// When it was made or last changed by PutMetricAlarm.
+    /// When it was made or last changed by PutMetricAlarm or PutCompositeAlarm.
     pub(super) configured: SystemTime,
     pub state: AlarmState,
     pub reason: String,
@@ -31,7 +32,7 @@ pub(crate) struct Alarm {
     pub(super) transitioned: SystemTime,
     /// Every change of its state, oldest first. It goes with the alarm; the service keeps it for 30 days.
     pub history: Vec<StateChange>,
-    /// When PutMetricAlarm made or changed it, oldest first.
+    /// When it was made or changed, oldest first.
     pub(super) configurations: Vec<SystemTime>,
     /// The number of the last evaluation, counted in evaluation intervals since 1970.
     evaluated: Option<u64>,
@@ -48,7 +49,7 @@ pub(crate) struct StateChange {
     pub reason: String,
 }
 
-/// What PutMetricAlarm says.
+/// What PutMetricAlarm or PutCompositeAlarm says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub(super) description: Option<String>,
@@ -57,18 +58,18 @@ pub(super) struct Settings {
     pub(super) ok_actions: Vec<String>,
     pub(super) alarm_actions: Vec<String>,
     pub(super) insufficient_data_actions: Vec<String>,
-    pub(super) metric: MetricId,
-    pub(super) statistic: Statistic,
-    pub(super) unit: Option<String>,
-    /// Seconds, as asked for; [`Context::speed`] divides them.
-    pub(super) period: u32,
-    pub(super) evaluation_periods: u32,
-    pub(super) datapoints_to_alarm: Option<u32>,
-    pub(super) threshold: f64,
-    pub(super) comparison: Comparison,
-    pub(super) treat_missing_data: Option<Missing>,
-    /// `EvaluateLowSampleCountPercentile`: `evaluate` or `ignore`.
-    pub(super) low_sample_count: Option<String>,
+    #[serde(flatten)]
+    pub(super) kind: Kind,
+}
+
+/// What an alarm looks at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Kind {
+    /// Other alarms.
+    Composite(Composite),
+    /// Metrics.
+    Metric(Threshold),
 }
 
 /// A state that was set by hand holds at least so long, however short the periods are.
@@ -77,53 +78,22 @@ const SET_STATE_HOLDS: Duration = Duration::from_secs(1);
 /// So many changes of state are kept of an alarm.
 const KEPT_CHANGES: usize = 1000;
 
-impl Settings {
-    fn rule(&self) -> Rule {
-        let periods = self.evaluation_periods as usize;
-        Rule {
-            to_alarm: self.datapoints_to_alarm.map_or(periods, |wanted| wanted as usize),
-            periods,
-            missing: self.treat_missing_data.unwrap_or(Missing::Unknown),
-        }
-    }
-
-    /// How often it is evaluated, in seconds: every minute, with a period below a minute every ten seconds.
-    /// Periods are multiples of it.
-    fn interval(&self) -> u32 {
-        if self.period < 60 { 10 } else { 60 }
-    }
-
-    fn interval_ms(&self, speed: f64) -> u64 {
-        shortened_ms(self.interval(), speed)
-    }
-
-    /// The data points of the evaluation range that ends at `end`, newest first, each with its start.
-    fn points(&self, series: Option<&Series>, end: u64, speed: f64) -> Vec<(u64, Option<Point>)> {
-        // Made of whole intervals, so that roundings do not add up.
-        let period = self.interval_ms(speed) * u64::from(self.period / self.interval());
-        let point = |back: usize| {
-            let end = end.saturating_sub(period * back as u64);
-            let start = end.saturating_sub(period);
-            let samples = series.map(|series| series.span(start, end, self.unit.as_deref()));
-            (start, samples.and_then(|samples| self.statistic.of(samples)))
-        };
-        (0..range(self.evaluation_periods as usize)).map(point).collect()
-    }
+/// An alarm by its name or its ARN.
+pub(super) fn named<'a>(alarms: &'a BTreeMap<String, Alarm>, name: &str) -> Option<&'a Alarm> {
+    alarms.get(name).or_else(|| alarms.values().find(|alarm| alarm.arn == name))
 }
 
-/// Some seconds in milliseconds, divided by the speed; at least one.
-pub(super) fn shortened_ms(seconds: u32, speed: f64) -> u64 {
-    crate::whole(f64::from(seconds) * 1000.0 / speed).max(1)
+impl Kind {
+    /// `AlarmType`.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kind::Composite(_) => "CompositeAlarm",
+            Kind::Metric(_) => "MetricAlarm",
+        }
+    }
 }
 
 impl Alarm {
-    /// How long it needs to see something: the periods that must breach, as long as they are here.
-    pub(crate) fn shortest_delay(&self, speed: f64) -> Duration {
-        let Settings { period, evaluation_periods, datapoints_to_alarm, .. } = &self.settings;
-        let periods = datapoints_to_alarm.unwrap_or(*evaluation_periods);
-        Duration::try_from_secs_f64(f64::from(*period) * f64::from(periods) / speed).unwrap_or(Duration::MAX)
-    }
-
     /// A new alarm: nothing is known yet, and it is evaluated at the next occasion.
     pub(super) fn new(name: &str, settings: Settings, tags: Tags, context: &Context) -> Alarm {
         let Context { now, region, account, .. } = context;
@@ -153,6 +123,27 @@ impl Alarm {
         self.evaluated = None;
     }
 
+    /// The rule of a composite alarm.
+    pub(super) fn composite(&self) -> Option<&Composite> {
+        match &self.settings.kind {
+            Kind::Composite(composite) => Some(composite),
+            Kind::Metric(_) => None,
+        }
+    }
+
+    /// The alarms in its rule; none of a metric alarm.
+    pub(super) fn children<'a>(
+        &'a self,
+        alarms: &'a BTreeMap<String, Alarm>,
+    ) -> impl Iterator<Item = &'a Alarm> {
+        let names = self.composite().map(|composite| composite.alarm_rule.alarms());
+        names.into_iter().flatten().filter_map(|name| named(alarms, name))
+    }
+
+    fn as_child(&self) -> Child<'_> {
+        Child { arn: &self.arn, state: self.state, transitioned: self.transitioned }
+    }
+
     /// Sets its state by hand: it holds until the next evaluation, one second at least.
     pub(super) fn set_state(
         &mut self,
@@ -162,38 +153,50 @@ impl Alarm {
         context: &Context,
     ) {
         self.enter(state, reason.to_owned(), data.map(str::to_owned), context.now);
-        self.evaluated = Some(epoch_ms(context.now) / self.settings.interval_ms(context.speed));
+        if let Kind::Metric(threshold) = &self.settings.kind {
+            self.evaluated = Some(epoch_ms(context.now) / threshold.interval_ms(context.speed));
+        }
         self.held_until = Some(context.now + SET_STATE_HOLDS);
     }
 
-    /// Evaluates it, if that is due, over the whole periods that are behind. True if its state changed.
-    pub(super) fn advance(&mut self, series: Option<&Series>, context: &Context) -> bool {
-        let interval = self.settings.interval_ms(context.speed);
+    fn is_held(&self, now: SystemTime) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
+    /// Evaluates a metric alarm, if that is due, over the whole periods that are behind. True if its state changed.
+    pub(super) fn advance(&mut self, metrics: &BTreeMap<MetricId, Series>, context: &Context) -> bool {
+        let Kind::Metric(threshold) = &self.settings.kind else { return false };
+        let interval = threshold.interval_ms(context.speed);
         let number = epoch_ms(context.now) / interval;
-        if self.evaluated == Some(number) || self.held_until.is_some_and(|until| context.now < until) {
+        if self.evaluated == Some(number) || self.is_held(context.now) {
             return false;
         }
         self.evaluated = Some(number);
         self.held_until = None;
-        let points = self.settings.points(series, number * interval, context.speed);
-        let Settings { comparison, threshold, statistic, .. } = self.settings;
-        let breaches = |point: &Point| comparison.breaches(point.value, threshold);
-        let decided: Vec<Option<bool>> =
-            points.iter().map(|(_, point)| point.as_ref().map(breaches)).collect();
-        let rule = self.settings.rule();
-        let used: Vec<(u64, Point)> =
-            points.iter().filter_map(|&(start, point)| Some((start, point?))).take(rule.periods).collect();
-        let too_few = self.settings.low_sample_count.as_deref() == Some("ignore")
-            && used.iter().any(|(_, point)| statistic.too_few(point.count));
-        match decide(&decided, rule) {
-            Some(state) if state != self.state && !too_few => {
-                let reason = self.reason_for(state, &used, rule);
-                let data = self.reason_data_for(&used, context.now);
-                self.enter(state, reason, Some(data), context.now);
-                true
-            }
-            _ => false,
+        let decision = threshold.decide(metrics, number * interval, self.state, (context.now, context.speed));
+        let Some(decision) = decision else { return false };
+        self.enter(decision.state, decision.reason, Some(decision.data), context.now);
+        true
+    }
+
+    /// Evaluates a composite alarm by the states of the others. True if its state changed.
+    pub(super) fn follow(&mut self, others: &BTreeMap<String, Alarm>, now: SystemTime) -> bool {
+        let Kind::Composite(composite) = &self.settings.kind else { return false };
+        if self.is_held(now) {
+            return false;
         }
+        let verb = if self.configurations.len() > 1 { "updated" } else { "created" };
+        let made = self.evaluated.is_none().then_some(verb);
+        let find = |name: &str| named(others, name).map(Alarm::as_child);
+        let state = composite.state(&find);
+        let decided =
+            (state != self.state || made.is_some()).then(|| composite.reason(&self.arn, &find, made, now));
+        self.evaluated = Some(0);
+        self.held_until = None;
+        let Some((reason, data)) = decided else { return false };
+        let changes = state != self.state;
+        self.enter(state, reason, Some(data), now);
+        changes
     }
 
     fn enter(&mut self, state: AlarmState, reason: String, data: Option<String>, now: SystemTime) {
@@ -208,72 +211,4 @@ impl Alarm {
         self.reason_data = data;
         self.updated = now;
     }
-
-    /// In the service's manner, which people know from their mails.
-    fn reason_for(&self, to: AlarmState, used: &[(u64, Point)], rule: Rule) -> String {
-        let Settings { comparison, threshold, .. } = self.settings;
-        let filled = rule.periods - used.len();
-        if to == AlarmState::InsufficientData {
-            return format!("Insufficient Data: {} unknown.", counted(filled, "datapoint", "was", "were"));
-        }
-        let treated = match rule.missing {
-            Missing::Breaching => "Breaching",
-            _ => "NonBreaching",
-        };
-        if used.is_empty() {
-            let periods = if filled == 1 { "period" } else { "periods" };
-            let missing = counted(filled, "missing datapoint", "was", "were");
-            return format!(
-                "Threshold Crossed: no datapoints were received for {filled} {periods} and {missing} treated as \
-                 [{treated}]."
-            );
-        }
-        let breaching = used.iter().filter(|(_, point)| comparison.breaches(point.value, threshold)).count();
-        let (count, not, wanted) = match to {
-            AlarmState::Alarm => (breaching, "", rule.to_alarm),
-            _ => (used.len() - breaching, "not ", rule.periods - rule.to_alarm + 1),
-        };
-        let values: Vec<String> = used.iter().map(|(start, point)| value_text(*start, point.value)).collect();
-        let verb = if count == 1 { "was" } else { "were" };
-        let wanted_noun = if wanted == 1 { "datapoint" } else { "datapoints" };
-        let mut reason = format!(
-            "Threshold Crossed: {count} out of the last {} datapoints [{}] {verb} {not}{} the threshold \
-             ({threshold:?}) (minimum {wanted} {wanted_noun} for {} -> {} transition)",
-            used.len(),
-            values.join(", "),
-            comparison.as_text(),
-            self.state.as_str(),
-            to.as_str(),
-        );
-        if filled > 0 && matches!(rule.missing, Missing::Breaching | Missing::NotBreaching) {
-            let missing = counted(filled, "missing datapoint", "was", "were");
-            reason.push_str(&format!("; {missing} treated as [{treated}]"));
-        }
-        reason.push('.');
-        reason
-    }
-
-    fn reason_data_for(&self, used: &[(u64, Point)], now: SystemTime) -> String {
-        let Settings { statistic, period, threshold, .. } = self.settings;
-        let values: Vec<f64> = used.iter().rev().map(|(_, point)| point.value).collect();
-        json!({
-            "version": "1.0", "queryDate": date_text(now), "statistic": statistic.text(), "period": period,
-            "recentDatapoints": values, "threshold": threshold,
-        })
-        .to_string()
-    }
-}
-
-fn counted(count: usize, noun: &str, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {noun} {one}"),
-        _ => format!("{count} {noun}s {many}"),
-    }
-}
-
-/// `99.5 (23/11/26 09:30:00)`.
-fn value_text(start_ms: u64, value: f64) -> String {
-    let date = date_text(SystemTime::UNIX_EPOCH + Duration::from_millis(start_ms));
-    let part = |range: std::ops::Range<usize>| date.get(range).unwrap_or_default();
-    format!("{value:?} ({}/{}/{} {})", part(8..10), part(5..7), part(2..4), part(11..19))
 }

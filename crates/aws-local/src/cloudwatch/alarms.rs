@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::alarm::{Alarm, StateChange};
+use super::alarm::{Alarm, Kind, StateChange};
 use super::page::page;
 use super::{AlarmState, Answer, CloudWatchState};
 use crate::Context;
@@ -13,42 +13,87 @@ use crate::members::Members;
 use crate::model::CLOUDWATCH;
 use crate::wire::epoch_seconds;
 
-/// DescribeAlarms. There are metric alarms only.
+/// DescribeAlarms.
 pub(super) fn describe(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
     let members = Members::new(body);
     let names = members.texts("AlarmNames");
     let prefix = members.text("AlarmNamePrefix");
-    let types = members.texts("AlarmTypes");
+    let types = types(members);
     let wanted = members.text("StateValue");
     let action = members.text("ActionPrefix");
-    let family = members.has("ChildrenOfAlarmName") || members.has("ParentsOfAlarmName");
     let size = members.count("MaxRecords").unwrap_or(50);
     let token = members.text("NextToken");
     if prefix.is_some() && !names.is_empty() {
         return Err(ApiError::validation("AlarmNamePrefix and AlarmNames cannot be given together"));
     }
-    // Composite alarms have children, and there are none here.
-    let none = family || (!types.is_empty() && !types.contains(&"MetricAlarm"));
-    let shown = |alarm: &&Alarm| {
-        !none
-            && (names.is_empty() || names.contains(&alarm.name.as_str()))
-            && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
-            && wanted.is_none_or(|wanted| alarm.state.as_str() == wanted)
-            && action.is_none_or(|action| alarm.actions().any(|arn| arn.starts_with(action)))
+    let relatives = relatives(members, state)?;
+    let shown = |alarm: &&Alarm| match &relatives {
+        Some(relatives) => relatives.contains(&alarm.name.as_str()),
+        None => {
+            types.contains(&alarm.settings.kind.name())
+                && (names.is_empty() || names.contains(&alarm.name.as_str()))
+                && prefix.is_none_or(|prefix| alarm.name.starts_with(prefix))
+                && wanted.is_none_or(|wanted| alarm.state.as_str() == wanted)
+                && action.is_none_or(|action| alarm.actions().any(|arn| arn.starts_with(action)))
+        }
     };
     let found: Vec<&Alarm> = state.alarms.values().filter(shown).collect();
     let (found, next) = page(found, |alarm| alarm.name.clone(), size, token)?;
-    let items: Vec<Value> = found.into_iter().map(Alarm::item).collect();
-    Ok(json!({ "MetricAlarms": items, "CompositeAlarms": [], "NextToken": next }))
+    let items = |kind: &str| -> Vec<Value> {
+        found.iter().filter(|alarm| alarm.settings.kind.name() == kind).map(|alarm| alarm.item()).collect()
+    };
+    let (metric, composite) = (items("MetricAlarm"), items("CompositeAlarm"));
+    Ok(json!({ "MetricAlarms": metric, "CompositeAlarms": composite, "NextToken": next }))
+}
+
+/// `AlarmTypes`: metric alarms if it is not there, even where there are others.
+fn types(members: Members<'_>) -> Vec<&str> {
+    let types = members.texts("AlarmTypes");
+    if types.is_empty() { vec!["MetricAlarm"] } else { types }
+}
+
+/// The names of the alarms that a rule looks at (`ChildrenOfAlarmName`), or of those whose rules look at an alarm
+/// (`ParentsOfAlarmName`); None if neither is asked for.
+fn relatives<'a>(members: Members<'_>, state: &'a CloudWatchState) -> Result<Option<Vec<&'a str>>, ApiError> {
+    let own = |name: &str| state.alarms.get(name).ok_or_else(|| not_found(name));
+    let names = match (members.text("ChildrenOfAlarmName"), members.text("ParentsOfAlarmName")) {
+        (None, None) => return Ok(None),
+        (Some(name), None) => own(name)?.children(&state.alarms).map(|child| child.name.as_str()).collect(),
+        (None, Some(name)) => parents(state, own(name)?).map(|parent| parent.name.as_str()).collect(),
+        _ => {
+            let message = "ChildrenOfAlarmName and ParentsOfAlarmName cannot be given together";
+            return Err(ApiError::validation(message));
+        }
+    };
+    Ok(Some(names))
+}
+
+/// The composite alarms whose rules look at an alarm.
+fn parents<'a>(state: &'a CloudWatchState, child: &'a Alarm) -> impl Iterator<Item = &'a Alarm> {
+    let looks = |alarm: &&Alarm| alarm.children(&state.alarms).any(|other| other.name == child.name);
+    state.alarms.values().filter(looks)
 }
 
 /// DeleteAlarms. Names that are not there do not keep the others from being deleted; if none is there, the
 /// answer says so.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut CloudWatchState) -> Answer {
     let names = names(body);
-    let deleted = names.iter().filter(|name| state.alarms.remove(**name).is_some()).count();
-    if deleted == 0 && !names.is_empty() {
+    let there: Vec<&Alarm> = names.iter().filter_map(|name| state.alarms.get(*name)).collect();
+    if there.is_empty() && !names.is_empty() {
         return Err(not_found(&names.join(", ")));
+    }
+    if there.iter().filter(|alarm| alarm.composite().is_some()).count() > 1 {
+        return Err(ApiError::validation("DeleteAlarms takes one composite alarm at a time"));
+    }
+    for alarm in &there {
+        if parents(state, alarm).any(|parent| !names.contains(&parent.name.as_str())) {
+            let message =
+                format!("Cannot delete {} as there are composite alarm(s) depending on it.", alarm.name);
+            return Err(ApiError::validation(message));
+        }
+    }
+    for name in names {
+        state.alarms.remove(name);
     }
     Ok(Value::Null)
 }
@@ -123,15 +168,17 @@ enum What<'a> {
 pub(super) fn history(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
     let members = Members::new(body);
     let name = members.text("AlarmName");
-    let types = members.texts("AlarmTypes");
+    let types = types(members);
     let kind = members.text("HistoryItemType");
     let start = members.time("StartDate");
     let end = members.time("EndDate");
     let order = members.text("ScanBy");
     let size = members.count("MaxRecords").unwrap_or(100);
     let token = members.text("NextToken");
-    let none = !types.is_empty() && !types.contains(&"MetricAlarm");
-    let alarms = state.alarms.values().filter(|alarm| !none && name.is_none_or(|name| alarm.name == name));
+    let shown = |alarm: &&Alarm| {
+        types.contains(&alarm.settings.kind.name()) && name.is_none_or(|name| alarm.name == name)
+    };
+    let alarms = state.alarms.values().filter(shown);
     let mut events: Vec<Event<'_>> = alarms
         .flat_map(events)
         .filter(|event| kind.is_none_or(|kind| event.kind() == kind))
@@ -192,7 +239,7 @@ impl Event<'_> {
         let summary: String = summary.chars().take(255).collect();
         json!({
             "AlarmName": self.alarm.name,
-            "AlarmType": "MetricAlarm",
+            "AlarmType": self.alarm.settings.kind.name(),
             "Timestamp": epoch_seconds(self.at),
             "HistoryItemType": self.kind(),
             "HistorySummary": summary,
@@ -210,14 +257,6 @@ impl Alarm {
     /// Its entry in DescribeAlarms.
     fn item(&self) -> Value {
         let settings = &self.settings;
-        let text = settings.statistic.text();
-        let simple = super::metrics::Statistic::NAMES.contains(&text.as_str());
-        let dimensions: Vec<Value> = settings
-            .metric
-            .dimensions
-            .iter()
-            .map(|(name, value)| json!({ "Name": name, "Value": value }))
-            .collect();
         let mut item = json!({
             "AlarmName": self.name,
             "AlarmArn": self.arn,
@@ -232,21 +271,13 @@ impl Alarm {
             "StateReasonData": self.reason_data,
             "StateUpdatedTimestamp": epoch_seconds(self.updated),
             "StateTransitionedTimestamp": epoch_seconds(self.transitioned),
-            "MetricName": settings.metric.name,
-            "Namespace": settings.metric.namespace,
-            "Statistic": simple.then_some(&text),
-            "ExtendedStatistic": (!simple).then_some(&text),
-            "Dimensions": dimensions,
-            "Period": settings.period,
-            "Unit": settings.unit,
-            "EvaluationPeriods": settings.evaluation_periods,
-            "DatapointsToAlarm": settings.datapoints_to_alarm,
-            "Threshold": settings.threshold,
-            "ComparisonOperator": settings.comparison.as_str(),
-            "TreatMissingData": settings.treat_missing_data.map(super::evaluation::Missing::as_str),
-            "EvaluateLowSampleCountPercentile": settings.low_sample_count,
         });
-        if let Some(members) = item.as_object_mut() {
+        let of_kind = match &settings.kind {
+            Kind::Metric(threshold) => threshold.members(),
+            Kind::Composite(composite) => composite.members(),
+        };
+        if let (Some(members), Value::Object(of_kind)) = (item.as_object_mut(), of_kind) {
+            members.extend(of_kind);
             members.retain(|_, member| !member.is_null());
         }
         item

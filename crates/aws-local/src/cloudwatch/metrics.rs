@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// A metric is told from others by its namespace, its name and all its dimensions together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -10,6 +11,21 @@ pub(crate) struct MetricId {
     pub namespace: String,
     pub name: String,
     pub dimensions: BTreeMap<String, String>,
+}
+
+impl MetricId {
+    /// A metric of ours.
+    pub(crate) fn new(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> MetricId {
+        let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        MetricId { namespace: namespace.to_owned(), name: name.to_owned(), dimensions: dimensions.collect() }
+    }
+
+    /// As ListMetrics tells it.
+    pub(super) fn item(&self) -> Value {
+        let pairs = self.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value }));
+        let dimensions: Vec<Value> = pairs.collect();
+        json!({ "Namespace": self.namespace, "MetricName": self.name, "Dimensions": dimensions })
+    }
 }
 
 /// Some values of a metric at one moment: one value, one value several times, or a statistic set.
@@ -29,6 +45,15 @@ impl Sample {
     pub(super) fn of(at: u64, unit: &str, value: f64, count: f64) -> Sample {
         Sample { at, unit: unit.to_owned(), count, sum: value * count, minimum: value, maximum: value }
     }
+}
+
+/// How values of one period go together in a [`Series`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Together {
+    /// Equal values are counted: requests, times of requests. Percentiles can be had.
+    Counted,
+    /// Number, sum, lowest and highest are kept: percent of a CPU.
+    Measured,
 }
 
 /// The samples of one metric, oldest first.
@@ -58,6 +83,31 @@ impl Series {
         let oldest = now_ms.saturating_sub(OLDEST_MS);
         while self.0.len() > KEPT_SAMPLES || self.0.front().is_some_and(|first| first.at < oldest) {
             self.0.pop_front();
+        }
+    }
+
+    /// Adds values of a metric of ours that counts in periods: the same value several times (`Together::Counted`),
+    /// or a measurement of which only the statistics are kept (`Together::Measured`). So a series has few samples,
+    /// however often something is told.
+    pub(super) fn add(&mut self, sample: Sample, together: Together) {
+        let at = sample.at;
+        let place = self.0.partition_point(|earlier| earlier.at < at);
+        let mut of_period = self.0.range_mut(place..).take_while(|other| other.at == at);
+        let same = of_period.find(|other| match together {
+            Together::Counted => {
+                other.unit == sample.unit
+                    && (other.minimum, other.maximum) == (sample.minimum, sample.maximum)
+            }
+            Together::Measured => other.unit == sample.unit,
+        });
+        match same {
+            Some(other) => {
+                other.count += sample.count;
+                other.sum += sample.sum;
+                other.minimum = other.minimum.min(sample.minimum);
+                other.maximum = other.maximum.max(sample.maximum);
+            }
+            None => self.insert([sample], at),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::alarm::{Alarm, Settings};
+use super::alarm::{Alarm, Kind, Settings};
 use super::evaluation::{Comparison, Missing};
 use super::metrics::{MetricId, Statistic};
+use super::queries::{self, Asked, DataQuery, MetricStat, Range, Results};
+use super::threshold::{Threshold, Watched};
 use super::{Answer, CloudWatchState, at_most, dimensions, whole};
 use crate::Context;
 use crate::error::ApiError;
@@ -13,12 +15,15 @@ use crate::tags::Tags;
 
 /// What an alarm may have that is not evaluated here, and what it is.
 const NOT_HERE: &[(&str, &str)] = &[
-    ("Metrics", "metric math"),
     ("ThresholdMetricId", "anomaly detection"),
     ("EvaluationCriteria", "PromQL"),
     ("EvaluationInterval", "an interval of one's own"),
     ("WarmUpConfiguration", "a warm-up period"),
 ];
+
+/// What an alarm on one metric has in place of `Metrics`.
+const OF_ONE_METRIC: &[&str] =
+    &["MetricName", "Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic"];
 
 /// The longest evaluation range in seconds: a day, with a period of an hour or more a week.
 const DAY: u64 = 24 * 60 * 60;
@@ -29,7 +34,26 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, contex
     let name = members.required("AlarmName");
     let tags = tags(members)?;
     let settings = read(members)?.check(body)?;
+    keep(name, settings, tags, state, context)
+}
+
+/// Makes an alarm, or replaces its settings.
+///
+/// # Errors
+/// An alarm of the other type has the name.
+pub(super) fn keep(
+    name: &str,
+    settings: Settings,
+    tags: Tags,
+    state: &mut CloudWatchState,
+    context: &Context,
+) -> Answer {
     match state.alarms.get_mut(name) {
+        Some(alarm) if alarm.settings.kind.name() != settings.kind.name() => {
+            let (there, wanted) = (alarm.settings.kind.name(), settings.kind.name());
+            let message = format!("The name {name} is that of a {there}; a {wanted} needs another");
+            return Err(ApiError::validation(message));
+        }
         // Tags of an alarm that is there are left alone, as the service does.
         Some(alarm) => alarm.configure(settings, context.now),
         None => {
@@ -39,7 +63,8 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut CloudWatchState, contex
     Ok(Value::Null)
 }
 
-fn tags(members: Members<'_>) -> Result<Tags, ApiError> {
+/// The member `Tags`.
+pub(super) fn tags(members: Members<'_>) -> Result<Tags, ApiError> {
     /// As the service's guide has it.
     const MOST_TAGS: usize = 50;
     at_most(MOST_TAGS, "Tags", members.each("Tags").count())?;
@@ -59,6 +84,7 @@ struct Draft<'a> {
     extended: Option<&'a str>,
     unit: Option<&'a str>,
     period: Option<u32>,
+    metrics: Vec<DataQuery>,
     evaluation_periods: Option<u32>,
     datapoints_to_alarm: Option<u32>,
     threshold: Option<f64>,
@@ -79,6 +105,7 @@ fn read(members: Members<'_>) -> Result<Draft<'_>, ApiError> {
         extended: members.text("ExtendedStatistic"),
         unit: members.text("Unit"),
         period: whole(members, "Period")?,
+        metrics: queries::read(members.each("Metrics"))?,
         evaluation_periods: whole(members, "EvaluationPeriods")?,
         datapoints_to_alarm: whole(members, "DatapointsToAlarm")?,
         threshold: members.decimal("Threshold"),
@@ -99,8 +126,11 @@ impl Draft<'_> {
         // The comparisons of anomaly detection are in the model: they are known, and refused with a reason.
         let comparison = Comparison::parse(self.comparison)
             .ok_or_else(|| not_here("ComparisonOperator", "anomaly detection"))?;
-        let statistic = self.statistic()?;
-        let (period, evaluation_periods) = self.periods()?;
+        let source = match self.metrics.is_empty() {
+            true => self.metric()?,
+            false => self.queries(body)?,
+        };
+        let evaluation_periods = self.periods(source.period())?;
         let datapoints_to_alarm = self.datapoints_to_alarm;
         if datapoints_to_alarm.is_some_and(|wanted| wanted > evaluation_periods) {
             return Err(ApiError::validation("DatapointsToAlarm must not be greater than EvaluationPeriods"));
@@ -112,33 +142,75 @@ impl Draft<'_> {
         if let Some(other) = low.filter(|low| !matches!(*low, "evaluate" | "ignore")) {
             return Err(one_of("EvaluateLowSampleCountPercentile", other, &["evaluate", "ignore"]));
         }
-        let owned = |texts: &Vec<&str>| texts.iter().map(|text| (*text).to_owned()).collect();
-        let [ok_actions, alarm_actions, insufficient_data_actions] = self.actions.each_ref().map(owned);
-        Ok(Settings {
-            description: self.description.map(str::to_owned),
-            actions_enabled: self.actions_enabled.unwrap_or(true),
-            ok_actions,
-            alarm_actions,
-            insufficient_data_actions,
-            metric: MetricId {
-                namespace: self.namespace.ok_or_else(|| missing("Namespace"))?.to_owned(),
-                name: self.metric.ok_or_else(|| missing("MetricName"))?.to_owned(),
-                dimensions: self
-                    .dimensions
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
-            },
-            statistic,
-            unit: self.unit.map(str::to_owned),
-            period,
+        let threshold = Threshold {
+            source,
             evaluation_periods,
             datapoints_to_alarm,
             threshold: self.threshold.ok_or_else(|| missing("Threshold"))?,
             comparison,
             treat_missing_data: treat_missing_data.transpose()?,
             low_sample_count: low.map(str::to_owned),
-        })
+        };
+        Ok(settings(self.description, self.actions_enabled, &self.actions, Kind::Metric(threshold)))
+    }
+
+    fn metric(&self) -> Result<Watched, ApiError> {
+        let dimensions =
+            self.dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let statistic = self.statistic()?;
+        let period = self.period.ok_or_else(|| missing("Period"))?;
+        Ok(Watched::Metric(MetricStat {
+            metric: MetricId {
+                namespace: self.namespace.ok_or_else(|| missing("Namespace"))?.to_owned(),
+                name: self.metric.ok_or_else(|| missing("MetricName"))?.to_owned(),
+                dimensions: dimensions.collect(),
+            },
+            statistic,
+            period,
+            unit: self.unit.map(str::to_owned),
+        }))
+    }
+
+    /// What `Metrics` must be together, by the model's documentation.
+    fn queries(&self, body: &Map<String, Value>) -> Result<Watched, ApiError> {
+        /// Of metrics, and of expressions.
+        const MOST: usize = 10;
+        if let Some(member) = OF_ONE_METRIC.iter().find(|member| is_given(body, member)) {
+            let message = format!("{member} and Metrics cannot be given together");
+            return Err(ApiError::new("InvalidParameterCombinationException", message));
+        }
+        let metrics = &self.metrics;
+        let stats: Vec<&MetricStat> = metrics
+            .iter()
+            .filter_map(|query| match &query.asked {
+                Asked::Metric(stat) => Some(stat),
+                Asked::Expression { .. } => None,
+            })
+            .collect();
+        if stats.len() > MOST || metrics.len() - stats.len() > MOST {
+            return Err(ApiError::validation(format!(
+                "Metrics may have {MOST} queries with MetricStat and {MOST} with Expression"
+            )));
+        }
+        let mut returned = metrics.iter().filter(|query| query.returned);
+        let (Some(query), None) = (returned.next(), returned.next()) else {
+            // Recorded from the service, for alarms with a band; its number is the other one here.
+            return Err(ApiError::validation("Exactly one element of the metrics list should return data."));
+        };
+        if stats.iter().any(|stat| stat.period != query.period(metrics)) {
+            return Err(ApiError::validation("Period must be the same for all metrics of an alarm"));
+        }
+        // Types do not hang on the data, so that nothing at all shows what it will be.
+        let range = Range { start: 0, end: 0, aligned: false, second: 1000.0 };
+        let nothing = std::collections::BTreeMap::new();
+        if Results::new(metrics, &nothing, range).is_array(query)? {
+            // Recorded from the service.
+            return Err(ApiError::validation(
+                "Metrics expression that return multi time series are only allowed for MetricsInsights expression \
+                 with an ORDER BY clause",
+            ));
+        }
+        Ok(Watched::Queries { metrics: metrics.clone() })
     }
 
     fn statistic(&self) -> Result<Statistic, ApiError> {
@@ -157,10 +229,9 @@ impl Draft<'_> {
         })
     }
 
-    fn periods(&self) -> Result<(u32, u32), ApiError> {
-        let period = self.period.ok_or_else(|| missing("Period"))?;
+    fn periods(&self, period: u32) -> Result<u32, ApiError> {
         let evaluation_periods = self.evaluation_periods.ok_or_else(|| missing("EvaluationPeriods"))?;
-        if !matches!(period, 10 | 20 | 30) && period % 60 != 0 {
+        if !matches!(period, 10 | 20 | 30) && (period == 0 || !period.is_multiple_of(60)) {
             let message = format!("Period is {period}: it must be 10, 20, 30 or a multiple of 60 seconds");
             return Err(ApiError::validation(message));
         }
@@ -171,7 +242,26 @@ impl Draft<'_> {
             );
             return Err(ApiError::validation(message));
         }
-        Ok((period, evaluation_periods))
+        Ok(evaluation_periods)
+    }
+}
+
+/// What every alarm has, whatever it looks at.
+pub(super) fn settings(
+    description: Option<&str>,
+    actions_enabled: Option<bool>,
+    actions: &[Vec<&str>; 3],
+    kind: Kind,
+) -> Settings {
+    let owned = |texts: &Vec<&str>| texts.iter().map(|text| (*text).to_owned()).collect();
+    let [ok_actions, alarm_actions, insufficient_data_actions] = actions.each_ref().map(owned);
+    Settings {
+        description: description.map(str::to_owned),
+        actions_enabled: actions_enabled.unwrap_or(true),
+        ok_actions,
+        alarm_actions,
+        insufficient_data_actions,
+        kind,
     }
 }
 
@@ -186,8 +276,8 @@ fn missing(member: &str) -> ApiError {
 
 fn not_here(member: &str, what: &str) -> ApiError {
     let message = format!(
-        "{member}: the local CloudWatch does not evaluate {what}; it evaluates alarms on one metric with a fixed \
-         threshold. Put such a metric, or set the alarm's state with SetAlarmState"
+        "{member}: the local CloudWatch does not evaluate {what}; it evaluates alarms on metrics and metric math with \
+         a fixed threshold. Put such a metric, or set the alarm's state with SetAlarmState"
     );
     ApiError::new("InvalidParameterCombinationException", message)
 }

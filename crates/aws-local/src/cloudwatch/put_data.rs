@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::alarm::shortened_ms;
 use super::metrics::{MetricId, OLDEST_MS, Sample};
+use super::threshold::shortened_ms;
 use super::{Answer, CloudWatchState, at_most, dimensions};
 use crate::Context;
 use crate::error::ApiError;

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::metrics::{MetricId, Series, Statistic, UNITS};
 use super::page::page;
-use super::{Answer, CloudWatchState, at_most, dimensions, whole};
+use super::queries::{self, Line, Range, Results, metric, unknown};
+use super::{Answer, CloudWatchState, at_most, whole};
 use crate::Context;
 use crate::error::ApiError;
 use crate::members::Members;
@@ -86,158 +87,107 @@ fn datapoint(
     Some(point)
 }
 
-/// GetMetricData: metrics, no expressions.
+/// GetMetricData: metrics, and expressions over them.
 pub(super) fn data(body: &Map<String, Value>, state: &CloudWatchState) -> Answer {
     let members = Members::new(body);
     at_most(MOST_QUERIES, "MetricDataQueries", members.each("MetricDataQueries").count())?;
-    let queries: Vec<Query<'_>> =
-        members.each("MetricDataQueries").map(Query::read).collect::<Result<_, ApiError>>()?;
+    let queries = queries::read(members.each("MetricDataQueries"))?;
     let times = (members.time("StartTime"), members.time("EndTime"));
-    let order = members.text("ScanBy");
     let most = members.number("MaxDatapoints").unwrap_or(MOST_DATA_POINTS);
     let rule = if most < 1 { Rule::MinValue(1) } else { Rule::MaxValue(MOST_DATA_POINTS) };
     if !(1..=MOST_DATA_POINTS).contains(&most) {
         return Err(Violation::new("MaxDatapoints", most, rule).into());
     }
-    let (first, mut done) = members.text("NextToken").map_or(Ok((0, 0)), position)?;
-    let ascending = order == Some("TimestampAscending");
-    let returned: Vec<(&Query<'_>, Span)> = queries
-        .iter()
-        .filter(|query| query.returned)
-        .map(|query| Ok((query, query.span(times)?)))
-        .collect::<Result<_, ApiError>>()?;
-    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
-    let mut results = Vec::new();
-    let mut next = None;
-    for (index, (query, span)) in returned.iter().enumerate().skip(first) {
-        let points = query.points(state, span, ascending, done, left)?;
-        left -= points.values.len();
-        let status = if points.more { "PartialData" } else { "Complete" };
-        let mut result = json!({
-            "Id": query.id, "Label": query.label.map_or_else(|| query.name(&queries), str::to_owned),
-            "Timestamps": points.starts, "Values": points.values, "StatusCode": status,
-        });
-        if points.several_units {
-            let value =
-                format!("Multiple units returned for the metric query {}; Unit chooses one", query.id);
-            result["Messages"] = json!([{ "Code": "MultipleUnits", "Value": value }]);
-        }
-        results.push(result);
-        if points.more {
-            next = Some(format!("{index}-{}", done + points.starts.len()));
-            break;
-        }
-        done = 0;
+    let from = members.text("NextToken").map_or(Ok(Place::default()), Place::parse)?;
+    let mut span = None;
+    for query in queries.iter().filter(|query| query.returned) {
+        span = Some(Span::new(times, query.period(&queries))?);
     }
-    Ok(json!({ "MetricDataResults": results, "Messages": [], "NextToken": next }))
-}
-
-/// A token of ours: the query that goes on, and how many of its points went before.
-fn position(token: &str) -> Result<(usize, usize), ApiError> {
-    let parsed =
-        token.split_once('-').and_then(|(query, point)| Some((query.parse().ok()?, point.parse().ok()?)));
-    parsed.ok_or_else(|| ApiError::new("InvalidNextToken", "the NextToken is none of this service"))
-}
-
-/// Some of the points of a query.
-struct Points {
-    /// Seconds since 1970.
-    starts: Vec<f64>,
-    values: Vec<f64>,
-    more: bool,
-    several_units: bool,
-}
-
-struct Query<'a> {
-    id: &'a str,
-    label: Option<&'a str>,
-    returned: bool,
-    expression: bool,
-    metric: MetricId,
-    statistic: &'a str,
-    period: u32,
-    unit: Option<&'a str>,
-}
-
-impl<'a> Query<'a> {
-    fn read(item: Members<'a>) -> Result<Query<'a>, ApiError> {
-        let id = item.required("Id");
-        // The model has no pattern for it, the service's guide does.
-        let word = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
-        if !id.starts_with(|first: char| first.is_ascii_lowercase()) || !id.bytes().all(word) {
-            let rule = "Member must satisfy regular expression pattern: [a-z][a-zA-Z0-9_]*";
-            return Err(Violation::other("Id", id, rule).into());
-        }
-        let label = item.text("Label");
-        let returned = item.flag("ReturnData").unwrap_or(true);
-        let expression = item.has("Expression");
-        let (metric, statistic, period, unit) = match item.nested("MetricStat") {
-            Some(stat) => {
-                let metric = stat.nested("Metric").map(metric).unwrap_or_default();
-                (metric, stat.required("Stat"), whole(stat, "Period")?.unwrap_or(60), stat.text("Unit"))
-            }
-            None => Default::default(),
-        };
-        Ok(Query { id, label, returned, expression, metric, statistic, period, unit })
-    }
-
-    fn span(&self, times: (Option<SystemTime>, Option<SystemTime>)) -> Result<Span, ApiError> {
-        if self.expression || self.statistic.is_empty() {
-            let message =
-                format!("the query {} must have a MetricStat; expressions are not evaluated here", self.id);
-            return Err(ApiError::validation(message));
-        }
-        Span::new(times, self.period)
-    }
-
-    /// What the service calls it: the metric, and what tells it from the other queries.
-    fn name(&self, all: &[Query<'_>]) -> String {
-        let mut name = self.metric.name.clone();
-        let others = || all.iter().filter(|other| other.metric.name == self.metric.name);
-        if others().any(|other| other.statistic != self.statistic) {
-            name = format!("{name} {}", self.statistic);
-        }
-        if others().any(|other| other.period != self.period) {
-            name = format!("{name} {}", self.period);
-        }
-        name
-    }
-
-    /// The points after the first `done` ones, `most` at most.
-    fn points(
-        &self,
-        state: &CloudWatchState,
-        span: &Span,
-        ascending: bool,
-        done: usize,
-        most: usize,
-    ) -> Result<Points, ApiError> {
-        let statistic = Statistic::parse(self.statistic).ok_or_else(|| unknown(self.statistic))?;
-        let mut found = Points { starts: Vec::new(), values: Vec::new(), more: false, several_units: false };
-        let Some(series) = state.metrics.get(&self.metric) else { return Ok(found) };
-        let mut starts: Vec<u64> = span.starts(series).collect();
-        if !ascending {
-            starts.reverse();
-        }
-        let mut skipped = 0;
-        for start in starts {
-            let samples = |unit| series.span(start, start + span.period, unit);
-            // One unit's answer where there are several.
-            let first = samples(self.unit).next().map(|sample| sample.unit.as_str());
-            let Some(point) = statistic.of(samples(first)) else { continue };
-            if skipped < done {
-                skipped += 1;
-                continue;
-            }
-            if found.values.len() == most {
-                found.more = true;
+    let Some(Span { asked, .. }) = span else {
+        return Ok(json!({ "MetricDataResults": [], "Messages": [], "NextToken": null }));
+    };
+    let range = Range { start: asked.0, end: asked.1, aligned: true, second: 1000.0 };
+    let mut results = Results::new(&queries, &state.metrics, range);
+    let mut pages =
+        Pages { from, left: usize::try_from(most).unwrap_or(usize::MAX), told: Vec::new(), next: None };
+    let ascending = members.text("ScanBy") == Some("TimestampAscending");
+    for (index, query) in queries.iter().enumerate().filter(|(index, it)| it.returned && *index >= from.query)
+    {
+        for (part, line) in results.of(query)?.into_iter().enumerate() {
+            pages.add(Place { query: index, part, point: 0 }, &query.id, line, ascending);
+            if pages.next.is_some() {
                 break;
             }
-            found.several_units |= samples(self.unit).any(|sample| Some(sample.unit.as_str()) != first);
-            found.starts.push(start as f64 / 1000.0);
-            found.values.push(point.value);
         }
-        Ok(found)
+        if pages.next.is_some() {
+            break;
+        }
+    }
+    let next = pages.next.map(Place::token);
+    Ok(json!({ "MetricDataResults": pages.told, "Messages": [], "NextToken": next }))
+}
+
+/// A place in the answer: where a page begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    query: usize,
+    /// Of the lines of an array.
+    part: usize,
+    /// So many of the points of this line went before.
+    point: usize,
+}
+
+impl Place {
+    /// A token of ours.
+    fn parse(token: &str) -> Result<Place, ApiError> {
+        let numbers: Option<Vec<usize>> = token.split('-').map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([query, part, point]) => Ok(Place { query: *query, part: *part, point: *point }),
+            _ => Err(ApiError::new("InvalidNextToken", "the NextToken is none of this service")),
+        }
+    }
+
+    fn token(self) -> String {
+        format!("{}-{}-{}", self.query, self.part, self.point)
+    }
+}
+
+/// One page of an answer, as it grows.
+struct Pages {
+    from: Place,
+    left: usize,
+    told: Vec<Value>,
+    next: Option<Place>,
+}
+
+impl Pages {
+    fn add(&mut self, place: Place, id: &str, line: Line, ascending: bool) {
+        let same = (place.query, place.part) == (self.from.query, self.from.part);
+        if place < self.from && !same {
+            return;
+        }
+        let done = if same { self.from.point } else { 0 };
+        let mut points: Vec<(u64, f64)> = line.points.into_iter().collect();
+        if !ascending {
+            points.reverse();
+        }
+        let shown: Vec<(u64, f64)> = points.iter().skip(done).take(self.left).copied().collect();
+        self.left -= shown.len();
+        let more = done + shown.len() < points.len();
+        let mut result = json!({
+            "Id": id, "Label": line.label,
+            "Timestamps": shown.iter().map(|(at, _)| *at as f64 / 1000.0).collect::<Vec<_>>(),
+            "Values": shown.iter().map(|(_, value)| *value).collect::<Vec<_>>(),
+            "StatusCode": if more { "PartialData" } else { "Complete" },
+        });
+        if line.several_units {
+            let value = format!("Multiple units returned for the metric query {id}; Unit chooses one");
+            result["Messages"] = json!([{ "Code": "MultipleUnits", "Value": value }]);
+        }
+        self.told.push(result);
+        if more {
+            self.next = Some(Place { point: done + shown.len(), ..place });
+        }
     }
 }
 
@@ -265,23 +215,8 @@ pub(super) fn list(body: &Map<String, Value>, state: &CloudWatchState, context: 
     };
     let found: Vec<&MetricId> = state.metrics.iter().filter(shown).map(|(metric, _)| metric).collect();
     let (found, next) = page(found, |metric| json!(metric).to_string(), SIZE, token)?;
-    let items: Vec<Value> = found
-        .into_iter()
-        .map(|metric| {
-            let pairs = metric.dimensions.iter().map(|(name, value)| json!({ "Name": name, "Value": value }));
-            let dimensions: Vec<Value> = pairs.collect();
-            json!({ "Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": dimensions })
-        })
-        .collect();
+    let items: Vec<Value> = found.into_iter().map(MetricId::item).collect();
     Ok(json!({ "Metrics": items, "NextToken": next }))
-}
-
-fn metric(members: Members<'_>) -> MetricId {
-    MetricId {
-        namespace: members.text("Namespace").unwrap_or_default().to_owned(),
-        name: members.text("MetricName").unwrap_or_default().to_owned(),
-        dimensions: dimensions(members).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-    }
 }
 
 fn percentile(name: &str) -> Result<Statistic, ApiError> {
@@ -290,18 +225,13 @@ fn percentile(name: &str) -> Result<Statistic, ApiError> {
         .ok_or_else(|| unknown(name))
 }
 
-fn unknown(statistic: &str) -> ApiError {
-    let message = format!(
-        "the statistic {statistic} is not known here: SampleCount, Average, Sum, Minimum, Maximum and p0 to p100 are"
-    );
-    ApiError::new("InvalidParameterValueException", message)
-}
-
 /// Periods from one time to another, in milliseconds since 1970.
 struct Span {
     start: u64,
     end: u64,
     period: u64,
+    /// The two times as they were given.
+    asked: (u64, u64),
 }
 
 impl Span {
@@ -319,7 +249,7 @@ impl Span {
         }
         let period = u64::from(period) * 1000;
         let (start, end) = (epoch_ms(start), epoch_ms(end));
-        Ok(Span { start: start - start % period, end, period })
+        Ok(Span { start: start - start % period, end, period, asked: (start, end) })
     }
 
     /// How many periods it has.

@@ -1,12 +1,13 @@
 //! Alarms and metrics as data.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::alarm::Alarm;
-use super::metrics::{MetricId, Sample, Series, pairs};
+use super::alarm::{Alarm, Kind};
+use super::metrics::{MetricId, Sample, Series, Together, pairs};
+use super::threshold::shortened_ms;
 use crate::Context;
 use crate::wire;
 
@@ -26,25 +27,48 @@ impl CloudWatchState {
         self.alarms.values().find(|alarm| alarm.arn == arn)
     }
 
+    /// How long an alarm needs to see something: its periods that must breach; of a composite alarm, the shortest
+    /// of the alarms in its rule.
+    pub(crate) fn shortest_delay(&self, alarm: &Alarm, speed: f64) -> Duration {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut open = vec![alarm];
+        let mut shortest = None;
+        while let Some(alarm) = open.pop() {
+            if seen.contains(&alarm.name.as_str()) {
+                continue;
+            }
+            seen.push(&alarm.name);
+            match &alarm.settings.kind {
+                Kind::Metric(threshold) => {
+                    let delay = threshold.shortest_delay(speed);
+                    shortest = Some(shortest.map_or(delay, |other: Duration| other.min(delay)));
+                }
+                Kind::Composite(_) => open.extend(alarm.children(&self.alarms)),
+            }
+        }
+        shortest.unwrap_or_default()
+    }
+
     /// Puts one value of a metric of ours, at its exact time (high resolution). `unit` is a `StandardUnit`:
     /// `Count`, `Percent`, `Milliseconds`, …
-    pub(crate) fn put(
-        &mut self,
-        namespace: &str,
-        metric: &str,
-        dimensions: &[(&str, &str)],
-        at: SystemTime,
-        value: f64,
-        unit: &str,
-    ) {
-        let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let id = MetricId {
-            namespace: namespace.to_owned(),
-            name: metric.to_owned(),
-            dimensions: dimensions.collect(),
-        };
+    pub(crate) fn put(&mut self, metric: MetricId, at: SystemTime, value: f64, unit: &str) {
         let at = wire::epoch_ms(at);
-        self.metrics.entry(id).or_default().insert([Sample::of(at, unit, value, 1.0)], at);
+        self.metrics.entry(metric).or_default().insert([Sample::of(at, unit, value, 1.0)], at);
+    }
+
+    /// Adds a value, `count` times, to the minute of a metric of ours (standard resolution). A minute is as much
+    /// shorter as periods are.
+    pub(crate) fn add(
+        &mut self,
+        metric: MetricId,
+        (value, count): (f64, f64),
+        unit: &str,
+        how: Together,
+        context: &Context,
+    ) {
+        let now = wire::epoch_ms(context.now);
+        let at = now - now % shortened_ms(60, context.speed);
+        self.metrics.entry(metric).or_default().add(Sample::of(at, unit, value, count), how);
     }
 }
 
@@ -53,8 +77,22 @@ pub(crate) fn advance(state: &mut CloudWatchState, context: &Context) -> bool {
     let CloudWatchState { alarms, metrics } = state;
     let mut changed = false;
     for alarm in alarms.values_mut() {
-        let series = metrics.get(&alarm.settings.metric);
-        changed |= alarm.advance(series, context);
+        changed |= alarm.advance(metrics, context);
+    }
+    let composites: Vec<String> =
+        alarms.values().filter(|alarm| alarm.composite().is_some()).map(|alarm| alarm.name.clone()).collect();
+    // One may look at another; those that look at each other are left after as many rounds as there are.
+    for _ in 0..composites.len() {
+        let mut again = false;
+        for name in &composites {
+            let Some(mut alarm) = alarms.remove(name) else { continue };
+            again |= alarm.follow(alarms, context.now);
+            alarms.insert(name.clone(), alarm);
+        }
+        changed |= again;
+        if !again {
+            break;
+        }
     }
     changed
 }

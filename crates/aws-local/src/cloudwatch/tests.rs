@@ -247,7 +247,8 @@ fn alarms_that_break_the_model_are_refused() {
         (json!({ "Threshold": "1" }), "SerializationException"),
         (json!({ "Unit": "Apples" }), "ValidationException"),
         (json!({ "OKActions": ["a", "a", "a", "a", "a", "a"] }), "ValidationException"),
-        (json!({ "Metrics": [{ "Id": "m" }] }), "InvalidParameterCombinationException"),
+        (json!({ "Metrics": [{ "Id": "m" }] }), "ValidationException"),
+        (json!({ "Metrics": [metric_query("m", "Sum", 60)] }), "InvalidParameterCombinationException"),
         (json!({ "EvaluationWindow": { "WallClockWindow": {} } }), "InvalidParameterCombinationException"),
     ] {
         let mut body = good.clone();
@@ -500,6 +501,225 @@ fn alarms_are_found_deleted_and_switched() {
     assert_eq!(fixture.refused("SetAlarmState", set), "InvalidFormatFault");
 }
 
+/// `DescribeAlarms` of one alarm.
+fn described(fixture: &mut Fixture, name: &str) -> Value {
+    let body = json!({ "AlarmNames": [name], "AlarmTypes": ["MetricAlarm", "CompositeAlarm"] });
+    let answer = fixture.ok("DescribeAlarms", body);
+    let all = [&answer["MetricAlarms"][0], &answer["CompositeAlarms"][0]];
+    all.into_iter().find(|alarm| !alarm.is_null()).unwrap().clone()
+}
+
+/// An expression and the two metrics that it is made of.
+fn ratio(expression: &str) -> Value {
+    let metric = |id: &str, name: &str| {
+        let metric = json!({ "Namespace": "N", "MetricName": name, "Dimensions": [] });
+        let stat = json!({ "Metric": metric, "Stat": "Sum", "Period": 60 });
+        json!({ "Id": id, "MetricStat": stat, "ReturnData": false })
+    };
+    json!([
+        { "Id": "e1", "Expression": expression, "Label": "Rate", "ReturnData": true },
+        metric("m1", "Errors"), metric("m2", "Requests"),
+    ])
+}
+
+#[test]
+fn expressions_are_data_too() {
+    let mut fixture = Fixture::new();
+    let at = 1_767_225_540;
+    let datum =
+        |name: &str, value: u32, at: u32| json!({ "MetricName": name, "Value": value, "Timestamp": at });
+    let data = json!([datum("Errors", 1, at), datum("Requests", 4, at), datum("Requests", 5, at - 60)]);
+    fixture.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    let ask = |fixture: &mut Fixture, queries: Value| {
+        let body = json!({ "StartTime": at - 60, "EndTime": at + 60, "MetricDataQueries": queries });
+        fixture.ok("GetMetricData", body)["MetricDataResults"].clone()
+    };
+    let told = ask(&mut fixture, ratio("100 * FILL(m1, 0) / m2"));
+    let times = json!([f64::from(at), f64::from(at - 60)]);
+    let expected = json!([
+        { "Id": "e1", "Label": "Rate", "Timestamps": times, "Values": [25.0, 0.0], "StatusCode": "Complete" },
+    ]);
+    assert_eq!(told, expected);
+    // An array is several results; the metrics themselves are not asked for.
+    let mut queries = ratio("METRICS() * 2");
+    queries[0].as_object_mut().unwrap().remove("Label");
+    let told = ask(&mut fixture, queries);
+    let labels: Vec<&str> = told.as_array().unwrap().iter().map(|it| it["Label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["e1 Errors", "e1 Requests"]);
+    assert_eq!((&told[0]["Values"], &told[1]["Values"]), (&json!([2.0]), &json!([8.0, 10.0])));
+    // A number is a line.
+    assert_eq!(ask(&mut fixture, ratio("SUM(m2)"))[0]["Values"], json!([9.0, 9.0]));
+}
+
+#[test]
+fn an_expression_that_cannot_be_is_refused_in_the_words_of_the_service() {
+    let mut fixture = Fixture::new();
+    let mut refused = |queries: Value| {
+        let body = json!({ "StartTime": 0, "EndTime": 600, "MetricDataQueries": queries });
+        let error = fixture.error("GetMetricData", body);
+        assert_eq!(error.code, "ValidationException");
+        error.message
+    };
+    for (expression, message) in [
+        ("NONE(m1)", "Error in expression 'e1': Function 'NONE' not found"),
+        ("m1 + m3", "Error in expression 'e1': Unresolved reference: m3"),
+        ("e1 + 1", "Error in expression 'e1': e1 needs itself, or too many others"),
+        (
+            "METRICS() + METRICS()",
+            "Error in expression 'e1': Unsupported operand type(s) for +: '[TimeSeries[], TimeSeries[]]'",
+        ),
+    ] {
+        assert_eq!(refused(ratio(expression)), message);
+    }
+    let both =
+        json!([{ "Id": "a", "Expression": "1", "MetricStat": metric_query("m", "Sum", 60)["MetricStat"] }]);
+    assert!(refused(both).contains("one of MetricStat and Expression"));
+    let twice = json!([metric_query("a", "Sum", 60), metric_query("a", "Sum", 60)]);
+    assert!(refused(twice).contains("not unique"));
+}
+
+#[test]
+fn what_would_take_too_long_is_refused() {
+    let mut fixture = Fixture::new();
+    let mut ask = |expression: &str| {
+        // A thousand years of minutes.
+        let body =
+            json!({ "StartTime": 0, "EndTime": 31_557_600_000_u64, "MetricDataQueries": ratio(expression) });
+        let began = std::time::Instant::now();
+        let error = fixture.error("GetMetricData", body);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        error.message
+    };
+    assert!(ask("FILL(m1, 0)").contains("would fill"), "periods without data");
+    assert!(ask("TIME_SERIES(1)").contains("would fill"));
+}
+
+#[test]
+fn an_alarm_follows_an_expression() {
+    let mut fixture = Fixture::new();
+    let body = json!({
+        "AlarmName": "errors", "Metrics": ratio("100 * FILL(m1, 0) / m2"), "EvaluationPeriods": 1, "Threshold": 5,
+        "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching",
+    });
+    fixture.ok("PutMetricAlarm", body.clone());
+    let told = described(&mut fixture, "errors");
+    assert_eq!(told["Metrics"], ratio("100 * FILL(m1, 0) / m2"));
+    assert_eq!((told.get("MetricName"), told.get("Period")), (None, None));
+    let put = |fixture: &mut Fixture, name: &str, value: u32| {
+        let data = json!([{ "MetricName": name, "Value": value }]);
+        fixture.ok("PutMetricData", json!({ "Namespace": "N", "MetricData": data }));
+    };
+    put(&mut fixture, "Requests", 10);
+    fixture.pass(60_000);
+    assert_eq!(fixture.errors().state, AlarmState::Ok);
+    put(&mut fixture, "Requests", 10);
+    put(&mut fixture, "Errors", 1);
+    fixture.pass(60_000);
+    assert_eq!(fixture.errors().state, AlarmState::Alarm);
+    assert!(fixture.errors().reason.contains("[10.0 ("), "{}", fixture.errors().reason);
+    for (change, part) in [
+        (ratio("METRICS() * 2"), "multi time series are only allowed"),
+        (json!([metric_query("a", "Sum", 60), metric_query("b", "Sum", 60)]), "Exactly one element"),
+        (json!([{ "Id": "a", "Expression": "SEARCH('x', 'Sum', 60)" }]), "Function 'SEARCH' is not played"),
+    ] {
+        let mut body = body.clone();
+        body["Metrics"] = change;
+        let error = fixture.error("PutMetricAlarm", body);
+        assert!(error.code == "ValidationException" && error.message.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_composite_alarm_follows_others() {
+    let mut fixture = Fixture::new();
+    for name in ["cpu", "errors"] {
+        fixture.alarm(json!({ "AlarmName": name, "TreatMissingData": "ignore" }));
+    }
+    let put = |name: &str, rule: &str| json!({ "AlarmName": name, "AlarmRule": rule });
+    let error = fixture.error("PutCompositeAlarm", put("both", "ALARM(cpu) AND ALARM(gone)"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (
+            "ValidationException",
+            "Could not save the composite alarm as alarms [gone] in the alarm rule do not exist"
+        )
+    );
+    let arn = "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:errors";
+    fixture.ok("PutCompositeAlarm", put("both", &format!("ALARM(\"cpu\") AND NOT OK({arn})")));
+    fixture.ok("PutCompositeAlarm", put("above", "ALARM(both)"));
+    fixture.pass(1000);
+    let state = |fixture: &Fixture, name: &str| fixture.state.alarms[name].state;
+    assert_eq!((state(&fixture, "both"), state(&fixture, "above")), (AlarmState::Ok, AlarmState::Ok));
+    assert!(fixture.state.alarms["both"].reason.contains("was created and its alarm rule evaluates to OK"));
+    let set = json!({ "AlarmName": "cpu", "StateValue": "ALARM", "StateReason": "by hand" });
+    fixture.ok("SetAlarmState", set);
+    fixture.pass(100);
+    assert_eq!((state(&fixture, "both"), state(&fixture, "above")), (AlarmState::Alarm, AlarmState::Alarm));
+    let told = described(&mut fixture, "both");
+    let reason = told["StateReason"].as_str().unwrap();
+    assert_eq!(
+        reason,
+        "arn:aws:cloudwatch:eu-west-1:000000000000:alarm:cpu transitioned to ALARM at Thursday 01 January, 2026 \
+         00:00:01 UTC"
+    );
+    let data: Value = serde_json::from_str(told["StateReasonData"].as_str().unwrap()).unwrap();
+    assert_eq!(data["triggeringAlarms"][0]["state"]["value"], "ALARM");
+    assert_eq!(fixture.state.shortest_delay(&fixture.state.alarms["above"], 1.0), Duration::from_secs(60));
+
+    let history =
+        fixture.ok("DescribeAlarmHistory", json!({ "AlarmTypes": ["CompositeAlarm"], "AlarmName": "both" }));
+    let summaries: Vec<&str> = history["AlarmHistoryItems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["HistorySummary"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        summaries,
+        [
+            "Alarm updated from OK to ALARM",
+            "Alarm updated from INSUFFICIENT_DATA to OK",
+            "Alarm \"both\" created"
+        ]
+    );
+    let count = |answer: &Value, kind: &str| answer[kind].as_array().unwrap().len();
+    for (body, metric, composite) in [
+        (json!({}), 2, 0),
+        (json!({ "AlarmTypes": ["CompositeAlarm"] }), 0, 2),
+        (json!({ "ChildrenOfAlarmName": "both" }), 2, 0),
+        (json!({ "ParentsOfAlarmName": "both" }), 0, 1),
+        (json!({ "ParentsOfAlarmName": "cpu" }), 0, 1),
+    ] {
+        let answer = fixture.ok("DescribeAlarms", body.clone());
+        assert_eq!(
+            (count(&answer, "MetricAlarms"), count(&answer, "CompositeAlarms")),
+            (metric, composite),
+            "{body}"
+        );
+    }
+    let error = fixture.error("DeleteAlarms", json!({ "AlarmNames": ["cpu"] }));
+    assert_eq!(error.message, "Cannot delete cpu as there are composite alarm(s) depending on it.");
+    assert_eq!(
+        fixture.refused("DeleteAlarms", json!({ "AlarmNames": ["both", "above"] })),
+        "ValidationException"
+    );
+    assert_eq!(fixture.refused("PutCompositeAlarm", put("cpu", "TRUE")), "ValidationException");
+    fixture.ok("DeleteAlarms", json!({ "AlarmNames": ["above"] }));
+    fixture.ok("DeleteAlarms", json!({ "AlarmNames": ["both", "cpu"] }));
+}
+
+#[test]
+fn alarms_that_look_at_each_other_end_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.ok("PutCompositeAlarm", json!({ "AlarmName": "a", "AlarmRule": "FALSE" }));
+    fixture.ok("PutCompositeAlarm", json!({ "AlarmName": "b", "AlarmRule": "NOT ALARM(a)" }));
+    fixture.ok("PutCompositeAlarm", json!({ "AlarmName": "a", "AlarmRule": "ALARM(b)" }));
+    fixture.pass(1000);
+    fixture.pass(1000);
+    let alarm = &fixture.state.alarms["a"];
+    assert_eq!(fixture.state.shortest_delay(alarm, 1.0), Duration::ZERO);
+}
+
 #[test]
 fn the_query_protocol_says_the_same_in_xml() {
     let mut fixture = Fixture::new();
@@ -542,6 +762,12 @@ fn the_query_protocol_says_the_same_in_xml() {
 fn the_state_survives_a_restart() {
     let mut fixture = Fixture::new();
     fixture.alarm(json!({ "Dimensions": [{ "Name": "D", "Value": "1" }] }));
+    fixture.ok("PutCompositeAlarm", json!({ "AlarmName": "both", "AlarmRule": "ALARM(errors) OR TRUE" }));
+    let math = json!({
+        "AlarmName": "math", "Metrics": ratio("m1 / m2"), "EvaluationPeriods": 1, "Threshold": 5,
+        "ComparisonOperator": "GreaterThanThreshold",
+    });
+    fixture.ok("PutMetricAlarm", math);
     fixture.put(9.0);
     fixture.pass(60_000);
     let text = serde_json::to_string(&fixture.state).unwrap();

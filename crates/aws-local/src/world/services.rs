@@ -130,7 +130,8 @@ impl Services for Others<'_> {
 
     fn alarm(&self, arn: &str, context: &Context) -> Option<Alarm> {
         let alarm = self.cloudwatch.alarm(arn)?;
-        Some(Alarm { state: alarm.state.as_str(), needs: alarm.shortest_delay(context.speed) })
+        let needs = self.cloudwatch.shortest_delay(alarm, context.speed);
+        Some(Alarm { state: alarm.state.as_str(), needs })
     }
 
     fn write_log(&mut self, group: &str, stream: &str, at: SystemTime, line: String) -> bool {

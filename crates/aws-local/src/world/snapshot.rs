@@ -97,6 +97,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::cloudwatch::MetricId;
 
     /// A state file from before each service owned its state.
     const EARLIER: &str = include_str!("../../tests/data/state.json");
@@ -115,7 +116,7 @@ mod tests {
         assert!(Regions::load(&path, "eu-west-1").unwrap().home().ssm.commands.is_empty());
         std::fs::write(&path, EARLIER).unwrap();
         let mut state = Regions::load(&path, "eu-west-1").unwrap();
-        state.of("us-west-2").cloudwatch.put("N", "M", &[], SystemTime::now(), 1.0, "Count");
+        state.of("us-west-2").cloudwatch.put(MetricId::new("N", "M", &[]), SystemTime::now(), 1.0, "Count");
         // What a killed process left, or somebody else laid out.
         let other = folder.path().join("other");
         std::fs::write(&other, "untouched").unwrap();

@@ -23,11 +23,13 @@ fn one(alarm: &Alarm, view: &View) -> Markup {
     let changes: Vec<_> = changes.take(MOST_CHANGES).collect();
     html! {
         b { (alarm.name) } " " (badge(&alarm.state))
-        div {
-            @match (alarm.value, alarm.threshold) {
-                (Some(value), Some(threshold)) => { "saw " b { (value) } ", threshold " b { (threshold) } },
-                _ => "has seen no value that changed its state",
-            }
+        @match (alarm.value, alarm.threshold) {
+            (Some(value), Some(threshold)) => {
+                div { "saw " b { (value) } ", threshold " b { (threshold) } }
+            },
+            (None, Some(_)) => div { "has seen no value that changed its state" },
+            // A composite alarm looks at states.
+            _ => {},
         }
         div class="muted" { (alarm.rule) }
         details id={ "alarm-" (alarm.name) } {
