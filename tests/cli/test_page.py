@@ -1,5 +1,6 @@
 """The live page: who gets it, and what a browser shows and does with it."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -68,12 +69,21 @@ def browser(tmp_path_factory):
     started.close()
 
 
+# Its lines go to a log group that the driver makes.
+LOGGED = SIDECAR | {
+    "logConfiguration": {
+        "logDriver": "awslogs",
+        "options": {"awslogs-group": "/ecs/web", "awslogs-stream-prefix": "p", "awslogs-create-group": "true"},
+    }
+}
+
+
 @pytest.fixture(scope="module")
 def up(sidecar_binary, tmp_path_factory):
     namespaces()
     started = Up(
-        tmp_path_factory.mktemp("page"), definition("web", APPLICATION, SIDECAR), "--speed", "15", "--publish", "0:80",
-        "--publish", "0:81", cluster="blue",
+        tmp_path_factory.mktemp("page"), definition("web", APPLICATION, LOGGED), "--speed", "15", "--publish", "0:80",
+        "--publish", "0:81", "--health-check-interval", "300", cluster="blue",
     )
     yield started
     assert started.close() == 0
@@ -210,3 +220,65 @@ def test_the_page_has_a_name_for_everything_that_one_can_use(up, template, brows
         browser.keys("\ue004")
         reached.add(browser.run("const it = document.activeElement; return it.id || it.innerText.trim()"))
     assert {"Skip to the charts", "Last minute", "All"} <= reached, reached
+
+
+@pytest.mark.sidecar
+def test_what_up_sees_is_in_cloudwatch_and_what_containers_say_in_logs(up, session):
+    cloudwatch, logs = (session.client(it, endpoint_url=up.url) for it in ("cloudwatch", "logs"))
+    ecs = session.client("ecs", endpoint_url=up.url)
+    said = next(it for it in up.said.read_text().splitlines() if "its metrics: LoadBalancer " in it)
+    balancer, group = said.split("LoadBalancer ")[1].split(", TargetGroup ")
+    asked = 0
+
+    def ask():
+        nonlocal asked
+        try:
+            with urllib.request.urlopen(up.published(), timeout=10) as answer:
+                asked += answer.status == 200
+        except urllib.error.HTTPError:
+            pass
+        return asked >= 20
+
+    eventually(ask, "twenty answers")
+
+    def statistic(namespace, name, stat, **dimensions):
+        """A statistic of all that was seen."""
+        at = datetime.datetime.now(datetime.UTC)
+        (result,) = cloudwatch.get_metric_data(
+            MetricDataQueries=[{
+                "Id": "m",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": namespace, "MetricName": name,
+                        "Dimensions": [{"Name": it, "Value": value} for it, value in dimensions.items()],
+                    },
+                    "Period": 3600, "Stat": stat,
+                },
+            }],
+            StartTime=at - datetime.timedelta(hours=2), EndTime=at + datetime.timedelta(hours=1),
+        )["MetricDataResults"]  # fmt: skip
+        return max(result["Values"], default=0)
+
+    at_balancer = {"LoadBalancer": balancer, "TargetGroup": group}
+    seen = lambda name, stat, **of: statistic("AWS/ApplicationELB", name, stat, **(of or at_balancer))
+    eventually(lambda: seen("RequestCount", "Sum") >= asked, "the requests are counted")
+    assert seen("HTTPCode_Target_2XX_Count", "Sum", LoadBalancer=balancer) >= asked
+    assert 0 < seen("TargetResponseTime", "p50") <= seen("TargetResponseTime", "p99") < 10
+    eventually(lambda: seen("HealthyHostCount", "Maximum") == 3, "three targets pass their health checks")
+
+    service = {"ClusterName": "blue", "ServiceName": "web"}
+    for name in ("CPUUtilization", "MemoryUtilization"):
+        assert statistic("AWS/ECS", name, "Average", **service) > 0, name
+    (task, *_) = ecs.list_tasks(cluster="blue", serviceName="web")["taskArns"]
+    of_task = {"ClusterName": "blue", "TaskDefinitionFamily": "web", "TaskId": task.split("/")[-1]}
+    # A program of Rust and a sidecar hold more than a megabyte, and less than the task's 128.
+    held = lambda: statistic("ECS/ContainerInsights", "MemoryUtilized", "Average", **of_task)
+    assert 1 < eventually(held, "the task's memory") < 128
+    names = {it["MetricName"] for page in cloudwatch.get_paginator("list_metrics").paginate() for it in page["Metrics"]}
+    assert {"CpuReserved", "TaskMemoryUtilization", "RequestCount", "HealthyHostCount"} <= names
+    record = up.record()
+    assert record["memory"][0]["limit_mib"] == 128 and record["memory"][0]["samples"][-1]["mib"] > 1
+
+    streams = {"logGroupName": "/ecs/web", "logStreamNamePrefix": f"p/taskfault/{task.split('/')[-1]}"}
+    lines = eventually(lambda: logs.filter_log_events(**streams)["events"], "the sidecar's lines")
+    assert all(it["message"].strip() for it in lines)

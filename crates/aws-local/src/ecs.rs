@@ -27,15 +27,18 @@ mod metric;
 mod names;
 mod refusal;
 mod request;
+mod reservation;
 mod schedule;
 mod services;
 mod state;
 mod tasks;
 
-pub use definition::{ContainerDefinition, Definition, PortMapping};
+pub use definition::{ContainerDefinition, Definition, LogConfiguration, PortMapping};
 pub use external::Sidecar;
 pub use metric::{RunningCount, running_counts};
-pub(crate) use names::{arn, docker_id, is_name};
+pub use names::docker_id;
+pub(crate) use names::{arn, is_name};
+pub use reservation::{Reservation, reserved};
 pub use schedule::is_behind;
 pub use state::{
     Cluster, Container, DEFAULT_CLUSTER, EcsState, LastStatus, Service, ServiceEvent, ServiceStatus,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 mod collect;
 
-use record::{CpuSample, FORMAT, Load, Note, Record, Second, TaskCpu};
+use record::{CpuSample, FORMAT, Load, MemorySample, Note, Record, Second, TaskCpu, TaskMemory};
 
 use crate::Context;
 use crate::tags::TASK_ARN_TAG;
@@ -18,7 +18,9 @@ const MOST_SECONDS: usize = 43_200;
 #[derive(Debug, Default)]
 pub struct Recorder {
     load: Option<Load>,
-    cpu: BTreeMap<String, Vec<CpuSample>>,
+    /// By task, without their ARNs until they are told.
+    cpu: BTreeMap<String, TaskCpu>,
+    memory: BTreeMap<String, TaskMemory>,
     notes: Vec<Note>,
     /// The task of each instance there ever was: an instance goes with its sidecar, its commands stay.
     owners: BTreeMap<String, String>,
@@ -48,9 +50,18 @@ impl Recorder {
         }
     }
 
-    /// The CPU that a task used in the time that ends with the sample.
-    pub fn cpu(&mut self, task: &str, sample: CpuSample) {
-        push(self.cpu.entry(task.to_owned()).or_default(), sample);
+    /// The CPU that a task used in the time that ends with the sample, and what it may use, in percent of one core.
+    pub fn cpu(&mut self, task: &str, limit: Option<f64>, sample: CpuSample) {
+        let cpu = self.cpu.entry(task.to_owned()).or_default();
+        cpu.limit_percent = limit;
+        push(&mut cpu.samples, sample);
+    }
+
+    /// The memory that a task holds, and what it may hold, in MiB.
+    pub fn memory(&mut self, task: &str, limit: Option<f64>, sample: MemorySample) {
+        let memory = self.memory.entry(task.to_owned()).or_default();
+        memory.limit_mib = limit;
+        push(&mut memory.samples, sample);
     }
 
     /// Something worth knowing.
@@ -74,7 +85,8 @@ impl Recorder {
             account: context.account.clone(),
             speed: context.speed,
             load: self.load.as_ref().map(|load| load_since(from, load)),
-            cpu: self.cpu.iter().map(|(task, samples)| cpu(task, since(from, samples, |it| it.at))).collect(),
+            cpu: self.cpu.iter().map(|(task, cpu)| cpu_since(from, task, cpu)).collect(),
+            memory: self.memory.iter().map(|(task, memory)| memory_since(from, task, memory)).collect(),
             tasks: collect::tasks(state),
             notes: self.notes.clone(),
             commands: collect::commands(state, &self.owners),
@@ -108,8 +120,14 @@ fn began(record: &Record) -> f64 {
     load.chain(cpu).chain(experiments).chain(commands).chain(tasks).fold(f64::INFINITY, f64::min)
 }
 
-fn cpu(task: &str, samples: &[CpuSample]) -> TaskCpu {
-    TaskCpu { task: task.to_owned(), samples: samples.to_vec() }
+fn cpu_since(from: f64, task: &str, all: &TaskCpu) -> TaskCpu {
+    let samples = since(from, &all.samples, |sample| sample.at).to_vec();
+    TaskCpu { task: task.to_owned(), limit_percent: all.limit_percent, samples }
+}
+
+fn memory_since(from: f64, task: &str, all: &TaskMemory) -> TaskMemory {
+    let samples = since(from, &all.samples, |sample| sample.at).to_vec();
+    TaskMemory { task: task.to_owned(), limit_mib: all.limit_mib, samples }
 }
 
 fn push<T>(kept: &mut Vec<T>, new: T) {
@@ -152,8 +170,8 @@ mod tests {
         let mut recorder = Recorder::default();
         let empty = recorder.record(&World::default(), &context(100));
         assert_eq!((empty.from, empty.to), (100.0, 100.0));
-        recorder.cpu("a", CpuSample { at: 40.0, percent: 5.0 });
-        recorder.cpu("b", CpuSample { at: 30.0, percent: 5.0 });
+        recorder.cpu("a", None, CpuSample { at: 40.0, percent: 5.0 });
+        recorder.cpu("b", None, CpuSample { at: 30.0, percent: 5.0 });
         let record = recorder.record(&World::default(), &context(100));
         assert_eq!((record.from, record.cpu.len()), (30.0, 2));
         let late = recorder.record_since(35.0, &World::default(), &context(100));

@@ -321,6 +321,30 @@ impl Handle {
         self.0.update(use_it)
     }
 
+    /// Adds to what is measured: nobody waits for it, and it goes to the state file with the next change.
+    pub fn measure(&self, add: impl FnOnce(&mut World, &Context)) {
+        let context = self.0.context();
+        self.0.read(|world| add(world, &context));
+    }
+
+    /// Whether there is a log group in a region; with `make` it is made.
+    pub fn log_group(&self, region: &str, group: &str, make: bool) -> bool {
+        if make {
+            let now = self.0.context().now;
+            self.0.changed(|regions| regions.of(region).logs.ensure_group(group, now));
+        }
+        self.0.regions(|regions| regions.of(region).logs.has_group(group))
+    }
+
+    /// Appends lines to a stream of a log group, which is made if it is not there. They go to the state file with the
+    /// next change. False if there is no such group.
+    pub fn log(&self, region: &str, group: &str, stream: &str, at: SystemTime, lines: Vec<String>) -> bool {
+        self.0.regions(|regions| {
+            let logs = &mut regions.of(region).logs;
+            lines.into_iter().all(|line| logs.put(group, stream, at, line))
+        })
+    }
+
     /// Tells the record what this process sees of tasks and load.
     pub fn observe<T>(&self, use_it: impl FnOnce(&mut Recorder) -> T) -> T {
         self.0.observe(use_it)

@@ -16,10 +16,12 @@ use crate::logs::LogsState;
 use crate::ssm::{SsmState, automation};
 use crate::tagging::{self, Tagged};
 
+mod measured;
 mod regions;
 mod services;
 mod snapshot;
 
+pub use measured::{Balanced, LoadBalancer, Usage};
 pub(crate) use regions::{Regions, is_region};
 use services::Others;
 pub use snapshot::SnapshotError;

@@ -16,6 +16,7 @@ pub mod picture;
 mod running;
 mod tables;
 mod timeline;
+mod usage;
 mod verdict;
 
 use std::fs;

@@ -9,6 +9,7 @@
 //! Where the machine itself does, [`Second::lag_ms`] tells.
 
 mod balancer;
+mod members;
 mod observed;
 mod request;
 mod second;
@@ -24,7 +25,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use balancer::HealthCheck;
+pub use balancer::is_good;
+pub use members::{HealthCheck, Members};
 pub use observed::Observed;
 pub use request::{Failure, Timeouts};
 pub use request::{get, unconnected};

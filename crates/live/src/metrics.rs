@@ -44,6 +44,16 @@ fn written(view: &View, record: &Record) -> String {
             out.sample("taskfault_task_cpu_percent", &[("task", &cpu.task)], sample.percent);
         }
     }
+    out.family("taskfault_task_memory_bytes", "gauge", "What the processes of a task hold.");
+    for memory in &view.record.memory {
+        if let Some(sample) = memory.samples.last() {
+            out.sample(
+                "taskfault_task_memory_bytes",
+                &[("task", &memory.task)],
+                sample.mib * 1024.0 * 1024.0,
+            );
+        }
+    }
     traffic(&mut out, record);
     out.family("taskfault_experiments_total", "counter", "Experiments by status.");
     let mut statuses = BTreeMap::<&str, u32>::new();

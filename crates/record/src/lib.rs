@@ -42,6 +42,9 @@ pub struct Record {
     pub load: Option<Load>,
     /// In the order of the tasks' ARNs; a task whose CPU was never measured is missing.
     pub cpu: Vec<TaskCpu>,
+    /// In the order of the tasks' ARNs; a task whose memory was never measured is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<TaskMemory>,
     /// In the order of their starts, as are commands and tasks.
     pub experiments: Vec<Experiment>,
     /// Every command of Run Command, one entry for each instance that it went to.
@@ -86,8 +89,32 @@ pub struct Load {
 pub struct TaskCpu {
     /// The task's ARN.
     pub task: String,
+    /// What it may use, in percent of one core, if it has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_percent: Option<f64>,
     /// In order, about one a second while the task ran.
     pub samples: Vec<CpuSample>,
+}
+
+/// The memory that one task used.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskMemory {
+    /// The task's ARN.
+    pub task: String,
+    /// What it may use, in MiB, if it has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_mib: Option<f64>,
+    /// In order, about one a second while the task ran.
+    pub samples: Vec<MemorySample>,
+}
+
+/// Memory at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemorySample {
+    /// In seconds since 1970.
+    pub at: f64,
+    /// What all processes of the task together hold (RSS), in MiB.
+    pub mib: f64,
 }
 
 /// CPU in the time that ended at `at`, about a second.
@@ -276,6 +303,10 @@ impl Record {
             cpu.samples.retain(|sample| inside(sample.at));
         }
         self.cpu.retain(|cpu| !cpu.samples.is_empty());
+        for memory in &mut self.memory {
+            memory.samples.retain(|sample| inside(sample.at));
+        }
+        self.memory.retain(|memory| !memory.samples.is_empty());
         self.experiments.retain(|it| it.started.is_none_or(|began| touches(began, it.ended)));
         self.commands.retain(|it| touches(it.requested, it.ended));
         self.alarms.retain(|it| inside(it.at));

@@ -32,6 +32,7 @@ pub fn record() -> Record {
             seconds: (0..SECONDS).map(second).collect(),
         }),
         cpu: (0..4).map(cpu).collect(),
+        memory: (0..4).map(memory).collect(),
         experiments: vec![stress(), kill()],
         commands: vec![stress_command(), kill_command()],
         alarms: vec![alarm(43.0, "OK", "ALARM"), alarm(50.0, "ALARM", "OK")],
@@ -89,18 +90,30 @@ fn micros(ms: f64) -> u64 {
     (ms * 1000.0) as u64
 }
 
-fn cpu(number: u32) -> TaskCpu {
-    let (from, to) = match number {
+/// The seconds in which a task runs.
+fn runs(number: u32) -> (u32, u32) {
+    match number {
         1 => (0, 42),
         3 => (45, SECONDS),
         _ => (0, SECONDS),
-    };
+    }
+}
+
+fn memory(number: u32) -> TaskMemory {
+    let (from, to) = runs(number);
+    let mib = |index: u32| 20.0 + f64::from((index + number) % 3);
+    let samples = (from..to).map(|index| MemorySample { at: at(f64::from(index + 1)), mib: mib(index) });
+    TaskMemory { task: task(number), limit_mib: Some(64.0), samples: samples.collect() }
+}
+
+fn cpu(number: u32) -> TaskCpu {
+    let (from, to) = runs(number);
     let percent = |index: u32| match number {
         0 if (10..30).contains(&index) => 97.0,
         _ => 20.0 + f64::from((index + number) * 3 % 4),
     };
     let samples = (from..to).map(|index| CpuSample { at: at(f64::from(index + 1)), percent: percent(index) });
-    TaskCpu { task: task(number), samples: samples.collect() }
+    TaskCpu { task: task(number), limit_percent: Some(100.0), samples: samples.collect() }
 }
 
 fn stress() -> Experiment {

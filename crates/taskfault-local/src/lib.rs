@@ -7,6 +7,7 @@
 pub mod application;
 pub mod clients;
 pub mod demo;
+pub mod listener;
 pub mod log;
 pub mod page;
 pub mod pause;

@@ -29,7 +29,7 @@ use nix::unistd::Pid;
 pub use enter::{Namespaces, enter};
 pub use init::{INIT_COMMAND, InitOptions, run_init};
 pub use link::Link;
-pub use process::{CpuTime, cpu_time};
+pub use process::{CpuTime, Used, used_in_task};
 pub use refusal::{Refusal, RefusedCall};
 pub use task::{Exit, Network, Program, Task, TaskSpec};
 

@@ -36,21 +36,26 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use self::meter::Meters;
+use self::awslogs::Logs;
+use self::balancer::Balancer;
 use super::stage::{AGENT_ADDRESS, Stage};
 use aws_local::error::ApiError;
 use aws_local::shared::Handle;
 use aws_local::{Context, ecs};
 use experiment::traffic::Observed;
 
+mod awslogs;
+mod balancer;
 mod command;
 mod folder;
 mod forward;
@@ -111,6 +116,8 @@ pub struct RunningTask {
     pub service: Option<String>,
     /// Of its `eth0`; reached from the process that holds the cluster.
     pub address: Ipv4Addr,
+    /// Pid of its first process, which is ours, as the process that holds the cluster sees it.
+    pub first: i32,
     /// Container name to pid, as the process that holds the cluster sees it. One that ended at once has none.
     pub programs: BTreeMap<String, i32>,
     /// When its last program was started.
@@ -191,6 +198,7 @@ pub struct Cluster {
     inner: Arc<Inner>,
     keeper: JoinHandle<()>,
     meter: JoinHandle<()>,
+    shipper: JoinHandle<()>,
 }
 
 /// What the cluster and the lives of its tasks share.
@@ -202,6 +210,10 @@ struct Inner {
     events: broadcast::Sender<TaskEvent>,
     /// Requests to published ports, all together; None before the first.
     observed: Mutex<Option<Observed>>,
+    balancers: Mutex<Vec<Weak<Balancer>>>,
+    logs: Logs,
+    /// The whole cluster is ending: nobody waits for requests under way.
+    closing: AtomicBool,
 }
 
 /// Port 80 of the ECS agent's address, for [`super::Server`]; the stage must have been built.
@@ -226,10 +238,16 @@ impl Cluster {
             running: Mutex::default(),
             events,
             observed: Mutex::default(),
+            balancers: Mutex::default(),
+            logs: Logs::default(),
+            closing: AtomicBool::new(false),
         });
         let keeper = tokio::spawn(instance::keep(stage, inner.clone()));
-        let meter = tokio::spawn(measure(inner.clone()));
-        Cluster { inner, keeper, meter }
+        let measured = inner.clone();
+        let meter = tokio::spawn(async move { meter::measure(&measured).await });
+        let logging = inner.clone();
+        let shipper = tokio::spawn(async move { logging.logs.ship_forever(&logging.handle).await });
+        Cluster { inner, keeper, meter, shipper }
     }
 
     /// Registers a task definition (the JSON of `register-task-definition --cli-input-json`) and creates a
@@ -285,23 +303,9 @@ impl Cluster {
     /// serve, so that sidecars can take themselves out of Systems Manager.
     pub async fn shutdown(self) {
         let context = self.inner.context();
+        self.inner.closing.store(true, Ordering::Relaxed);
         self.inner.handle.state(|state| ecs::agent::drain(&mut state.ecs, &context));
         self.inner.handle.until(|state| state.ecs.is_empty()).await;
-    }
-}
-
-/// Records the CPU use of each task, every second.
-async fn measure(inner: Arc<Inner>) {
-    let mut meters = Meters::default();
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        for task in inner.running() {
-            if let Some(sample) = meters.sample(task.programs.into_values()) {
-                inner.handle.observe(|recorder| recorder.cpu(&task.arn, sample));
-            }
-        }
     }
 }
 
@@ -309,6 +313,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.keeper.abort();
         self.meter.abort();
+        self.shipper.abort();
         self.inner.handle.state(|state| state.ecs.has_instance = false);
     }
 }
@@ -341,6 +346,14 @@ impl Inner {
             address,
             change,
         });
+    }
+
+    /// Takes a task out of the load balancers and waits for the requests that it has, as ECS does before it stops one.
+    async fn deregister(&self, arn: &str) {
+        let balancers: Vec<_> = self.balancers.lock().iter().filter_map(Weak::upgrade).collect();
+        if !self.closing.load(Ordering::Relaxed) {
+            join_all(balancers.iter().map(|balancer| balancer.drain(arn))).await;
+        }
     }
 
     /// Why a task ends, as the control plane has it.

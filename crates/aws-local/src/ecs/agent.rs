@@ -83,6 +83,12 @@ pub fn stopping(state: &mut EcsState, arn: &str, context: &Context) {
     schedule::settle(state, context);
 }
 
+/// A task of a service fails its health checks: the service stops it, and another takes its place.
+pub fn unhealthy(state: &mut EcsState, arn: &str, reason: &str, context: &Context) {
+    schedule::end_task(state, arn, StopCode::ServiceSchedulerInitiated, reason, context.now);
+    schedule::settle(state, context);
+}
+
 /// No process of the task is left.
 pub fn stopped(state: &mut EcsState, arn: &str, context: &Context) {
     if state.tasks.get(arn).is_some_and(|task| !task.ending) {

@@ -53,6 +53,8 @@ pub struct ContainerDefinition {
     /// Ports that it listens on.
     #[serde(default)]
     pub port_mappings: Vec<PortMapping>,
+    /// Where its lines go.
+    pub log_configuration: Option<LogConfiguration>,
     /// `dockerLabels`.
     #[serde(default)]
     pub docker_labels: BTreeMap<String, String>,
@@ -75,6 +77,17 @@ pub struct Variable {
     /// Its value; empty if it is left out.
     #[serde(default)]
     pub value: String,
+}
+
+/// `logConfiguration` of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogConfiguration {
+    /// `awslogs`, …
+    pub log_driver: String,
+    /// Of the driver.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
 }
 
 /// A port that a container listens on.

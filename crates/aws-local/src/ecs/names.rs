@@ -9,7 +9,7 @@ pub(crate) fn arn(context: &Context, resource: &str) -> String {
 }
 
 /// The 64 hex digits by which Docker would know a container of a task.
-pub(crate) fn docker_id(task_arn: &str, container: &str) -> String {
+pub fn docker_id(task_arn: &str, container: &str) -> String {
     sha256_hex(format!("{task_arn}/{container}").as_bytes())
 }
 

@@ -1,7 +1,5 @@
 //! Log groups.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use super::state::{Group, group_name};
@@ -25,13 +23,8 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: 
         let message = "The specified log group already exists";
         return Err(ApiError::new("ResourceAlreadyExistsException", message));
     }
-    let group = Group {
-        created: context.now,
-        retention_days: None,
-        class: class.to_owned(),
-        tags: members.texts_by_name("tags"),
-        streams: BTreeMap::new(),
-    };
+    let group =
+        Group { class: class.to_owned(), tags: members.texts_by_name("tags"), ..Group::new(context.now) };
     state.groups.insert(name.to_owned(), group);
     Ok(json!({}))
 }

@@ -44,6 +44,13 @@ pub(super) struct Event {
 /// So many events are kept of a stream; the oldest go first.
 const KEPT_EVENTS: usize = 100_000;
 
+impl Group {
+    pub(super) fn new(created: SystemTime) -> Group {
+        let class = "STANDARD".to_owned();
+        Group { created, retention_days: None, class, tags: Tags::new(), streams: BTreeMap::new() }
+    }
+}
+
 impl Stream {
     pub(super) fn new(created: SystemTime) -> Stream {
         Stream { created, events: Vec::new() }
@@ -52,8 +59,10 @@ impl Stream {
     pub(super) fn push(&mut self, event: Event) {
         let place = self.events.partition_point(|earlier| earlier.at <= event.at);
         self.events.insert(place, event);
-        let excess = self.events.len().saturating_sub(KEPT_EVENTS);
-        self.events.drain(..excess);
+        // A tenth at once, so that it is rarely done.
+        if self.events.len() > KEPT_EVENTS {
+            self.events.drain(..KEPT_EVENTS / 10);
+        }
     }
 }
 
@@ -67,6 +76,16 @@ impl LogsState {
         let at = epoch_ms(at);
         stream.push(Event { at, ingested: at, message });
         true
+    }
+
+    /// Makes a group that is not there.
+    pub(crate) fn ensure_group(&mut self, name: &str, now: SystemTime) {
+        self.groups.entry(name.to_owned()).or_insert_with(|| Group::new(now));
+    }
+
+    /// Whether there is such a group.
+    pub(crate) fn has_group(&self, name: &str) -> bool {
+        self.groups.contains_key(name)
     }
 
     pub(super) fn group(&mut self, name: &str) -> Result<&mut Group, ApiError> {

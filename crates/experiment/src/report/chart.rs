@@ -104,6 +104,13 @@ pub(super) fn plain(value: f64) -> String {
     format!("{value}")
 }
 
+/// A height with a meaning of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Level {
+    pub value: f64,
+    pub name: String,
+}
+
 /// A picture to draw.
 pub(super) struct Chart<'a> {
     pub span: Span,
@@ -112,6 +119,7 @@ pub(super) struct Chart<'a> {
     pub scale: Scale,
     pub label: fn(f64) -> String,
     pub series: &'a [Series],
+    pub levels: &'a [Level],
 }
 
 impl Chart<'_> {
@@ -125,6 +133,7 @@ impl Chart<'_> {
             (axis::time(&plane, self.span, format))
             (axis::marked(&plane, self.marks, self.span))
             (self.value_axis(&plane))
+            @for level in self.levels { (self.level(&plane, level)) }
             @for series in self.series { (self.drawn(&plane, series)) }
         };
         Picture { size, content, values: self.values(&plane) }
@@ -158,6 +167,14 @@ impl Chart<'_> {
                 (plane.across_at(y))
                 (axis::text("before", Paint::Muted, (plane.x(0.0) - 7, y), &(self.label)(tick)))
             }
+        }
+    }
+
+    fn level(&self, plane: &Plane, level: &Level) -> Markup {
+        let (across, y) = (plane.across(), plane.y(self.scale.place(level.value)));
+        html! {
+            line class="line limit" data-series=(Paint::Limit.name()) style=(Paint::Limit.style())
+                x1=(across.start()) x2=(across.end()) y1=(y) y2=(y) { title { (level.name) } }
         }
     }
 

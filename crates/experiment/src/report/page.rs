@@ -2,15 +2,15 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::chart::{Chart, Scale, Series, line, plain, steps};
+use super::chart::{Chart, Scale, line, plain, steps};
 use super::extent::{Mark, Span, Window};
 use super::figure::{Figure, legend};
 use super::figures::{self, Point};
 use super::markup::{clock, count, date, finished, lasting, milliseconds};
 use super::paint::Paint;
-use super::{STYLE, running, tables, timeline, verdict};
+use super::{STYLE, running, tables, timeline, usage, verdict};
 use crate::effect::{self, Effect};
-use record::{Experiment, Record, Second, TaskCpu, short};
+use record::{Experiment, Record, Second};
 
 /// The whole page.
 pub(super) fn page(record: &Record) -> String {
@@ -35,7 +35,8 @@ pub(super) fn page(record: &Record) -> String {
                     (traffic(record, span, &windows, Whole))
                     @for close in closes(record) { (traffic(record, close.span, &windows, Close(&close))) }
                     (running::shown(record, span, &windows, false))
-                    (cpu(record, span, &windows, false))
+                    (usage::cpu(record, span, &windows, false))
+                    (usage::memory(record, span, &windows, false))
                     (life(record, span, false))
                     (tables::tasks(record))
                     (tables::faults(record))
@@ -184,8 +185,15 @@ fn requests(view: &View<'_>) -> Markup {
         ),
     ];
     let most = points.iter().map(|p| p.ok + p.failed).fold(1.0, f64::max);
-    let chart =
-        Chart { span, windows, marks, scale: Scale::Linear(most * 1.08), label: plain, series: &series };
+    let chart = Chart {
+        span,
+        windows,
+        marks,
+        scale: Scale::Linear(most * 1.08),
+        label: plain,
+        series: &series,
+        levels: &[],
+    };
     let figure = Figure {
         id: &part.id("requests"),
         title: &part.title("Requests per second"),
@@ -227,7 +235,7 @@ fn times(view: &View<'_>) -> Markup {
     ];
     let all = points.iter().flat_map(|point| [point.p50, point.p95, point.p99]).flatten();
     let scale = Scale::for_times(all);
-    let chart = Chart { span, windows, marks, scale, label: milliseconds, series: &series };
+    let chart = Chart { span, windows, marks, scale, label: milliseconds, series: &series, levels: &[] };
     let worst = points.iter().filter_map(|point| point.p95).fold(0.0, f64::max);
     let more = html! {
         p class="more" {
@@ -243,50 +251,6 @@ fn times(view: &View<'_>) -> Markup {
         words: format!("P50, P95 and P99. P95 of the worst second: {}.", milliseconds(worst)),
         legend: html! { (legend(&entries, windows, record)) (more) },
         live: matches!(part, Live),
-    };
-    figure.with(|format| Some(chart.draw(format)))
-}
-
-pub(super) fn cpu(record: &Record, span: Span, windows: &[Window], live: bool) -> Markup {
-    if record.cpu.is_empty() {
-        return Markup::default();
-    }
-    let series: Vec<Series> = record
-        .cpu
-        .iter()
-        .enumerate()
-        .map(|(index, cpu)| {
-            let points = cpu.samples.iter().map(|it| (it.at - 1.0, 0.0, it.percent));
-            Series { name: format!("task {}", short(&cpu.task)), ..line(Paint::Line(index), 1.0, points) }
-        })
-        .collect();
-    let most = record.cpu.iter().flat_map(|cpu| &cpu.samples).map(|it| it.percent).fold(10.0, f64::max);
-    let chart = Chart {
-        span,
-        windows,
-        marks: &figures::marks(record),
-        scale: Scale::Linear(most * 1.1),
-        label: percent,
-        series: &series,
-    };
-    let targets: Vec<&String> =
-        record.experiments.iter().flat_map(|it| &it.targets).flat_map(|target| &target.chosen).collect();
-    let named = |cpu: &TaskCpu| {
-        let chosen = if targets.contains(&&cpu.task) { ", a target" } else { "" };
-        format!("task {}{chosen}", short(&cpu.task))
-    };
-    let names: Vec<String> = record.cpu.iter().map(named).collect();
-    let entries: Vec<_> =
-        names.iter().enumerate().map(|(index, name)| (Paint::Line(index), name.as_str())).collect();
-    let figure = Figure {
-        id: "cpu",
-        title: "CPU of each task",
-        words: format!("Percent of one core, application and sidecar together; at most {most:.0} %."),
-        legend: html! {
-            (legend(&entries, windows, record))
-            p class="more" { "Percent of one core, all processes of a task together, measured from outside." }
-        },
-        live,
     };
     figure.with(|format| Some(chart.draw(format)))
 }
@@ -326,10 +290,6 @@ pub(super) fn life(record: &Record, span: Span, live: bool) -> Markup {
         live,
     };
     figure.with(|format| timeline::draw(&rows, span, format))
-}
-
-fn percent(value: f64) -> String {
-    format!("{value:.0} %")
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(super) enum Paint {
     Window(usize),
     /// Tasks that run.
     Running,
+    /// What may not be exceeded.
+    Limit,
     /// One of several lines of a kind; they come round after [`LINES`].
     Line(usize),
 }
@@ -58,6 +60,7 @@ impl Paint {
             Paint::Alarm => "alarm",
             Paint::AlarmUnknown => "alarm-unknown",
             Paint::Running => "running",
+            Paint::Limit => "limit",
             Paint::Window(number) => {
                 return Cow::Owned(format!("window-{}", number.saturating_sub(1) % WINDOWS + 1));
             }
@@ -106,6 +109,7 @@ mod tests {
             Paint::Alarm,
             Paint::AlarmUnknown,
             Paint::Running,
+            Paint::Limit,
         ];
         let names = named
             .into_iter()

@@ -7,10 +7,10 @@ use maud::Markup;
 
 use super::extent::{Span, Window};
 use super::page::{self, Part};
-use super::{figures, running};
+use super::{figures, running, usage};
 use record::Record;
 
-/// Requests, response times, tasks that run and their CPU between two moments; those there is nothing to tell of are
+/// Requests, response times, tasks that run, their CPU and memory between two moments; those there is nothing to tell of are
 /// missing. Clocks count from the record's beginning.
 pub fn charts(record: &Record, from: f64, to: f64) -> Vec<Markup> {
     let span = span(record, from, to);
@@ -21,7 +21,8 @@ pub fn charts(record: &Record, from: f64, to: f64) -> Vec<Markup> {
     let all = [
         page::traffic(record, span, &windows, Part::Live),
         running::shown(record, span, &windows, true),
-        page::cpu(record, span, &windows, true),
+        usage::cpu(record, span, &windows, true),
+        usage::memory(record, span, &windows, true),
     ];
     all.into_iter().filter(|picture| !picture.0.is_empty()).collect()
 }

@@ -30,6 +30,7 @@ pub(super) fn shown(record: &Record, span: Span, windows: &[Window], live: bool)
         scale: Scale::Linear(most * 1.15),
         label: plain,
         series: &series,
+        levels: &[],
     };
     let figure = Figure {
         id: "running",

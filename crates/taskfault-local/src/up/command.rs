@@ -9,19 +9,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::value_parser;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::forward::{Route, forward};
+use super::balancer::{Balancer, Route};
+use super::forward::forward;
 use super::{Change, Cluster, Folder, ServiceSpec, Settings, TaskEvent, agent_listener, plan};
 use crate::stage::{self, Namespaces, Stage};
-use crate::{log, page};
+use crate::{listener, log, page};
+use aws_local::world::LoadBalancer;
 use aws_local::{Options, Server};
 use experiment::interruption::Interruption;
+use experiment::traffic::HealthCheck;
 
 /// The arguments of `taskfault-local up`, beside those of the local AWS itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct UpOptions {
     /// Task definitions, as JSON: what `aws ecs register-task-definition --cli-input-json` takes. Each becomes
     /// a service. Without one, services are created with `aws ecs create-service`
@@ -43,12 +47,66 @@ pub struct UpOptions {
     /// CONTAINER_PORT is that of the first port mapping if not given
     #[arg(long, value_name = "PORT[:CONTAINER_PORT]", value_parser = publication)]
     pub publish: Vec<(u16, Option<u16>)>,
+    /// The load balancer behind `publish`
+    #[command(flatten)]
+    pub balancing: BalancingOptions,
     /// How long a task stays PENDING before it is started, as pulling an image takes its time
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub start_delay: u32,
+    /// End as with SIGTERM when standard input does: for a program that starts this one
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
     /// Keep the logs of containers and local AWS in this folder; without it they are removed at the end
     #[arg(long, value_name = "DIR")]
     pub logs: Option<PathBuf>,
+}
+
+/// How the load balancer behind `--publish` behaves: as an Application Load Balancer, with its defaults. The times are
+/// seconds of the application, which `--speed` does not shorten.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Load balancer of --publish")]
+pub struct BalancingOptions {
+    /// What health checks ask of each task; an answer of 2xx is good
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = path)]
+    pub health_check_path: String,
+    /// Between two health checks of a task
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=300))]
+    pub health_check_interval: u64,
+    /// A health check that takes longer is a bad one
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=120))]
+    pub health_check_timeout: u64,
+    /// So many good checks in a row bring a task back
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(2..=10))]
+    pub healthy_threshold: u32,
+    /// So many bad checks in a row take a task out, and ECS replaces it
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(2..=10))]
+    pub unhealthy_threshold: u32,
+    /// How long requests under way may take once their task is to be stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(0..=3600))]
+    pub deregistration_delay: u64,
+}
+
+impl BalancingOptions {
+    fn route(&self, spec: &ServiceSpec, port: u16) -> Route {
+        Route {
+            cluster: spec.cluster.clone(),
+            service: spec.name.clone(),
+            port,
+            check: HealthCheck {
+                path: self.health_check_path.clone(),
+                interval: Duration::from_secs(self.health_check_interval),
+                timeout: Duration::from_secs(self.health_check_timeout),
+                healthy_after: self.healthy_threshold,
+                unhealthy_after: self.unhealthy_threshold,
+            },
+            deregistration_delay: Duration::from_secs(self.deregistration_delay),
+        }
+    }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let fits = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned()).ok_or_else(|| "a path begins with a slash and has no blanks".to_owned())
 }
 
 fn program(text: &str) -> Result<(String, Vec<String>), String> {
@@ -138,7 +196,7 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
         .build()
         .map_err(|error| format!("starting the runtime: {error}"))?;
     let settings = settings(folder.path());
-    runtime.block_on(serve(outside, namespaces, aws, settings, &asked))
+    runtime.block_on(serve(outside, namespaces, aws, settings, (&asked, options)))
 }
 
 fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
@@ -170,9 +228,15 @@ fn open(options: &UpOptions, aws: &Options, asked: &[Asked]) -> Result<Outside, 
         };
         listen().map_err(|error: io::Error| {
             let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "; another program (an earlier up, perhaps) listens there",
-                io::ErrorKind::PermissionDenied => "; ports below 1024 are root's",
-                _ => "",
+                io::ErrorKind::AddrInUse => {
+                    let who = listener::of_port(address.port());
+                    format!(
+                        "; {} listens there",
+                        who.unwrap_or_else(|| "a program of another user".to_owned())
+                    )
+                }
+                io::ErrorKind::PermissionDenied => "; ports below 1024 are root's".to_owned(),
+                _ => String::new(),
             };
             format!("could not listen on {address}: {error}{hint}; give another port with {option}")
         })
@@ -215,7 +279,7 @@ async fn serve(
     namespaces: Namespaces,
     aws: Options,
     settings: Settings,
-    asked: &[Asked],
+    (asked, options): (&[Asked], &UpOptions),
 ) -> Result<(), String> {
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut interruption = Interruption::watch().map_err(|error| error.to_string())?;
@@ -239,22 +303,34 @@ async fn serve(
     print_line(&page);
     print_line(&format!("logs of containers and local AWS are in {}", folder.display()));
     for service in asked {
+        let made = make_log_groups(&cluster, &service.definition);
         cluster.serve(&service.text, &service.spec).map_err(|error| error.to_string())?;
         let ServiceSpec { cluster, name, count } = &service.spec;
         print_line(&format!("service {name} in cluster {cluster}: {count} task(s) desired"));
-        service.notes.iter().for_each(|note| print_line(&format!("  note: {note}")));
+        service.notes.iter().chain(&made).for_each(|note| print_line(&format!("  note: {note}")));
     }
     for (listener, port) in outside.published {
         let spec = &asked[0].spec;
-        let route = Route { cluster: spec.cluster.clone(), service: spec.name.clone(), port };
+        let balancer = Balancer::new(options.balancing.route(spec, port), cluster.inner.clone());
         if let Ok(outside) = listener.local_addr() {
             print_line(&format!("http://{outside} leads to port {port} of service {}", spec.name));
         }
+        let LoadBalancer { name, target_group } = balancer.name();
+        print_line(&format!("  its metrics: LoadBalancer {name}, TargetGroup {target_group}"));
         let listener = TcpListener::from_std(listener).map_err(failed("taking over a published port"))?;
-        tokio::spawn(forward(listener, route, cluster.inner.clone()));
+        tokio::spawn(forward(listener, balancer));
     }
     let printer = tokio::spawn(print_events(events));
-    interruption.received().await;
+    let abandoned = async {
+        match options.end_with_stdin {
+            true => input_ends().await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interruption.received() => {}
+        () = abandoned => {}
+    }
     print_line("stopping the tasks; once more ends them at once");
     tokio::select! {
         () = cluster.shutdown() => {}
@@ -266,6 +342,32 @@ async fn serve(
     let _ = end_server.send(());
     let served = server.await.map_err(|error| error.to_string())?;
     served.map_err(|error| error.to_string())
+}
+
+/// Makes the log groups of a FILE's containers: nobody could do it before. Says which on AWS would have to be there.
+fn make_log_groups(cluster: &Cluster, definition: &Map<String, Value>) -> Vec<String> {
+    let handle = &cluster.inner.handle;
+    let mut notes = Vec::new();
+    for ((region, group), create) in plan::log_groups(definition, &handle.context().region) {
+        if !create && !handle.log_group(&region, &group, false) {
+            handle.log_group(&region, &group, true);
+            notes.push(format!(
+                "log group {group} in {region}: made here; on AWS it has to be there, or the task does not start"
+            ));
+        }
+    }
+    notes
+}
+
+/// Resolves when nobody holds the other end of standard input any more.
+async fn input_ends() {
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    // It ends with the process, if not before.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        drop(end);
+    });
+    let _ = ended.await;
 }
 
 /// A line for the user. A terminal that is gone is no reason to end.

@@ -74,11 +74,13 @@ async fn start(
 ) -> Option<Life> {
     let started = async {
         let plan = plan::of(&task, definition, &inner.settings, &inner.context())?;
+        plan.logs.iter().try_for_each(|(_, destination)| destination.open(&inner.handle))?;
         let running = stage.start(plan.spec.clone()).await.map_err(|error| error.to_string())?;
         let address = running.address().ok_or("it has no address")?;
-        Ok::<_, String>((plan, running, address))
+        let first = running.init_pid().ok_or("it has no first process")?;
+        Ok::<_, String>((plan, running, address, first))
     };
-    let (plan, staged, address) = match started.await {
+    let (plan, staged, address, first) = match started.await {
         Ok(started) => started,
         Err(reason) => {
             let reason = format!("CannotStartContainerError: {reason}");
@@ -87,6 +89,9 @@ async fn start(
             return None;
         }
     };
+    for (file, destination) in &plan.logs {
+        inner.logs.follow(&task.arn, file, destination.clone());
+    }
     let pid = |name: &String| Some((name.clone(), staged.pid(name)?));
     let now = inner.context().now;
     let running = RunningTask {
@@ -95,6 +100,7 @@ async fn start(
         cluster: task.cluster.clone(),
         service: task.service.clone(),
         address,
+        first,
         programs: plan.grace.keys().filter_map(pid).collect(),
         started: now,
         folder: plan.folder.clone(),

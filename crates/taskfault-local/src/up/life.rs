@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +62,34 @@ impl Life {
                     Err(error) => break Err(error),
                 },
                 // A sender that is gone means that the whole cluster is; then this future is, too.
-                _ = &mut end => break self.stop().await,
+                _ = &mut end => {
+                    self.deregister().await;
+                    break self.stop().await;
+                }
             }
         };
         self.ended(result);
+    }
+
+    /// Until the load balancers are done with it, or it has ended meanwhile.
+    async fn deregister(&mut self) {
+        let (inner, arn) = (self.inner.clone(), self.task.arn.clone());
+        let mut done = pin!(inner.deregister(&arn));
+        loop {
+            tokio::select! {
+                () = &mut done => return,
+                exit = self.staged.next_exit() => match exit {
+                    Ok(Some((container, exit))) => {
+                        self.container_ended(&container, exit);
+                        if self.plan.essential.contains(&container) {
+                            return;
+                        }
+                    }
+                    // Said again to whoever asks next.
+                    Ok(None) | Err(_) => return,
+                },
+            }
+        }
     }
 
     fn container_ended(&self, container: &str, exit: Exit) {
@@ -121,6 +146,7 @@ impl Life {
             let exit_code = exit_code(*exit);
             self.inner.update(|state, _| agent::container_ended(state, &self.task.arn, container, exit_code));
         }
+        self.inner.logs.ended(&self.task.arn);
         self.inner.update(|state, context| agent::stopped(state, &self.task.arn, context));
         self.emit(Change::Stopped { reason: self.inner.reason(&self.task.arn) });
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Settings;
+use super::awslogs::{Destination, groups, note};
 use crate::stage::{AGENT_ADDRESS, Network, Program, TaskSpec};
 use aws_local::Context;
 use aws_local::ecs::{self, ContainerDefinition, Definition};
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     /// Of every container, between SIGTERM and SIGKILL.
     pub grace: BTreeMap<String, Duration>,
     pub folder: PathBuf,
+    /// Log files whose lines go to a log group.
+    pub logs: Vec<(PathBuf, Destination)>,
 }
 
 /// Checks that a definition can be run, without running or making anything.
@@ -51,6 +54,17 @@ pub(super) fn check(definition: &Map<String, Value>, settings: &Settings) -> Res
     let containers: Vec<ContainerDefinition> =
         serde_json::from_value(containers).map_err(|error| format!("containerDefinitions: {error}"))?;
     containers.iter().try_for_each(|container| command(container, settings).map(drop))
+}
+
+/// The log groups that a definition's containers write to, by region and name, with whether the log driver makes them.
+pub(super) fn log_groups(definition: &Map<String, Value>, region: &str) -> BTreeMap<(String, String), bool> {
+    let told = containers(definition).into_iter();
+    groups(told.filter_map(|container| Destination::of(&container, ("", ""), region).ok()?))
+}
+
+fn containers(definition: &Map<String, Value>) -> Vec<ContainerDefinition> {
+    let all = definition.get("containerDefinitions").cloned().unwrap_or_default();
+    serde_json::from_value(all).unwrap_or_default()
 }
 
 /// The names of a definition's containers.
@@ -90,6 +104,12 @@ pub(super) fn of(
         });
     }
     let containers = definition.containers();
+    let mut logs = Vec::new();
+    for container in &containers {
+        let of_task = (task.arn.as_str(), task.id.as_str());
+        let destination = Destination::of(container, of_task, &context.region)?;
+        logs.extend(destination.map(|it| (folder.join(format!("{}.log", container.name)), it)));
+    }
     let grace = |it: &ContainerDefinition| {
         it.stop_timeout.map_or(STOP_TIMEOUT, |seconds| Duration::from_secs(seconds.into()))
     };
@@ -98,6 +118,7 @@ pub(super) fn of(
         grace: containers.iter().map(|it| (it.name.clone(), grace(it))).collect(),
         spec: TaskSpec { name: task.id.clone(), network: Network::Own, cpu: None, programs },
         folder,
+        logs,
     })
 }
 
@@ -244,6 +265,7 @@ pub(super) fn notes(definition: &Map<String, Value>) -> Vec<String> {
     if text("cpu").is_some() || text("memory").is_some() {
         notes.push("cpu and memory: told to the task in its metadata, not enforced".to_owned());
     }
+    notes.extend(containers(definition).iter().filter_map(note));
     let containers = definition.get("containerDefinitions").and_then(Value::as_array);
     for container in containers.into_iter().flatten() {
         const LEFT_OUT: [&str; 10] = [
