@@ -28,6 +28,7 @@ pub mod page;
 mod query;
 mod random;
 mod recorder;
+mod s3;
 mod server;
 pub mod shared;
 mod signature;

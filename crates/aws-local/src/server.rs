@@ -20,7 +20,7 @@ use super::gateway::Hangup;
 use super::page::{self, Page};
 use super::shared::{Handle, Options, Shared};
 use super::wire::{self, Answer};
-use super::{cloudwatch, dispatch, fault_endpoints, gateway, guard, metadata, test_calls};
+use super::{cloudwatch, dispatch, fault_endpoints, gateway, guard, metadata, s3, test_calls};
 use crate::world::SnapshotError;
 
 /// Why a server did not start or did not end well.
@@ -252,6 +252,8 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer
         tracing::info!(who = "task", what = path, outcome = answer.status().as_u16());
         answer
     } else if let Some(answer) = dispatch::fis(&shared, &parts, &body) {
+        answer
+    } else if let Some(answer) = s3::answer(&shared, &parts, &body) {
         answer
     } else if let Some(operation) = cloudwatch::cbor_operation(&parts) {
         dispatch::cbor(&shared, &parts, operation, &body)

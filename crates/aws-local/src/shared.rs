@@ -88,7 +88,7 @@ pub(super) struct Shared {
     pub(super) limits: TaskLimits,
     pub(super) fault_injection: bool,
     speed: f64,
-    s3_folder: Option<PathBuf>,
+    pub(super) s3_folder: Option<PathBuf>,
     pub(super) allow_hosts: Vec<String>,
     faults: Mutex<FaultEndpoints>,
     recorder: Mutex<Recorder>,

@@ -145,7 +145,7 @@ impl Authorization {
         Ok(format!(
             "{}\n{}\n{}\n{headers}\n{}\n{}",
             parts.method,
-            canonical_path(parts.uri.path()),
+            canonical_path(parts.uri.path(), &self.service),
             canonical_query(parts.uri.query().unwrap_or_default()),
             self.signed_headers.join(";"),
             wire::sha256_hex(body)
@@ -182,7 +182,10 @@ fn canonical_value(value: &http::HeaderValue) -> String {
 }
 
 /// Every service but S3 signs the path with each segment encoded once more than on the wire.
-fn canonical_path(path: &str) -> String {
+fn canonical_path(path: &str, service: &str) -> String {
+    if service == "s3" {
+        return path.to_owned();
+    }
     path.split('/').map(|segment| wire::percent_encoded(segment.as_bytes())).collect::<Vec<_>>().join("/")
 }
 
@@ -285,8 +288,9 @@ mod tests {
     fn values_and_paths_have_one_form() {
         let value = http::HeaderValue::from_static("  a   b ");
         assert_eq!(canonical_value(&value), "a b");
-        assert_eq!(canonical_path("/v1/mi-1"), "/v1/mi-1");
-        assert_eq!(canonical_path("/a%20b"), "/a%2520b");
+        assert_eq!(canonical_path("/v1/mi-1", "ssmmessages"), "/v1/mi-1");
+        assert_eq!(canonical_path("/a%20b", "fis"), "/a%2520b");
+        assert_eq!(canonical_path("/a%20b", "s3"), "/a%20b");
         assert_eq!(canonical_query("stream=input&role=a%2Fb&x"), "role=a%2Fb&stream=input&x=");
     }
 }
