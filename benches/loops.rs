@@ -13,6 +13,7 @@ use effects::load::pace::{Pace, Turn};
 use effects::net::classify::{self, Action, Filter};
 use effects::net::link::Link;
 use effects::net::target;
+use effects::task::denied::DeniedTargets;
 use faults::network_source::{Direction, Net, Source, parse_sources};
 use serde_json::{Value, json};
 use ssm_wire::frame::Frame;
@@ -90,7 +91,8 @@ fn targets(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(count)));
         group.bench_with_input(BenchmarkId::new("to messages", count), &sources, |bencher, sources| {
             bencher.iter(|| {
-                let found = target::resolve(black_box(sources), &[]).expect("addresses only");
+                let found = target::resolve(black_box(sources), &[], &DeniedTargets::default())
+                    .expect("addresses only");
                 classify::create(&filter(target::TargetSet::of_all(&found)))
             });
         });

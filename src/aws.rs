@@ -5,6 +5,7 @@
 //! JSON 1.1 calls signed here.
 
 pub mod backoff;
+pub mod clock;
 pub mod credentials;
 pub mod endpoint;
 pub mod error;

@@ -82,6 +82,8 @@ Examples:
 Environment:
   ECS_CONTAINER_METADATA_URI_V4  task metadata: limits, region; set by ECS
   ECS_AGENT_URI                  the way without NET_ADMIN; set by ECS
+  TASKFAULT_ALLOW, TASKFAULT_MAX_DURATION, TASKFAULT_MAX_PERCENT,
+  TASKFAULT_DENY_TARGETS         what may be done here, as for the sidecar
   TASKFAULT_ALLOW_HOST_NETWORK   true: network faults in network mode host
   TASKFAULT_IP_RANGES_URL        list of prefixes for S3 and DYNAMODB
   TASKFAULT_STATE_DIR            where faults at the ECS agent are noted
@@ -93,7 +95,7 @@ Environment:
 Exit codes:
   0  the fault lived its whole duration and is undone
   1  it failed
-  2  bad options; nothing was touched
+  2  bad options, or the policy forbids it; nothing was touched
   128 and the signal's number after a signal; it is undone";
 
 const AFTER_SIDECAR: &str = "\
@@ -107,8 +109,18 @@ Environment (an empty variable counts as not set):
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
                                  credentials where ECS gives none
   AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SSM, AWS_ENDPOINT_URL_SSMMESSAGES,
-  AWS_ENDPOINT_URL_EC2MESSAGES   other endpoints, a local AWS for instance
-  AWS_CA_BUNDLE                  more certificates to trust
+  AWS_ENDPOINT_URL_EC2MESSAGES, AWS_ENDPOINT_URL_CLOUDWATCH_LOGS,
+  AWS_ENDPOINT_URL_S3            other endpoints, a local AWS for instance
+  AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT
+                                 true: endpoints of FIPS 140, with IPv6
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY
+                                 the proxy, and who is reached without it
+  AWS_CA_BUNDLE, SSL_CERT_FILE   more certificates to trust
+  TASKFAULT_ALLOW                faults that may be performed: cpu-stress,network-*
+  TASKFAULT_MAX_DURATION         how long a fault may be asked for
+  TASKFAULT_MAX_PERCENT          how strong a fault may be
+  TASKFAULT_ALLOW_SHELL          true: documents with shell scripts
+  TASKFAULT_DENY_TARGETS         addresses and names that no fault may hit
   TASKFAULT_ALLOW_HOST_PROCESSES true: kill-process in the host's namespace
   TASKFAULT_ALLOW_HOST_NETWORK   true: network faults in network mode host
   TASKFAULT_IP_RANGES_URL        list of prefixes for S3 and DYNAMODB
@@ -117,7 +129,7 @@ Environment (an empty variable counts as not set):
 Exit codes:
   0  it ended cleanly
   1  it could not start, or not remove everything; the last log line says what
-  2  bad options";
+  2  bad options; a variable of the policy or a proxy that makes no sense";
 
 const AFTER_STATUS: &str = "\
 Examples:
@@ -138,7 +150,7 @@ pub struct SidecarArgs {
     /// Log level, or targets with levels: info, debug, taskfault=debug,hyper=info
     #[arg(long, env = "TASKFAULT_LOG", default_value = "info")]
     log: String,
-    /// text or json
+    /// text, json, or emf: json with metrics for CloudWatch
     #[arg(long, env = "TASKFAULT_LOG_FORMAT", default_value = "text")]
     log_format: telemetry::Format,
 }
@@ -149,7 +161,7 @@ fn run_sidecar(args: SidecarArgs) -> ExitCode {
     // Before there is a second thread, and after all that is needed has been read.
     let environment = std::env::vars_os().collect();
     effects::environment::overwrite_secrets();
-    let _log = match telemetry::init(&args.log, args.log_format) {
+    let log = match telemetry::init(&args.log, args.log_format) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("taskfault: {error}");
@@ -164,7 +176,7 @@ fn run_sidecar(args: SidecarArgs) -> ExitCode {
             "there is a shell: scripts may run, so no capability is given up and no system call refused"
         );
     }
-    sidecar::run(args.state_dir, environment, confinement.refused)
+    sidecar::run(args.state_dir, environment, confinement.refused, log.metrics())
 }
 
 /// Parses the command line and does what it says. Wrong usage ends the process with code 2.

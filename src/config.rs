@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::aws::credentials::{Source, SourceError};
+use crate::policy::{Policy, PolicyError};
 pub use effects::task::DEFAULT_STATE_DIR;
 use effects::task::metadata::{METADATA_VARIABLE, MetadataError};
-use http_client::CA_BUNDLE_VARIABLE;
+use http_client::{Network, ProxyError};
 
 /// The name of the role that the instance gets; set in the task definition. The same name as in AWS's script.
 pub const ROLE_VARIABLE: &str = "MANAGED_INSTANCE_ROLE_NAME";
@@ -25,8 +26,10 @@ pub struct Config {
     pub credentials: Source,
     /// The folder for registration, status and ledger.
     pub state_dir: PathBuf,
-    /// A PEM file with further trusted roots.
-    pub ca_bundle: Option<PathBuf>,
+    /// Certificates to trust, and proxies.
+    pub network: Network,
+    /// What may be performed here.
+    pub policy: Policy,
     /// The whole environment: shell steps inherit it, endpoints are looked up in it.
     pub environment: BTreeMap<OsString, OsString>,
 }
@@ -38,6 +41,7 @@ impl std::fmt::Debug for Config {
             .field("metadata_uri", &self.metadata_uri)
             .field("credentials", &self.credentials)
             .field("state_dir", &self.state_dir)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
@@ -62,6 +66,26 @@ pub enum ConfigError {
     /// No address of the task metadata.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// What is allowed cannot be read.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A proxy cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+impl ConfigError {
+    /// The exit code that says what it is: 2, as for a wrong option, where a variable is written wrong that no task needs;
+    /// 1 where something is missing.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ConfigError::Policy(_) | ConfigError::Proxy(_) => 2,
+            ConfigError::NoRole
+            | ConfigError::Role(_)
+            | ConfigError::Credentials(_)
+            | ConfigError::Metadata(_) => 1,
+        }
+    }
 }
 
 impl Config {
@@ -74,6 +98,8 @@ impl Config {
         environment: BTreeMap<OsString, OsString>,
     ) -> Result<Config, ConfigError> {
         let get = |name: &str| variable(&environment, name);
+        let policy = Policy::read(&environment)?;
+        let network = Network::read(get)?;
         let role_name = get(ROLE_VARIABLE).ok_or(ConfigError::NoRole)?;
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&b);
         if role_name.len() > ROLE_NAME_MAX || !role_name.bytes().all(allowed) {
@@ -85,7 +111,8 @@ impl Config {
             metadata_uri,
             credentials: Source::find(get)?,
             state_dir,
-            ca_bundle: get(CA_BUNDLE_VARIABLE).map(PathBuf::from),
+            network,
+            policy,
             environment,
         })
     }
@@ -96,7 +123,8 @@ impl Config {
     }
 }
 
-fn variable(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<String> {
+/// A variable of an environment; one that is empty or not UTF-8 counts as not set.
+pub fn variable(environment: &BTreeMap<OsString, OsString>, name: &str) -> Option<String> {
     let value = environment.get(std::ffi::OsStr::new(name))?.to_str()?;
     (!value.is_empty()).then(|| value.to_owned())
 }
@@ -128,6 +156,13 @@ mod tests {
     fn a_role_arn_is_not_a_role_name() {
         let error = read(&[(ROLE_VARIABLE, "arn:aws:iam::123456789012:role/x")]).unwrap_err();
         assert!(matches!(error, ConfigError::Role(_)));
+    }
+
+    #[test]
+    fn a_mistyped_policy_is_wrong_usage_before_anything_else() {
+        let error = read(&[("TASKFAULT_ALLOW", "cpu-stres")]).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("cpu-stres"), "{error}");
+        assert_eq!(read(&[]).unwrap_err().exit_code(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Bytes come in at [`channel`] and become a document's steps in [`document`]; [`run`] performs them with the
 //! crates `faults` (what can be asked for) and `effects` (the only one that touches the kernel), and the reply goes
-//! back by the channel. [`sidecar`] joins them, [`identity`] is the managed instance, [`aws`] the calls to the
+//! back by the channel. [`policy`] says what may be performed, [`sidecar`] joins them, [`identity`] is the managed instance, [`aws`] the calls to the
 //! services. ARCHITECTURE.md has the picture and the invariants.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,9 @@ pub mod document;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod identity;
+pub mod metrics;
+pub mod output;
+pub mod policy;
 pub mod run;
 pub mod shutdown;
 pub mod sidecar;

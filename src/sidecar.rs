@@ -31,9 +31,12 @@ use crate::channel::mgs::{ANNOUNCED_VERSION, Gateway};
 use crate::channel::outbox::Outbox;
 use crate::channel::sender;
 use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::output::Writer;
 use crate::run::invocation::InvocationContext;
 use crate::run::queue::Queue;
 use crate::shutdown;
+use crate::telemetry::Lines;
 use effects::net::{self, lifeline};
 use effects::shell;
 use effects::shell::left_over::{LeftOver, end_left_over};
@@ -59,18 +62,23 @@ const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// When nothing of a start, or of commands, is left but what stays.
 const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
-/// Runs the sidecar until a signal ends it.
+/// Runs the sidecar until a signal ends it. Metrics of faults are written to `metrics`, if they are wanted.
 ///
 /// `refused` tells the system calls that this process is refused. Exit codes: 0 after a clean end, 1 when it could not
-/// start or left something behind (the last log line says what).
+/// start or left something behind (the last log line says what), 2 when a variable of the policy or a proxy makes no
+/// sense.
 pub fn run(
     state_dir: PathBuf,
     environment: BTreeMap<OsString, OsString>,
     refused: Option<Refused>,
+    metrics: Option<Lines>,
 ) -> ExitCode {
     let config = match Config::read(state_dir, environment) {
         Ok(config) => config,
-        Err(error) => return failed(&error),
+        Err(error) => {
+            failed(&error);
+            return ExitCode::from(error.exit_code());
+        }
     };
     let _kept_roots = protect(&config);
     effects::heap::keep_small();
@@ -85,7 +93,7 @@ pub fn run(
         if let Some(refused) = refused {
             drop(tokio::task::spawn_local(tell(refused)));
         }
-        let code = match serve_until_stopped(&config).await {
+        let code = match serve_until_stopped(&config, metrics.as_ref()).await {
             Ok(code) => code,
             Err(error) => failed(&error),
         };
@@ -131,9 +139,12 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
+async fn serve_until_stopped(config: &Config, metrics: Option<&Lines>) -> Result<ExitCode, StartError> {
     let stop = shutdown::listen().map_err(StartError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "taskfault sidecar");
+    for line in config.policy.lines() {
+        tracing::info!("policy: {line}");
+    }
     state_folder::start().map_err(StartError::Thread)?;
     let folder = config.state_dir.clone();
     let _lock = start::in_folder(&stop, move || StateLock::take(&folder)).await?;
@@ -163,7 +174,7 @@ async fn serve_until_stopped(config: &Config) -> Result<ExitCode, StartError> {
             }
         };
         liveness.set(Phase::Serving);
-        let sidecar = Sidecar::assemble(config, registered, &scripts, &stop).await;
+        let sidecar = Sidecar::assemble(config, registered, &scripts, &stop, metrics).await;
         // One future for both: an open channel and a call that is under way are not cut off when the drain begins.
         let mut channels = pin!(sidecar.connected());
         if sidecar.serve(channels.as_mut(), &stop).await == Ended::Stopped {
@@ -243,6 +254,7 @@ impl Sidecar {
         registered: Registered,
         scripts: &BTreeMap<String, LeftOver>,
         stop: &CancellationToken,
+        metrics: Option<&Lines>,
     ) -> Sidecar {
         let identity = Rc::clone(&registered.identity);
         let machine = start::machine(&registered.task);
@@ -258,11 +270,22 @@ impl Sidecar {
             platform_version: machine.platform_version.clone(),
             task: place(config, &registered),
             environment: config.environment.clone(),
+            clock: registered.footprint.clock.clone(),
             heartbeats: Rc::default(),
             active_faults: Rc::default(),
+            output: None,
+            metrics: metrics.map(|lines| Metrics::of(&registered.task, lines.clone())),
+        };
+        let output = Writer {
+            client: registered.footprint.client.clone(),
+            identity: Rc::clone(&identity),
+            region: registered.task.arn.region.clone(),
+            partition: registered.task.arn.partition.clone(),
+            environment: config.environment.clone(),
         };
         let replier = Replier { version: ANNOUNCED_VERSION.to_owned(), able_to_open_control_channel: None };
-        let queue = Queue::new(context, replier, Rc::clone(&outbox));
+        let queue =
+            Queue::new(context, config.policy.clone(), Some(Rc::new(output)), replier, Rc::clone(&outbox));
         let gateway = Gateway {
             client: registered.footprint.client.clone(),
             endpoint: registered.footprint.endpoints.ssmmessages.clone(),
@@ -326,7 +349,7 @@ impl Sidecar {
 /// What faults have to know about where they are.
 fn place(config: &Config, registered: &Registered) -> Task {
     let allowed = config.environment.get(std::ffi::OsStr::new(ALLOW_HOST_PROCESSES_VARIABLE));
-    Task {
+    config.policy.limit(Task {
         cpu_limit: registered.task.cpu_limit,
         memory_limit: registered.task.memory_limit,
         metadata_uri: Some(config.metadata_uri.clone()),
@@ -339,9 +362,10 @@ fn place(config: &Config, registered: &Registered) -> Task {
             name: registered.task.arn.region.clone(),
             partition: registered.task.arn.partition.clone(),
             list_url: config.variable(LIST_VARIABLE),
-            ca_bundle: config.ca_bundle.clone(),
+            network: config.network.clone(),
         },
-    }
+        ..Task::default()
+    })
 }
 
 /// As the first process of a container, waits for what scripts left behind, for ever.

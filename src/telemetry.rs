@@ -27,6 +27,8 @@ pub enum Format {
     Text,
     /// A JSON object a line.
     Json,
+    /// As [`Format::Json`], and metrics in CloudWatch's embedded metric format.
+    Emf,
 }
 
 impl FromStr for Format {
@@ -36,7 +38,8 @@ impl FromStr for Format {
         match text {
             "text" => Ok(Format::Text),
             "json" => Ok(Format::Json),
-            other => Err(format!("{other:?} is neither text nor json")),
+            "emf" => Ok(Format::Emf),
+            other => Err(format!("{other:?} is none of text, json and emf")),
         }
     }
 }
@@ -57,12 +60,13 @@ pub fn init(filter: &str, format: Format) -> Result<LogGuard, String> {
     thread
         .spawn(move || write_lines(&messages, &dropped, io::stderr()))
         .map_err(|error| format!("cannot start the log's thread: {error}"))?;
-    let guard = LogGuard(queue.messages.clone());
+    let metrics = (format == Format::Emf).then(|| Lines(queue.clone()));
+    let guard = LogGuard { messages: queue.messages.clone(), metrics };
     let layer = tracing_subscriber::fmt::layer().with_writer(move || queue.clone()).with_target(false);
     let registry = tracing_subscriber::registry().with(targets);
     match format {
         Format::Text => registry.with(layer.with_ansi(colours)).init(),
-        Format::Json => registry.with(layer.json().flatten_event(true)).init(),
+        Format::Json | Format::Emf => registry.with(layer.json().flatten_event(true)).init(),
     }
     Ok(guard)
 }
@@ -166,13 +170,35 @@ fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64, mut out: impl 
 /// Keeps the log open. Dropped at the end of the process, it waits for the queued lines, for half a second at most.
 #[must_use = "what is queued when the process ends is lost without it"]
 #[derive(Debug)]
-pub struct LogGuard(SyncSender<Message>);
+pub struct LogGuard {
+    messages: SyncSender<Message>,
+    metrics: Option<Lines>,
+}
+
+impl LogGuard {
+    /// Where metrics are written, if the format has them.
+    pub fn metrics(&self) -> Option<Lines> {
+        self.metrics.clone()
+    }
+}
+
+/// Whole lines of their own in the log, whatever its level.
+#[derive(Debug, Clone)]
+pub struct Lines(Queue);
+
+impl Lines {
+    /// Writes one line, as the log's lines are written: it never waits.
+    pub fn write(&self, line: &str) {
+        // The queue takes all, or counts what it drops.
+        let _ = self.0.clone().write_all(line.as_bytes());
+    }
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let deadline = Instant::now() + FLUSH_LIMIT;
         let (written, done) = sync_channel(1);
-        while self.0.try_send(Message::Flush(written.clone())).is_err() {
+        while self.messages.try_send(Message::Flush(written.clone())).is_err() {
             if Instant::now() >= deadline {
                 return;
             }
@@ -221,7 +247,7 @@ mod tests {
         for _ in 0..5000 {
             queue.write_all(&[b'x'; 100]).unwrap();
         }
-        drop(LogGuard(queue.messages.clone()));
+        drop(LogGuard { messages: queue.messages.clone(), metrics: None });
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
         let lost = queue.dropped.load(Ordering::Relaxed);
         assert!(lost > 2000, "{lost}");

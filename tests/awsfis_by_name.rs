@@ -35,7 +35,10 @@ fn run(name: &str, parameters: Value, cancel_after_first: bool) -> Vec<StepRepor
         platform_name: String::new(),
         platform_version: String::new(),
         task: Task::default(),
+        clock: taskfault::aws::clock::Clock::default(),
         heartbeats: std::rc::Rc::default(),
+        output: None,
+        metrics: None,
         active_faults: std::rc::Rc::default(),
         environment: BTreeMap::from_iter([("PATH".into(), "/nonexistent".into())]),
     };

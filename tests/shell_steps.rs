@@ -39,7 +39,10 @@ impl Fixture {
             platform_name: "Debian GNU/Linux".to_owned(),
             platform_version: "12".to_owned(),
             task: Task::default(),
+            clock: taskfault::aws::clock::Clock::default(),
             heartbeats: std::rc::Rc::default(),
+            output: None,
+            metrics: None,
             active_faults: std::rc::Rc::default(),
             environment: BTreeMap::from_iter([("INHERITED".into(), "yes".into())].into_iter().chain(path)),
         }

@@ -186,6 +186,7 @@ impl Sidecar {
             ("AWS_ACCESS_KEY_ID", "local"),
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("MANAGED_INSTANCE_ROLE_NAME", "local"),
+            ("TASKFAULT_ALLOW_SHELL", "true"),
             ("ECS_CONTAINER_METADATA_URI_V4", &format!("{endpoint}/v4/cluster/service/{}", "0f".repeat(16))),
         ] {
             command.env(name, value);

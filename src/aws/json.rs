@@ -1,6 +1,6 @@
 //! AWS JSON 1.1: one POST per call, the operation in a header, errors as `__type` and a message.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::clock::{Clock, is_refusal};
 use super::endpoint::{Endpoints, Service};
 use super::error::{UNKNOWN, retry_after};
 use super::{AwsError, sign};
@@ -50,12 +51,18 @@ pub struct JsonClient {
     client: Client,
     endpoints: Endpoints,
     region: String,
+    clock: Clock,
 }
 
 impl JsonClient {
-    /// A client for the services of `region` at `endpoints`.
-    pub fn new(client: Client, endpoints: Endpoints, region: String) -> JsonClient {
-        JsonClient { client, endpoints, region }
+    /// A client for the services of `region` at `endpoints`; `clock` hears what time it is there.
+    pub fn new(client: Client, endpoints: Endpoints, region: String, clock: Clock) -> JsonClient {
+        JsonClient { client, endpoints, region, clock }
+    }
+
+    /// The services' time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Calls `operation` of `service` and reads the answer as `T`, within 15 s.
@@ -107,7 +114,21 @@ impl JsonClient {
     ) -> Result<Bytes, AwsError> {
         let not_made = |reason: String| AwsError::NotMade { operation: operation.to_owned(), reason };
         let body = serde_json::to_vec(body).map_err(|error| not_made(error.to_string()))?;
-        let endpoint = self.endpoints.of(service);
+        let call = async || self.send_once(limit, service, operation, &auth, body.clone()).await;
+        let answer = self.clock.corrected(call, |error: &AwsError| is_refusal(error.code())).await;
+        answer.map_err(|error| self.clock.explain(error))
+    }
+
+    async fn send_once(
+        &self,
+        limit: Duration,
+        service: Service,
+        operation: &str,
+        auth: &Auth<'_>,
+        body: Vec<u8>,
+    ) -> Result<Bytes, AwsError> {
+        let not_made = |reason: String| AwsError::NotMade { operation: operation.to_owned(), reason };
+        let endpoint = self.endpoints.of(service).ok_or_else(|| not_made("it speaks no JSON".to_owned()))?;
         let request = self
             .request(service, endpoint, operation, auth, body)
             .map_err(|error| not_made(chain(&*error)))?;
@@ -117,6 +138,7 @@ impl JsonClient {
             reason: error.to_string(),
             untrusted: is_untrusted(&error),
         })?;
+        self.clock.hear(answer.headers().get(header::DATE).and_then(|date| date.to_str().ok()));
         match answer.status().is_success() {
             true => Ok(answer.into_body()),
             false => Err(service_error(operation, &answer)),
@@ -128,14 +150,15 @@ impl JsonClient {
         service: Service,
         endpoint: &Uri,
         operation: &str,
-        auth: Auth<'_>,
+        auth: &Auth<'_>,
         body: Vec<u8>,
     ) -> Result<Request<Full<Bytes>>, Box<dyn std::error::Error>> {
         let prefix = match service {
             Service::Ssm => "AmazonSSM",
             // Source: amazon-ssm-agent `vendor/…/ssmmds`; the name is historical.
             Service::Ec2Messages => "EC2WindowsMessageDeliveryService",
-            Service::SsmMessages => "",
+            Service::Logs => "Logs_20140328",
+            Service::SsmMessages | Service::S3 => "",
         };
         let target = format!("{prefix}.{operation}");
         let host = host_of(endpoint);
@@ -145,7 +168,7 @@ impl JsonClient {
             .header(header::CONTENT_LENGTH, body.len())
             .header("x-amz-target", &target)
             .body(Bytes::from(body))?;
-        let now = SystemTime::now();
+        let now = self.clock.now();
         match auth {
             Auth::Anonymous => {}
             Auth::Keys(credentials) => {

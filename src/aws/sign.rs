@@ -4,9 +4,14 @@ use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
 use aws_lc_rs::digest;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
 use aws_sigv4::sign::v4::SigningParams;
 use http::Request;
+
+use super::endpoint::Service;
 
 /// The label in the Authorization header, for RSA too: the stock agent keeps it.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -35,7 +40,7 @@ pub fn sign_v4<B: AsRef<[u8]>>(
         .region(region)
         .name(service)
         .time(now)
-        .settings(SigningSettings::default())
+        .settings(settings(service))
         .build()
         .map_err(|error| fail(&error))?
         .into();
@@ -50,6 +55,17 @@ pub fn sign_v4<B: AsRef<[u8]>>(
     let (instructions, _signature) = sign(signable, &params).map_err(|error| fail(&error))?.into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
+}
+
+/// S3 signs the path as it is, and wants the digest of the body as a header.
+fn settings(service: &str) -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    if service == Service::S3.name() {
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    }
+    settings
 }
 
 /// What signs the RSA-signed calls: the key of a managed instance.

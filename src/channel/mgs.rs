@@ -4,7 +4,7 @@
 //! Source: amazon-ssm-agent `agent/session/{service,communicator,controlchannel}`.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -12,8 +12,6 @@ use http::{Request, Uri, header};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
@@ -27,11 +25,12 @@ use super::outbox::Outbox;
 use super::reply::Reply;
 use super::{Inbox, Origin};
 use crate::aws::backoff::{Backoff, jitter};
+use crate::aws::clock::{Clock, is_refusal};
 use crate::aws::endpoint::Service;
 use crate::aws::json::USER_AGENT;
 use crate::aws::sign::sign_v4;
 use crate::identity::token::Identity;
-use http_client::{CALL_TIMEOUT, Client, chain, host_of};
+use http_client::{CALL_TIMEOUT, Client, Connection, chain, host_of};
 use ssm_wire::frame::{Frame, MAX_FRAME_BYTES, digest_matches};
 use ssm_wire::job::{AckCode, Delivery, JobId, Topic, Verdict};
 
@@ -131,8 +130,12 @@ impl Gateway {
         }
     }
 
-    async fn open(&self) -> Result<WebSocketStream<Box<dyn Stream>>, GatewayError> {
-        let token = self.create().await?;
+    async fn open(&self) -> Result<WebSocketStream<Connection>, GatewayError> {
+        let refused = |error: &GatewayError| match error {
+            GatewayError::Refused { codes, .. } => codes.iter().any(|code| is_refusal(code)),
+            GatewayError::Unreachable { .. } | GatewayError::Protocol(_) => false,
+        };
+        let token = self.clock().corrected(async || self.create().await, refused).await?;
         let mut socket = tokio::time::timeout(CALL_TIMEOUT, self.upgrade())
             .await
             .map_err(|_| self.unreachable(format!("no upgrade within {} s", CALL_TIMEOUT.as_secs())))??;
@@ -147,6 +150,10 @@ impl Gateway {
         write(&mut socket, Message::text(opening.to_string())).await.map_err(GatewayError::Protocol)?;
         tracing::info!(endpoint = %self.endpoint, "control channel open");
         Ok(socket)
+    }
+
+    fn clock(&self) -> &Clock {
+        self.identity.client().clock()
     }
 
     fn path(&self) -> String {
@@ -170,7 +177,7 @@ impl Gateway {
             .identity
             .credentials()
             .ok_or_else(|| GatewayError::Protocol("there are no credentials yet".to_owned()))?;
-        sign_v4(request, &credentials, &self.region, Service::SsmMessages.name(), SystemTime::now())
+        sign_v4(request, &credentials, &self.region, Service::SsmMessages.name(), self.clock().now())
             .map_err(protocol)
     }
 
@@ -190,6 +197,7 @@ impl Gateway {
             .send(request.map(Full::new), CALL_TIMEOUT)
             .await
             .map_err(|error| self.unreachable(error.to_string()))?;
+        self.clock().hear(answer.headers().get(header::DATE).and_then(|date| date.to_str().ok()));
         let body = String::from_utf8_lossy(answer.body());
         if answer.status() != http::StatusCode::CREATED {
             let (status, codes) = (answer.status().as_u16(), error_codes(&body));
@@ -199,7 +207,7 @@ impl Gateway {
         token_of(&body)
     }
 
-    async fn upgrade(&self) -> Result<WebSocketStream<Box<dyn Stream>>, GatewayError> {
+    async fn upgrade(&self) -> Result<WebSocketStream<Connection>, GatewayError> {
         let url = self.url("?role=subscribe&stream=input")?;
         let mut request =
             Request::get(&url).header(header::HOST, host_of(&url)).body(Bytes::new()).map_err(protocol)?;
@@ -214,7 +222,7 @@ impl Gateway {
         ] {
             headers.insert(name, value.parse().map_err(protocol)?);
         }
-        let stream = self.connect(&url).await?;
+        let stream = self.client.open(&url).await.map_err(|error| self.unreachable(error.to_string()))?;
         // One byte over the frame limit must still be read, so that the frame is refused and not the socket.
         let config = WebSocketConfig::default()
             .max_message_size(Some(2 * MAX_FRAME_BYTES))
@@ -232,26 +240,8 @@ impl Gateway {
         }
     }
 
-    async fn connect(&self, url: &Uri) -> Result<Box<dyn Stream>, GatewayError> {
-        let secure = url.scheme_str() == Some("https");
-        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let tcp = TcpStream::connect((host, port)).await.map_err(|error| self.unreachable(chain(&error)))?;
-        // Acknowledgements are small and wanted at once; without this they wait for more to come.
-        tcp.set_nodelay(true).map_err(|error| self.unreachable(chain(&error)))?;
-        if !secure {
-            return Ok(Box::new(tcp));
-        }
-        let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(protocol)?;
-        let tls = tokio_rustls::TlsConnector::from(self.client.tls())
-            .connect(name, tcp)
-            .await
-            .map_err(|error| self.unreachable(chain(&error)))?;
-        Ok(Box::new(tls))
-    }
-
     /// Reads and writes until the channel ends; returns why it did. `served` is set by the first message.
-    async fn serve(&self, mut socket: WebSocketStream<Box<dyn Stream>>, served: &mut bool) -> String {
+    async fn serve(&self, mut socket: WebSocketStream<Connection>, served: &mut bool) -> String {
         let (sender, mut outgoing) = mpsc::unbounded_channel();
         self.link.gateway_opened(sender);
         self.outbox.resend_all();
@@ -366,11 +356,7 @@ struct ReplyAck {
     acknowledged_message_id: Uuid,
 }
 
-/// A plain or a TLS connection.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
-async fn write(socket: &mut WebSocketStream<Box<dyn Stream>>, message: Message) -> Result<(), String> {
+async fn write(socket: &mut WebSocketStream<Connection>, message: Message) -> Result<(), String> {
     match tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(chain(&error)),

@@ -87,6 +87,7 @@ mod tests {
     }
 
     fn poll(dir: &std::path::Path, link: &Rc<Link>) -> Poll {
+        use crate::aws::clock::Clock;
         use crate::aws::endpoint::Endpoints;
         use crate::aws::json::JsonClient;
         use crate::identity::key::InstanceKey;
@@ -94,7 +95,12 @@ mod tests {
         use crate::identity::token::Identity;
         use http_client::Client;
         let endpoints = Endpoints::resolve("eu-west-1", "aws", |_| None).unwrap();
-        let client = JsonClient::new(Client::new(None).unwrap(), endpoints, "eu-west-1".into());
+        let client = JsonClient::new(
+            Client::new(&http_client::Network::default()).unwrap(),
+            endpoints,
+            "eu-west-1".into(),
+            Clock::default(),
+        );
         let stored = Stored {
             instance_id: "mi-0123456789abcdef0".into(),
             region: "eu-west-1".into(),

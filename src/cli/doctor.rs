@@ -11,9 +11,11 @@ use clap::builder::PossibleValuesParser;
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::USAGE;
 use super::confine;
 use super::status::DEFAULT_STATE_DIR;
-use crate::aws::endpoint::Endpoints;
+use crate::aws::endpoint::{EndpointError, Endpoints};
+use crate::policy::{ALLOW_SHELL_VARIABLE, Policy};
 use effects::fault::Preflight;
 use effects::net::connections::{self, Connection};
 use effects::registry::preflights;
@@ -22,8 +24,11 @@ use effects::task::capabilities::{Capabilities, PidNamespace};
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
 use effects::task::limits::CpuLimits;
 use effects::task::machine::Machine;
+use effects::task::metadata::TaskMetadata;
 use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task};
-use http_client::SendError;
+use http_client::{Network, SendError};
+
+mod endpoints;
 
 /// How long the metadata endpoint may take.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -103,20 +108,44 @@ const SOME_WILL_NOT: u8 = 3;
 /// Checks and prints. Code 0 if the faults that are needed would work here, 1 if not even cpu-stress would, 3 if some
 /// of them would not.
 pub fn run(args: &DoctorArgs) -> ExitCode {
+    let policy = match Policy::read(std::env::vars_os()) {
+        Ok(policy) => policy,
+        Err(error) => {
+            eprintln!("taskfault doctor: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let network = match Network::read(variable) {
+        Ok(network) => network,
+        Err(error) => {
+            eprintln!("taskfault doctor: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
     // As the sidecar is, so that what it may not do is not done here either.
     let mut confinement = confine::confine(false);
     let limits = CpuLimits::read(&Task::default());
     let machine = Machine::read();
-    let task = task(args);
+    let metadata_answer = args.metadata_uri.as_deref().and_then(known);
+    let resolved = metadata_answer
+        .as_ref()
+        .map(|task| Endpoints::resolve(&task.arn.region, &task.arn.partition, variable));
+    let task = task(args, metadata_answer.as_ref(), resolved.as_ref(), &network);
     let mut findings = vec![threads(), Finding::new("machine", true, machine.to_string()), cpu(&limits)];
-    findings.extend(allowed(&Capabilities::read()));
-    findings.push(network());
+    findings.extend(allowed(&Capabilities::read(), &policy));
+    findings.extend(policy.lines().into_iter().map(|line| Finding::new("policy", true, line)));
+    findings.push(self::network());
     findings.push(own_connections());
+    match &resolved {
+        Some(Ok(all)) => findings.extend(endpoints::findings(all, &network)),
+        Some(Err(error)) => findings.push(Finding::new("endpoints", false, error.to_string())),
+        None => {}
+    }
     findings.extend(proxy(control_addresses(&task)));
     findings.push(metadata(args.metadata_uri.as_deref()));
     findings.push(state_dir(&args.state_dir));
     let works = findings.iter().all(|finding| finding.verdict != Verdict::Bad);
-    let faults = faults(&task, works);
+    let faults = faults(&task, works, &policy);
     confinement.tell_refused(|text| eprintln!("taskfault doctor: {text}"));
     if args.json {
         println!("{:#}", json(&findings, &machine, &limits, &faults));
@@ -138,27 +167,41 @@ fn exit_code(works: bool, faults: &[Finding], needed: &[String]) -> ExitCode {
 
 /// What each fault would find here, from where the sidecar would look; that none will work where not even a thread
 /// can be had.
-fn faults(task: &Task, works: bool) -> Vec<Finding> {
-    let found = |(name, preflight)| match works {
-        true => Finding::of_fault(name, preflight),
-        false => Finding { name, verdict: Verdict::Bad, text: "will not work here, see above".to_owned() },
+fn faults(task: &Task, works: bool, policy: &Policy) -> Vec<Finding> {
+    let forbidden = |name| faults::find(name).and_then(|spec| policy.check_name(spec).err());
+    let found = |(name, preflight)| match (works, forbidden(name)) {
+        (true, None) => Finding::of_fault(name, preflight),
+        (true, Some(forbidden)) => Finding::new(name, false, format!("will be refused: {forbidden}")),
+        (false, _) => {
+            Finding { name, verdict: Verdict::Bad, text: "will not work here, see above".to_owned() }
+        }
     };
     preflights(task).into_iter().map(found).collect()
 }
 
+/// A variable of the environment; one that is empty counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The task as its metadata has it.
+fn known(uri: &str) -> Option<TaskMetadata> {
+    effects::task::metadata::parse(uri, answer(uri).ok()?.body()).ok()
+}
+
 /// The task as the sidecar would know it, as far as preflights care.
-fn task(args: &DoctorArgs) -> Task {
+fn task(
+    args: &DoctorArgs,
+    known: Option<&TaskMetadata>,
+    endpoints: Option<&Result<Endpoints, EndpointError>>,
+    network: &Network,
+) -> Task {
     // The sidecar makes its folder where it is not there yet.
     let scratch = args.state_dir.ancestors().find(|above| above.is_dir()).map(Path::to_path_buf);
-    let known = args.metadata_uri.as_deref().and_then(|uri| {
-        let answer = answer(uri).ok()?;
-        effects::task::metadata::parse(uri, answer.body()).ok()
-    });
+    let endpoints = endpoints.and_then(|endpoints| endpoints.as_ref().ok());
+    let hosts = endpoints.map(|endpoints| endpoints.hosts(&network.proxies)).unwrap_or_default();
     let ecs_agent = known.map(|task| {
-        let get = |name: &str| std::env::var(name).ok();
-        let endpoints = Endpoints::resolve(&task.arn.region, &task.arn.partition, get);
-        let hosts = endpoints.map(|endpoints| endpoints.hosts()).unwrap_or_default();
-        AgentAccess::new(args.agent_uri.clone(), &task, hosts).allowing(args.host_network.as_deref())
+        AgentAccess::new(args.agent_uri.clone(), task, hosts).allowing(args.host_network.as_deref())
     });
     Task {
         scratch,
@@ -215,10 +258,16 @@ fn cpu(limits: &CpuLimits) -> Finding {
     Finding::new("CPUs", true, text)
 }
 
-fn allowed(found: &Capabilities) -> Vec<Finding> {
+fn allowed(found: &Capabilities, policy: &Policy) -> Vec<Finding> {
     let without = |has: bool, text: &str| if has { "effective".to_string() } else { text.to_string() };
     let shell = match &found.shell {
-        Some(shell) => format!("{}, for script steps of other documents", shell.display()),
+        Some(shell) if policy.allows_shell() => {
+            format!("{}, for script steps of other documents", shell.display())
+        }
+        Some(shell) => format!(
+            "{}, but script steps of other documents will be refused: {ALLOW_SHELL_VARIABLE} is not true",
+            shell.display()
+        ),
         None => "none: script steps of other documents will fail, AWSFIS documents do not need one".into(),
     };
     let namespace = match found.pid_namespace {

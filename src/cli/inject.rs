@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, confine, injected};
 use crate::aws::endpoint::Endpoints;
+use crate::policy::Policy;
 use crate::run::run_fault::{Ending, run_fault};
 use crate::shutdown::Signals;
 use effects::task::ecs_agent::{AGENT_VARIABLE, ALLOW_HOST_NETWORK_VARIABLE, AgentAccess};
@@ -15,7 +16,7 @@ use effects::task::metadata::{METADATA_VARIABLE, TaskMetadata};
 use effects::task::prefixes::{LIST_VARIABLE, Region};
 use effects::task::{Task, lifelines};
 use faults::Fault;
-use http_client::{CA_BUNDLE_VARIABLE, Client};
+use http_client::{Client, Network};
 
 #[cfg(test)]
 mod hostile;
@@ -32,11 +33,22 @@ pub fn run(args: InjectArgs) -> ExitCode {
         Err(Refusal::Parameter(error)) => return refused(USAGE, &error.to_string()),
         Err(Refusal::NoSuchFault(name)) => return no_such_fault(&name),
     };
+    let policy = match Policy::read(std::env::vars_os()) {
+        Ok(policy) => policy,
+        Err(error) => return refused(USAGE, &error.to_string()),
+    };
+    let network = match Network::read(get) {
+        Ok(network) => network,
+        Err(error) => return refused(USAGE, &error.to_string()),
+    };
+    if let Err(forbidden) = policy.check(&fault, duration) {
+        return refused(USAGE, &format!("{forbidden}; nothing was started"));
+    }
     let mut confinement = confine::confine(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().enable_io().build();
     match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(perform(&fault, duration));
+            let code = runtime.block_on(perform(&fault, duration, &policy, network));
             // Not waited for: the thread of a name look-up may hang for longer than anybody waits.
             runtime.shutdown_background();
             confinement.tell_refused(|text| log(&format!("taskfault inject: {text}\n")));
@@ -61,14 +73,14 @@ fn no_such_fault(name: &str) -> ExitCode {
     refused(USAGE, &format!("there is no fault {name:?}; there are {}", names.join(", ")))
 }
 
-async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
+async fn perform(fault: &Fault, duration: Duration, policy: &Policy, network: Network) -> ExitCode {
     // Before the fault starts, so that no signal can end the process while it lives.
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return refused(1, &format!("could not listen for signals: {error}")),
     };
     let cancel = CancellationToken::new();
-    let task = surroundings().await;
+    let task = policy.limit(surroundings(network).await);
     let mut shown = None;
     let mut on_start = |text: &str, _| {
         log(&format!("{text}\n"));
@@ -95,10 +107,14 @@ async fn perform(fault: &Fault, duration: Duration) -> ExitCode {
     }
 }
 
+/// A variable of the environment; one that is empty counts as not set.
+fn get(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// What a fault needs to know of the task: its limits and, for those on the network, its lifelines, its region and
 /// how the ECS agent is reached. What cannot be found out counts as not there; the fault says so if it needs it.
-async fn surroundings() -> Task {
-    let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+async fn surroundings(network: Network) -> Task {
     let mut task = Task {
         state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
         lifelines: lifelines::addresses(get),
@@ -106,12 +122,12 @@ async fn surroundings() -> Task {
             name: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).unwrap_or_default(),
             partition: String::new(),
             list_url: get(LIST_VARIABLE),
-            ca_bundle: get(CA_BUNDLE_VARIABLE).map(Into::into),
+            network: network.clone(),
         },
         ..Task::default()
     };
     let Some(base) = get(METADATA_VARIABLE) else { return task };
-    let Ok(client) = Client::new(task.region.ca_bundle.as_deref()) else { return task };
+    let Ok(client) = Client::new(&network.direct()) else { return task };
     task.metadata_uri = Some(base.clone());
     match TaskMetadata::read(&client, &base).await {
         Ok(found) => {
@@ -120,7 +136,7 @@ async fn surroundings() -> Task {
             task.region.name.clone_from(&found.arn.region);
             task.region.partition.clone_from(&found.arn.partition);
             let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);
-            let hosts = endpoints.map(|all| all.hosts()).unwrap_or_default();
+            let hosts = endpoints.map(|all| all.hosts(&network.proxies)).unwrap_or_default();
             task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts)
                 .allowing(get(ALLOW_HOST_NETWORK_VARIABLE).as_deref());
         }

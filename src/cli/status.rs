@@ -8,7 +8,8 @@
 //!  "commands": [{"command_id": "…", "document": "AWSFIS-Run-CPU-Stress", "fault": "cpu-stress",
 //!                "since": "2026-11-23T06:40:00Z", "waiting": false,
 //!                "started": "cpu-stress: 1 thread at 80.0 % of a core each",
-//!                "until": "2026-11-23T06:45:00Z", "heartbeat_until": null}]}
+//!                "until": "2026-11-23T06:45:00Z", "heartbeat_until": null}],
+//!  "policy": ["TASKFAULT_MAX_PERCENT=80"]}
 //! ```
 //!
 //! Beside it stand the faults of `taskfault inject` in this network namespace ([`super::injected`]), and what a
@@ -68,6 +69,9 @@ pub struct Status {
     /// then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_since: Option<String>,
+    /// The variables of the policy that are set, as `NAME=value`.
+    #[serde(default)]
+    pub policy: Vec<String>,
 }
 
 /// The channel that commands come by.
@@ -212,6 +216,9 @@ fn describe(status: Option<&Status>, state_dir: &Path, now: OffsetDateTime) -> S
         status.pid,
         status.channel.name()
     );
+    for line in &status.policy {
+        let _ = writeln!(text, "policy: {line}");
+    }
     if status.commands.is_empty() {
         text.push_str("no command is running\n");
     }
@@ -327,6 +334,13 @@ mod tests {
         );
         let again: Status = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
         assert_eq!(again, status);
+    }
+
+    #[test]
+    fn the_policy_is_told() {
+        let text = TEXT.replace("\"commands\"", "\"policy\": [\"TASKFAULT_ALLOW=cpu-stress\"], \"commands\"");
+        let told = describe(Some(&serde_json::from_str(&text).unwrap()), Path::new("/"), NOW);
+        assert!(told.contains("\npolicy: TASKFAULT_ALLOW=cpu-stress\n"), "{told}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! clean-up with the managed-instance role first and the task role as a fallback.
 
 use std::error::Error;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use http_client::sdk::SdkClient;
 
 use crate::aws::AwsError;
+use crate::aws::clock::{Clock, is_refusal};
 use crate::aws::endpoint::Endpoints;
 use crate::aws::error::{UNKNOWN, retry_after};
 use crate::aws::json::without_a_message;
@@ -54,6 +55,7 @@ impl std::fmt::Debug for Activation {
 pub struct Activations {
     ssm: Ssm,
     endpoint: String,
+    clock: Clock,
 }
 
 impl Activations {
@@ -63,6 +65,7 @@ impl Activations {
         endpoints: &Endpoints,
         region: &str,
         credentials: SharedCredentialsProvider,
+        clock: &Clock,
     ) -> Activations {
         let endpoint = endpoints.ssm.to_string();
         let config = aws_sdk_ssm::Config::builder()
@@ -78,7 +81,7 @@ impl Activations {
                     .with_reconnect_mode(ReconnectMode::ReuseAllConnections),
             )
             .build();
-        Activations { ssm: Ssm::from_conf(config), endpoint }
+        Activations { ssm: Ssm::from_conf(config), endpoint, clock: clock.clone() }
     }
 
     /// Makes the activation for one task: one registration, ten minutes, the three tags that FIS and its
@@ -87,6 +90,10 @@ impl Activations {
     /// # Errors
     /// The service's; see [`AwsError`].
     pub async fn create(&self, role: &str, task_arn: &str, zone: &str) -> Result<Activation, AwsError> {
+        self.at_its_time(async || self.create_once(role, task_arn, zone).await).await
+    }
+
+    async fn create_once(&self, role: &str, task_arn: &str, zone: &str) -> Result<Activation, AwsError> {
         let tag = |key: &str, value: &str| {
             Tag::builder().key(key).value(value).build().map_err(|error| AwsError::NotMade {
                 operation: "CreateActivation".into(),
@@ -98,7 +105,7 @@ impl Activations {
             .create_activation()
             .iam_role(role)
             .registration_limit(1)
-            .expiration_date((SystemTime::now() + ACTIVATION_LIFE).into())
+            .expiration_date((self.clock.now() + ACTIVATION_LIFE).into())
             .tags(tag(TAG_ZONE, zone)?)
             .tags(tag(TAG_TASK_ARN, task_arn)?)
             .tags(tag(TAG_SIDECAR, "true")?)
@@ -119,8 +126,11 @@ impl Activations {
     /// # Errors
     /// The service's; see [`AwsError`].
     pub async fn delete(&self, id: &str) -> Result<(), AwsError> {
-        let result = self.ssm.delete_activation().activation_id(id).send().await;
-        match result.map_err(|error| self.error("DeleteActivation", &error)) {
+        let call = async || {
+            let result = self.ssm.delete_activation().activation_id(id).send().await;
+            result.map_err(|error| self.error("DeleteActivation", &error))
+        };
+        match self.at_its_time(call).await {
             Err(error) if matches!(error.code(), "InvalidActivation" | "InvalidActivationId") => Ok(()),
             other => other.map(drop),
         }
@@ -131,11 +141,21 @@ impl Activations {
     /// # Errors
     /// The service's; see [`AwsError`].
     pub async fn deregister(&self, instance_id: &str) -> Result<(), AwsError> {
-        let result = self.ssm.deregister_managed_instance().instance_id(instance_id).send().await;
-        match result.map_err(|error| self.error("DeregisterManagedInstance", &error)) {
+        let call = async || {
+            let result = self.ssm.deregister_managed_instance().instance_id(instance_id).send().await;
+            result.map_err(|error| self.error("DeregisterManagedInstance", &error))
+        };
+        match self.at_its_time(call).await {
             Err(error) if error.code() == "InvalidInstanceId" => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Makes a call, and once more if the answer says that the clock of this machine is off. The SDK makes up for that by
+    /// itself, from its second call on, so its own clock is left to it.
+    async fn at_its_time<T>(&self, call: impl AsyncFn() -> Result<T, AwsError>) -> Result<T, AwsError> {
+        let answer = self.clock.corrected(call, |error: &AwsError| is_refusal(error.code())).await;
+        answer.map_err(|error| self.clock.explain(error))
     }
 
     fn error<E>(&self, operation: &str, error: &SdkError<E, HttpResponse>) -> AwsError
@@ -143,6 +163,7 @@ impl Activations {
         E: Error + ProvideErrorMetadata + 'static,
     {
         let operation = operation.to_owned();
+        self.clock.hear(error.raw_response().and_then(|answer| answer.headers().get("date")));
         match error {
             SdkError::ServiceError(answer) => AwsError::Service {
                 operation,
@@ -206,12 +227,12 @@ mod tests {
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
         };
-        let client = Client::new(None).unwrap();
+        let client = Client::new(&http_client::Network::default()).unwrap();
         let endpoints =
             Endpoints::resolve("eu-west-1", "aws", |name| (name == "AWS_ENDPOINT_URL").then(|| url.clone()))
                 .unwrap();
         let role = SharedCredentialsProvider::new(TaskRole { source, client: client.clone() });
-        let api = Activations::new(&client, &endpoints, "eu-west-1", role);
+        let api = Activations::new(&client, &endpoints, "eu-west-1", role, &Clock::default());
         tokio::select! {
             result = api.create("role", "arn", "zone") => result.unwrap_err(),
             () = service => unreachable!("it serves for ever"),

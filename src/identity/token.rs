@@ -160,7 +160,8 @@ impl Identity {
     pub async fn fetch(&self) -> Result<(), AwsError> {
         let key = Rc::clone(&self.key.borrow());
         let answer = self.request_token(&key).await?;
-        let now = SystemTime::now();
+        // The expiry is of the service's clock.
+        let now = self.client.clock().now();
         let expires = expiry(answer.token_expiration_date).ok_or_else(|| AwsError::Unexpected {
             operation: "RequestManagedInstanceRoleToken".to_owned(),
             reason: format!("TokenExpirationDate {} is no date", answer.token_expiration_date),

@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::active_faults::ActiveFaults;
 use super::heartbeat::{self, Heartbeats, Lease};
 use super::run_fault::{Ending, FaultOutcome, run_fault};
+use crate::aws::clock::Clock;
 use crate::document::{OnFailure, Plan, Script, Step, Work};
+use crate::metrics::{FaultMetrics, Metrics};
+use crate::output::{Destination, Writer};
 use effects::fault::Deadline;
 use effects::shell::{self, Job};
 use effects::task::Task;
@@ -53,10 +56,16 @@ pub struct InvocationContext {
     pub task: Task,
     /// What scripts inherit: our own environment as it was at the start.
     pub environment: BTreeMap<OsString, OsString>,
+    /// The service's time, which FIS dates its calls with.
+    pub clock: Clock,
     /// The FIS actions that need heartbeats.
     pub heartbeats: Rc<Heartbeats>,
     /// Where active faults are listed.
     pub active_faults: Rc<ActiveFaults>,
+    /// Where the output of the steps goes besides the reply.
+    pub output: Option<(Rc<Writer>, Destination)>,
+    /// Writes metrics of faults, if they are wanted.
+    pub metrics: Option<Metrics>,
 }
 
 impl std::fmt::Debug for InvocationContext {
@@ -92,7 +101,10 @@ pub async fn run(
             }
         };
         exited |= exits(step, &result);
-        let report = result.report(step, started);
+        let mut report = result.report(step, started);
+        if let Some((writer, destination)) = &context.output {
+            writer.write(&mut report, destination).await;
+        }
         on_step(&report);
         reports.push(report);
     }
@@ -139,6 +151,7 @@ impl Finished {
             stdout: self.stdout,
             stderr: self.stderr,
             message: self.message,
+            stored: None,
             started,
             // A clock that was set back in between must not make the step end before it began.
             ended: SystemTime::now().max(started),
@@ -163,16 +176,20 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
         Work::Scripts(scripts) => run_scripts(scripts, context, cancel).await,
         Work::Fault { fault, duration } => {
             let mut listed = None;
+            let metrics = metrics_of(fault, context);
             let mut list = |description: &str, _| {
+                metrics.as_ref().inspect(|metrics| metrics.started());
                 listed = Some(context.active_faults.add(&context.command_id, description, *duration, None));
             };
-            of_outcome(run_fault(fault, *duration, &context.task, cancel, &mut list).await)
+            of_outcome(
+                followed(&metrics, run_fault(fault, *duration, &context.task, cancel, &mut list)).await,
+            )
         }
-        Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, SystemTime::now()) {
+        Work::Leased { fault, duration, call } => match context.heartbeats.begin(call, context.clock.now()) {
             Ok(lease) => run_leased(fault, *duration, lease, context, cancel).await,
             Err(error) => Finished::failed(1, &format!("{error}\n")),
         },
-        Work::Heartbeat(call) => match context.heartbeats.beat(call, SystemTime::now()) {
+        Work::Heartbeat(call) => match context.heartbeats.beat(call, context.clock.now()) {
             Ok(left) => {
                 let (id, count, left) = (&call.id, call.call_count, left.as_secs_f64());
                 let stdout =
@@ -185,6 +202,21 @@ async fn perform(work: &Work, context: &InvocationContext, cancel: &Cancellation
         Work::Fail(reason) => Finished::failed(1, reason),
         Work::Skip(reason) => Finished::skipped(reason.clone()),
         Work::Refuse(reason) => Finished { message: Some(reason.clone()), ..Finished::failed(1, "") },
+    }
+}
+
+fn metrics_of<'a>(fault: &Fault, context: &'a InvocationContext) -> Option<FaultMetrics<'a>> {
+    context.metrics.as_ref().map(|metrics| metrics.of_fault(fault.name(), &context.command_id))
+}
+
+/// Waits for a fault, and writes its metrics where they are wanted.
+async fn followed(
+    metrics: &Option<FaultMetrics<'_>>,
+    running: impl Future<Output = FaultOutcome>,
+) -> FaultOutcome {
+    match metrics {
+        Some(metrics) => metrics.follow(running).await,
+        None => running.await,
     }
 }
 
@@ -217,13 +249,16 @@ async fn run_leased(
             deadline(left.min(duration.saturating_sub(since.elapsed())));
         }
     };
+    let metrics = metrics_of(fault, context);
     let mut list = |description: &str, deadline: Option<Deadline>| {
+        metrics.as_ref().inspect(|metrics| metrics.started());
         let entry = context.active_faults.add(&context.command_id, description, duration, Some(&action));
         listed = Some(entry);
         let _ = moved.set((Instant::now(), deadline));
         move_end(until.left());
     };
-    let mut running = std::pin::pin!(run_fault(fault, duration, &context.task, &silence, &mut list));
+    let mut running =
+        std::pin::pin!(followed(&metrics, run_fault(fault, duration, &context.task, &silence, &mut list)));
     let outcome = tokio::select! {
         biased;
         outcome = &mut running => return of_outcome(outcome),
@@ -472,8 +507,11 @@ mod tests {
             platform_version: String::new(),
             task: Task::default(),
             environment: BTreeMap::new(),
+            clock: Clock::default(),
             heartbeats: Rc::default(),
             active_faults: Rc::default(),
+            output: None,
+            metrics: None,
         }
     }
 

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::active_faults::Entry;
 use super::invocation::{self, InvocationContext, file_name};
@@ -21,6 +22,8 @@ use crate::channel::outbox::Outbox;
 use crate::channel::reply::Reply;
 use crate::channel::{Inbox, Origin};
 use crate::document::{self, Plan, Request};
+use crate::output::{Destination, Writer};
+use crate::policy::Policy;
 use effects::shell::left_over;
 use ssm_wire::job::{Delivery, Job, JobId, Order, SendCommand, Topic, Verdict};
 use ssm_wire::report::StepReport;
@@ -31,17 +34,16 @@ pub const RUNNING_LIMIT: usize = 5;
 /// Commands that wait.
 pub const WAITING_LIMIT: usize = 5;
 
-/// Stands in the error output of a step whose output was to be uploaded.
-const NOT_UPLOADED: &str = "note: output to S3 or CloudWatch Logs was asked for; taskfault does not upload it, this output is all there is\n";
-
 /// One accepted command.
 #[derive(Debug)]
 struct Command {
     id: JobId,
     document_name: String,
     plan: Plan,
-    /// Its output was to go to S3 or CloudWatch Logs, too.
-    upload: bool,
+    /// Where its output is to go besides the reply.
+    destination: Option<Destination>,
+    /// Who asked for what, in every log line about it.
+    span: tracing::Span,
     origin: Origin,
     cancel: CancellationToken,
     accepted: SystemTime,
@@ -77,6 +79,9 @@ pub struct ActiveCommand {
 #[derive(Debug)]
 pub struct Queue {
     context: InvocationContext,
+    policy: Policy,
+    /// Writes output elsewhere, where that is asked for.
+    writer: Option<Rc<Writer>>,
     replier: Replier,
     outbox: Rc<Outbox>,
     seen: Seen,
@@ -90,10 +95,19 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// `context` is the same for all commands but for the command id.
-    pub fn new(context: InvocationContext, replier: Replier, outbox: Rc<Outbox>) -> Rc<Queue> {
+    /// `context` is the same for all commands but for the command id; `policy` says what they may do,
+    /// `writer` puts their output elsewhere.
+    pub fn new(
+        context: InvocationContext,
+        policy: Policy,
+        writer: Option<Rc<Writer>>,
+        replier: Replier,
+        outbox: Rc<Outbox>,
+    ) -> Rc<Queue> {
         Rc::new_cyclic(|me| Queue {
             context,
+            policy,
+            writer,
             replier,
             outbox,
             seen: Seen::default(),
@@ -142,6 +156,11 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
+    /// What commands may do here.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Waits until nothing runs.
     pub async fn idle(&self) {
         loop {
@@ -186,17 +205,22 @@ impl Queue {
             .collect()
     }
 
-    fn offer_send(&self, job: Job, send: SendCommand, origin: Origin) -> Verdict {
+    fn offer_send(&self, job: Job, mut send: SendCommand, origin: Origin) -> Verdict {
         let request = Request {
             command_id: job.id.command_id().to_owned(),
             document_name: send.document_name.clone(),
-            document: send.document_content,
-            parameters: send.parameters.unwrap_or_default(),
+            document: std::mem::take(&mut send.document_content),
+            parameters: send.parameters.take().unwrap_or_default(),
         };
-        let plan = match document::plan(&request) {
+        let span = span_of(&request);
+        let mut plan = match document::plan(&request) {
             Ok(plan) => plan,
-            Err(error) => return self.unreadable(&job.id, &error.to_string(), origin),
+            Err(error) => {
+                let _asked = span.enter();
+                return self.unreadable(&job.id, &error.to_string(), origin);
+            }
         };
+        let forbidden = self.policy.apply(&mut plan);
         let (unstarted, places) = (self.unstarted(), self.places_taken());
         if !plan.is_heartbeat()
             && (unstarted >= WAITING_LIMIT && places >= RUNNING_LIMIT
@@ -204,16 +228,22 @@ impl Queue {
         {
             return Verdict::Full;
         }
+        let destination = Destination::of(&send, job.id.command_id());
         let command = Rc::new(Command {
             id: job.id.clone(),
             document_name: send.document_name,
             plan,
-            upload: !send.output_s3_bucket.is_empty() || send.cloud_watch_output_enabled == "true",
+            destination,
+            span,
             origin,
             cancel: CancellationToken::new(),
             accepted: SystemTime::now(),
         });
-        tracing::info!(job = %job.id, document = command.document_name, "command accepted");
+        match forbidden {
+            None => tracing::info!(parent: &command.span, "command accepted"),
+            // Accepted, to be answered with the reason: it starts nothing.
+            Some(reason) => tracing::warn!(parent: &command.span, %reason, "command refused"),
+        }
         self.accept(job.id, Accepted::Command(command))
     }
 
@@ -275,19 +305,17 @@ impl Queue {
     }
 
     async fn perform(&self, command: &Command) {
-        let context =
-            InvocationContext { command_id: command.id.command_id().to_owned(), ..self.context.clone() };
+        let output = self.writer.clone().zip(command.destination.clone());
+        let command_id = command.id.command_id().to_owned();
+        let context = InvocationContext { command_id, output, ..self.context.clone() };
         let mut ended = Vec::new();
         let mut on_step = |step: &StepReport| {
-            let mut step = step.clone();
-            if command.upload {
-                step.stderr.extend_from_slice(NOT_UPLOADED.as_bytes());
-            }
-            ended.push(step);
+            ended.push(step.clone());
             self.reply(command, self.replier.progress(&ended, SystemTime::now()));
         };
-        invocation::run(&command.plan, &context, &command.cancel, &mut on_step).await;
-        tracing::info!(job = %command.id, steps = %summary(&ended), "command ended");
+        let invocation = invocation::run(&command.plan, &context, &command.cancel, &mut on_step);
+        invocation.instrument(command.span.clone()).await;
+        tracing::info!(parent: &command.span, steps = %summary(&ended), "command ended");
         self.reply_last(command, self.replier.finished(&ended, SystemTime::now()));
         self.running.borrow_mut().retain(|running| running.id != command.id);
         if let Some(call) = command.plan.first_call() {
@@ -321,7 +349,7 @@ impl Queue {
             self.reply(command, self.replier.progress(&steps[..count], now));
         }
         self.reply_last(command, self.replier.finished(&steps, now));
-        tracing::info!(job = %command.id, "command cancelled before it ran");
+        tracing::info!(parent: &command.span, "command cancelled before it ran");
     }
 
     /// Cancels what has exactly this job id. One that is unknown, ended, or of another instance changes nothing.
@@ -334,7 +362,7 @@ impl Queue {
         });
         let running = self.running.borrow();
         if let Some(command) = running.iter().chain(unstarted).find(|command| command.id.as_str() == target) {
-            tracing::info!(job = target, "cancelling");
+            tracing::info!(parent: &command.span, "cancelling");
             command.cancel.cancel();
             return;
         }
@@ -349,6 +377,16 @@ impl Queue {
             self.changed.notify_waiters();
         }
     }
+}
+
+/// Characters of a command's parameters that stand in the log.
+const SHOWN_PARAMETERS: usize = 500;
+
+/// Who asks for what.
+fn span_of(request: &Request) -> tracing::Span {
+    let parameters = serde_json::to_string(&request.parameters).unwrap_or_default();
+    let parameters: String = parameters.chars().take(SHOWN_PARAMETERS).collect();
+    tracing::info_span!("command", id = request.command_id, document = request.document_name, parameters)
 }
 
 fn summary(steps: &[StepReport]) -> String {
@@ -384,7 +422,7 @@ impl Inbox for Queue {
             Some(Accepted::Command(command)) if command.plan.is_heartbeat() => self.launch(command),
             Some(Accepted::Command(command)) => {
                 if let Some(call) = command.plan.first_call() {
-                    self.context.heartbeats.announce(call, SystemTime::now());
+                    self.context.heartbeats.announce(call, self.context.clock.now());
                 }
                 self.waiting.borrow_mut().push_back(command);
             }
@@ -446,12 +484,15 @@ mod tests {
             platform_name: "Linux".into(),
             platform_version: "6.1".into(),
             task: effects::task::Task::default(),
+            clock: crate::aws::clock::Clock::default(),
             heartbeats: Rc::default(),
             active_faults: Rc::default(),
+            output: None,
+            metrics: None,
             environment: BTreeMap::new(),
         };
         let replier = Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None };
-        (Queue::new(context, replier, Rc::clone(&outbox)), outbox)
+        (Queue::new(context, Policy::default(), None, replier, Rc::clone(&outbox)), outbox)
     }
 
     fn id(n: u32) -> JobId {
@@ -641,6 +682,29 @@ mod tests {
             assert_eq!(queue.offer(&hold(1), Origin::Poll), Verdict::Duplicate);
             queue.start(&id(1));
             assert_eq!((counts(&queue), statuses(&outbox, &id(1)).len()), ((0, 0), 1));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_the_policy_forbids_is_answered_with_the_variable_and_starts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (allowed, outbox) = queue(dir.path());
+        let policy =
+            Policy::read([("TASKFAULT_MAX_DURATION", "1h"), ("TASKFAULT_ALLOW", "disk-fill")]).unwrap();
+        let queue = Queue::new(
+            allowed.context.clone(),
+            policy,
+            None,
+            Replier { version: "3.3.0.0".into(), able_to_open_control_channel: None },
+            Rc::clone(&outbox),
+        );
+        in_local(async {
+            assert!(matches!(run(&queue, &hold(1)), Verdict::Accepted { .. }));
+            queue.idle().await;
+            assert_eq!(statuses(&outbox, &id(1)).last().unwrap(), "Failed");
+            let reason = "TASKFAULT_ALLOW=disk-fill in this task does not allow cpu-stress";
+            assert!(outbox.snapshot().iter().any(|reply| reply.content.contains(reason)));
         })
         .await;
     }

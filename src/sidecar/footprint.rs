@@ -9,6 +9,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::AwsError;
+use crate::aws::clock::Clock;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::Endpoints;
 use crate::aws::retry::{Retry, RetryBudget};
@@ -29,6 +30,7 @@ pub(super) struct Footprint {
     pub endpoints: Endpoints,
     pub region: String,
     pub task_role: TaskRole,
+    pub clock: Clock,
     /// The last one is the one in use; those before it expired while their registration was throttled.
     activations: RefCell<Vec<String>>,
     instance: RefCell<Option<String>>,
@@ -40,12 +42,14 @@ impl Footprint {
         endpoints: Endpoints,
         region: String,
         task_role: TaskRole,
+        clock: Clock,
     ) -> Footprint {
         Footprint {
             client,
             endpoints,
             region,
             task_role,
+            clock,
             activations: RefCell::default(),
             instance: None.into(),
         }
@@ -68,7 +72,7 @@ impl Footprint {
 
     /// The public API with one set of credentials.
     pub(super) fn api(&self, provider: SharedCredentialsProvider) -> Activations {
-        Activations::new(&self.client, &self.endpoints, &self.region, provider)
+        Activations::new(&self.client, &self.endpoints, &self.region, provider, &self.clock)
     }
 
     /// Removes what was made, within `limit`; true if nothing is left. What is left is named in the log.

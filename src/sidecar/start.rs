@@ -14,6 +14,7 @@ use super::liveness::{Liveness, Phase};
 use super::lock::LockError;
 use super::status;
 use crate::aws::AwsError;
+use crate::aws::clock::Clock;
 use crate::aws::credentials::TaskRole;
 use crate::aws::endpoint::{EndpointError, Endpoints};
 use crate::aws::error::UNKNOWN;
@@ -110,9 +111,11 @@ async fn register_with(
     let (holds_identity, store) = in_folder(stop, open).await?;
     // The key takes more CPU than everything else takes time, so it is begun before anything is asked for.
     let key = Cell::new((!holds_identity).then(begin_key));
-    let client = Client::new(config.ca_bundle.as_deref())?;
+    let client = Client::new(&config.network)?;
+    // What the task itself has at hand is not behind a proxy.
+    let direct = client.direct();
     let task = tokio::select! {
-        task = TaskMetadata::read(&client, &config.metadata_uri) => task?,
+        task = TaskMetadata::read(&direct, &config.metadata_uri) => task?,
         () = stop.cancelled() => return Err(StartError::Stopped),
     };
     let (region, partition) = (task.arn.region.clone(), &task.arn.partition);
@@ -121,9 +124,10 @@ async fn register_with(
 
     let agent = agent_access(config, &task, &endpoints);
     tidy_up(&agent, config);
-    let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone());
-    let task_role = TaskRole { source: config.credentials.clone(), client: client.clone() };
-    let footprint = Footprint::new(client, endpoints, region, task_role);
+    let clock = Clock::default();
+    let json = JsonClient::new(client.clone(), endpoints.clone(), region.clone(), clock.clone());
+    let task_role = TaskRole { source: config.credentials.clone(), client: direct };
+    let footprint = Footprint::new(client, endpoints, region, task_role, clock);
     let role_name = &config.role_name;
     let retry = Retry::new(stop, RETRY_BUDGET);
     let enrolment = Enrolment {
@@ -187,7 +191,7 @@ where
 }
 
 fn agent_access(config: &Config, task: &TaskMetadata, endpoints: &Endpoints) -> AgentAccess {
-    AgentAccess::new(config.variable(AGENT_VARIABLE), task, endpoints.hosts())
+    AgentAccess::new(config.variable(AGENT_VARIABLE), task, endpoints.hosts(&config.network.proxies))
         .allowing(config.variable(ALLOW_HOST_NETWORK_VARIABLE).as_deref())
 }
 

@@ -102,6 +102,7 @@ fn describe(identity: &Identity, queue: &Queue, channel: &str) -> String {
         "instance_id": identity.instance_id(),
         "channel": if channel.is_empty() { "none" } else { channel },
         "commands": commands,
+        "policy": queue.policy().lines(),
     })
     .to_string()
 }

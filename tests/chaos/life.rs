@@ -338,6 +338,7 @@ fn spawn(folder: &TempDir, url: &str, task: &str) -> Child {
         .env("AWS_ENDPOINT_URL", url)
         .env("AWS_ACCESS_KEY_ID", "local")
         .env("AWS_SECRET_ACCESS_KEY", "local")
+        .env("TASKFAULT_ALLOW_SHELL", "true")
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

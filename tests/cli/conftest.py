@@ -274,6 +274,7 @@ class SidecarProcess:
             "AWS_ENDPOINT_URL": server,
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
+            "TASKFAULT_ALLOW_SHELL": "true",
         } | variables
         self.task_uri = environment["ECS_CONTAINER_METADATA_URI_V4"]
         self.process = subprocess.Popen(
@@ -285,9 +286,9 @@ class SidecarProcess:
             env={name: value for name, value in environment.items() if value is not None},
         )
 
-    def failed(self):
-        """Its last line, once it has ended with code 1."""
-        assert self.process.wait(timeout=60) == 1, self.log_path.read_text()
+    def failed(self, code=1):
+        """Its last line, once it has ended with this code."""
+        assert self.process.wait(timeout=60) == code, self.log_path.read_text()
         return self.log_path.read_text().splitlines()[-1]
 
     def terminate(self):

@@ -1,13 +1,16 @@
 """A relay between the sidecar and the local AWS: TLS in front of it, or calls that are changed on their way."""
 
 import contextlib
+import datetime
 import http.server
 import json
+import os
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
@@ -85,11 +88,47 @@ def relay(one, other):
     other.close()
 
 
+class Proxy:
+    """A real HTTP proxy, tinyproxy. It alone knows `name`, as this machine, and says in its log whom it connects."""
+
+    def __init__(self, folder, name, user=None):
+        probe = socket.create_server(("127.0.0.1", 0))
+        self.port = probe.getsockname()[1]
+        probe.close()
+        self.log = folder / "tinyproxy.log"
+        hosts, settings = folder / "hosts", folder / "tinyproxy.conf"
+        hosts.write_text(f"127.0.0.1 localhost {name}\n")
+        lines = [f"Port {self.port}", "Listen 127.0.0.1", "Timeout 600", f'LogFile "{self.log}"', "LogLevel Connect"]
+        settings.write_text("\n".join([*lines, *([f"BasicAuth {user}"] if user else [])]) + "\n")
+        # The name stands in the hosts file of its own mount namespace.
+        inside = 'mount --bind "$1" /etc/hosts && exec tinyproxy -d -c "$2"'
+        own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--user", "--map-root-user"]
+        self.process = subprocess.Popen(
+            [*own, "sh", "-c", inside, "sh", hosts, settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.url = f"http://127.0.0.1:{self.port}"
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except OSError:
+                assert self.process.poll() is None and time.monotonic() < deadline, "tinyproxy did not start"
+                time.sleep(0.05)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
 class Relay:
     """Passes on HTTP calls, except those that `rules` names by operation or last part of the path.
 
     A rule is called with the request and a function that passes it on, and returns (status, body).
     """
+
+    # Its clock, in the Date of its answers.
+    seconds_ahead = 0
 
     def __init__(self, target, rules):
         self.target = target
@@ -107,7 +146,8 @@ class Relay:
                 name = self.headers.get("X-Amz-Target", self.path).replace("/", ".").rsplit(".", 1)[-1]
                 pass_on = lambda: relay.pass_on(self.command, self.path, self.headers, body)
                 rule = relay.rules.get(name)
-                status, answer = rule(pass_on) if rule else pass_on()
+                refused = relay.refuses(self.headers)
+                status, answer = refused or (rule(pass_on) if rule else pass_on())
                 with contextlib.suppress(OSError):
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(answer)))
@@ -116,10 +156,16 @@ class Relay:
 
             do_GET = do_POST
 
+            def date_time_string(self, timestamp=None):
+                return super().date_time_string((timestamp or time.time()) + relay.seconds_ahead)
+
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Calls)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def refuses(self, headers):
+        """An answer in place of the service's; none by default."""
 
     def pass_on(self, method, path, headers, body):
         """The service's own answer."""
@@ -136,13 +182,35 @@ class Relay:
         self.server.server_close()
 
 
+class Strict(Relay):
+    """Takes no signature that is five minutes off, as AWS does not, whoever made it."""
+
+    def __init__(self, target, seconds_ahead=0):
+        self.seconds_ahead = seconds_ahead
+        self.refused = 0
+        self.taken = 0
+        super().__init__(target, {})
+
+    def refuses(self, headers):
+        signed = headers.get("X-Amz-Date")
+        if not signed:
+            return None
+        at = datetime.datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+        if abs(at - time.time() - self.seconds_ahead) <= 300:
+            self.taken += 1
+            return None
+        self.refused += 1
+        words = {"__type": "InvalidSignatureException", "message": f"Signature expired: {signed} is now too far off"}
+        return 400, json.dumps(words).encode()
+
+
 def refusal(code, status=400):
     """A rule: the error of a JSON 1.1 service."""
     return lambda _: (status, json.dumps({"__type": code, "message": "because of the test"}).encode())
 
 
-def authority(folder, name):
-    """A certificate authority of its own and a certificate of it for localhost; the paths (ca, certificate, key)."""
+def authority(folder, name, host="localhost"):
+    """A certificate authority of its own and a certificate of it for a host; the paths (ca, certificate, key)."""
     run = lambda *arguments: subprocess.run(
         ["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60
     )
@@ -153,7 +221,7 @@ def authority(folder, name):
         "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
     run("req", *curve, "-subj", "/CN=localhost", "-keyout", key, "-out", request)
     extensions = folder / f"{name}.ext"
-    extensions.write_text("subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
+    extensions.write_text(f"subjectAltName=DNS:{host}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
     run("x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", 2,
         "-extfile", extensions, "-out", certificate)  # fmt: skip
     return ca, certificate, key

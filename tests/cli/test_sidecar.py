@@ -141,17 +141,6 @@ def test_a_shell_script_through_the_cli(aws, sidecar):
     assert got["StandardErrorContent"].startswith("err\n")
 
 
-@pytest.mark.parametrize(
-    "asked", [{"OutputS3BucketName": "a-bucket"}, {"CloudWatchOutputConfig": {"CloudWatchOutputEnabled": True}}]
-)
-def test_output_that_is_not_uploaded_says_so(sidecar, asked):
-    command = sidecar.send(SCRIPT, {"commands": ["echo out; echo err >&2"]}, **asked)
-    assert sidecar.finished(command)["Status"] == "Success"
-    got = sidecar.invocation(command)
-    assert got["StandardOutputContent"] == "out\n"
-    assert got["StandardErrorContent"].startswith("err\nnote: output to S3 or CloudWatch Logs was asked for"), got
-
-
 def test_output_is_cut_at_every_limit(sidecar):
     lines = ["yes o | head -c 60000", "yes e | head -c 60000 >&2"]
     command = sidecar.send(SCRIPT, {"commands": lines})

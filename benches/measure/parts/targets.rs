@@ -15,6 +15,7 @@ use effects::net::classify::{self, Action, Filter};
 use effects::net::netlink::{Route, Tables};
 use effects::net::target::{self, TargetSet};
 use effects::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, link, shape};
+use effects::task::denied::DeniedTargets;
 use faults::network_source::{Direction, Net, Source};
 
 use crate::Options;
@@ -217,7 +218,8 @@ fn egress(count: u32) -> Filter {
     let mut route = Route::open().unwrap();
     let links = link::list(&mut route).unwrap();
     let link = links.into_iter().find(|link| link.name == "eth0").unwrap();
-    let targets = TargetSet::of_all(&target::resolve(&sources(count), &[]).unwrap());
+    let targets =
+        TargetSet::of_all(&target::resolve(&sources(count), &[], &DeniedTargets::default()).unwrap());
     Filter {
         name: "bench_1".to_owned(),
         direction: Direction::Egress,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::task::capabilities::Capabilities;
+use crate::task::denied::DeniedTargets;
 use faults::network_source::{Direction, Interfaces, Protocol, Source};
 
 pub mod baseline;
@@ -103,7 +104,7 @@ pub struct NetworkPlan {
 }
 
 /// Where an effect takes place.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Environment {
     /// Where the roots that other programs installed are noted.
     pub state_dir: PathBuf,
@@ -111,6 +112,8 @@ pub struct Environment {
     pub exempt: Vec<IpAddr>,
     /// Host and port of the control channel's endpoints.
     pub control_hosts: Vec<(String, u16)>,
+    /// Who must not be hit.
+    pub denied: DeniedTargets,
 }
 
 /// What a plan's names stand for, as DNS says now.
@@ -124,12 +127,12 @@ impl Addresses {
     /// Looks them up, which takes as long as DNS does and touches nothing.
     ///
     /// # Errors
-    /// A name without an address; a source that no fault may cut.
+    /// A name without an address; a source that no fault may cut, or that is denied.
     pub fn look_up(plan: &NetworkPlan, environment: &Environment) -> Result<Addresses, NetError> {
         if !Capabilities::read().net_admin {
             return Err(NetError::NotPermitted);
         }
-        let targets = target::resolve(&plan.sources, &environment.all_exempt())?;
+        let targets = target::resolve(&plan.sources, &environment.all_exempt(), &environment.denied)?;
         // What is named is meant, and S3 and DynamoDB are elsewhere: then DNS need not be asked for them.
         let is_wide = |found: &Found| match &found.source {
             Source::All => true,

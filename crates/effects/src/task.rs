@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 pub mod arn;
 pub mod capabilities;
+pub mod denied;
 pub mod ecs_agent;
 pub mod lifelines;
 pub mod limits;
 pub mod machine;
 pub mod memory;
 pub mod metadata;
+pub mod partitions;
 pub mod prefixes;
 pub mod stats;
 
@@ -39,6 +41,8 @@ pub struct Task {
     pub state_dir: Option<PathBuf>,
     /// Addresses that no network fault may cut: see [`lifelines`].
     pub lifelines: Vec<IpAddr>,
+    /// Who no network fault may hit.
+    pub denied: denied::DeniedTargets,
     /// The way to the ECS agent's fault endpoints, as far as there is one.
     pub ecs_agent: ecs_agent::AgentAccess,
     /// Whose prefixes the sources S3 and DYNAMODB stand for.

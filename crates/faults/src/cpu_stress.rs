@@ -4,7 +4,7 @@ use crate::duration::DURATION;
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern::{DIGITS, PERCENT_FROM_0};
 use crate::spec::Document;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-cpu-stress`.
@@ -13,6 +13,7 @@ pub static SPEC: Spec = Spec {
     summary: "keep a share of the CPU busy",
     action: Some("aws:ecs:task-cpu-stress"),
     lives: Lives::Asked,
+    strength: Some(Strength { percent: &PERCENT, instead: None }),
     parameters: &[DURATION, PERCENT, WORKERS],
     documents: &[Document {
         name: "AWSFIS-Run-CPU-Stress",

@@ -6,7 +6,7 @@ use crate::duration::DURATION;
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern;
 use crate::spec::Document;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// Document `AWSFIS-Run-Disk-Fill`; FIS has no action of that name for tasks.
@@ -15,6 +15,7 @@ pub static SPEC: Spec = Spec {
     summary: "fill the file system to a share of its size",
     action: None,
     lives: Lives::Asked,
+    strength: Some(Strength { percent: &PERCENT, instead: Some(&BYTES) }),
     parameters: &[DURATION, PERCENT, BYTES, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-Disk-Fill",

@@ -7,7 +7,7 @@ use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern;
 use crate::pattern::DIGITS;
 use crate::spec::Document;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-io-stress`.
@@ -16,6 +16,7 @@ pub static SPEC: Spec = Spec {
     summary: "read, write and sync files without rest",
     action: Some("aws:ecs:task-io-stress"),
     lives: Lives::Asked,
+    strength: Some(Strength { percent: &PERCENT, instead: Some(&BYTES) }),
     parameters: &[DURATION, PERCENT, BYTES, WORKERS, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-IO-Stress",

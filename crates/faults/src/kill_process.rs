@@ -13,6 +13,7 @@ pub static SPEC: Spec = Spec {
     summary: "send a signal to the processes of a name",
     action: Some("aws:ecs:task-kill-process"),
     lives: Lives::Fixed(WATCH),
+    strength: None,
     parameters: &[PROCESS_NAME, SIGNAL, HOST_PROCESSES],
     documents: &[Document {
         name: "AWSFIS-Run-Kill-Process",

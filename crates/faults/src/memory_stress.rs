@@ -5,7 +5,7 @@ use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern;
 use crate::pattern::DIGITS;
 use crate::spec::Document;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// Document `AWSFIS-Run-Memory-Stress`; FIS has no action of that name for tasks.
@@ -14,6 +14,7 @@ pub static SPEC: Spec = Spec {
     summary: "hold a share of the memory",
     action: None,
     lives: Lives::Asked,
+    strength: Some(Strength { percent: &PERCENT, instead: None }),
     parameters: &[DURATION, PERCENT, WORKERS],
     documents: &[Document {
         name: "AWSFIS-Run-Memory-Stress",

@@ -13,6 +13,7 @@ pub static SPEC: Spec = Spec {
     summary: "drop the traffic of a port without a word",
     action: Some("aws:ecs:task-network-blackhole-port"),
     lives: Lives::Asked,
+    strength: None,
     parameters: &[DURATION, PORT, TRAFFIC_TYPE, PROTOCOL],
     documents: &[
         Document {

@@ -21,6 +21,7 @@ pub static SPEC: Spec = Spec {
     summary: "delay traffic to chosen targets",
     action: Some("aws:ecs:task-network-latency"),
     lives: Lives::Asked,
+    strength: None,
     parameters: &[DURATION, DELAY, JITTER, SOURCES, FLOWS_PERCENT, TRAFFIC_TYPE, INTERFACE],
     documents: &[
         // Everything that leaves one interface; no jitter.

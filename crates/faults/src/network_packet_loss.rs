@@ -7,7 +7,7 @@ use crate::network_source::{
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern;
 use crate::spec::Document;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range};
 
 /// FIS reference, `aws:ecs:task-network-packet-loss`.
@@ -16,6 +16,7 @@ pub static SPEC: Spec = Spec {
     summary: "lose a share of the packets to chosen targets",
     action: Some("aws:ecs:task-network-packet-loss"),
     lives: Lives::Asked,
+    strength: Some(Strength { percent: &LOSS, instead: None }),
     parameters: &[DURATION, LOSS, SOURCES, FLOWS_PERCENT, TRAFFIC_TYPE, INTERFACE],
     documents: &[
         // Everything that leaves one interface.

@@ -12,6 +12,7 @@ pub static SPEC: Spec = Spec {
     summary: "stop the processes of a name, and let them go on at the end",
     action: None,
     lives: Lives::Asked,
+    strength: None,
     parameters: &[DURATION, NAME, HOST_PROCESSES],
     documents: &[],
     read: Fault::read::<ProcessPause>,

@@ -19,12 +19,23 @@ pub struct Spec {
     pub action: Option<&'static str>,
     /// How long it lives.
     pub lives: Lives,
+    /// How strong it is; None where that has no measure in percent.
+    pub strength: Option<Strength>,
     /// In the order in which they are listed.
     pub parameters: &'static [Parameter],
     /// The documents that ask for it, in alphabetical order.
     pub documents: &'static [Document],
     /// The fault that the values of its parameters ask for.
     pub read: fn(&Arguments) -> Result<Fault, ParameterError>,
+}
+
+/// Which parameter says how strong a fault is, of 100 %. How many it hits (`flows-percent`) is another matter.
+#[derive(Debug, Clone, Copy)]
+pub struct Strength {
+    /// The percentage.
+    pub percent: &'static Parameter,
+    /// What is taken instead of it, in another unit, where it is not 0.
+    pub instead: Option<&'static Parameter>,
 }
 
 /// How long a fault lives.

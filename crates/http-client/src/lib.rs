@@ -1,29 +1,32 @@
-//! The one HTTP client: hyper and rustls, roots compiled in, plus those of `AWS_CA_BUNDLE`.
+//! The one HTTP client: hyper and rustls, roots compiled in, plus those of the environment, and through its proxies.
 
 #![forbid(unsafe_code)]
 
 pub mod blocking;
+mod connector;
+pub mod network;
 #[cfg(feature = "sdk")]
 pub mod sdk;
 
 use std::error::Error;
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector as TcpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpStream;
+use tower_service::Service;
 
-/// Adds certificates (PEM) to the trusted roots, as the AWS CLI and SDKs do.
-pub const CA_BUNDLE_VARIABLE: &str = "AWS_CA_BUNDLE";
+use connector::Connector;
+pub use network::{CaFile, Network, Proxies, ProxyError};
 
 /// How long a call may take when nobody says otherwise.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,9 +38,11 @@ const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file that [`CA_BUNDLE_VARIABLE`] names cannot be read, or holds no certificate.
-    #[error("cannot read the certificates of {CA_BUNDLE_VARIABLE}={path}: {reason}")]
+    /// The file cannot be read, or holds no certificate.
+    #[error("cannot read the certificates of {variable}={path}: {reason}")]
     CaBundle {
+        /// What names the file.
+        variable: &'static str,
         /// The file that was to be read.
         path: String,
         /// What reading it failed with.
@@ -100,42 +105,65 @@ fn is_incomplete(error: &(dyn Error + 'static)) -> bool {
 /// An HTTP client over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: HyperClient<HttpsConnector<TcpConnector>, Full<Bytes>>,
+    inner: HyperClient<HttpsConnector<Connector>, Full<Bytes>>,
+    https: HttpsConnector<Connector>,
     tls: Arc<rustls::ClientConfig>,
 }
 
+/// A connection, plain or by TLS, that is not one of HTTP calls.
+pub type Connection = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
 impl Client {
-    /// A client that trusts the compiled-in roots and those in `ca_bundle`.
+    /// A client that trusts the compiled-in roots and those of `network`, and takes its proxies.
     ///
     /// # Errors
     /// A bundle that cannot be read or holds no certificate.
-    pub fn new(ca_bundle: Option<&Path>) -> Result<Client, ClientError> {
+    pub fn new(network: &Network) -> Result<Client, ClientError> {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = ca_bundle {
-            add_bundle(&mut roots, path)?;
+        if let Some(file) = &network.ca_file {
+            add_bundle(&mut roots, file)?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        Ok(Client::with(tls.into(), network.proxies.clone()))
+    }
+
+    fn with(tls: Arc<rustls::ClientConfig>, proxies: Proxies) -> Client {
         let mut tcp = tcp();
         tcp.enforce_http(false);
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.clone())
+            .with_tls_config(rustls::ClientConfig::clone(&tls))
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Connector { tcp, proxies });
         let inner = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(15))
-            .build(https);
-        Ok(Client { inner, tls: Arc::new(tls) })
+            .build(https.clone());
+        Client { inner, https, tls }
     }
 
-    /// The TLS configuration, for a connection that is not HTTP calls (the websocket).
-    pub fn tls(&self) -> Arc<rustls::ClientConfig> {
-        Arc::clone(&self.tls)
+    /// The same without proxies: for the task's own metadata and credentials.
+    #[must_use]
+    pub fn direct(&self) -> Client {
+        Client::with(Arc::clone(&self.tls), Proxies::default())
+    }
+
+    /// A connection to the host of `uri`, by the way and with the roots that calls have: for what is no HTTP call (the
+    /// websocket).
+    ///
+    /// # Errors
+    /// [`SendError`]
+    pub async fn open(&self, uri: &Uri) -> Result<Connection, SendError> {
+        let mut https = self.https.clone();
+        let opened = async {
+            std::future::poll_fn(|context| https.poll_ready(context)).await?;
+            https.call(uri.clone()).await
+        };
+        opened.await.map(TokioIo::new).map_err(|error| SendError::of(error.as_ref()))
     }
 
     /// Sends `request` and reads the whole answer within `timeout`.
@@ -175,9 +203,10 @@ fn tcp() -> TcpConnector {
     tcp
 }
 
-fn add_bundle(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(), ClientError> {
-    let bad = |reason: String| ClientError::CaBundle { path: path.display().to_string(), reason };
-    let certificates = CertificateDer::pem_file_iter(path)
+fn add_bundle(roots: &mut rustls::RootCertStore, file: &CaFile) -> Result<(), ClientError> {
+    let (variable, path) = (file.variable, file.path.display().to_string());
+    let bad = |reason: String| ClientError::CaBundle { variable, path: path.clone(), reason };
+    let certificates = CertificateDer::pem_file_iter(&file.path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| bad(error.to_string()))?;
     let (added, _ignored) = roots.add_parsable_certificates(certificates);

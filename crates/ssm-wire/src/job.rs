@@ -102,6 +102,12 @@ pub struct SendCommand {
     /// The bucket that the sender wants the output in; empty for none.
     #[serde(default, rename = "OutputS3BucketName")]
     pub output_s3_bucket: String,
+    /// What the keys of the output begin with there; may be empty.
+    #[serde(default, rename = "OutputS3KeyPrefix")]
+    pub output_s3_prefix: String,
+    /// The log group for the output; empty where the service leaves the name to us.
+    #[serde(default)]
+    pub cloud_watch_log_group_name: String,
     /// `"true"` or `"false"`, a string.
     #[serde(default)]
     pub cloud_watch_output_enabled: String,

@@ -76,6 +76,15 @@ impl DocumentStatus {
     }
 }
 
+/// A place in S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The bucket.
+    pub bucket: String,
+    /// What the keys of the step's output begin with: `PREFIX/COMMAND/INSTANCE/ACTION`.
+    pub prefix: String,
+}
+
 /// One finished step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
@@ -94,6 +103,8 @@ pub struct StepReport {
     /// Takes the place of the combined output when the step never produced one (skipped, refused), or when
     /// the streams carry remarks that the combined output does not.
     pub message: Option<String>,
+    /// Where its output was put besides, where that was asked for.
+    pub stored: Option<Stored>,
     /// When it began.
     pub started: SystemTime,
     /// When it was over. The same as `started` where it never ran.
@@ -111,6 +122,7 @@ impl StepReport {
             stdout: Vec::new(),
             stderr: Vec::new(),
             message: None,
+            stored: None,
             started: now,
             ended: now,
         }

@@ -59,6 +59,11 @@ fn all_but(others: &[Finding]) -> Vec<Finding> {
     faults::ALL.iter().map(|spec| other(spec.name).unwrap_or_else(|| good(spec.name))).collect()
 }
 
+/// The task of a doctor outside ECS.
+fn here(folder: &Path) -> Task {
+    task(&args(folder), None, None, &Network::default())
+}
+
 fn args(folder: &Path) -> DoctorArgs {
     DoctorArgs {
         needed: Vec::new(),
@@ -74,7 +79,7 @@ fn args(folder: &Path) -> DoctorArgs {
 #[test]
 fn every_fault_says_whether_it_would_work() {
     let folder = tempfile::tempdir().unwrap();
-    let found = faults(&task(&args(folder.path())), true);
+    let found = faults(&here(folder.path()), true, &Policy::default());
     let names: Vec<_> = found.iter().map(|finding| finding.name).collect();
     assert_eq!(names, faults::ALL.iter().map(|spec| spec.name).collect::<Vec<_>>());
     assert!(found.iter().all(|finding| finding.text.contains(" work")), "{found:?}");
@@ -82,10 +87,21 @@ fn every_fault_says_whether_it_would_work() {
 }
 
 #[test]
+fn a_fault_that_the_policy_forbids_is_said_with_the_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = Policy::read([("TASKFAULT_ALLOW", "disk-fill")]).unwrap();
+    let found = faults(&here(folder.path()), true, &policy);
+    let stress = found.iter().find(|finding| finding.name == "cpu-stress").unwrap();
+    assert_eq!(stress.verdict, Verdict::Warning);
+    assert!(stress.text.starts_with("will be refused: TASKFAULT_ALLOW=disk-fill"), "{}", stress.text);
+    assert!(found.iter().any(|finding| finding.name == "disk-fill" && finding.verdict == Verdict::Good));
+}
+
+#[test]
 fn one_bad_finding_takes_the_fault_with_it() {
     let bad = Finding { name: "threads", verdict: Verdict::Bad, text: "none".into() };
     let folder = tempfile::tempdir().unwrap();
-    let text = describe(&[bad], &faults(&task(&args(folder.path())), false));
+    let text = describe(&[bad], &faults(&here(folder.path()), false, &Policy::default()));
     assert!(text.contains("!! cpu-stress"), "{text}");
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::net::endpoints;
+use crate::net::{self, endpoints};
 use crate::task::Task;
+use crate::task::denied::Denied;
 use faults::network_source::{Net, Source};
 
 /// Where ECS gives metadata and credentials, IPv4 and IPv6.
@@ -60,6 +61,9 @@ pub enum TargetError {
          Systems Manager; name other sources"
     )]
     Exempt(String),
+    /// Addresses that the platform team has denied.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// Looks everything up, now and once: the agent cannot extend a fault that runs. Takes as long as DNS takes.
@@ -69,10 +73,25 @@ pub enum TargetError {
 pub fn resolve(sources: &[Source], task: &Task) -> Result<Targets, TargetError> {
     let exempt = exempt(task);
     let sources = addresses(sources, task.ecs_agent.has_v6)?;
+    check_denied(&sources, task)?;
     match sources.iter().find(|source| exempt.contains(source)) {
         Some(source) => Err(TargetError::Exempt(source.clone())),
         None => Ok(Targets { sources, exempt }),
     }
+}
+
+/// Refuses what has a denied address in it. A fault without sources, a black hole, is for every address.
+fn check_denied(sources: &[String], task: &Task) -> Result<(), Denied> {
+    if task.denied.is_empty() {
+        return Ok(());
+    }
+    let everything = ["0.0.0.0/0".to_owned(), "::/0".to_owned()];
+    let asked = if sources.is_empty() { everything.as_slice() } else { sources };
+    let denied = task.denied.look_up(net::target::look_up)?;
+    asked
+        .iter()
+        .filter_map(|word| Some((word, Net::parse(word)?)))
+        .try_for_each(|(word, net)| denied.check(word, &[net]))
 }
 
 fn addresses(sources: &[Source], has_v6: bool) -> Result<Vec<String>, TargetError> {
@@ -154,6 +173,18 @@ mod tests {
         assert!(!exempt.iter().any(|one| one.contains(':') || one == "127.0.0.1"), "{exempt:?}");
         task.ecs_agent.has_v6 = true;
         assert!(super::exempt(&task).contains(&"fd00:ec2::23".to_owned()));
+    }
+
+    #[test]
+    fn what_is_denied_is_refused_also_where_no_source_is_named() {
+        use crate::task::denied::DeniedTargets;
+        let denied = DeniedTargets::parse("192.0.2.0/24").unwrap();
+        let task = Task { denied, ..Task::default() };
+        for sources in [&[][..], &[Source::All], &parse_sources("192.0.2.7").unwrap()] {
+            let refused = resolve(sources, &task).unwrap_err().to_string();
+            assert!(refused.contains("which TASKFAULT_DENY_TARGETS forbids"), "{refused}");
+        }
+        assert!(resolve(&parse_sources("198.51.100.0/24").unwrap(), &task).is_ok());
     }
 
     #[test]

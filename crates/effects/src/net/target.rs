@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 
 use thiserror::Error;
 
+use crate::task::denied::{Denied, DeniedTargets};
 use faults::network_source::{Net, Source};
 
 /// Ranges of one family, first and last address each, sorted, not touching each other. Addresses are
@@ -139,6 +140,9 @@ pub enum TargetError {
         "the source {0} is always let through: without it this task has no metadata and no credentials; name other sources"
     )]
     Exempt(IpAddr),
+    /// Addresses that the platform team has denied.
+    #[error(transparent)]
+    Denied(#[from] Denied),
 }
 
 /// One source, with the addresses that it stands for now.
@@ -160,8 +164,22 @@ impl Found {
 /// The addresses of `sources` now. Looks names up, which takes as long as DNS takes.
 ///
 /// # Errors
-/// Every name that has no address; a source that is one of `exempt`; a service without a list.
-pub fn resolve(sources: &[Source], exempt: &[IpAddr]) -> Result<Vec<Found>, TargetError> {
+/// Every name that has no address; a source that is one of `exempt`, or has an address in it that is `denied`; a
+/// service without a list.
+pub fn resolve(
+    sources: &[Source],
+    exempt: &[IpAddr],
+    denied: &DeniedTargets,
+) -> Result<Vec<Found>, TargetError> {
+    let found = addresses_of(sources, exempt)?;
+    let denied = denied.look_up(look_up)?;
+    for one in &found {
+        denied.check(&one.source.to_string(), &one.nets)?;
+    }
+    Ok(found)
+}
+
+fn addresses_of(sources: &[Source], exempt: &[IpAddr]) -> Result<Vec<Found>, TargetError> {
     let (mut all, mut missing) = (Vec::with_capacity(sources.len()), Vec::new());
     for source in sources {
         let nets = match source {
@@ -190,16 +208,32 @@ fn everything() -> Vec<Net> {
     ["0.0.0.0/0", "::/0"].into_iter().filter_map(Net::parse).collect()
 }
 
-/// The addresses that the names among `sources` have now; names that have none now are passed over.
-pub fn look_up_again(sources: &[Source]) -> Vec<IpAddr> {
+/// The addresses that the names among `sources` have now, but for those that are `denied`; names that have none now
+/// are passed over. None while it cannot be told what is denied.
+pub fn look_up_again(sources: &[Source], denied: &DeniedTargets) -> Vec<IpAddr> {
+    let denied = match denied.look_up(look_up) {
+        Ok(denied) => denied,
+        Err(error) => {
+            tracing::warn!(%error, "the fault goes on with the addresses that it has");
+            return Vec::new();
+        }
+    };
+    let allowed = |address: &IpAddr| {
+        let is_denied = denied.covers(*address);
+        if is_denied {
+            tracing::warn!(%address, "a name stands for an address that is denied; the fault leaves it alone");
+        }
+        !is_denied
+    };
     let names = sources.iter().filter_map(|source| match source {
         Source::Name(name) => Some(name),
         _ => None,
     });
-    names.flat_map(|name| look_up(name)).collect()
+    names.flat_map(|name| look_up(name)).filter(allowed).collect()
 }
 
-fn look_up(name: &str) -> Vec<IpAddr> {
+/// The addresses that a name has now; none if it has none.
+pub fn look_up(name: &str) -> Vec<IpAddr> {
     let found = (name, 0).to_socket_addrs();
     let mut addresses: Vec<_> = found.map(|all| all.map(|one| one.ip()).collect()).unwrap_or_default();
     addresses.sort_unstable();
@@ -210,6 +244,10 @@ fn look_up(name: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none() -> DeniedTargets {
+        DeniedTargets::default()
+    }
 
     fn nets(words: &[&str]) -> Vec<Net> {
         words.iter().map(|word| Net::parse(word).unwrap()).collect()
@@ -253,15 +291,15 @@ mod tests {
             Source::Name("localhost".into()),
             Source::Name("two.invalid".into()),
         ];
-        let error = resolve(&sources, &[]).unwrap_err();
+        let error = resolve(&sources, &[], &none()).unwrap_err();
         assert_eq!(error, TargetError::NoAddress("one.invalid, two.invalid".into()));
-        let found = TargetSet::of_all(&resolve(&sources[1..2], &[]).unwrap());
+        let found = TargetSet::of_all(&resolve(&sources[1..2], &[], &none()).unwrap());
         assert!(found.covers("127.0.0.1".parse().unwrap()), "{found:?}");
     }
 
     #[test]
     fn all_is_every_address() {
-        let found = resolve(&[Source::Name("one.invalid".into()), Source::All], &[]);
+        let found = resolve(&[Source::Name("one.invalid".into()), Source::All], &[], &none());
         assert_eq!(found.map(|found| TargetSet::of_all(&found)), Ok(TargetSet::everything()));
     }
 
@@ -269,9 +307,23 @@ mod tests {
     fn the_address_of_the_credentials_is_no_target() {
         let exempt = ["169.254.170.2".parse().unwrap()];
         let alone = [Source::Net(Net::parse("169.254.170.2").unwrap())];
-        assert!(matches!(resolve(&alone, &exempt), Err(TargetError::Exempt(_))));
+        assert!(matches!(resolve(&alone, &exempt, &none()), Err(TargetError::Exempt(_))));
         // Within a range it is let through, and the range stays.
         let within = [Source::Net(Net::parse("169.254.0.0/16").unwrap())];
-        assert!(resolve(&within, &exempt).is_ok());
+        assert!(resolve(&within, &exempt, &none()).is_ok());
+    }
+
+    #[test]
+    fn everything_has_what_is_denied_in_it() {
+        let denied = DeniedTargets::parse("192.0.2.0/24,localhost").unwrap();
+        let refused = |sources: &[Source]| resolve(sources, &[], &denied).unwrap_err().to_string();
+        let text = refused(&[Source::All]);
+        assert!(text.starts_with("the target ALL has 192.0.2.0/24 in it"), "{text}");
+        let text = refused(&[Source::Name("localhost".into())]);
+        assert!(text.contains("localhost (") && text.contains("TASKFAULT_DENY_TARGETS"), "{text}");
+        let elsewhere = [Source::Net(Net::parse("198.51.100.0/24").unwrap())];
+        assert!(resolve(&elsewhere, &[], &denied).is_ok());
+        let names = [Source::Name("localhost".into())];
+        assert!(look_up_again(&names, &denied).is_empty() && !look_up_again(&names, &none()).is_empty());
     }
 }

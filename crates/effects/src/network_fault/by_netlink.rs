@@ -18,6 +18,7 @@ use crate::net::connections;
 use crate::net::target::look_up_again;
 use crate::net::{Addresses, Counters, Environment, NetError, NetworkEffect, NetworkPlan, Work};
 use crate::task::Task;
+use crate::task::denied::DeniedTargets;
 use faults::network_source::{Protocol, Source};
 
 /// Names are looked up again this often. The C library does not tell how long an answer is good for; AWS's
@@ -44,6 +45,7 @@ fn environment(task: &Task) -> Environment {
         state_dir: task.state_dir().to_owned(),
         exempt: task.lifelines.clone(),
         control_hosts: task.ecs_agent.control_hosts.clone(),
+        denied: task.denied.clone(),
     }
 }
 
@@ -76,6 +78,7 @@ struct ActiveByNetlink {
     /// When it was to end, as heartbeats have moved that.
     ends: Rc<Cell<Instant>>,
     effect: NetworkEffect,
+    denied: DeniedTargets,
 }
 
 /// Starts the fault.
@@ -83,7 +86,8 @@ pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: 
     let asked = Asked::of(fault, duration);
     let effect = begin(&asked.plan, environment(task)).await?;
     let since = Instant::now();
-    Ok(Box::new(ActiveByNetlink { asked, since, ends: Rc::new(Cell::new(since + duration)), effect }))
+    let (ends, denied) = (Rc::new(Cell::new(since + duration)), task.denied.clone());
+    Ok(Box::new(ActiveByNetlink { asked, since, ends, effect, denied }))
 }
 
 impl ActiveFault for ActiveByNetlink {
@@ -97,7 +101,7 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn completed(&mut self) -> LocalBoxFuture<'_, ()> {
-        Box::pin(follow_names(&mut self.effect, &self.asked.plan.sources))
+        Box::pin(follow_names(&mut self.effect, &self.asked.plan.sources, &self.denied))
     }
 
     fn deadline(&self) -> Option<Deadline> {
@@ -111,7 +115,7 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
-        let ActiveByNetlink { mut asked, since, ends, mut effect } = *self;
+        let ActiveByNetlink { mut asked, since, ends, mut effect, .. } = *self;
         asked.notes.extend(ended_by_kernel(ends.get() - since, since.elapsed()));
         // At once, and here; what has been delayed already goes its way, which takes as long as the delay.
         let waits = effect.release();
@@ -164,7 +168,7 @@ async fn begin(plan: &NetworkPlan, environment: Environment) -> Result<NetworkEf
 }
 
 /// Adds what the names among the sources come to stand for, for as long as the fault lives.
-async fn follow_names(effect: &mut NetworkEffect, sources: &[Source]) {
+async fn follow_names(effect: &mut NetworkEffect, sources: &[Source], denied: &DeniedTargets) {
     let names: Vec<Source> =
         sources.iter().filter(|source| matches!(source, Source::Name(_))).cloned().collect();
     if names.is_empty() {
@@ -172,9 +176,9 @@ async fn follow_names(effect: &mut NetworkEffect, sources: &[Source]) {
     }
     loop {
         tokio::time::sleep(LOOK_UP_AGAIN).await;
-        let again = names.clone();
+        let (again, denied) = (names.clone(), denied.clone());
         let found: Vec<IpAddr> =
-            tokio::task::spawn_blocking(move || look_up_again(&again)).await.unwrap_or_default();
+            tokio::task::spawn_blocking(move || look_up_again(&again, &denied)).await.unwrap_or_default();
         match effect.extend(&found) {
             Ok(0) => {}
             Ok(added) => tracing::info!(added, "names stand for more addresses now"),

@@ -46,7 +46,7 @@ impl TaskMemory {
 }
 
 async fn others(task: &Task) -> Option<Others> {
-    let client = Client::new(task.region.ca_bundle.as_deref()).ok()?;
+    let client = Client::new(&task.region.network.direct()).ok()?;
     let asked = Others::ask(client, task.metadata_uri.as_deref()?).await;
     asked
         .inspect_err(|reason| {

@@ -38,6 +38,8 @@ pub struct TaskMetadata {
     pub network_mode: String,
     /// Whether a container of the task has an IPv6 address.
     pub has_v6: bool,
+    /// The service that the task is of; empty for a task of none, and where an agent before 1.63.1 does not say.
+    pub service: String,
     /// Whether the task definition lets containers use the ECS agent's fault endpoints
     /// (`enableFaultInjection`). Agents before 1.88.0 do not say, and do not have them.
     pub fault_injection_enabled: bool,
@@ -97,6 +99,8 @@ struct Answer {
     containers: Vec<Container>,
     #[serde(default)]
     launch_type: String,
+    #[serde(default)]
+    service_name: String,
     #[serde(default)]
     fault_injection_enabled: bool,
 }
@@ -190,6 +194,7 @@ pub fn parse(url: &str, body: &[u8]) -> Result<TaskMetadata, MetadataError> {
         has_v6: networks().any(|network| !network.v6.is_empty()),
         availability_zone: answer.availability_zone,
         launch_type: answer.launch_type,
+        service: answer.service_name,
         fault_injection_enabled: answer.fault_injection_enabled,
     })
 }

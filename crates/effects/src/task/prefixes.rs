@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +12,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::partitions::Partition;
 use faults::network_source::{Net, Prefixes, Service, Source};
-use http_client::Client;
-use http_client::host_of;
+use http_client::{Client, Network, host_of};
 
 /// Names another place for the published list: a mirror inside a VPC without internet, a test.
 pub const LIST_VARIABLE: &str = "TASKFAULT_IP_RANGES_URL";
@@ -40,8 +39,8 @@ pub struct Region {
     pub partition: String,
     /// The value of [`LIST_VARIABLE`].
     pub list_url: Option<String>,
-    /// Certificates to trust besides the compiled-in roots.
-    pub ca_bundle: Option<PathBuf>,
+    /// How the published list is reached.
+    pub network: Network,
 }
 
 /// Why a service has no addresses.
@@ -163,7 +162,10 @@ fn endpoint_name(service: Service, region: &Region) -> String {
         Service::DynamoDb => "dynamodb",
         Service::S3 => "s3",
     };
-    format!("{label}.{}.{}", region.name, dns_suffix(&region.partition))
+    let partition = if region.partition.is_empty() { "aws" } else { &region.partition };
+    // Of a partition that is not known nothing can be looked up, and what is said shows where that would be.
+    let suffix = Partition::find(partition).map_or(partition, |partition| partition.dns_suffix);
+    format!("{label}.{}.{suffix}", region.name)
 }
 
 /// None if there is no answer in time, too.
@@ -270,8 +272,11 @@ async fn published(region: &Region) -> Result<List, String> {
         .ok()
         .filter(|uri: &Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
         .ok_or_else(|| format!("{url:?} is not an http:// or https:// URL ({LIST_VARIABLE})"))?;
-    reach(&uri).await?;
-    let client = Client::new(region.ca_bundle.as_deref()).map_err(|error| error.to_string())?;
+    // Through a proxy, whose answer takes its time, that is not asked.
+    if region.network.proxies.of(&uri).is_none() {
+        reach(&uri).await?;
+    }
+    let client = Client::new(&region.network).map_err(|error| error.to_string())?;
     let request = Request::get(&uri)
         .header(header::HOST, host_of(&uri))
         .header(header::USER_AGENT, concat!("taskfault/", env!("CARGO_PKG_VERSION")))
@@ -294,18 +299,6 @@ async fn reach(uri: &Uri) -> Result<(), String> {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{}: {error}", host_of(uri))),
         Err(_) => Err(format!("{}: no answer within {} s", host_of(uri), REACH_TIME_LIMIT.as_secs())),
-    }
-}
-
-/// The DNS suffix of a partition. Source: amazon-ssm-agent `common/identity/endpoint/endpoint.go`.
-pub fn dns_suffix(partition: &str) -> &'static str {
-    match partition {
-        "aws-cn" => "amazonaws.com.cn",
-        "aws-iso" => "c2s.ic.gov",
-        "aws-iso-b" => "sc2s.sgov.gov",
-        "aws-iso-e" => "cloud.adc-e.uk",
-        "aws-iso-f" => "csp.hci.ic.gov",
-        _ => "amazonaws.com",
     }
 }
 
@@ -350,7 +343,7 @@ mod tests {
     fn nowhere(name: &str) -> Region {
         // A port that nobody listens on; the partition's names lead nowhere outside of it.
         let list_url = Some("http://127.0.0.1:1/".to_owned());
-        Region { name: name.into(), partition: "aws-iso".into(), list_url, ca_bundle: None }
+        Region { name: name.into(), partition: "aws-iso".into(), list_url, network: Network::default() }
     }
 
     fn expanded(list: &str, region: &Region) -> Result<Vec<Source>, PrefixError> {

@@ -155,7 +155,8 @@ mod tests {
     fn asked(stats: &'static str) -> Result<u64, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let base = endpoint(stats);
-        let others = runtime.block_on(Others::ask(Client::new(None).unwrap(), &base))?;
+        let others =
+            runtime.block_on(Others::ask(Client::new(&http_client::Network::default()).unwrap(), &base))?;
         Ok(others.used().load(Ordering::Relaxed))
     }
 

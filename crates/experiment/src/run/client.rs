@@ -64,7 +64,7 @@ impl Fis {
     /// # Errors
     /// The HTTP client cannot be made.
     pub fn at(endpoint: &str) -> Result<Fis, CallError> {
-        let http = Http::new(None)
+        let http = Http::new(&http_client::Network::default())
             .map_err(|error| CallError::Unreachable { call: "the HTTP client", reason: error.to_string() })?;
         Ok(Fis { http, endpoint: endpoint.trim_end_matches('/').to_owned(), region: OnceLock::new() })
     }

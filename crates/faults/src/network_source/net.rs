@@ -46,6 +46,11 @@ impl Net {
         self.0.contains(&address)
     }
 
+    /// Whether there is an address in both.
+    pub fn overlaps(&self, other: &Net) -> bool {
+        self.0.contains(&other.0) || other.0.contains(&self.0)
+    }
+
     /// Its first and its last address.
     pub fn range(&self) -> (IpAddr, IpAddr) {
         (self.0.network(), self.0.broadcast())

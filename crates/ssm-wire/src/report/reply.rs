@@ -207,12 +207,12 @@ struct PluginStatus {
     output: String,
     start_date_time: String,
     end_date_time: String,
-    // Filled only when a bucket was given, and taskfault uploads nothing. The keys are always there.
+    // These three are filled only when a bucket was given; the keys are always there.
     #[serde(rename = "outputS3BucketName")]
-    output_s3_bucket_name: &'static str,
+    output_s3_bucket_name: String,
     #[serde(rename = "outputS3KeyPrefix")]
-    output_s3_key_prefix: &'static str,
-    step_name: &'static str,
+    output_s3_key_prefix: String,
+    step_name: String,
     standard_output: String,
     standard_error: String,
 }
@@ -223,6 +223,7 @@ impl PluginStatus {
             Some(message) => output::combined(message.as_bytes(), b""),
             None => output::combined(&step.stdout, &step.stderr),
         };
+        let stored = step.stored.as_ref();
         PluginStatus {
             status: step.status.as_str(),
             // `aggregator.go`, prepareRuntimeStatus: a failure never has code 0.
@@ -231,9 +232,9 @@ impl PluginStatus {
             output: output::text(&combined),
             start_date_time: iso8601(step.started),
             end_date_time: iso8601(step.ended),
-            output_s3_bucket_name: "",
-            output_s3_key_prefix: "",
-            step_name: "",
+            output_s3_bucket_name: stored.map(|stored| stored.bucket.clone()).unwrap_or_default(),
+            output_s3_key_prefix: stored.map(|stored| stored.prefix.clone()).unwrap_or_default(),
+            step_name: stored.map(|_| clip(&step.name).into_owned()).unwrap_or_default(),
             standard_output: output::text(&output::stream(&step.stdout, stream_bytes)),
             standard_error: output::text(&output::stream(&step.stderr, stream_bytes)),
         }
@@ -265,6 +266,7 @@ mod tests {
             stdout: b"mds\n".to_vec(),
             stderr: Vec::new(),
             message: None,
+            stored: None,
             started: at(54_893),
             ended: at(54_914),
         }

@@ -17,7 +17,7 @@ pub(super) struct Api {
 impl Api {
     /// A client for `endpoint`, with keys that mean nothing.
     pub(super) fn at(endpoint: &str) -> Result<Api, DemoError> {
-        let client = http_client::Client::new(None)
+        let client = http_client::Client::new(&http_client::Network::default())
             .map_err(|error| DemoError::Api { call: "the HTTP client", reason: error.to_string() })?;
         let config = aws_sdk_ssm::Config::builder()
             .behavior_version(BehaviorVersion::latest())
