@@ -4,7 +4,7 @@ import pytest
 from conftest import ACCOUNT, REGION, eventually, ssm_client
 from test_fis_api import ROLE, STRESS
 from test_fis_experiments import client
-from up import SIDECAR, Up, definition, namespaces, online
+from up import NETWORK, SIDECAR, Up, definition, namespaces, online
 
 pytestmark = [pytest.mark.sidecar, pytest.mark.xdist_group("ecs-tasks")]
 
@@ -47,12 +47,18 @@ def tasks(ecs, ssm):
     tags = [{"key": "Team", "value": "blue"}, {"key": "Stage", "value": "test"}]
     for cluster, name, more in (("blue", "api", tags), ("green", "web", tags[:1])):
         ecs.create_service(
-            cluster=cluster, serviceName=name, taskDefinition="api", desiredCount=1, tags=more, propagateTags="SERVICE"
-        )
-    ecs.run_task(cluster="blue", taskDefinition="job", startedBy="tester", tags=[{"key": "Team", "value": "red"}])
+            cluster=cluster, serviceName=name, taskDefinition="api", desiredCount=1, tags=more, propagateTags="SERVICE",
+            networkConfiguration=NETWORK,
+        )  # fmt: skip
+    ecs.run_task(
+        cluster="blue", taskDefinition="job", startedBy="tester", tags=[{"key": "Team", "value": "red"}],
+        networkConfiguration=NETWORK,
+    )  # fmt: skip
     online(ssm, 5)
     listed = lambda **more: ecs.list_tasks(**more)["taskArns"]
-    one, two = listed(cluster="blue", serviceName="web")
+    web = ecs.describe_tasks(cluster="blue", tasks=listed(cluster="blue", serviceName="web"))["tasks"]
+    # The tasks of a service are in zones a, b, and so on.
+    one, two = (task["taskArn"] for task in sorted(web, key=lambda task: task["availabilityZone"]))
     (api,), (green,) = listed(cluster="blue", serviceName="api"), listed(cluster="green", serviceName="web")
     (job,) = listed(cluster="blue", startedBy="tester")
     return {"one": one, "two": two, "api": api, "green": green, "job": job}
@@ -93,6 +99,8 @@ TARGETS = [
     (by_filter("Containers.Name", "app") | {"parameters": {"service": "api"}}, "api"),
     (by_filter("Containers.Name", "nobody"), ""),
     (by_filter("LaunchType", "FARGATE"), ""),
+    ({"resourceTags": {"aws:ecs:serviceName": "web"}}, "one two"),
+    (by_filter("AvailabilityZone", f"{REGION}b") | {"parameters": {"service": "web", "cluster": "blue"}}, "two"),
     (
         {"filters": [{"path": "LastStatus", "values": ["RUNNING"]}, {"path": "Group", "values": ["family:job"]}]},
         "job",

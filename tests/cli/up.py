@@ -20,6 +20,10 @@ APPLICATION = {
 }  # fmt: skip
 
 
+# What tasks with awsvpc need. Subnets of another account stand for the three zones in turn.
+NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1", "subnet-2", "subnet-3"]}}
+
+
 def definition(family, *containers):
     """A task definition of these containers."""
     return {"family": family, "networkMode": "awsvpc", "pidMode": "task", "containerDefinitions": list(containers)}

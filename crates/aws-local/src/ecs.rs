@@ -21,8 +21,11 @@ mod clusters;
 pub mod definition;
 mod definitions;
 pub(crate) mod external;
+mod fargate;
 #[cfg(test)]
 mod fixture;
+mod instances;
+mod launch;
 mod metric;
 mod names;
 mod refusal;
@@ -31,20 +34,26 @@ mod reservation;
 mod schedule;
 mod services;
 mod state;
+mod tags;
 mod tasks;
+mod zone;
 
-pub use definition::{ContainerDefinition, Definition, LogConfiguration, PortMapping};
+pub use definition::{
+    Condition, ContainerDefinition, Definition, Dependency, HealthCheck, LogConfiguration, PortMapping,
+};
 pub use external::Sidecar;
+pub use instances::{ContainerInstance, container_instances, set_draining};
 pub use metric::{RunningCount, running_counts};
 pub use names::docker_id;
 pub(crate) use names::{arn, is_name};
 pub use reservation::{Reservation, reserved};
 pub use schedule::is_behind;
 pub use state::{
-    Cluster, Container, DEFAULT_CLUSTER, EcsState, LastStatus, Service, ServiceEvent, ServiceStatus,
-    StopCode, Task,
+    Cluster, Container, DEFAULT_CLUSTER, EcsState, Health, LastStatus, Launch, Placement, Propagate, Service,
+    ServiceEvent, ServiceStatus, StopCode, Task,
 };
 pub use tasks::{Described, describe, described, stop_task};
+pub use zone::{Subnet, Zone};
 
 /// Whether RegisterTaskDefinition takes this request; nothing is registered.
 ///
@@ -77,16 +86,22 @@ pub fn call(
         "DeleteService" => services::delete(&request, state, context),
         "DeregisterTaskDefinition" => definitions::deregister(&request, state, context),
         "DescribeClusters" => clusters::describe(&request, state, sidecars, context),
+        "DescribeContainerInstances" => instances::describe(&request, state, context),
         "DescribeServices" => services::describe(&request, state, context),
         "DescribeTaskDefinition" => definitions::describe(&request, state, context),
         "DescribeTasks" => tasks::describe_all(&request, state, sidecars, context),
         "ListClusters" => clusters::list(&request, state, context),
+        "ListContainerInstances" => instances::list(&request, state, context),
         "ListServices" => services::list(&request, state, context),
+        "ListTagsForResource" => tags::list(&request, state, sidecars, context),
         "ListTaskDefinitions" => definitions::list(&request, state, context),
         "ListTasks" => tasks::list(&request, state, sidecars, context),
         "RegisterTaskDefinition" => definitions::register(&request, state, context),
         "RunTask" => tasks::run(&request, state, context),
         "StopTask" => tasks::stop(&request, state, sidecars, context),
+        "TagResource" => tags::add(&request, state, sidecars, context),
+        "UntagResource" => tags::remove(&request, state, sidecars, context),
+        "UpdateContainerInstancesState" => instances::update(&request, state, context),
         "UpdateService" => services::update(&request, state, context),
         _ => return None,
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
-use super::ecs::{self, docker_id, external, is_name};
+use super::ecs::{self, Zone, docker_id, external, is_name};
 use super::random;
 use super::shared::Shared;
 use super::wire::{self, Answer, date_text, sha256_hex};
@@ -58,6 +58,8 @@ struct Task<'a> {
     revision: u32,
     started: SystemTime,
     address: String,
+    zone: Zone,
+    launch: &'static str,
     cpu: Option<f64>,
     memory_mib: Option<u64>,
     fault_injection: bool,
@@ -88,6 +90,8 @@ impl<'a> Task<'a> {
             revision: 1,
             started: shared.started,
             address: "127.0.0.1".to_owned(),
+            zone: external::zone(task),
+            launch: "EC2",
             cpu: shared.limits.cpu,
             memory_mib: shared.limits.memory_mib,
             fault_injection: shared.fault_injection,
@@ -106,13 +110,17 @@ impl<'a> Task<'a> {
 
     /// Puts in what the control plane knows; false if it did not start this task.
     fn fill(&mut self, state: &World) -> bool {
-        let Some(task) = state.ecs.tasks.get(&self.arn) else { return false };
+        let Some(task) = state.ecs.tasks.get(&self.arn) else {
+            self.tags = external::tags(&state.ecs, &self.arn, self.cluster, self.service.as_deref());
+            return false;
+        };
         self.service.clone_from(&task.service);
         self.family.clone_from(&task.family);
         self.revision = task.revision;
         self.started = task.started.unwrap_or(task.created);
         self.address = task.address.map_or_else(|| self.address.clone(), |address| address.to_string());
         self.tags.clone_from(&task.tags);
+        (self.zone, self.launch) = (task.zone, task.launch.as_str());
         let Some(definition) = state.ecs.definition(&task.definition()) else { return true };
         self.cpu = definition.vcpu().or(self.cpu);
         self.memory_mib = definition.memory_mib().or(self.memory_mib);
@@ -163,8 +171,9 @@ impl<'a> Task<'a> {
             "KnownStatus": "RUNNING",
             "PullStartedAt": self.started(),
             "PullStoppedAt": self.started(),
-            "AvailabilityZone": format!("{}a", self.shared.region),
-            "LaunchType": "EC2",
+            "AvailabilityZone": self.zone.name(&self.shared.region),
+            "AvailabilityZoneID": self.zone.id(&self.shared.region),
+            "LaunchType": self.launch,
             "Containers": self.containers.iter().map(|it| self.container(it)).collect::<Vec<_>>(),
             "FaultInjectionEnabled": self.fault_injection,
         });

@@ -698,14 +698,15 @@ async fn any_address_is_a_running_task() {
     assert_eq!(status, 200);
     let arn = "arn:aws:ecs:us-east-1:000000000000:task/shop/0123456789abcdef0123456789abcdef";
     assert_eq!(task["TaskARN"], arn);
-    assert_eq!(task["AvailabilityZone"], "us-east-1a");
+    assert_eq!(task["AvailabilityZone"], "us-east-1b", "the same for the same task");
     assert_eq!((&task["ServiceName"], &task["KnownStatus"]), (&json!("basket"), &json!("RUNNING")));
     assert_eq!(task["FaultInjectionEnabled"], true);
     assert!(task.get("Limits").is_none());
     let (_, container) = get("/v4/shop/basket/0123456789abcdef0123456789abcdef").await;
     assert_eq!(container["Labels"]["com.amazonaws.ecs.task-arn"], arn);
     assert!(task["Containers"].as_array().unwrap().contains(&container));
-    assert_eq!(get("/v4/shop/basket/1/taskWithTags").await.1["TaskTags"], json!({}));
+    let managed = json!({ "aws:ecs:clusterName": "shop", "aws:ecs:serviceName": "basket" });
+    assert_eq!(get("/v4/shop/basket/1/taskWithTags").await.1["TaskTags"], managed);
     let (status, credentials) = get("/v2/credentials/1").await;
     assert_eq!(status, 200);
     for member in ["RoleArn", "AccessKeyId", "SecretAccessKey", "Token", "Expiration"] {

@@ -144,7 +144,7 @@ mod tests {
         let mut said: Vec<String> = (0..QUIET).filter_map(|_| listener.news()).collect();
         assert_eq!(said.pop().as_deref(), Some(": nothing has changed\n\n"));
         assert!(said.is_empty(), "{said:?}");
-        server.handle().state(|world| world.ecs.has_instance = true);
+        server.handle().state(|world| world.ecs.instances_since = Some(std::time::SystemTime::now()));
         live.0.drawn.lock().minute = None;
         assert_eq!(listener.news(), None, "nothing that is shown has changed");
     }

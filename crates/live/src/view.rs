@@ -160,15 +160,11 @@ impl View {
     }
 
     fn read(&mut self, world: &World, record: &Record) {
-        let tasks = &world.ecs.tasks;
-        for service in world.ecs.services.values().filter(|it| it.status == ServiceStatus::Active) {
-            let own = |task: &&EcsTask| {
-                task.cluster == service.cluster
-                    && task.service.as_deref() == Some(service.name.as_str())
-                    && !task.ending
-            };
+        let tasks = world.ecs.tasks_by_service();
+        for (key, service) in world.ecs.services.iter().filter(|(_, it)| it.status == ServiceStatus::Active) {
+            let own = tasks.get(&(key.0.as_str(), key.1.as_str())).map_or(&[][..], Vec::as_slice);
             let count = |wanted: fn(LastStatus) -> bool| {
-                tasks.values().filter(own).filter(|task| wanted(task.last)).count()
+                own.iter().filter(|task| !task.ending && wanted(task.last)).count()
             };
             self.services.push(Service {
                 cluster: service.cluster.clone(),
@@ -176,7 +172,7 @@ impl View {
                 desired: service.desired,
                 running: count(|last| last == LastStatus::Running),
                 pending: count(|last| last < LastStatus::Running),
-                definition: service.definition.clone(),
+                definition: service.definition().to_owned(),
             });
             self.events.extend(service.events.iter().map(|event| Event {
                 at: epoch_seconds(event.at),
@@ -185,28 +181,32 @@ impl View {
                 text: event.message.clone(),
             }));
         }
-        let mut told: Vec<Task> = tasks.values().map(task).collect();
+        let mut told: Vec<Task> = world.ecs.tasks.values().map(task).collect();
         let replaced: BTreeMap<String, String> =
             told.iter().filter_map(|task| Some((task.replaces.clone()?, task.id.clone()))).collect();
         told.iter_mut().for_each(|task| task.replaced_by = replaced.get(&task.id).cloned());
         let now = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(self.now).unwrap_or_default();
+        let places: BTreeMap<String, usize> =
+            told.iter().enumerate().map(|(place, task)| (task.arn.clone(), place)).collect();
         for instance in world.ssm.instances.values() {
             let arn = instance.tags.get(TASK_ARN_TAG).map_or(instance.id.as_str(), String::as_str);
             let sidecar = (instance.id.clone(), instance.ping_status(now));
-            match told.iter_mut().find(|task| task.arn == arn) {
-                Some(task) => task.sidecar = Some(sidecar),
+            match places.get(arn) {
+                Some(place) => told[*place].sidecar = Some(sidecar),
                 None => told.push(elsewhere(arn, sidecar, epoch_seconds(instance.registered), world)),
             }
         }
-        let open: Vec<&Experiment> = record.experiments.iter().filter(|it| is_open(it)).collect();
+        let open = record.experiments.iter().filter(|it| is_open(it));
+        let chosen: BTreeSet<&String> =
+            open.flat_map(|it| &it.targets).flat_map(|target| &target.chosen).collect();
+        let mut running: BTreeMap<&str, Vec<&record::Command>> = BTreeMap::new();
+        for command in record.commands.iter().filter(|command| command.ended.is_none()) {
+            running.entry(command.task.as_deref().unwrap_or_default()).or_default().push(command);
+        }
         for task in &mut told {
-            let own = |command: &&record::Command| {
-                command.task.as_deref() == Some(task.arn.as_str()) && command.ended.is_none()
-            };
-            let running = record.commands.iter().filter(own);
-            task.faults = running.map(|command| (command.document.clone(), command.requested)).collect();
-            let mut chosen = open.iter().flat_map(|it| &it.targets).flat_map(|target| &target.chosen);
-            task.chosen = chosen.any(|arn| *arn == task.arn);
+            let own = running.get(task.arn.as_str()).into_iter().flatten();
+            task.faults = own.map(|command| (command.document.clone(), command.requested)).collect();
+            task.chosen = chosen.contains(&task.arn);
         }
         let (mut gone, mut here): (Vec<Task>, Vec<Task>) = told.into_iter().partition(Task::is_stopped);
         here.sort_by(|one, other| one.created.total_cmp(&other.created));

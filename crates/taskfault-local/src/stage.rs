@@ -18,9 +18,10 @@ mod task;
 mod wire;
 
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -31,7 +32,7 @@ pub use init::{INIT_COMMAND, InitOptions, run_init};
 pub use link::Link;
 pub use process::{CpuTime, Used, used_in_task};
 pub use refusal::{Refusal, RefusedCall};
-pub use task::{Exit, Network, Program, Task, TaskSpec};
+pub use task::{Check, Exit, Happening, Network, Program, Task, TaskSpec};
 
 /// Where the ECS agent answers for metadata and credentials, in every task.
 /// Source: Amazon ECS developer guide, "Task metadata endpoint version 4".
@@ -80,8 +81,12 @@ pub enum StageError {
         message: String,
     },
     /// Every address of the task network is given out.
-    #[error("no address is left for task {task}: {PREFIX_BITS} bits of prefix hold 1021 tasks")]
+    #[error("no address is left for task {task} from {first} to {last}")]
     Full {
+        /// The lowest address that it could have had.
+        first: Ipv4Addr,
+        /// The highest.
+        last: Ipv4Addr,
         /// The [`TaskSpec::name`] of the task that was to be started.
         task: String,
     },
@@ -102,7 +107,8 @@ impl StageError {
 pub struct Stage {
     network: link::Netlink,
     bridge: u32,
-    next_address: Ipv4Addr,
+    /// The next address to be given out, by the lowest of its part of the network.
+    next_address: BTreeMap<Ipv4Addr, Ipv4Addr>,
     /// CPUs to keep tasks to, the next one first; empty leaves tasks every CPU.
     pins: VecDeque<usize>,
     taken: Taken,
@@ -141,7 +147,7 @@ impl Stage {
         Ok(Stage {
             network,
             bridge,
-            next_address: next(GATEWAY),
+            next_address: BTreeMap::new(),
             pins: VecDeque::new(),
             taken: Taken::default(),
         })
@@ -165,25 +171,41 @@ impl Stage {
         }
         let address = match spec.network {
             Network::Stage => None,
-            Network::Own => Some(self.take_address(&spec.name)?),
+            Network::Own => Some(self.take_address(&spec.name, next(GATEWAY), LAST_TASK_ADDRESS)?),
+            Network::Part { first, bits } => {
+                let last = first.to_bits() | u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+                Some(self.take_address(&spec.name, first, Ipv4Addr::from_bits(last))?)
+            }
         };
         Task::start(spec, address, &self.network, self.bridge).await
     }
 
-    /// The next address that no task has, in turn: one that was given back rests as long as it can.
-    fn take_address(&mut self, task: &str) -> Result<Lease, StageError> {
+    /// The next address from one to another that no task has, in turn: one that was given back rests as long as it
+    /// can.
+    fn take_address(&mut self, task: &str, first: Ipv4Addr, last: Ipv4Addr) -> Result<Lease, StageError> {
+        // Only tasks' addresses, whatever the part.
+        let (lowest, last) = (first.max(next(GATEWAY)), last.min(LAST_TASK_ADDRESS));
         let mut taken = self.taken.lock();
-        let address = free_address(self.next_address, &taken)
-            .ok_or_else(|| StageError::Full { task: task.to_owned() })?;
+        let from = self.next_address.get(&first).copied().unwrap_or(lowest);
+        let address = free_address(from, lowest..=last, &taken).ok_or_else(|| StageError::Full {
+            task: task.to_owned(),
+            first: lowest,
+            last,
+        })?;
         taken.insert(address);
-        self.next_address = next(address);
+        self.next_address.insert(first, next(address));
         Ok(Lease { address, taken: self.taken.clone() })
     }
 }
 
-fn free_address(from: Ipv4Addr, taken: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
-    let (first, last) = (next(GATEWAY).to_bits(), LAST_TASK_ADDRESS.to_bits());
-    let turn = (from.to_bits()..=last).chain(first..from.to_bits());
+fn free_address(
+    from: Ipv4Addr,
+    part: RangeInclusive<Ipv4Addr>,
+    taken: &BTreeSet<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
+    let (first, last) = (part.start().to_bits(), part.end().to_bits());
+    let from = from.to_bits().min(last + 1);
+    let turn = (from..=last).chain(first..from);
     turn.map(Ipv4Addr::from_bits).find(|address| !taken.contains(address))
 }
 
@@ -199,12 +221,19 @@ mod tests {
     fn addresses_are_given_in_turn_and_again() {
         let first = next(GATEWAY);
         let mut taken = BTreeSet::from([first]);
-        assert_eq!(free_address(first, &taken), Some(next(first)));
-        assert_eq!(free_address(next(LAST_TASK_ADDRESS), &taken), Some(next(first)));
+        let free = |from, taken: &BTreeSet<_>| free_address(from, first..=LAST_TASK_ADDRESS, taken);
+        assert_eq!(free(first, &taken), Some(next(first)));
+        assert_eq!(free(next(LAST_TASK_ADDRESS), &taken), Some(next(first)));
         taken.clear();
-        assert_eq!(free_address(next(LAST_TASK_ADDRESS), &taken), Some(first));
+        assert_eq!(free(next(LAST_TASK_ADDRESS), &taken), Some(first));
         taken.extend((first.to_bits()..=LAST_TASK_ADDRESS.to_bits()).map(Ipv4Addr::from_bits));
-        assert_eq!(free_address(first, &taken), None);
+        assert_eq!(free(first, &taken), None);
+        let last = next(next(first));
+        assert_eq!(
+            free_address(last, first..=last, &BTreeSet::from([last])),
+            Some(first),
+            "not beyond its part"
+        );
     }
 
     #[test]

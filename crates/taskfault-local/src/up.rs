@@ -6,7 +6,7 @@
 //! true, and a task whose essential process ends is replaced, with a new id and a new address.
 //!
 //! It is a stage for experiments, not an orchestrator: images are not run (a container's command is a program
-//! of this machine), volumes, secrets, dependencies and health checks are left out, and CPU and memory limits
+//! of this machine, or a sample application of ours), volumes and secrets are left out, and CPU and memory limits
 //! are told to the tasks, not enforced.
 //!
 //! ```no_run
@@ -57,6 +57,7 @@ use experiment::traffic::Observed;
 mod awslogs;
 mod balancer;
 mod command;
+mod containers;
 mod folder;
 mod forward;
 mod instance;
@@ -165,6 +166,13 @@ pub enum Change {
         /// 128 and a signal's number where one killed it.
         exit_code: i32,
     },
+    /// A health check has changed what is thought of a container.
+    Health {
+        /// Its name in the task definition.
+        container: String,
+        /// Its `healthStatus` now.
+        health: ecs::Health,
+    },
     /// It does not count any more and is being ended; the service starts another.
     Stopping {
         /// `stoppedReason` of DescribeTasks.
@@ -230,7 +238,7 @@ impl Cluster {
     ///
     /// Must be called inside a tokio runtime, by the process that entered the stage's namespaces.
     pub fn start(stage: Stage, handle: Handle, settings: Settings) -> Cluster {
-        handle.state(|state| state.ecs.has_instance = true);
+        handle.state(|state| state.ecs.instances_since = Some(SystemTime::now()));
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let inner = Arc::new(Inner {
             handle,
@@ -263,13 +271,33 @@ impl Cluster {
         let registered = &registered["taskDefinition"];
         let name =
             format!("{}:{}", registered["family"].as_str().unwrap_or_default(), registered["revision"]);
-        self.call("CreateCluster", json!({ "clusterName": spec.cluster }))?;
-        let service = json!({
+        self.cluster(&spec.cluster)?;
+        let compatible = |launch: &str| {
+            let all = registered["requiresCompatibilities"].as_array();
+            all.is_some_and(|all| all.iter().any(|it| it == launch))
+        };
+        let on_fargate = compatible("FARGATE") && !compatible("EC2");
+        let mut service = json!({
             "cluster": spec.cluster, "serviceName": spec.name, "taskDefinition": name,
-            "desiredCount": spec.count,
+            "desiredCount": spec.count, "launchType": if on_fargate { "FARGATE" } else { "EC2" },
+            // Published templates choose tasks by either.
+            "propagateTags": "TASK_DEFINITION", "enableECSManagedTags": true,
         });
+        if registered["networkMode"] == "awsvpc" {
+            let region = self.inner.context().region;
+            let subnets: Vec<String> = ecs::Zone::all().map(|zone| zone.subnet_id(&region)).collect();
+            service["networkConfiguration"] = json!({ "awsvpcConfiguration": { "subnets": subnets } });
+        }
         self.call("CreateService", service)?;
         Ok(name)
+    }
+
+    /// Makes sure that a cluster is there.
+    ///
+    /// # Errors
+    /// Its name is none.
+    pub fn cluster(&self, name: &str) -> Result<(), ApiError> {
+        self.call("CreateCluster", json!({ "clusterName": name })).map(drop)
     }
 
     fn call(&self, operation: &str, body: Value) -> Result<Value, ApiError> {
@@ -314,7 +342,7 @@ impl Drop for Cluster {
         self.keeper.abort();
         self.meter.abort();
         self.shipper.abort();
-        self.inner.handle.state(|state| state.ecs.has_instance = false);
+        self.inner.handle.state(|state| state.ecs.instances_since = None);
     }
 }
 

@@ -150,7 +150,7 @@ fn shell(name: &str, script: &str) -> Program {
 }
 
 fn spec(name: &str, programs: Vec<Program>) -> TaskSpec {
-    TaskSpec { name: name.to_owned(), network: Network::Own, cpu: None, programs }
+    TaskSpec { name: name.to_owned(), network: Network::Own, cpu: None, programs, more: false }
 }
 
 /// One program, to its end.
@@ -328,6 +328,12 @@ fn descendants(root: i32) -> Vec<i32> {
     all
 }
 
+/// The process that makes a task's namespaces: the parent of its pid 1 and of its programs.
+fn outer(task: &Value) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid(task, "init"))).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap()
+}
+
 // ---- the tests ---------------------------------------------------------------------------------------
 
 fn a_task_sees_only_its_own_processes() {
@@ -336,7 +342,7 @@ fn a_task_sees_only_its_own_processes() {
     let log = stage.log("main");
     let lines: Vec<&str> = log.lines().collect();
     let (own, parent) = lines[0].split_once(' ').unwrap();
-    assert_eq!(parent, "1", "the first process is pid 1: {log}");
+    assert_eq!(parent, "0", "no process of the task is its parent, as in a container: {log}");
     let seen: BTreeSet<&str> = lines[1].split(' ').collect();
     assert_eq!(seen, BTreeSet::from(["1", own]), "{log}");
     assert_eq!(lines[2], "one");
@@ -411,7 +417,7 @@ fn the_end_of_an_essential_program_ends_the_task() {
     let task = stage.heard();
     stage.logged("polite", "trapped");
     stage.logged("stubborn", "trapped");
-    let all = descendants(pid(&task, "init"));
+    let all = descendants(outer(&task));
     kill(Pid::from_raw(pid(&task, "polite")), Signal::SIGTERM).unwrap();
     eventually("the essential program ends", || !lives(pid(&task, "polite")));
     stage.send("stop");
@@ -426,8 +432,8 @@ fn a_stopped_task_ends_as_its_programs_do() {
     let task = stage.heard();
     stage.logged("polite", "trapped");
     stage.logged("stubborn", "trapped");
-    let all = descendants(pid(&task, "init"));
-    assert!(all.len() >= 5, "pid 1, two shells, two sleeps: {all:?}");
+    let all = descendants(outer(&task));
+    assert!(all.len() >= 6, "the outer process, pid 1, two shells, two sleeps: {all:?}");
     stage.send("stop");
     let exits = stage.heard();
     assert_eq!(exits["exits"]["polite"]["code"], 7);
@@ -440,7 +446,7 @@ fn a_dropped_task_is_gone() {
     let mut stage = Watched::play("hold", None);
     let task = stage.heard();
     stage.logged("stubborn", "trapped");
-    let all = descendants(pid(&task, "init"));
+    let all = descendants(outer(&task));
     assert!(all.iter().all(|pid| lives(*pid)));
     stage.send("drop");
     assert_eq!(stage.heard()["done"], true);
@@ -452,7 +458,7 @@ fn a_suspended_first_process_does_not_hold_up_the_end() {
     let mut stage = Watched::play("hold", None);
     let task = stage.heard();
     stage.logged("stubborn", "trapped");
-    let all = descendants(pid(&task, "init"));
+    let all = descendants(outer(&task));
     kill(Pid::from_raw(pid(&task, "init")), Signal::SIGSTOP).unwrap();
     stage.send("drop");
     assert_eq!(stage.heard()["done"], true);
@@ -463,11 +469,10 @@ fn the_end_of_the_outer_process_ends_the_task() {
     let mut stage = Watched::play("hold", None);
     let task = stage.heard();
     stage.logged("stubborn", "trapped");
-    let init = pid(&task, "init");
-    let all = descendants(init);
-    let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap();
-    let outer = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    let (outer, mut all) = (outer(&task), descendants(outer(&task)));
     kill(Pid::from_raw(outer), Signal::SIGKILL).unwrap();
+    // The stage has not asked for its end.
+    all.retain(|pid| *pid != outer);
     eventually("the kernel ends them all", || all.iter().all(|pid| !lives(*pid)));
 }
 

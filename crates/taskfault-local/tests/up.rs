@@ -322,7 +322,8 @@ fn what_cannot_be_run_is_refused_before_anything_is_made() {
         String::from_utf8(output.stderr).unwrap()
     };
     let mut image = shell("");
-    image["containerDefinitions"][0] = json!({ "name": "app", "image": "nginx", "memory": 32 });
+    image["containerDefinitions"][0] =
+        json!({ "name": "app", "image": "nginx", "memory": 32, "command": ["no-such-program-anywhere"] });
     let said = refused(&image, &[]);
     assert!(said.contains("images are not run here") && said.contains("--program app="), "{said}");
     assert!(refused(&json!({ "family": "" }), &[]).contains("has no family"));

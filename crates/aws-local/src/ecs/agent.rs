@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Definition, EcsState, LastStatus, StopCode, Task, schedule};
+use super::{Definition, EcsState, Health, LastStatus, StopCode, Task, schedule};
 use crate::Context;
 
 /// What the container instance is to do now.
@@ -48,28 +48,61 @@ pub fn drain(state: &mut EcsState, context: &Context) {
     schedule::settle(state, context);
 }
 
-/// All containers of a task run.
-pub fn started(state: &mut EcsState, arn: &str, address: Option<Ipv4Addr>, context: &Context) {
+/// A task has its address; its containers are started one after the other.
+pub fn attached(state: &mut EcsState, arn: &str, address: Option<Ipv4Addr>) {
+    if let Some(task) = state.tasks.get_mut(arn) {
+        task.address = address;
+    }
+}
+
+/// A container of a task runs.
+pub fn container_started(state: &mut EcsState, arn: &str, container: &str) {
+    let Some(task) = state.tasks.get_mut(arn) else { return };
+    if let Some(container) = task.containers.iter_mut().find(|it| it.name == container) {
+        container.last = LastStatus::Running;
+    }
+}
+
+/// All containers of a task have been started.
+pub fn started(state: &mut EcsState, arn: &str, context: &Context) {
     let Some(task) = state.tasks.get_mut(arn) else { return };
     task.last = LastStatus::Running;
-    task.address = address;
     task.started = Some(context.now);
-    task.containers.iter_mut().for_each(|container| container.last = LastStatus::Running);
+    schedule::settle(state, context);
+}
+
+/// A container of a task cannot be started; those that run are being ended.
+pub fn cannot_start(state: &mut EcsState, arn: &str, reason: &str, context: &Context) {
+    schedule::end_task(state, arn, StopCode::TaskFailedToStart, reason, context.now);
+    if let Some(task) = state.tasks.get_mut(arn) {
+        task.stop_ordered = true;
+    }
     schedule::settle(state, context);
 }
 
 /// A task could not be started; nothing of it is left.
 pub fn failed_to_start(state: &mut EcsState, arn: &str, reason: &str, context: &Context) {
-    schedule::end_task(state, arn, StopCode::TaskFailedToStart, reason, context.now);
+    cannot_start(state, arn, reason, context);
     stopped(state, arn, context);
 }
 
 /// A container has ended with this exit code; 128 and a signal's number where one killed it.
-pub fn container_ended(state: &mut EcsState, arn: &str, container: &str, exit_code: i32) {
+pub fn container_ended(state: &mut EcsState, arn: &str, container: &str, exit_code: i32, context: &Context) {
     let Some(task) = state.tasks.get_mut(arn) else { return };
     let Some(container) = task.containers.iter_mut().find(|it| it.name == container) else { return };
     container.last = LastStatus::Stopped;
     container.exit_code = Some(exit_code);
+    if container.essential {
+        task.executed.get_or_insert(context.now);
+    }
+}
+
+/// A health check of a container has had a result. A service replaces a task that is unhealthy.
+pub fn health_checked(state: &mut EcsState, arn: &str, container: &str, health: Health, context: &Context) {
+    let Some(task) = state.tasks.get_mut(arn) else { return };
+    let Some(container) = task.containers.iter_mut().find(|it| it.name == container) else { return };
+    container.health = health;
+    schedule::settle(state, context);
 }
 
 /// The task is going to end: by request, or because an essential container has ended.
@@ -96,6 +129,7 @@ pub fn stopped(state: &mut EcsState, arn: &str, context: &Context) {
     }
     let Some(task) = state.tasks.get_mut(arn) else { return };
     task.last = LastStatus::Stopped;
+    task.executed.get_or_insert(context.now);
     task.stopped = Some(context.now);
     task.containers.iter_mut().for_each(|container| container.last = LastStatus::Stopped);
     schedule::settle(state, context);

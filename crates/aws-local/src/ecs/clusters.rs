@@ -1,4 +1,4 @@
-//! Clusters. The cluster `default` is always there; one that a task from elsewhere names is made for it.
+//! Clusters. One that a task from elsewhere names is made for it.
 
 use serde_json::{Value, json};
 
@@ -6,9 +6,19 @@ use super::external::Sidecar;
 use super::names::is_name;
 use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
 use super::state::DEFAULT_CLUSTER;
+use super::zone::Zone;
 use super::{Cluster, EcsState, LastStatus, ServiceStatus, arn, external};
 use crate::Context;
 use crate::error::ApiError;
+
+/// Members of CreateCluster that nothing here acts upon, or that tasks are started by; told as they were sent.
+const KEPT: [&str; 5] = [
+    "capacityProviders",
+    "configuration",
+    "defaultCapacityProviderStrategy",
+    "serviceConnectDefaults",
+    "settings",
+];
 
 /// CreateCluster; making one that is there already changes nothing.
 pub(super) fn create(
@@ -25,9 +35,12 @@ pub(super) fn create(
     }
     let tags = request.tags()?;
     let cluster = state.clusters.entry(name.to_owned()).or_insert_with(|| Cluster::new(name));
-    cluster.active = true;
+    if !cluster.active {
+        *cluster = Cluster::new(name);
+    }
     cluster.tags.extend(tags);
-    Ok(json!({ "cluster": item(state, sidecars, name, true, context) }))
+    cluster.kept.extend(request.kept(&KEPT));
+    Ok(json!({ "cluster": item(state, sidecars, name, WHOLE, context) }))
 }
 
 /// DeleteCluster: only an empty one.
@@ -48,8 +61,10 @@ pub(super) fn delete(
         let message = "The Cluster cannot be deleted while Tasks are active.";
         return Err(ApiError::new("ClusterContainsTasksException", message));
     }
-    state.clusters.entry(name.clone()).or_insert_with(|| Cluster::new(&name)).active = false;
-    Ok(json!({ "cluster": item(state, sidecars, &name, true, context) }))
+    if let Some(cluster) = state.clusters.get_mut(&name) {
+        cluster.active = false;
+    }
+    Ok(json!({ "cluster": item(state, sidecars, &name, WHOLE, context) }))
 }
 
 /// DescribeClusters.
@@ -63,11 +78,15 @@ pub(super) fn describe(
     if names.is_empty() {
         names.push(DEFAULT_CLUSTER);
     }
-    let with_tags = request.includes("TAGS");
+    let with = With {
+        tags: request.includes("TAGS"),
+        settings: request.includes("SETTINGS"),
+        configurations: request.includes("CONFIGURATIONS"),
+    };
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names.into_iter().map(last_segment) {
-        match name == DEFAULT_CLUSTER || state.clusters.contains_key(name) {
-            true => found.push(item(state, sidecars, name, with_tags, context)),
+        match state.clusters.contains_key(name) {
+            true => found.push(item(state, sidecars, name, with, context)),
             false => failures.push(missing(arn(context, &format!("cluster/{name}")))),
         }
     }
@@ -85,7 +104,6 @@ pub(super) fn list(request: &Request<'_>, state: &mut EcsState, context: &Contex
 pub(super) fn check(state: &EcsState, name: &str) -> Result<(), ApiError> {
     match state.clusters.get(name) {
         Some(cluster) if cluster.active => Ok(()),
-        None if name == DEFAULT_CLUSTER => Ok(()),
         _ => Err(ApiError::new("ClusterNotFoundException", "Cluster not found.")),
     }
 }
@@ -99,18 +117,30 @@ fn counts(state: &EcsState, sidecars: &[Sidecar], name: &str) -> [usize; 2] {
     [running + others, pending]
 }
 
-fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with_tags: bool, context: &Context) -> Value {
+/// What is told only if it is asked for.
+#[derive(Debug, Clone, Copy)]
+struct With {
+    tags: bool,
+    settings: bool,
+    configurations: bool,
+}
+
+const WHOLE: With = With { tags: true, settings: true, configurations: true };
+
+fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with: With, context: &Context) -> Value {
     let cluster = state.clusters.get(name);
     let active = cluster.is_none_or(|cluster| cluster.active);
     let services = state.services.values();
     let services = services.filter(|it| it.cluster == name && it.status == ServiceStatus::Active).count();
     let [running, pending] = counts(state, sidecars, name);
-    let tags = cluster.filter(|_| with_tags).map_or_else(|| json!([]), |cluster| tag_list(&cluster.tags));
-    json!({
+    // One in each zone.
+    let instances = if active && state.instances_since.is_some() { Zone::all().count() } else { 0 };
+    let tags = cluster.filter(|_| with.tags).map_or_else(|| json!([]), |cluster| tag_list(&cluster.tags));
+    let mut item = json!({
         "clusterArn": arn(context, &format!("cluster/{name}")),
         "clusterName": name,
         "status": if active { "ACTIVE" } else { "INACTIVE" },
-        "registeredContainerInstancesCount": usize::from(active && state.has_instance),
+        "registeredContainerInstancesCount": instances,
         "runningTasksCount": running,
         "pendingTasksCount": pending,
         "activeServicesCount": services,
@@ -119,7 +149,18 @@ fn item(state: &EcsState, sidecars: &[Sidecar], name: &str, with_tags: bool, con
         "settings": [],
         "capacityProviders": [],
         "defaultCapacityProviderStrategy": [],
-    })
+    });
+    for (name, value) in cluster.iter().flat_map(|cluster| &cluster.kept) {
+        let is_told = match name.as_str() {
+            "settings" => with.settings,
+            "configuration" => with.configurations,
+            _ => true,
+        };
+        if is_told {
+            item[name] = value.clone();
+        }
+    }
+    item
 }
 
 #[cfg(test)]
@@ -133,7 +174,11 @@ mod tests {
         fixture.ok("CreateCluster", json!({ "clusterName": "one" }));
         let again = fixture.ok("CreateCluster", json!({ "clusterName": "one" }));
         assert_eq!(again["cluster"]["status"], "ACTIVE");
-        assert_eq!(fixture.ok("ListClusters", json!({}))["clusterArns"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            fixture.ok("ListClusters", json!({}))["clusterArns"].as_array().unwrap().len(),
+            2,
+            "and default"
+        );
         let described = fixture.ok("DescribeClusters", json!({ "clusters": ["one", "two"] }));
         assert_eq!(described["clusters"][0]["clusterName"], "one");
         assert_eq!(described["failures"][0]["reason"], "MISSING");
@@ -163,7 +208,7 @@ mod tests {
         }
         let first = fixture.ok("ListClusters", json!({ "maxResults": 3 }));
         let rest = fixture.ok("ListClusters", json!({ "nextToken": first["nextToken"] }));
-        assert_eq!(rest["clusterArns"].as_array().unwrap().len(), 2);
+        assert_eq!(rest["clusterArns"].as_array().unwrap().len(), 3, "with default");
         assert_eq!(fixture.refused("ListClusters", json!({ "nextToken": "x" })), "InvalidParameterException");
         assert_eq!(
             fixture.refused("ListClusters", json!({ "maxResults": 101 })),

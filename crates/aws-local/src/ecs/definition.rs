@@ -34,6 +34,7 @@ pub struct Definition {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerDefinition {
     /// Unique in the task.
+    #[serde(default)]
     pub name: String,
     /// Any image becomes a process of this machine; its name tells what it is.
     #[serde(default)]
@@ -67,6 +68,69 @@ pub struct ContainerDefinition {
     pub memory: Option<u64>,
     /// MiB, the soft limit.
     pub memory_reservation: Option<u64>,
+    /// What must have happened to other containers before it is started.
+    #[serde(default)]
+    pub depends_on: Vec<Dependency>,
+    /// How it is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
+    /// Seconds for which others may wait for it.
+    pub start_timeout: Option<u32>,
+}
+
+/// An item of `dependsOn`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dependency {
+    /// Another container of the task.
+    pub container_name: String,
+    /// What it is waited for.
+    pub condition: Condition,
+}
+
+/// `condition` of a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Condition {
+    /// It has been started.
+    Start,
+    /// It has ended.
+    Complete,
+    /// It has ended with exit code 0.
+    Success,
+    /// Its health check has succeeded.
+    Healthy,
+}
+
+/// `healthCheck` of a container, with the service's defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// `CMD` and a program with its arguments, or `CMD-SHELL` and a line for a shell.
+    pub command: Vec<String>,
+    /// Seconds between two checks, 5–300.
+    #[serde(default = "interval")]
+    pub interval: u32,
+    /// Seconds that a check may take, 2–60.
+    #[serde(default = "timeout")]
+    pub timeout: u32,
+    /// Failures in a row that make it unhealthy, 1–10.
+    #[serde(default = "retries")]
+    pub retries: u32,
+    /// Seconds from the start in which failures do not count, 0–300.
+    #[serde(default)]
+    pub start_period: u32,
+}
+
+fn interval() -> u32 {
+    30
+}
+
+fn timeout() -> u32 {
+    5
+}
+
+fn retries() -> u32 {
+    3
 }
 
 /// A variable of a container's environment.
@@ -123,25 +187,35 @@ impl Definition {
 
     /// `cpu` of the task in vCPU: units (`512`) or a number of vCPU (`.5 vCPU`).
     pub fn vcpu(&self) -> Option<f64> {
-        let text = self.text("cpu")?.trim().to_ascii_lowercase();
-        match text.strip_suffix("vcpu") {
-            Some(number) => number.trim().parse().ok(),
-            None => text.parse::<f64>().ok().map(|units| units / 1024.0),
-        }
+        vcpu(self.text("cpu")?)
     }
 
     /// `memory` of the task in MiB: a number, or a number of GB (`1 GB`).
     pub fn memory_mib(&self) -> Option<u64> {
-        let text = self.text("memory")?.trim().to_ascii_lowercase();
-        match text.strip_suffix("gb") {
-            Some(number) => number.trim().parse::<f64>().ok().map(|gb| whole(gb * 1024.0)),
-            None => text.parse().ok(),
-        }
+        memory_mib(self.text("memory")?)
     }
 
     /// `enableFaultInjection`.
     pub fn fault_injection(&self) -> bool {
         self.body.get("enableFaultInjection").and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// CPU units (`512`) or a number of vCPU (`.5 vCPU`), in vCPU.
+pub(super) fn vcpu(text: &str) -> Option<f64> {
+    let text = text.trim().to_ascii_lowercase();
+    match text.strip_suffix("vcpu") {
+        Some(number) => number.trim().parse().ok(),
+        None => text.parse::<f64>().ok().map(|units| units / 1024.0),
+    }
+}
+
+/// MiB, or a number of GB (`1 GB`), in MiB.
+pub(super) fn memory_mib(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    match text.strip_suffix("gb") {
+        Some(number) => number.trim().parse::<f64>().ok().map(|gb| whole(gb * 1024.0)),
+        None => text.parse().ok(),
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::definition::{Definition, containers};
+use super::definition::{Condition, ContainerDefinition, Definition, containers};
 use super::names::is_name;
 use super::request::{Answer, Request, client, invalid, tag_list};
-use super::{EcsState, arn};
+use super::{EcsState, arn, fargate};
 use crate::Context;
 use crate::error::ApiError;
 use crate::wire::epoch_seconds;
@@ -45,33 +45,103 @@ fn check_containers(request: &Request<'_>) -> Result<(), ApiError> {
     let has_memory = request.text("memory").is_some();
     let mut names = BTreeSet::new();
     for container in &containers {
-        if !is_name(&container.name) {
-            return Err(client(format!("Container.name contains invalid characters: {:?}.", container.name)));
-        }
+        check_container(container, has_memory)?;
         if !names.insert(&container.name) {
             return Err(client(format!(
                 "Container names must be unique: {} is there twice.",
                 container.name
             )));
         }
-        if container.image.is_empty() {
+    }
+    check_dependencies(&containers)?;
+    if !containers.iter().any(|container| container.essential) {
+        return Err(client("TaskDefinition does not contain any essential containers."));
+    }
+    match request.texts("requiresCompatibilities").contains(&"FARGATE") {
+        true => fargate::problem(request.body()).map_or(Ok(()), |problem| Err(client(problem))),
+        false => Ok(()),
+    }
+}
+
+fn check_container(container: &ContainerDefinition, has_memory: bool) -> Result<(), ApiError> {
+    let name = &container.name;
+    if name.is_empty() {
+        return Err(client("Container.name should not be null or empty."));
+    }
+    if !is_name(name) {
+        return Err(client(format!("Container.name contains invalid characters: {name:?}.")));
+    }
+    if container.image.is_empty() {
+        return Err(client(format!("Container.image should not be null or empty: container '{name}'.")));
+    }
+    if !has_memory && container.memory.is_none() && container.memory_reservation.is_none() {
+        return Err(client(format!(
+            "Invalid setting for container '{name}'. At least one of 'memory' or 'memoryReservation' must be specified."
+        )));
+    }
+    let Some(check) = &container.health_check else { return Ok(()) };
+    let shell_only = check.command.first().is_some_and(|kind| kind == "CMD-SHELL");
+    let has_program = check.command.first().is_some_and(|kind| kind == "CMD") || shell_only;
+    if !has_program || check.command.len() < 2 || (shell_only && check.command.len() > 2) {
+        return Err(client(format!(
+            "The health check of container '{name}' needs a command: CMD and a program with its arguments, or CMD-SHELL \
+             and one line."
+        )));
+    }
+    for (member, value, range) in [
+        ("interval", check.interval, 5..=300),
+        ("timeout", check.timeout, 2..=60),
+        ("retries", check.retries, 1..=10),
+        ("startPeriod", check.start_period, 0..=300),
+    ] {
+        if !range.contains(&value) {
             return Err(client(format!(
-                "Container.image should not be null or empty: container '{}'.",
-                container.name
+                "The health check of container '{name}': {member} must be from {} to {}.",
+                range.start(),
+                range.end()
             )));
         }
-        if !has_memory && container.memory.is_none() && container.memory_reservation.is_none() {
-            let message = format!(
-                "Invalid setting for container '{}'. At least one of 'memory' or 'memoryReservation' must be \
-                 specified.",
-                container.name
-            );
-            return Err(client(message));
+    }
+    Ok(())
+}
+
+fn check_dependencies(containers: &[ContainerDefinition]) -> Result<(), ApiError> {
+    let find = |name: &str| containers.iter().find(|container| container.name == name);
+    for dependency in containers.iter().flat_map(|container| &container.depends_on) {
+        let name = &dependency.container_name;
+        let Some(other) = find(name) else {
+            return Err(client(format!("Cannot depend on container + '{name}' because it does not exist")));
+        };
+        let ends = matches!(dependency.condition, Condition::Success | Condition::Complete);
+        if ends && other.essential {
+            return Err(client(
+                "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
+            ));
+        }
+        if dependency.condition == Condition::Healthy && other.health_check.is_none() {
+            return Err(client(
+                "A dependency container with HEALTHY condition must have health check configured",
+            ));
         }
     }
-    match containers.iter().any(|container| container.essential) {
-        true => Ok(()),
-        false => Err(client("TaskDefinition does not contain any essential containers.")),
+    // What depends on nothing that is left goes first; where nothing goes, there is a circle.
+    let mut left: Vec<&ContainerDefinition> = containers.iter().collect();
+    loop {
+        let before = left.len();
+        let names: BTreeSet<&str> = left.iter().map(|container| container.name.as_str()).collect();
+        left.retain(|container| {
+            container.depends_on.iter().any(|it| names.contains(it.container_name.as_str()))
+        });
+        match left.first() {
+            None => return Ok(()),
+            Some(one) if left.len() == before => {
+                return Err(client(format!(
+                    "Container '{}' depends on itself through the others; dependsOn must not have a cycle.",
+                    one.name
+                )));
+            }
+            Some(_) => {}
+        }
     }
 }
 
@@ -165,7 +235,7 @@ fn item(definition: &Definition, context: &Context) -> Value {
     };
     add("volumes", json!([]));
     add("placementConstraints", json!([]));
-    add("compatibilities", json!(["EXTERNAL", "EC2"]));
+    add("compatibilities", json!(definition.compatibilities()));
     add("taskDefinitionArn", json!(arn_of(definition, context)));
     add("revision", json!(definition.revision));
     add("status", json!(status_of(definition)));
@@ -178,6 +248,11 @@ fn item(definition: &Definition, context: &Context) -> Value {
     for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
         for (name, value) in [("cpu", json!(0)), ("essential", json!(true))] {
             container.entry(name).or_insert(value);
+        }
+        if let Some(check) = container.get_mut("healthCheck").and_then(Value::as_object_mut) {
+            for (name, value) in [("interval", 30), ("timeout", 5), ("retries", 3)] {
+                check.entry(name).or_insert_with(|| json!(value));
+            }
         }
         for name in ["portMappings", "environment", "mountPoints", "volumesFrom", "systemControls"] {
             container.entry(name).or_insert_with(|| json!([]));
@@ -240,6 +315,11 @@ mod tests {
             (changed(&|it| it["family"] = json!("a b")), "ClientException"),
             (changed(&|it| it["containerDefinitions"] = json!([])), "ClientException"),
             (changed(&|it| it["containerDefinitions"][0]["image"] = json!("")), "ClientException"),
+            (changed(&|it| it["containerDefinitions"][0]["name"] = json!(null)), "InvalidParameterException"),
+            (
+                changed(&|it| drop(it["containerDefinitions"][0].as_object_mut().unwrap().remove("name"))),
+                "ClientException",
+            ),
             (changed(&|it| it["containerDefinitions"][0]["memory"] = json!(null)), "ClientException"),
             (changed(&|it| it["containerDefinitions"][0]["essential"] = json!(false)), "ClientException"),
             (
@@ -255,6 +335,63 @@ mod tests {
             assert_eq!(fixture.refused("RegisterTaskDefinition", body.clone()), code, "{body}");
         }
         assert!(fixture.state.definitions.is_empty());
+    }
+
+    #[test]
+    fn what_containers_wait_for_must_be_possible() {
+        let mut fixture = Fixture::new();
+        let mut said = |one: serde_json::Value, other: serde_json::Value| {
+            let mut body = definition("app");
+            let mut second = body["containerDefinitions"][0].clone();
+            (second["name"], second["essential"]) = (json!("second"), json!(false));
+            let both = [body["containerDefinitions"][0].clone(), second];
+            body["containerDefinitions"] = both
+                .into_iter()
+                .zip([one, other])
+                .map(|(mut container, more)| {
+                    let more = more.as_object().unwrap().clone();
+                    container.as_object_mut().unwrap().extend(more);
+                    container
+                })
+                .collect();
+            let error = fixture.error("RegisterTaskDefinition", body);
+            assert_eq!(error.code, "ClientException");
+            error.message
+        };
+        let on = |name: &str, condition: &str| json!({ "dependsOn": [{ "containerName": name, "condition": condition }] });
+        assert_eq!(
+            said(on("none", "START"), json!({})),
+            "Cannot depend on container + 'none' because it does not exist"
+        );
+        assert!(said(json!({}), on("app", "COMPLETE")).ends_with("cannot be an essential container"));
+        assert!(said(on("second", "HEALTHY"), json!({})).ends_with("must have health check configured"));
+        assert!(said(on("second", "START"), on("app", "START")).contains("must not have a cycle"));
+        for (check, words) in [
+            (json!({ "command": ["true"] }), "needs a command"),
+            (json!({ "command": ["CMD-SHELL", "exit 0"], "interval": 4 }), "interval must be from 5 to 300"),
+            (json!({ "command": ["CMD", "true"], "retries": 11 }), "retries must be from 1 to 10"),
+        ] {
+            let found = said(json!({ "healthCheck": check }), json!({}));
+            assert!(found.contains(words), "{found}");
+        }
+    }
+
+    #[test]
+    fn what_fargate_refuses_is_refused_where_it_is_required() {
+        let mut fixture = Fixture::new();
+        let mut body = definition("app");
+        let compatibilities =
+            fixture.ok("RegisterTaskDefinition", body.clone())["taskDefinition"]["compatibilities"].clone();
+        assert_eq!(compatibilities, json!(["EXTERNAL", "EC2"]));
+        body["requiresCompatibilities"] = json!(["FARGATE"]);
+        let error = fixture.error("RegisterTaskDefinition", body.clone());
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            ("ClientException", "Fargate only supports network mode ‘awsvpc’.")
+        );
+        (body["networkMode"], body["cpu"], body["memory"]) = (json!("awsvpc"), json!("256"), json!("512"));
+        let fits = fixture.ok("RegisterTaskDefinition", body);
+        assert_eq!(fits["taskDefinition"]["compatibilities"], json!(["EC2", "FARGATE"]));
     }
 
     #[test]

@@ -6,9 +6,12 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::names::{arn, docker_id};
-use super::request::last_segment;
+use super::request::{last_segment, tag_list};
+use super::schedule::managed_tags;
 use super::state::{DEFAULT_CLUSTER, EcsState, ExternalTask};
+use super::zone::Zone;
 use crate::Context;
+use crate::tags::Tags;
 use crate::wire::epoch_seconds;
 
 /// The containers that the metadata of such a task names.
@@ -72,8 +75,32 @@ pub(super) fn present<'a>(state: &'a EcsState, sidecars: &'a [Sidecar]) -> impl 
     })
 }
 
+impl Present<'_> {
+    /// The zone that it counts as being in.
+    pub(super) fn zone(&self) -> Zone {
+        zone(self.arn)
+    }
+
+    /// Those that it has been given, and those of ECS: no service of ours says whether it is to have them.
+    pub(super) fn tags(&self, state: &EcsState) -> Tags {
+        tags(state, self.arn, self.cluster, self.service)
+    }
+}
+
+/// The same of a task that may not have registered yet.
+pub(crate) fn tags(state: &EcsState, task_arn: &str, cluster: &str, service: Option<&str>) -> Tags {
+    let mut tags = managed_tags(cluster, service);
+    tags.extend(state.external_tags.get(task_arn).cloned().unwrap_or_default());
+    tags
+}
+
+/// The zone that such a task counts as being in: the same for as long as it lives.
+pub(crate) fn zone(task_arn: &str) -> Zone {
+    Zone::of_text(last_segment(task_arn))
+}
+
 /// As DescribeTasks shows it.
-pub(super) fn item(task: &Present<'_>, context: &Context) -> Value {
+pub(super) fn item(state: &EcsState, task: &Present<'_>, context: &Context) -> Value {
     let Present { arn: task_arn, cluster, service, registered } = *task;
     let id = last_segment(task_arn);
     let family = service.unwrap_or("unknown");
@@ -96,7 +123,7 @@ pub(super) fn item(task: &Present<'_>, context: &Context) -> Value {
         "taskArn": task_arn,
         "clusterArn": arn(context, &format!("cluster/{cluster}")),
         "taskDefinitionArn": arn(context, &format!("task-definition/{family}:1")),
-        "availabilityZone": format!("{}a", context.region),
+        "availabilityZone": task.zone().name(&context.region),
         "group": service.map_or_else(|| format!("family:{family}"), |name| format!("service:{name}")),
         "launchType": "EC2",
         "lastStatus": "RUNNING",
@@ -111,7 +138,7 @@ pub(super) fn item(task: &Present<'_>, context: &Context) -> Value {
         "createdAt": started,
         "startedAt": started,
         "version": 1,
-        "tags": [],
+        "tags": tag_list(&task.tags(state)),
     })
 }
 

@@ -1,7 +1,6 @@
 //! A control plane for the tests of this folder, with a clock that only moves when told and a container
 //! instance that does what it is ordered when told.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -16,6 +15,8 @@ pub(super) struct Fixture {
     pub(super) state: EcsState,
     pub(super) sidecars: Vec<Sidecar>,
     pub(super) context: Context,
+    /// Tasks that the container instance was told to stop and has not.
+    stops: Vec<String>,
 }
 
 /// A definition with one container, as RegisterTaskDefinition takes it.
@@ -30,15 +31,18 @@ impl Fixture {
     /// Nothing in it; 2026-01-01 00:00:00 UTC.
     pub(super) fn new() -> Fixture {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let mut state = EcsState::default();
+        state.ensure_cluster("default");
         Fixture {
-            state: EcsState::default(),
+            state,
             sidecars: Vec::new(),
             context: Context { now, region: "eu-west-1".into(), account: "000000000000".into(), speed: 1.0 },
+            stops: Vec::new(),
         }
     }
 
     pub(super) fn with_instance(mut self) -> Fixture {
-        self.state.has_instance = true;
+        self.state.instances_since = Some(self.context.now);
         self
     }
 
@@ -57,19 +61,24 @@ impl Fixture {
     /// Starts every task that is wanted.
     pub(super) fn start_all(&mut self) {
         let orders = agent::orders(&mut self.state, &self.context);
+        self.stops.extend(orders.stop);
         for (task, _) in orders.start {
-            let address = Ipv4Addr::new(169, 254, 172, 2);
-            agent::started(&mut self.state, &task.arn, Some(address), &self.context);
+            self.start(&task);
         }
+    }
+
+    fn start(&mut self, task: &Task) {
+        agent::attached(&mut self.state, &task.arn, Some(task.zone.subnet().first));
+        for container in &task.containers {
+            agent::container_started(&mut self.state, &task.arn, &container.name);
+        }
+        agent::started(&mut self.state, &task.arn, &self.context);
     }
 
     /// Ends every task that is to be stopped.
     pub(super) fn end_all(&mut self) {
-        let orders = agent::orders(&mut self.state, &self.context);
-        for (task, _) in orders.start {
-            agent::started(&mut self.state, &task.arn, None, &self.context);
-        }
-        for arn in orders.stop {
+        self.start_all();
+        for arn in std::mem::take(&mut self.stops) {
             agent::stopping(&mut self.state, &arn, &self.context);
             agent::stopped(&mut self.state, &arn, &self.context);
         }
@@ -79,7 +88,7 @@ impl Fixture {
     /// The application of a task ends by itself.
     pub(super) fn crash(&mut self, id: &str, exit_code: i32) {
         let arn = self.state.tasks.values().find(|task| task.id == id).expect("a task").arn.clone();
-        agent::container_ended(&mut self.state, &arn, "app", exit_code);
+        agent::container_ended(&mut self.state, &arn, "app", exit_code, &self.context);
         agent::stopped(&mut self.state, &arn, &self.context);
     }
 

@@ -38,15 +38,14 @@ pub fn running_counts(state: &mut EcsState, sidecars: &[Sidecar], context: &Cont
 /// By cluster and name. The service of an external task is one as long as it is remembered, with no task if need be.
 fn running(state: &EcsState, sidecars: &[Sidecar]) -> BTreeMap<(String, String), u32> {
     let mut counts = BTreeMap::new();
-    for service in state.services.values().filter(|it| it.status != ServiceStatus::Inactive) {
-        let of_service = |task: &&super::Task| {
-            task.last == LastStatus::Running
-                && !task.ending
-                && task.cluster == service.cluster
-                && task.service.as_ref() == Some(&service.name)
-        };
-        let running = state.tasks.values().filter(of_service).map(|_| 1).sum();
-        counts.insert((service.cluster.clone(), service.name.clone()), running);
+    let tasks = state.tasks_by_service();
+    for (key, service) in &state.services {
+        if service.status != ServiceStatus::Inactive {
+            let own = tasks.get(&(key.0.as_str(), key.1.as_str())).into_iter().flatten();
+            let running =
+                own.filter(|task| task.last == LastStatus::Running && !task.ending).map(|_| 1).sum();
+            counts.insert(key.clone(), running);
+        }
     }
     let registered: BTreeSet<&String> = sidecars.iter().map(|sidecar| &sidecar.task_arn).collect();
     for (arn, task) in &state.external {

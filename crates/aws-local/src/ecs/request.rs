@@ -53,13 +53,19 @@ impl<'a> Request<'a> {
         self.body
     }
 
-    fn members(&self) -> Members<'a> {
+    /// Members by their types.
+    pub(super) fn members(&self) -> Members<'a> {
         Members::new(self.body)
     }
 
     /// A member that is there; null counts as absent.
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
         self.members().value(name)
+    }
+
+    /// Whether the caller sent the member.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members().has(name)
     }
 
     /// A string; an empty one counts as absent.
@@ -98,9 +104,20 @@ impl<'a> Request<'a> {
     pub(super) fn tags(&self) -> Result<Tags, ApiError> {
         let pair = |tag: Members<'_>| {
             let key = tag.text("key").ok_or_else(|| invalid("A tag needs a key."))?;
+            if key.to_ascii_lowercase().starts_with("aws:") {
+                return Err(invalid(format!("{key}: keys that begin with aws: are for AWS alone.")));
+            }
             Ok((key.to_owned(), tag.text("value").unwrap_or_default().to_owned()))
         };
-        self.members().each("tags").map(pair).collect()
+        let tags: Tags = self.members().each("tags").map(pair).collect::<Result<_, ApiError>>()?;
+        check_count(&tags)?;
+        Ok(tags)
+    }
+
+    /// Of these members, those that were sent.
+    pub(super) fn kept(&self, names: &[&str]) -> Map<String, Value> {
+        let sent = names.iter().filter_map(|name| Some((*name, self.value(name)?)));
+        sent.map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 
     /// Whether `include` has a word.
@@ -119,6 +136,14 @@ impl<'a> Request<'a> {
             answer["nextToken"] = json!(token);
         }
         Ok(answer)
+    }
+}
+
+/// A resource has at most fifty tags, those of AWS not counted.
+pub(super) fn check_count(tags: &Tags) -> Result<(), ApiError> {
+    match tags.keys().filter(|key| !key.starts_with("aws:")).count() > 50 {
+        true => Err(invalid("A resource can have at most 50 tags.")),
+        false => Ok(()),
     }
 }
 

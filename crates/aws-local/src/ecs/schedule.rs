@@ -1,10 +1,15 @@
 //! The service scheduler: as many tasks as a service wants, a new one for each that ends. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::{Container, EcsState, LastStatus, Service, ServiceEvent, ServiceStatus, StopCode, Task, arn};
+use super::zone::Zone;
+use super::{
+    Container, EcsState, Health, LastStatus, Launch, Placement, Propagate, Service, ServiceEvent,
+    ServiceStatus, StopCode, Task, arn,
+};
 use crate::Context;
 use crate::tags::Tags;
 
@@ -25,12 +30,14 @@ pub fn is_behind(state: &EcsState, now: SystemTime) -> bool {
         task.last == LastStatus::Provisioning
             || (task.ending && !task.stop_ordered && task.last != LastStatus::Stopped)
     };
-    state.tasks.values().any(to_do)
-        || state.services.values().any(|service| {
-            let live = state.live_tasks(&service.cluster, &service.name).count();
-            let wanted = service.desired as usize;
-            live > wanted || (live < wanted && may_start(service, now))
+    state.tasks.values().any(to_do) || {
+        let tasks = state.tasks_by_service();
+        state.services.iter().any(|(key, service)| {
+            let own = tasks.get(&(key.0.as_str(), key.1.as_str())).map_or(&[][..], Vec::as_slice);
+            let plan = plan(state, service, own, now);
+            (!plan.start.is_empty() && !zones(state, service).is_empty()) || !plan.stop.is_empty()
         })
+    }
 }
 
 fn may_start(service: &Service, now: SystemTime) -> bool {
@@ -43,69 +50,195 @@ pub(super) fn settle(state: &mut EcsState, context: &Context) {
     state.tasks.retain(|_, task| {
         task.stopped.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age < STOPPED_KEPT))
     });
-    let keys: Vec<_> = state.services.keys().cloned().collect();
-    for key in keys {
+    let tasks = state.tasks_by_service();
+    let plans: Vec<_> = state
+        .services
+        .iter()
+        .map(|(key, service)| {
+            let own = tasks.get(&(key.0.as_str(), key.1.as_str())).map_or(&[][..], Vec::as_slice);
+            (key.clone(), plan(state, service, own, now))
+        })
+        .collect();
+    for (key, plan) in plans {
         let Some(mut service) = state.services.remove(&key) else { continue };
-        let mut live: Vec<(SystemTime, String)> = state
-            .live_tasks(&service.cluster, &service.name)
-            .map(|task| (task.created, task.arn.clone()))
-            .collect();
-        live.sort();
-        let wanted = service.desired as usize;
-        if live.len() < wanted && may_start(&service, now) {
-            fill(state, &mut service, wanted - live.len(), context);
-        }
-        // The youngest go first.
-        let surplus: Vec<String> = live.into_iter().skip(wanted).map(|(_, arn)| arn).collect();
-        end(state, &mut service, surplus, now);
-        report_steady(state, &mut service, now);
-        let tasks_left = state.tasks.values().any(|task| {
-            task.last != LastStatus::Stopped
-                && task.cluster == service.cluster
-                && task.service.as_ref() == Some(&service.name)
-        });
-        if service.status == ServiceStatus::Draining && !tasks_left {
-            service.status = ServiceStatus::Inactive;
-        }
+        fill(state, &mut service, plan.start, context);
+        end(state, &mut service, plan.stop, now);
         state.services.insert(key, service);
+    }
+    conclude(state, now);
+}
+
+/// What a service needs now.
+#[derive(Debug, Default)]
+struct Plan {
+    /// A task for each, with the id of the one that it replaces.
+    start: Vec<Option<String>>,
+    /// ARNs, and why.
+    stop: Vec<(String, Why)>,
+}
+
+/// Why a service stops one of its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// It has too many, or a newer deployment.
+    Scaling,
+    /// Its container instance is DRAINING.
+    Draining,
+    /// Its health check fails.
+    Unhealthy,
+}
+
+/// Why a task is to be replaced although it runs; None if it is not.
+fn fault(state: &EcsState, service: &Service, task: &Task) -> Option<Why> {
+    if task.health() == Health::Unhealthy {
+        Some(Why::Unhealthy)
+    } else if task.started_by.as_deref() != Some(service.primary.id.as_str()) {
+        Some(Why::Scaling)
+    } else {
+        state.is_draining(task).then_some(Why::Draining)
     }
 }
 
-fn fill(state: &mut EcsState, service: &mut Service, count: usize, context: &Context) {
+/// Starts what is missing, as long as there are no more than `maximumPercent`, and stops what is to be replaced, as long
+/// as `minimumHealthyPercent` are up. `tasks` are all of the service that have not stopped.
+fn plan(state: &EcsState, service: &Service, tasks: &[&Task], now: SystemTime) -> Plan {
+    let wanted = service.desired as usize;
+    let mut good: Vec<&Task> = Vec::new();
+    let mut bad: Vec<(&Task, Why)> = Vec::new();
+    for task in tasks.iter().filter(|task| !task.ending) {
+        match fault(state, service, task) {
+            Some(why) => bad.push((task, why)),
+            None => good.push(task),
+        }
+    }
+    good.sort_by_key(|task| (task.created, &task.arn));
+    bad.sort_by_key(|(task, why)| (std::cmp::Reverse(*why), task.created, &task.arn));
+    let mut plan = Plan::default();
+    let room = service.most().max(wanted).saturating_sub(good.len() + bad.len());
+    let missing = wanted.saturating_sub(good.len());
+    if may_start(service, now) {
+        let mut replaced: BTreeSet<&str> = good.iter().filter_map(|task| task.replaces.as_deref()).collect();
+        let vacant = service.vacancies.iter().map(String::as_str);
+        let mut places =
+            vacant.chain(bad.iter().map(|(task, _)| task.id.as_str())).filter(|id| replaced.insert(id));
+        plan.start = (0..missing.min(room)).map(|_| places.next().map(str::to_owned)).collect();
+    }
+    // The youngest go first.
+    plan.stop = good.iter().skip(wanted).map(|task| (task.arn.clone(), Why::Scaling)).collect();
+    let is_running = |task: &Task| task.last >= LastStatus::Running;
+    let up = good.iter().filter(|task| task.is_up()).count();
+    let mut spare =
+        (up + bad.iter().filter(|(task, _)| is_running(task)).count()).saturating_sub(service.least());
+    for (task, why) in bad {
+        // One that is on its way up is worth nothing.
+        // Without room for another, an unhealthy one makes room.
+        let makes_room = why == Why::Unhealthy && missing > 0 && room == 0;
+        if !is_running(task) || spare > 0 || makes_room {
+            spare = spare.saturating_sub(usize::from(is_running(task)));
+            plan.stop.push((task.arn.clone(), why));
+        }
+    }
+    plan
+}
+
+/// Zones where a task of a service may be placed now.
+fn zones(state: &EcsState, service: &Service) -> Vec<Zone> {
+    open_zones(state, &service.cluster, &service.launch, &service.placement)
+}
+
+/// Zones of a placement where a task may be started: on container instances, only those that are not DRAINING.
+pub(super) fn open_zones(
+    state: &EcsState,
+    cluster: &str,
+    launch: &Launch,
+    placement: &Placement,
+) -> Vec<Zone> {
+    let mut zones: Vec<Zone> = placement.iter().map(|(zone, _)| *zone).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    if *launch == Launch::Ec2 && !state.draining.is_empty() {
+        zones.retain(|zone| !state.draining.contains(&(cluster.to_owned(), *zone)));
+    }
+    zones
+}
+
+fn fill(state: &mut EcsState, service: &mut Service, places: Vec<Option<String>>, context: &Context) {
+    if places.is_empty() {
+        return;
+    }
+    let definition = state.definition(service.definition());
+    let propagated = match service.propagate {
+        Propagate::None => Tags::new(),
+        Propagate::Service => service.tags.clone(),
+        Propagate::Definition => definition.map(|it| it.tags.clone()).unwrap_or_default(),
+    };
+    let mut tags =
+        if service.managed_tags { managed_tags(&service.cluster, Some(&service.name)) } else { Tags::new() };
+    tags.extend(propagated);
+    let group = format!("service:{}", service.name);
+    let mut spread = Spread::of(state, &service.cluster, &group, &service.launch, &service.placement);
     let mut ids = Vec::new();
-    for _ in 0..count {
-        let replaces = (!service.vacancies.is_empty()).then(|| service.vacancies.remove(0));
-        let tags = if service.propagate_tags { service.tags.clone() } else { Tags::new() };
+    for replaces in places {
+        if let Some(place) = replaces.as_ref().and_then(|id| service.vacancies.iter().position(|it| it == id))
+        {
+            service.vacancies.remove(place);
+        }
         let wish = Wish {
             cluster: service.cluster.clone(),
-            definition: service.definition.clone(),
+            definition: service.definition().to_owned(),
             service: Some(service.name.clone()),
-            group: format!("service:{}", service.name),
-            started_by: Some(service.deployment.clone()),
-            tags,
+            group: group.clone(),
+            started_by: Some(service.primary.id.clone()),
+            tags: tags.clone(),
+            launch: service.launch.clone(),
             replaces,
         };
-        if let Some(task) = provision(state, wish, context) {
+        if let Some(task) = provision(state, wish, &mut spread, context) {
             ids.push(format!("(task {})", state.tasks[&task].id));
         }
     }
-    if !ids.is_empty() {
-        service.steady = false;
-        let text = format!("(service {}) has started {} tasks: {}.", service.name, ids.len(), ids.join(" "));
-        add_event(service, context.now, text);
-    }
-}
-
-fn end(state: &mut EcsState, service: &mut Service, arns: Vec<String>, now: SystemTime) {
-    if arns.is_empty() {
+    if ids.is_empty() {
+        let text = format!(
+            "(service {}) was unable to place a task because no container instance met all of its requirements.",
+            service.name
+        );
+        if service.events.last().is_none_or(|event| event.message != text) {
+            add_event(service, context.now, text);
+        }
         return;
     }
-    let reason = format!("Scaling activity initiated by (deployment {})", service.deployment);
+    service.steady = false;
+    let text = format!("(service {}) has started {} tasks: {}.", service.name, ids.len(), ids.join(" "));
+    add_event(service, context.now, text);
+}
+
+/// The tags that ECS gives by itself (`enableECSManagedTags`).
+/// Source: Amazon ECS developer guide, "Tagging Amazon ECS resources".
+pub(super) fn managed_tags(cluster: &str, service: Option<&str>) -> Tags {
+    let names = [("aws:ecs:clusterName", Some(cluster)), ("aws:ecs:serviceName", service)];
+    names.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name?.to_owned()))).collect()
+}
+
+fn end(state: &mut EcsState, service: &mut Service, tasks: Vec<(String, Why)>, now: SystemTime) {
+    if tasks.is_empty() {
+        return;
+    }
     let mut ids = Vec::new();
-    for arn in &arns {
-        if let Some(task) = state.tasks.get_mut(arn) {
-            ids.push(format!("(task {})", task.id));
-            ask_to_stop(task, StopCode::ServiceSchedulerInitiated, &reason, now);
+    for (arn, why) in tasks {
+        let Some(task) = state.tasks.get_mut(&arn) else { continue };
+        ids.push(format!("(task {})", task.id));
+        let reason = match why {
+            Why::Scaling => format!("Scaling activity initiated by (deployment {})", service.primary.id),
+            Why::Draining => "Task stopped because its container instance is in DRAINING state".to_owned(),
+            Why::Unhealthy => "Task failed container health checks".to_owned(),
+        };
+        ask_to_stop(task, StopCode::ServiceSchedulerInitiated, &reason, now);
+        if why == Why::Unhealthy {
+            let text =
+                format!("(service {}) (task {}) failed container health checks.", service.name, task.id);
+            let is_young = is_young(task, now);
+            add_event(service, now, text);
+            count_failure(service, is_young, now);
         }
     }
     service.steady = false;
@@ -114,13 +247,55 @@ fn end(state: &mut EcsState, service: &mut Service, arns: Vec<String>, now: Syst
     add_event(service, now, text);
 }
 
-fn report_steady(state: &EcsState, service: &mut Service, now: SystemTime) {
-    let live: Vec<&Task> = state.live_tasks(&service.cluster, &service.name).collect();
-    let running = live.iter().filter(|task| task.last == LastStatus::Running).count();
-    let steady = running == live.len() && running == service.desired as usize;
-    if steady && !service.steady && service.status == ServiceStatus::Active {
+/// Says what has been reached: a steady state, the end of a deployment, the end of a service.
+fn conclude(state: &mut EcsState, now: SystemTime) {
+    let found: Vec<_> = {
+        let mut tasks = state.tasks_by_service();
+        let keys = state.services.keys();
+        keys.map(|key| {
+            (key.clone(), reached(tasks.remove(&(key.0.as_str(), key.1.as_str())), &state.services[key]))
+        })
+        .collect()
+    };
+    for (key, reached) in found {
+        let Some(service) = state.services.get_mut(&key) else { continue };
+        service.older.retain(|deployment| reached.started_by.contains(&deployment.id));
+        if service.status == ServiceStatus::Draining && reached.started_by.is_empty() {
+            service.status = ServiceStatus::Inactive;
+        }
+        if !reached.steady || service.steady || service.status != ServiceStatus::Active {
+            continue;
+        }
         service.steady = true;
+        if !service.primary.completed {
+            service.primary.completed = true;
+            service.primary.updated = now;
+            let text = format!(
+                "(service {}) (deployment {}) deployment completed.",
+                service.name, service.primary.id
+            );
+            add_event(service, now, text);
+        }
         add_event(service, now, format!("(service {}) has reached a steady state.", service.name));
+    }
+}
+
+/// What a service has.
+struct Reached {
+    /// Exactly as many tasks as it wants, all of them up and as they should be.
+    steady: bool,
+    /// Deployments whose tasks have not all stopped.
+    started_by: BTreeSet<String>,
+}
+
+fn reached(tasks: Option<Vec<&Task>>, service: &Service) -> Reached {
+    let tasks = tasks.unwrap_or_default();
+    let live: Vec<_> = tasks.iter().filter(|task| !task.ending).collect();
+    let of_primary = |task: &Task| task.started_by.as_deref() == Some(service.primary.id.as_str());
+    Reached {
+        steady: live.len() == service.desired as usize
+            && live.iter().all(|task| task.is_up() && of_primary(task)),
+        started_by: tasks.iter().filter_map(|task| task.started_by.clone()).collect(),
     }
 }
 
@@ -140,18 +315,28 @@ pub(super) struct Wish {
     pub group: String,
     pub started_by: Option<String>,
     pub tags: Tags,
+    pub launch: Launch,
     pub replaces: Option<String>,
 }
 
-/// Makes a task that the container instance has to start; its ARN. None if there is no such definition.
-pub(super) fn provision(state: &mut EcsState, wish: Wish, context: &Context) -> Option<String> {
+/// Makes a task that has to be started; its ARN. None if there is no such definition, or no place for it.
+pub(super) fn provision(
+    state: &mut EcsState,
+    wish: Wish,
+    spread: &mut Spread,
+    context: &Context,
+) -> Option<String> {
     let definition = state.definition(&wish.definition)?;
+    let (zone, subnet_id) = spread.take()?;
     let container = |it: super::ContainerDefinition| Container {
         name: it.name,
         image: it.image,
         last: LastStatus::Pending,
         exit_code: None,
         reason: None,
+        health: Health::Unknown,
+        essential: it.essential,
+        checked: it.health_check.is_some(),
     };
     let id = Uuid::new_v4().simple().to_string();
     let task = Task {
@@ -163,6 +348,9 @@ pub(super) fn provision(state: &mut EcsState, wish: Wish, context: &Context) -> 
         family: definition.family.clone(),
         revision: definition.revision,
         last: LastStatus::Provisioning,
+        launch: wish.launch,
+        zone,
+        subnet_id,
         ending: false,
         stop_ordered: false,
         containers: definition.containers().into_iter().map(container).collect(),
@@ -170,6 +358,7 @@ pub(super) fn provision(state: &mut EcsState, wish: Wish, context: &Context) -> 
         created: context.now,
         started: None,
         stopping: None,
+        executed: None,
         stopped: None,
         stop_code: None,
         stopped_reason: None,
@@ -180,6 +369,40 @@ pub(super) fn provision(state: &mut EcsState, wish: Wish, context: &Context) -> 
     let arn = task.arn.clone();
     state.tasks.insert(arn.clone(), task);
     Some(arn)
+}
+
+/// How many tasks each open zone of a placement has: of the same group, and of the cluster.
+#[derive(Debug)]
+pub(super) struct Spread {
+    counts: BTreeMap<Zone, (usize, usize)>,
+    placement: Placement,
+}
+
+impl Spread {
+    pub(super) fn of(
+        state: &EcsState,
+        cluster: &str,
+        group: &str,
+        launch: &Launch,
+        placement: &Placement,
+    ) -> Spread {
+        let zones = open_zones(state, cluster, launch, placement);
+        let mut counts: BTreeMap<_, _> = zones.into_iter().map(|zone| (zone, (0, 0))).collect();
+        for task in state.tasks.values().filter(|task| !task.ending && task.cluster == cluster) {
+            if let Some((own, all)) = counts.get_mut(&task.zone) {
+                *own += usize::from(task.group == group);
+                *all += 1;
+            }
+        }
+        Spread { counts, placement: placement.clone() }
+    }
+
+    /// The zone with the fewest, and its subnet; None where no zone is open.
+    fn take(&mut self) -> Option<(Zone, String)> {
+        let (zone, counts) = self.counts.iter_mut().min_by_key(|(zone, counts)| (**counts, **zone))?;
+        *counts = (counts.0 + 1, counts.1 + 1);
+        self.placement.iter().find(|(it, _)| it == zone).cloned()
+    }
 }
 
 /// Wants a task stopped; the first reason counts.
@@ -194,17 +417,9 @@ fn ask_to_stop(task: &mut Task, code: StopCode, reason: &str, now: SystemTime) {
     if task.last == LastStatus::Provisioning {
         // No container instance has taken it: there is nothing to stop.
         task.last = LastStatus::Stopped;
-        task.stopped = Some(now);
+        (task.executed, task.stopped) = (Some(now), Some(now));
         task.containers.iter_mut().for_each(|container| container.last = LastStatus::Stopped);
     }
-}
-
-/// Ends every task of a service, so that new ones follow its definition.
-pub(super) fn replace_all(state: &mut EcsState, key: &(String, String), context: &Context) {
-    let Some(mut service) = state.services.remove(key) else { return };
-    let arns = state.live_tasks(&service.cluster, &service.name).map(|task| task.arn.clone()).collect();
-    end(state, &mut service, arns, context.now);
-    state.services.insert(key.clone(), service);
 }
 
 /// A task is to end, or ends by itself; its service is to replace it. The first reason counts.
@@ -224,8 +439,16 @@ fn vacate(state: &mut EcsState, arn: &str, now: SystemTime) {
     if task.stop_code == Some(StopCode::UserInitiated) {
         return;
     }
-    let young = task.started.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age < YOUNG));
-    service.failures = if young { service.failures + 1 } else { 0 };
+    count_failure(service, is_young(task, now), now);
+}
+
+fn is_young(task: &Task, now: SystemTime) -> bool {
+    task.started.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age < YOUNG))
+}
+
+/// A service whose tasks fail one after the other while they are young gets pauses.
+fn count_failure(service: &mut Service, is_young: bool, now: SystemTime) {
+    service.failures = if is_young { service.failures + 1 } else { 0 };
     let over = service.failures.saturating_sub(FREE_FAILURES);
     service.not_before = (over > 0).then(|| {
         let pause = Duration::from_secs(1 << over.min(6)).min(LONGEST_PAUSE);

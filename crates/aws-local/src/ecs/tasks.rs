@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::external::Sidecar;
 use super::names::docker_id;
 use super::request::{Answer, Request, invalid, last_segment, missing, tag_list};
-use super::schedule::{Wish, end_task, provision};
+use super::schedule::{Spread, Wish, end_task, managed_tags, open_zones, provision};
 use super::{
-    Container, EcsState, LastStatus, StopCode, Task, arn, clusters, definitions, external, services,
+    Container, EcsState, LastStatus, Launch, Propagate, StopCode, Task, arn, clusters, definitions, external,
+    launch, services,
 };
 use crate::Context;
 use crate::error::ApiError;
@@ -20,17 +21,27 @@ pub(super) fn run(request: &Request<'_>, state: &mut EcsState, context: &Context
     clusters::check(state, &cluster)?;
     let definition = definitions::usable(state, request.required("taskDefinition")?)?;
     let (name, family) = (definition.name(), definition.family.clone());
+    let launch = launch::launch(request, state.clusters.get(&cluster), definition)?;
+    let placement = launch::placement(request, definition, &launch, context)?;
     let count = request.number("count", 1, 10)?.unwrap_or(1);
     let group = request.text("group").map_or_else(|| format!("family:{family}"), str::to_owned);
     let started_by = request.text("startedBy").map(str::to_owned);
-    let tags = request.tags()?;
+    let managed = request.flag("enableECSManagedTags");
+    let mut tags = if managed { managed_tags(&cluster, None) } else { Tags::new() };
+    if services::propagate(request) == Propagate::Definition {
+        tags.extend(definition.tags.clone());
+    }
+    tags.extend(request.tags()?);
     services::need_instance(state)?;
     if request.value("overrides").is_some_and(|overrides| overrides != &json!({})) {
         return Err(invalid(
             "Overrides are not played here: register a revision with what is to be different.",
         ));
     }
-    state.ensure_cluster(&cluster);
+    if open_zones(state, &cluster, &launch, &placement).is_empty() {
+        return Err(invalid("No Container Instances were found in your cluster."));
+    }
+    let mut spread = Spread::of(state, &cluster, &group, &launch, &placement);
     let mut arns = Vec::new();
     for _ in 0..count {
         let wish = Wish {
@@ -40,9 +51,10 @@ pub(super) fn run(request: &Request<'_>, state: &mut EcsState, context: &Context
             group: group.clone(),
             started_by: started_by.clone(),
             tags: tags.clone(),
+            launch: launch.clone(),
             replaces: None,
         };
-        arns.extend(provision(state, wish, context));
+        arns.extend(provision(state, wish, &mut spread, context));
     }
     let items: Vec<Value> = arns.iter().map(|arn| item(state, &state.tasks[arn], context)).collect();
     Ok(json!({ "tasks": items, "failures": [] }))
@@ -100,6 +112,7 @@ pub(super) fn list(
     let started_by = request.text("startedBy");
     let desired = request.text("desiredStatus").unwrap_or("RUNNING");
     let launch = request.text("launchType");
+    let instance = request.text("containerInstance").map(last_segment);
     if [service.is_some(), family.is_some(), started_by.is_some()].iter().filter(|it| **it).count() > 1 {
         return Err(invalid("Give one of serviceName, family and startedBy only."));
     }
@@ -121,6 +134,8 @@ pub(super) fn list(
             && group.as_deref().is_none_or(|group| is(task, "group", group))
             && started_by.is_none_or(|by| is(task, "startedBy", by))
             && launch.is_none_or(|launch| is(task, "launchType", launch))
+            && instance
+                .is_none_or(|wanted| task["containerInstanceArn"].as_str().map(last_segment) == Some(wanted))
             && family
                 .as_deref()
                 .is_none_or(|part| task["taskDefinitionArn"].as_str().is_some_and(|arn| arn.contains(part)))
@@ -200,8 +215,8 @@ pub fn described(state: &EcsState, sidecars: &[Sidecar], context: &Context) -> V
         service: task.service.map(str::to_owned),
         last: LastStatus::Running,
         ending: false,
-        tags: Tags::new(),
-        description: external::item(&task, context),
+        tags: task.tags(state),
+        description: external::item(state, &task, context),
     });
     own.chain(others).collect()
 }
@@ -212,7 +227,7 @@ pub fn describe(state: &EcsState, sidecars: &[Sidecar], arn: &str, context: &Con
         Some(task) => Some(item(state, task, context)),
         None => {
             let task = external::present(state, sidecars).find(|task| task.arn == arn)?;
-            Some(external::item(&task, context))
+            Some(external::item(state, &task, context))
         }
     }
 }
@@ -228,32 +243,54 @@ fn full_arn(name_or_arn: &str, cluster: &str, context: &Context) -> String {
 pub(super) fn item(state: &EcsState, task: &Task, context: &Context) -> Value {
     let definition = state.definition(&task.definition());
     let size = |member: &str| definition.and_then(|it| it.text(member)).map(str::to_owned);
-    let cpus: u32 = definition.map_or(0, |definition| definition.containers().iter().map(|it| it.cpu).sum());
-    let containers: Vec<Value> =
-        task.containers.iter().map(|container| container_item(task, container, context)).collect();
+    let defined = definition.map(super::Definition::containers).unwrap_or_default();
+    let of_definition = |name: &str| defined.iter().find(|it| it.name == name);
+    let containers: Vec<Value> = task
+        .containers
+        .iter()
+        .map(|container| container_item(task, container, of_definition(&container.name), context))
+        .collect();
     let mut item = json!({
         "taskArn": task.arn,
         "clusterArn": arn(context, &format!("cluster/{}", task.cluster)),
         "taskDefinitionArn": arn(context, &format!("task-definition/{}", task.definition())),
-        "containerInstanceArn": container_instance(&task.cluster, context),
-        "availabilityZone": format!("{}a", context.region),
+        "availabilityZone": task.zone.name(&context.region),
         "group": task.group,
-        "launchType": "EC2",
         "lastStatus": task.last.as_str(),
         "desiredStatus": if task.ending { "STOPPED" } else { "RUNNING" },
-        "cpu": size("cpu").unwrap_or_else(|| cpus.to_string()),
-        "memory": size("memory").unwrap_or_else(|| "0".to_owned()),
+        "cpu": size("cpu").unwrap_or_else(|| defined.iter().map(|it| it.cpu).sum::<u32>().to_string()),
+        "memory": size("memory").unwrap_or_else(|| {
+            let mib = |it: &super::ContainerDefinition| it.memory.or(it.memory_reservation).unwrap_or(0);
+            defined.iter().map(mib).sum::<u64>().to_string()
+        }),
         "containers": containers,
         "attachments": attachments(task),
-        "attributes": [],
-        "overrides": { "containerOverrides": [], "inferenceAcceleratorOverrides": [] },
-        "healthStatus": "UNKNOWN",
+        "attributes": [{ "name": "ecs.cpu-architecture", "value": std::env::consts::ARCH }],
+        "overrides": {
+            "containerOverrides": task.containers.iter().map(|it| json!({ "name": it.name })).collect::<Vec<_>>(),
+            "inferenceAcceleratorOverrides": [],
+        },
+        "healthStatus": task.health().as_str(),
         "enableExecuteCommand": false,
         "createdAt": epoch_seconds(task.created),
         "version": 1 + task.last as u32,
         "tags": tag_list(&task.tags),
     });
-    let times = [("startedAt", task.started), ("stoppingAt", task.stopping), ("stoppedAt", task.stopped)];
+    services::tell_launch(&mut item, &task.launch, true);
+    match task.launch {
+        Launch::Ec2 => item["containerInstanceArn"] = json!(task.zone.instance_arn(&task.cluster, context)),
+        Launch::Fargate { .. } => item["ephemeralStorage"] = json!({ "sizeInGiB": 20 }),
+    }
+    let pulled = task.started.map(|_| task.created);
+    let times = [
+        ("connectivityAt", task.started),
+        ("pullStartedAt", pulled),
+        ("pullStoppedAt", pulled),
+        ("startedAt", task.started),
+        ("stoppingAt", task.stopping),
+        ("executionStoppedAt", task.executed),
+        ("stoppedAt", task.stopped),
+    ];
     for (name, at) in times {
         if let Some(at) = at {
             item[name] = json!(epoch_seconds(at));
@@ -275,13 +312,12 @@ pub(super) fn item(state: &EcsState, task: &Task, context: &Context) -> Value {
     item
 }
 
-/// The one container instance of a cluster.
-fn container_instance(cluster: &str, context: &Context) -> String {
-    let id = &sha256_hex(cluster.as_bytes())[..32];
-    arn(context, &format!("container-instance/{cluster}/{id}"))
-}
-
-fn container_item(task: &Task, container: &Container, context: &Context) -> Value {
+fn container_item(
+    task: &Task,
+    container: &Container,
+    definition: Option<&super::ContainerDefinition>,
+    context: &Context,
+) -> Value {
     let id = docker_id(&task.arn, &container.name);
     let interfaces: Vec<Value> = task
         .address
@@ -295,7 +331,6 @@ fn container_item(task: &Task, container: &Container, context: &Context) -> Valu
         "taskArn": task.arn,
         "name": container.name,
         "image": container.image,
-        "runtimeId": id,
         // A container has no PROVISIONING and no STOPPING.
         "lastStatus": match container.last {
             LastStatus::Provisioning | LastStatus::Pending => "PENDING",
@@ -304,8 +339,21 @@ fn container_item(task: &Task, container: &Container, context: &Context) -> Valu
         },
         "networkBindings": [],
         "networkInterfaces": interfaces,
-        "healthStatus": "UNKNOWN",
+        "healthStatus": container.health.as_str(),
+        "cpu": definition.map_or(0, |it| it.cpu).to_string(),
     });
+    let sizes = [
+        ("memory", definition.and_then(|it| it.memory)),
+        ("memoryReservation", definition.and_then(|it| it.memory_reservation)),
+    ];
+    for (name, mib) in sizes {
+        if let Some(mib) = mib {
+            item[name] = json!(mib.to_string());
+        }
+    }
+    if container.last >= LastStatus::Running {
+        item["runtimeId"] = json!(id);
+    }
     if let Some(code) = container.exit_code {
         item["exitCode"] = json!(code);
     }
@@ -322,11 +370,18 @@ fn attachment_id(task: &Task) -> String {
 
 fn attachments(task: &Task) -> Value {
     let Some(address) = task.address else { return json!([]) };
+    let details = [
+        ("subnetId", task.subnet_id.clone()),
+        ("networkInterfaceId", format!("eni-0{}", &sha256_hex(task.arn.as_bytes())[..16])),
+        ("privateDnsName", format!("ip-{}.internal", address.to_string().replace('.', "-"))),
+        ("privateIPv4Address", address.to_string()),
+    ];
+    let detail = |(name, value): (&str, String)| json!({ "name": name, "value": value });
     json!([{
         "id": attachment_id(task),
         "type": "ElasticNetworkInterface",
         "status": if task.last == LastStatus::Stopped { "DELETED" } else { "ATTACHED" },
-        "details": [{ "name": "privateIPv4Address", "value": address.to_string() }],
+        "details": details.map(detail),
     }])
 }
 
@@ -373,7 +428,7 @@ mod tests {
         let running = described(&mut fixture);
         assert_eq!(running["group"], "service:app");
         assert_eq!(running["containers"][0]["lastStatus"], "RUNNING");
-        assert_eq!(running["containers"][0]["networkInterfaces"][0]["privateIpv4Address"], "169.254.172.2");
+        assert_eq!(running["containers"][0]["networkInterfaces"][0]["privateIpv4Address"], "169.254.173.0");
         let id = fixture.running()[0].id.clone();
         fixture.crash(&id, 137);
         let stopped = described(&mut fixture);

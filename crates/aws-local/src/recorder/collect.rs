@@ -131,9 +131,10 @@ pub(super) fn alarms(state: &World, record: &mut Record) {
 
 /// The life of every task that was started here and has run.
 pub(super) fn tasks(state: &World) -> Vec<Task> {
-    let replaced = |id: &String| {
-        let gone = state.ecs.tasks.values().find(|task| task.id == *id);
-        gone.map_or_else(|| id.clone(), |task| task.arn.clone())
+    // Both are in the same cluster.
+    let replaced = |task: &crate::ecs::Task| {
+        let id = task.replaces.as_ref()?;
+        Some(task.arn.strip_suffix(&task.id).map_or_else(|| id.clone(), |prefix| format!("{prefix}{id}")))
     };
     let ran = state.ecs.tasks.values().filter_map(|task| Some((task, task.started?)));
     let mut tasks: Vec<Task> = ran
@@ -144,7 +145,7 @@ pub(super) fn tasks(state: &World) -> Vec<Task> {
             stopping: task.stopping.map(epoch_seconds),
             stopped: task.stopped.map(epoch_seconds),
             reason: task.stopped_reason.clone().unwrap_or_default(),
-            replaces: task.replaces.as_ref().map(replaced),
+            replaces: replaced(task),
         })
         .collect();
     tasks.sort_by(|one, other| one.started.total_cmp(&other.started));

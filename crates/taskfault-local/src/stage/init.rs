@@ -1,31 +1,34 @@
-//! The first process of a task, from the inside: makes the task's namespaces, becomes pid 1 in them,
-//! starts the programs, takes in orphans, and ends everything when it ends.
+//! The two processes behind a task. The outer one makes the task's namespaces and starts the programs in them, as a
+//! container runtime does; its first child is pid 1 there and does what ECS's pause container does. So the programs see
+//! themselves as containers that share a PID namespace: none of them is the other's parent.
 //!
-//! Two processes, because a process never changes its own pid namespace: the outer one leaves the stage's
-//! namespaces and waits, its child is pid 1. Both read nothing but the line to the stage.
+//! The end of the outer process, or of the line to the stage, is the end of pid 1, and with it of everything.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 
 use super::link::Netlink;
 use super::refusal::{Refusal, RefusedCall};
-use super::wire::{Event, Exit, Order, Program, Setup};
+use super::wire::{Check, Event, Exit, Order, Program, Setup};
 use super::{GATEWAY, PREFIX_BITS};
+use crate::pause;
 
 /// The hidden subcommand with which a program that uses the stage must call [`run_init`]. It is the first
 /// argument, and must be recognised before the process has a second thread.
@@ -45,10 +48,13 @@ pub struct InitOptions {
     pub first: bool,
 }
 
-/// Runs the first process of a task. Its standard input is the line to the stage.
+/// Runs one of the two processes of a task. The outer one's standard input is the line to the stage.
 pub fn run_init(options: InitOptions) -> ExitCode {
+    if options.first {
+        return first();
+    }
     let done = line_to_stage().and_then(|mut line| {
-        let result = if options.first { first(&line) } else { outer(options) };
+        let result = outer(options, &line);
         if let Err(message) = &result {
             // A stage that has ended reads nothing.
             let _ = send(&mut line, &Event::Failed { message: message.clone() });
@@ -72,8 +78,8 @@ fn send(line: &mut UnixStream, event: &Event) -> io::Result<()> {
     line.write_all(text.as_bytes())
 }
 
-/// Leaves the stage's namespaces and waits for pid 1 of the task.
-fn outer(InitOptions { share_network, cpu, .. }: InitOptions) -> Result<(), String> {
+/// Leaves the stage's namespaces and runs the task's programs in those of the task.
+fn outer(InitOptions { share_network, cpu, .. }: InitOptions, line: &UnixStream) -> Result<(), String> {
     if let Some(cpu) = cpu {
         pin(cpu)?;
     }
@@ -83,12 +89,35 @@ fn outer(InitOptions { share_network, cpu, .. }: InitOptions) -> Result<(), Stri
         | CloneFlags::CLONE_NEWUTS;
     flags.set(CloneFlags::CLONE_NEWNET, !share_network);
     unshare(flags).map_err(|errno| Refusal::read(RefusedCall::NewTask, errno).to_string())?;
-    let mut first = Command::new("/proc/self/exe");
-    first.arg0(std::env::args_os().next().unwrap_or_default()).args([INIT_COMMAND, "--first"]);
-    let status = first.status().map_err(|error| format!("starting the task's first process: {error}"))?;
-    // It has already sent the reason.
-    if status.success() { Ok(()) } else { Err(format!("the task's first process ended: {status}")) }
+    let first = start_first()?;
+    let result = hold(line, first);
+    // With it everything in its namespace ends. It waits for our children there, as we do.
+    let _ = kill(first, Signal::SIGKILL);
+    while waitpid(None, None).is_ok() {}
+    result
 }
+
+/// Starts pid 1 of the task and returns when it has made the task's /proc.
+fn start_first() -> Result<Pid, String> {
+    let failed = |error: io::Error| format!("starting the task's first process: {error}");
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(std::env::args_os().next().unwrap_or_default()).args([INIT_COMMAND, "--first"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut said = String::new();
+    if let Some(output) = child.stdout.take() {
+        io::BufReader::new(output).read_line(&mut said).map_err(failed)?;
+    }
+    match said.trim() {
+        READY => {
+            Ok(Pid::from_raw(i32::try_from(child.id()).map_err(|error| failed(io::Error::other(error)))?))
+        }
+        "" => Err("the task's first process ended without a word".to_owned()),
+        message => Err(message.to_owned()),
+    }
+}
+
+/// What pid 1 says when the task's namespaces are there; anything else is why not.
+const READY: &str = "ready";
 
 /// Children inherit it.
 fn pin(cpu: usize) -> Result<(), String> {
@@ -97,19 +126,30 @@ fn pin(cpu: usize) -> Result<(), String> {
     pinned.map_err(|errno| format!("keeping the task to CPU {cpu}: {errno}"))
 }
 
-/// Pid 1 of the task.
-fn first(line: &UnixStream) -> Result<(), String> {
-    // The line says when the stage is gone; this says when the outer process is, which holds the line too.
-    set_pdeathsig(Signal::SIGKILL).map_err(|errno| format!("asking to end with the stage: {errno}"))?;
-    mount_proc()?;
+/// Pid 1 of the task: what ECS's pause container is. It takes in orphans and does nothing else.
+fn first() -> ExitCode {
+    let made = set_pdeathsig(Signal::SIGKILL)
+        .map_err(|errno| format!("asking to end with the outer process: {errno}"))
+        .and_then(|()| mount_proc());
+    let word = made.as_ref().map_or_else(|message| message.replace('\n', " "), |()| READY.to_owned());
+    // An outer process that has ended before it could be asked for reads nothing.
+    match (writeln!(io::stdout(), "{word}"), made) {
+        (Ok(()), Ok(())) => pause::run(),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The conversation with the stage, until the task is over.
+fn hold(line: &UnixStream, first: Pid) -> Result<(), String> {
     let line = line.try_clone().map_err(|error| format!("taking over the line to the stage: {error}"))?;
+    // A process whose children are in another PID namespace can have no second thread.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("starting the first process's runtime: {error}"))?;
+        .map_err(|error| format!("starting the task's runtime: {error}"))?;
     runtime.block_on(async {
         let mut stage = Conversation::over(line).map_err(|error| format!("talking to the stage: {error}"))?;
-        let result = run_programs(&mut stage).await;
+        let result = run_programs(&mut stage, first).await;
         if let Err(message) = &result {
             // Here, because the line closes with the conversation.
             stage.send(&Event::Failed { message: message.clone() }).await;
@@ -128,7 +168,7 @@ fn mount_proc() -> Result<(), String> {
 }
 
 /// The life of the task, until its programs have ended or the stage is gone.
-async fn run_programs(stage: &mut Conversation) -> Result<(), String> {
+async fn run_programs(stage: &mut Conversation, first: Pid) -> Result<(), String> {
     stage.send(&Event::Ready).await;
     let Some(Order::Start(setup)) = stage.next().await else { return Ok(()) };
     configure(&setup).await?;
@@ -136,25 +176,89 @@ async fn run_programs(stage: &mut Conversation) -> Result<(), String> {
     let mut children = signal(SignalKind::child()).map_err(|error| format!("watching children: {error}"))?;
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|error| format!("watching SIGTERM: {error}"))?;
+    let mut more = setup.more;
+    let mut checks: Vec<Looking> = Vec::new();
     let mut running = setup.programs.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-    stage.send(&Event::Started { pids: running.iter().map(|program| program.pid.as_raw()).collect() }).await;
-    while !running.is_empty() {
+    let pids = running.iter().map(|program| program.pid.as_raw()).collect();
+    stage.send(&Event::Started { first: first.as_raw(), pids }).await;
+    while more || !running.is_empty() {
+        let overdue = checks.iter().map(|check| check.until).min();
         tokio::select! {
             _ = children.recv() => {
                 for (pid, exit) in ended_children() {
-                    take_out(&mut running, pid, exit, stage).await;
+                    match checks.iter().position(|check| check.pid == pid) {
+                        Some(place) => checks.remove(place).ended(exit, stage).await,
+                        None => take_out(&mut running, pid, exit, stage).await,
+                    }
                 }
             }
             _ = terminate.recv() => stop(&running),
+            () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {
+                checks.iter_mut().filter(|check| check.until <= Instant::now()).for_each(Looking::give_up);
+            }
             order = stage.next() => match order {
                 Some(Order::Stop) => stop(&running),
-                Some(Order::Kill { program }) => kill_one(&running, &program),
+                Some(Order::Terminate { program }) => signal_one(&running, &program, Signal::SIGTERM),
+                Some(Order::Kill { program }) => signal_one(&running, &program, Signal::SIGKILL),
+                Some(Order::Run(program)) => stage.send(&run(&program, &mut running)).await,
+                Some(Order::Complete) => more = false,
+                Some(Order::Check(check)) => match Looking::start(&check) {
+                    Some(looking) => checks.push(looking),
+                    None => stage.send(&Event::Checked { program: check.program, exit: None }).await,
+                },
                 Some(Order::Start(_)) => {}
                 None => return Ok(()),
             },
         }
     }
     Ok(())
+}
+
+/// Starts one more program, and says what came of it.
+fn run(program: &Program, running: &mut Vec<Running>) -> Event {
+    let name = program.name.clone();
+    match start(program) {
+        Ok(started) => {
+            let pid = started.pid.as_raw();
+            running.push(started);
+            Event::Running { program: name, pid }
+        }
+        Err(message) => Event::NotRunning { program: name, message },
+    }
+}
+
+/// A check that runs.
+struct Looking {
+    program: String,
+    /// The leader of a process group of its own.
+    pid: Pid,
+    until: Instant,
+    too_late: bool,
+}
+
+impl Looking {
+    fn start(check: &Check) -> Option<Looking> {
+        let mut command = Command::new(&check.path);
+        command.args(&check.arguments).env_clear().envs(&check.environment).process_group(0);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+        let until = Instant::now() + Duration::from_millis(check.timeout_ms);
+        let pid = Pid::from_raw(i32::try_from(child.id()).ok()?);
+        Some(Looking { program: check.program.clone(), pid, until, too_late: false })
+    }
+
+    /// Kills it; its end is seen as any other's.
+    fn give_up(&mut self) {
+        self.too_late = true;
+        self.until += Duration::from_secs(3600);
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+
+    async fn ended(self, exit: Exit, stage: &mut Conversation) {
+        // What it has left behind in its group.
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        let exit = Some(exit).filter(|_| !self.too_late);
+        stage.send(&Event::Checked { program: self.program, exit }).await;
+    }
 }
 
 /// Hostname and network, as ECS prepares them before the first container starts.
@@ -186,7 +290,7 @@ fn start(program: &Program) -> Result<Running, String> {
     command.args(&program.arguments).env_clear().envs(&program.environment);
     let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(failed)?;
     let pid = i32::try_from(child.id()).map_err(|_| failed(io::Error::other("its pid is out of range")))?;
-    // Dropped without a wait: pid 1 takes in every child itself.
+    // Dropped without a wait: every child's end is seen together.
     Ok(Running { name: program.name.clone(), pid: Pid::from_raw(pid), essential: program.essential })
 }
 
@@ -203,14 +307,14 @@ fn stop(running: &[Running]) {
     }
 }
 
-/// SIGKILL to one program, if it still runs.
-fn kill_one(running: &[Running], name: &str) {
+/// A signal to one program, if it still runs.
+fn signal_one(running: &[Running], name: &str, signal: Signal) {
     for program in running.iter().filter(|program| program.name == name) {
-        let _ = kill(program.pid, Signal::SIGKILL);
+        let _ = kill(program.pid, signal);
     }
 }
 
-/// Every child that has ended, orphans of the task included.
+/// Every child that has ended.
 fn ended_children() -> Vec<(Pid, Exit)> {
     let mut ended = Vec::new();
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {

@@ -62,37 +62,6 @@ fn ticks(line: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// A process with its parent and its pid in its innermost pid namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub pid: i32,
-    pub inner_pid: i32,
-}
-
-/// The living children of `parent`.
-pub(super) fn children(parent: i32) -> io::Result<Vec<Seen>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // A process may end between the listing and the look.
-        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
-        let Some((parent_pid, inner_pid)) = relations(&status) else { continue };
-        if parent_pid == parent {
-            found.push(Seen { pid, inner_pid });
-        }
-    }
-    Ok(found)
-}
-
-/// Parent, and the last of the pids that namespaces give the process (`NSpid`, proc_pid_status(5)).
-fn relations(status: &str) -> Option<(i32, i32)> {
-    let value = |name| status.lines().find_map(|line| line.strip_prefix(name));
-    let parent = value("PPid:")?.trim().parse().ok()?;
-    let inner = value("NSpid:")?.split_whitespace().last()?.parse().ok()?;
-    Some((parent, inner))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,12 +78,6 @@ mod tests {
         let line = "42 (a) S 1 42 42 0 -1 4194560 5 0 0 0 120 34 0 0 20 0 1 0 8 9000 25 0";
         let used = used(line).unwrap();
         assert_eq!((used.cpu.0.as_millis(), used.memory), (1540, 25 * page_size()));
-    }
-
-    #[test]
-    fn reads_parent_and_innermost_pid() {
-        let status = "Name:\tsleep\nPPid:\t7\nNSpid:\t4711\t13\t2\nThreads:\t1\n";
-        assert_eq!(relations(status), Some((7, 2)));
     }
 
     #[test]

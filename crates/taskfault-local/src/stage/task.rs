@@ -14,9 +14,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::init::INIT_COMMAND;
 use super::link::{Link, Netlink};
-use super::process;
+pub use super::wire::{Check, Exit, Program};
 use super::wire::{Event, Order, Setup};
-pub use super::wire::{Exit, Program};
 use super::{Lease, StageError};
 
 /// Whose network a task uses.
@@ -24,6 +23,13 @@ use super::{Lease, StageError};
 pub enum Network {
     /// Its own, with `eth0` on the stage's bridge (ECS: `awsvpc` or `bridge`).
     Own,
+    /// As `Own`, with an address of this part of the stage's network.
+    Part {
+        /// The lowest address of the part.
+        first: Ipv4Addr,
+        /// Length of its prefix, in bits.
+        bits: u8,
+    },
     /// The stage's (ECS: `host`).
     Stage,
 }
@@ -39,6 +45,39 @@ pub struct TaskSpec {
     pub cpu: Option<usize>,
     /// Started in this order. They share all namespaces of the task.
     pub programs: Vec<Program>,
+    /// More will come by [`Task::run`]: the task does not end with its last program before [`Task::complete`].
+    pub more: bool,
+}
+
+/// Something that happened in a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A program of [`Task::run`] runs.
+    Running {
+        /// Its [`Program::name`].
+        program: String,
+    },
+    /// A program of [`Task::run`] could not be started.
+    NotRunning {
+        /// Its [`Program::name`].
+        program: String,
+        /// What failed, in words.
+        message: String,
+    },
+    /// A program ended.
+    Ended {
+        /// Its [`Program::name`].
+        program: String,
+        /// How.
+        exit: Exit,
+    },
+    /// A check is over.
+    Checked {
+        /// The [`Program::name`] that it was about.
+        program: String,
+        /// How it ended; None if it took too long or could not be started.
+        exit: Option<Exit>,
+    },
 }
 
 /// A running task. Dropping it ends every process in it, at once; [`Task::stop`] asks first.
@@ -84,10 +123,11 @@ impl Task {
             let name = format!("veth{third}.{fourth}");
             task.link = Some(network.add_link(&name, bridge, task.outer.id()).await?);
         }
-        let setup = Setup { hostname: spec.name, address, programs: spec.programs };
+        let setup = Setup { hostname: spec.name, address, programs: spec.programs, more: spec.more };
         task.order(&Order::Start(setup)).await?;
-        let pids = task.expect_started().await?;
-        task.look_for_pids(&pids)?;
+        let (first, pids) = task.expect_started().await?;
+        task.init_pid = Some(first);
+        task.pids = task.names.iter().cloned().zip(pids).collect();
         Ok(task)
     }
 
@@ -141,7 +181,7 @@ impl Task {
         self.init_pid
     }
 
-    /// The pid, as the stage sees it, of a program; None if there is no such program or it ended at once.
+    /// The pid, as the stage sees it, of a program; None if none of that name was started.
     pub fn pid(&self, program: &str) -> Option<i32> {
         self.pids.get(program).copied()
     }
@@ -151,30 +191,71 @@ impl Task {
         &self.exits
     }
 
+    /// Starts one more program of a task that has [`TaskSpec::more`]; [`Task::next`] says what came of it.
+    pub async fn run(&mut self, program: Program) {
+        self.names.push(program.name.clone());
+        let _ = self.order(&Order::Run(program)).await;
+    }
+
+    /// No more programs will come: the task ends with its last one.
+    pub async fn complete(&mut self) {
+        let _ = self.order(&Order::Complete).await;
+    }
+
+    /// Runs a check inside the task; [`Task::next`] says how it ended.
+    pub async fn check(&mut self, check: Check) {
+        let _ = self.order(&Order::Check(check)).await;
+    }
+
+    /// What happens next; None when the task has ended and nothing of it is left. May be dropped while waiting.
+    ///
+    /// # Errors
+    /// [`StageError::Task`] when the task's first process failed.
+    pub async fn next(&mut self) -> Result<Option<Happening>, StageError> {
+        while let Some(event) = self.event().await {
+            return Ok(Some(match event {
+                Event::Ended { program, exit } => {
+                    self.exits.insert(program.clone(), exit);
+                    Happening::Ended { program, exit }
+                }
+                Event::Running { program, pid } => {
+                    self.pids.insert(program.clone(), pid);
+                    Happening::Running { program }
+                }
+                Event::NotRunning { program, message } => Happening::NotRunning { program, message },
+                Event::Checked { program, exit } => Happening::Checked { program, exit },
+                Event::Failed { message } => return Err(self.failed(message)),
+                Event::Ready | Event::Started { .. } => continue,
+            }));
+        }
+        self.end();
+        Ok(None)
+    }
+
     /// The next program that ends, and how; None when the task has ended and nothing of it is left. May be
     /// dropped while waiting.
     ///
     /// # Errors
     /// [`StageError::Task`] when the task's first process failed.
     pub async fn next_exit(&mut self) -> Result<Option<(String, Exit)>, StageError> {
-        while let Some(event) = self.event().await {
-            match event {
-                Event::Ended { program, exit } => {
-                    self.exits.insert(program.clone(), exit);
-                    return Ok(Some((program, exit)));
-                }
-                Event::Failed { message } => return Err(self.failed(message)),
-                Event::Ready | Event::Started { .. } => {}
+        loop {
+            match self.next().await? {
+                Some(Happening::Ended { program, exit }) => return Ok(Some((program, exit))),
+                Some(_) => {}
+                None => return Ok(None),
             }
         }
-        self.end();
-        Ok(None)
     }
 
     /// Asks every program to end (SIGTERM); [`Task::next_exit`] says when they have.
     pub async fn terminate(&mut self) {
         // A line that is broken means that the task has ended, which is found out there.
         let _ = self.order(&Order::Stop).await;
+    }
+
+    /// Asks one program to end (SIGTERM).
+    pub async fn terminate_one(&mut self, program: &str) {
+        let _ = self.order(&Order::Terminate { program: program.to_owned() }).await;
     }
 
     /// Ends one program at once (SIGKILL).
@@ -233,28 +314,11 @@ impl Task {
         }
     }
 
-    async fn expect_started(&mut self) -> Result<Vec<i32>, StageError> {
+    async fn expect_started(&mut self) -> Result<(i32, Vec<i32>), StageError> {
         match self.event().await {
-            Some(Event::Started { pids }) => Ok(pids),
+            Some(Event::Started { first, pids }) => Ok((first, pids)),
             other => Err(self.unexpected(other)),
         }
-    }
-
-    /// Finds the programs, whose pids in the task are `inner`, among the stage's processes.
-    fn look_for_pids(&mut self, inner: &[i32]) -> Result<(), StageError> {
-        let outer = i32::try_from(self.outer.id()).unwrap_or(i32::MAX);
-        let looking = |parent| {
-            process::children(parent).map_err(StageError::system("looking for the task's processes in /proc"))
-        };
-        let Some(init) = looking(outer)?.first().map(|seen| seen.pid) else { return Ok(()) };
-        self.init_pid = Some(init);
-        let seen = looking(init)?;
-        for (name, pid) in self.names.iter().zip(inner) {
-            if let Some(seen) = seen.iter().find(|seen| seen.inner_pid == *pid) {
-                self.pids.insert(name.clone(), seen.pid);
-            }
-        }
-        Ok(())
     }
 
     async fn event(&mut self) -> Option<Event> {

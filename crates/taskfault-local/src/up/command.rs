@@ -162,7 +162,9 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
         start_delay: Duration::from_secs(options.start_delay.into()),
     };
     // Everything that can be refused is, before anything is made.
-    let asked = options.files.iter().map(|file| read(file, options)).collect::<Result<Vec<_>, _>>()?;
+    let nowhere = settings(Path::new(""));
+    let asked =
+        options.files.iter().map(|file| read(file, options, &nowhere)).collect::<Result<Vec<_>, _>>()?;
     if options.service.is_some() && asked.len() != 1 {
         return Err("--service names the service of one FILE".to_owned());
     }
@@ -174,7 +176,7 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
                 "another FILE has the family {name} too, and with it the service's name"
             )));
         }
-        plan::check(&service.definition, &settings(Path::new(""))).map_err(in_file)?;
+        plan::check(&service.definition, &nowhere).map_err(in_file)?;
     }
     let containers: Vec<&str> = asked.iter().flat_map(|service| plan::names(&service.definition)).collect();
     // Without a FILE, definitions come later.
@@ -199,7 +201,7 @@ fn start(options: &UpOptions, aws: Options) -> Result<(), String> {
     runtime.block_on(serve(outside, namespaces, aws, settings, (&asked, options)))
 }
 
-fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
+fn read(file: &Path, options: &UpOptions, settings: &Settings) -> Result<Asked, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let definition: Map<String, Value> = serde_json::from_str(&text)
         .map_err(|error| format!("{}: not a task definition in JSON: {error}", file.display()))?;
@@ -214,7 +216,7 @@ fn read(file: &Path, options: &UpOptions) -> Result<Asked, String> {
     let mut mappings =
         containers.into_iter().flatten().filter_map(|it| it["portMappings"].as_array()).flatten();
     let port = mappings.find_map(|mapping| u16::try_from(mapping["containerPort"].as_u64()?).ok());
-    let notes = plan::notes(&definition);
+    let notes = plan::notes(&definition, settings);
     let spec = ServiceSpec { cluster: options.cluster.clone(), name, count: options.count };
     Ok(Asked { text, definition, spec, port, notes })
 }
@@ -302,6 +304,7 @@ async fn serve(
     print_line(&format!("http://{address}"));
     print_line(&page);
     print_line(&format!("logs of containers and local AWS are in {}", folder.display()));
+    cluster.cluster(&options.cluster).map_err(|error| error.to_string())?;
     for service in asked {
         let made = make_log_groups(&cluster, &service.definition);
         cluster.serve(&service.text, &service.spec).map_err(|error| error.to_string())?;
@@ -402,6 +405,7 @@ fn line(event: &TaskEvent) -> String {
         Change::ContainerEnded { container, exit_code } => {
             format!("container {container} ended: exit code {exit_code}")
         }
+        Change::Health { container, health } => format!("container {container} is {}", health.as_str()),
         Change::Stopping { reason } => format!("stopping: {reason}"),
         Change::Stopped { .. } => "STOPPED".to_owned(),
     };

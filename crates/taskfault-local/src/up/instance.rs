@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::life::Life;
-use super::{Change, Inner, RunningTask, plan};
+use super::{Change, Inner, plan};
 use crate::stage::Stage;
 use aws_local::ecs::{self, Definition};
 
@@ -92,21 +92,6 @@ async fn start(
     for (file, destination) in &plan.logs {
         inner.logs.follow(&task.arn, file, destination.clone());
     }
-    let pid = |name: &String| Some((name.clone(), staged.pid(name)?));
-    let now = inner.context().now;
-    let running = RunningTask {
-        arn: task.arn.clone(),
-        id: task.id.clone(),
-        cluster: task.cluster.clone(),
-        service: task.service.clone(),
-        address,
-        first,
-        programs: plan.grace.keys().filter_map(pid).collect(),
-        started: now,
-        folder: plan.folder.clone(),
-    };
-    inner.running.lock().insert(task.arn.clone(), running);
-    inner.update(|state, context| ecs::agent::started(state, &task.arn, Some(address), context));
-    inner.emit(&task, Some(address), Change::Started { replaces: task.replaces.clone() });
-    Some(Life::new(inner.clone(), task, address, staged, plan))
+    inner.update(|state, _| ecs::agent::attached(state, &task.arn, Some(address)));
+    Some(Life::new(inner.clone(), task, (address, first), staged, plan))
 }

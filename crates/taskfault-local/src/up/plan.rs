@@ -1,6 +1,6 @@
 //! From a task definition to processes: which program, with which environment, in which folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Settings;
 use super::awslogs::{Destination, groups, note};
-use crate::stage::{AGENT_ADDRESS, Network, Program, TaskSpec};
+use crate::stage::{AGENT_ADDRESS, Check, Network, Program, TaskSpec};
 use aws_local::Context;
-use aws_local::ecs::{self, ContainerDefinition, Definition};
+use aws_local::ecs::{self, ContainerDefinition, Definition, Dependency, HealthCheck, Subnet};
 
 /// Images that stand for programs of this project, which are run in their place.
 pub const SPECIAL_IMAGES: [&str; 2] = ["taskfault", "taskfault-local"];
@@ -34,14 +34,40 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is needed to run a task.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
+    /// Its network, without programs.
     pub spec: TaskSpec,
-    /// Names of the containers whose end is the end of the task.
-    pub essential: BTreeSet<String>,
-    /// Of every container, between SIGTERM and SIGKILL.
-    pub grace: BTreeMap<String, Duration>,
+    /// In the order of the definition.
+    pub containers: Vec<Container>,
     pub folder: PathBuf,
     /// Log files whose lines go to a log group.
     pub logs: Vec<(PathBuf, Destination)>,
+}
+
+/// What is needed to run a container.
+#[derive(Debug, Clone)]
+pub(super) struct Container {
+    pub program: Program,
+    /// Its end is the end of the task.
+    pub essential: bool,
+    /// Between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// What must have happened to others before it is started.
+    pub depends_on: Vec<Dependency>,
+    /// How long others wait for it.
+    pub start_timeout: Option<Duration>,
+    pub health: Option<Health>,
+}
+
+/// How a container is asked whether it is well.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    pub check: Check,
+    /// From one check to the next, and from the start to the first.
+    pub interval: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// From the start; failures in it do not count.
+    pub start_period: Duration,
 }
 
 /// Checks that a definition can be run, without running or making anything.
@@ -86,46 +112,110 @@ pub(super) fn of(
     let folder = settings.folder.join(&task.id);
     let failed = |error: std::io::Error| format!("making {}: {error}", folder.display());
     fs::create_dir_all(&folder).map_err(failed)?;
-    let mut programs = Vec::new();
+    let mut containers = Vec::new();
+    let mut logs = Vec::new();
     for container in definition.containers() {
         let state = folder.join(format!("{}-state", container.name));
         if is_sidecar(&container) {
             fs::create_dir_all(&state).map_err(failed)?;
         }
+        let log = folder.join(format!("{}.log", container.name));
+        let destination =
+            Destination::of(&container, (task.arn.as_str(), task.id.as_str()), &context.region)?;
+        logs.extend(destination.map(|destination| (log.clone(), destination)));
         let (file, arguments) = command(&container, settings)?;
-        let file = named(&container, file, &folder)?;
-        programs.push(Program {
-            path: file,
+        let program = Program {
+            path: named(&container, file, &folder, settings)?,
             arguments,
             environment: environment(task, &container, &state, context),
-            log: Some(folder.join(format!("{}.log", container.name))),
+            log: Some(log),
+            // The containers are ended in the order of what they depend on, which the stage does not know.
+            essential: false,
+            name: container.name.clone(),
+        };
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        containers.push(Container {
+            health: health(&container, &program.environment),
+            program,
             essential: container.essential,
-            name: container.name,
+            grace: container.stop_timeout.map_or(STOP_TIMEOUT, seconds),
+            depends_on: container.depends_on,
+            start_timeout: container.start_timeout.map(seconds),
         });
     }
-    let containers = definition.containers();
-    let mut logs = Vec::new();
-    for container in &containers {
-        let of_task = (task.arn.as_str(), task.id.as_str());
-        let destination = Destination::of(container, of_task, &context.region)?;
-        logs.extend(destination.map(|it| (folder.join(format!("{}.log", container.name)), it)));
-    }
-    let grace = |it: &ContainerDefinition| {
-        it.stop_timeout.map_or(STOP_TIMEOUT, |seconds| Duration::from_secs(seconds.into()))
-    };
-    Ok(Plan {
-        essential: containers.iter().filter(|it| it.essential).map(|it| it.name.clone()).collect(),
-        grace: containers.iter().map(|it| (it.name.clone(), grace(it))).collect(),
-        spec: TaskSpec { name: task.id.clone(), network: Network::Own, cpu: None, programs },
-        folder,
-        logs,
+    let Subnet { first, bits } = task.zone.subnet();
+    let network = Network::Part { first, bits };
+    let spec = TaskSpec { name: task.id.clone(), network, cpu: None, programs: Vec::new(), more: true };
+    Ok(Plan { spec, containers, folder, logs })
+}
+
+/// The health check of a container; None if there is none, or its program is not on this machine.
+fn health(container: &ContainerDefinition, environment: &BTreeMap<String, String>) -> Option<Health> {
+    let check = container.health_check.as_ref()?;
+    let (path, arguments) = health_command(container, check)?;
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    Some(Health {
+        check: Check {
+            program: container.name.clone(),
+            path,
+            arguments,
+            environment: environment.clone(),
+            timeout_ms: u64::from(check.timeout) * 1000,
+        },
+        interval: seconds(check.interval),
+        retries: check.retries,
+        start_period: seconds(check.start_period),
     })
+}
+
+fn health_command(container: &ContainerDefinition, check: &HealthCheck) -> Option<(PathBuf, Vec<String>)> {
+    let (kind, words) = check.command.split_first()?;
+    if kind == "CMD-SHELL" {
+        return Some((find("sh", PATH)?, vec!["-c".to_owned(), words.first()?.clone()]));
+    }
+    let (program, arguments) = words.split_first()?;
+    // The image has the program at its root.
+    if is_sidecar(container) && program == "/taskfault" {
+        let own = std::env::current_exe().ok()?;
+        return Some((own.with_file_name("taskfault"), arguments.to_vec()));
+    }
+    Some((find(program, path_of(container))?, arguments.to_vec()))
+}
+
+/// Where a container's programs are looked for.
+fn path_of(container: &ContainerDefinition) -> &str {
+    container.environment.iter().find(|it| it.name == "PATH").map_or(PATH, |it| &it.value)
+}
+
+/// Whether an image with nothing to run here gets the sample application in its place.
+fn is_sample(container: &ContainerDefinition, settings: &Settings) -> bool {
+    !settings.programs.contains_key(&container.name)
+        && special_image(&container.image).is_none()
+        && container.entry_point.is_empty()
+        && container.command.is_empty()
+}
+
+/// The sample application in place of an image: on the container's first port, or on any that is free.
+fn sample(container: &ContainerDefinition) -> Result<(PathBuf, Vec<String>), String> {
+    let port = container.port_mappings.iter().find_map(|mapping| mapping.container_port).unwrap_or(0);
+    let own = std::env::current_exe().map_err(|error| format!("finding this program's file: {error}"))?;
+    Ok((own, ["application".to_owned(), "--port".to_owned(), port.to_string()].into()))
+}
+
+/// The last part of an image's name, as the name of a process.
+fn image_name(image: &str) -> Option<String> {
+    let name = image.rsplit('/').next()?.split(['@', ':']).next()?;
+    let name: String = name.chars().take(15).collect();
+    (!name.is_empty() && name.is_ascii()).then_some(name)
 }
 
 /// A container's program and its arguments.
 fn command(container: &ContainerDefinition, settings: &Settings) -> Result<(PathBuf, Vec<String>), String> {
     let name = &container.name;
     let special = special_image(&container.image);
+    if is_sample(container, settings) {
+        return sample(container);
+    }
     let mut words = match settings.programs.get(name) {
         Some(words) => words.clone(),
         None => match special {
@@ -134,13 +224,11 @@ fn command(container: &ContainerDefinition, settings: &Settings) -> Result<(Path
             None => [container.entry_point.as_slice(), container.command.as_slice()].concat(),
         },
     };
-    let hint = format!("give it an entryPoint or a command, or --program {name}=\"PROGRAM ARGUMENTS\"");
     if words.is_empty() {
-        return Err(format!("container {name} ({}) has no command; {IMAGES}; {hint}", container.image));
+        return Err(format!("container {name} ({image}) has no command", image = container.image));
     }
     let program = words.remove(0);
-    let path = container.environment.iter().find(|it| it.name == "PATH").map_or(PATH, |it| &it.value);
-    match find(&program, path) {
+    match find(&program, path_of(container)) {
         Some(file) => Ok((file, words)),
         None => Err(format!(
             "container {name}: there is no program {program:?} on this machine; {IMAGES}; change its command, \
@@ -193,14 +281,21 @@ fn find(program: &str, path: &str) -> Option<PathBuf> {
 }
 
 /// The same program under the name that the definition wants its process to have.
-fn named(container: &ContainerDefinition, file: PathBuf, folder: &Path) -> Result<PathBuf, String> {
-    let Some(name) = container.docker_labels.get(PROCESS_NAME_LABEL) else { return Ok(file) };
+fn named(
+    container: &ContainerDefinition,
+    file: PathBuf,
+    folder: &Path,
+    settings: &Settings,
+) -> Result<PathBuf, String> {
+    let label = container.docker_labels.get(PROCESS_NAME_LABEL).cloned();
+    let of_image = || image_name(&container.image).filter(|_| is_sample(container, settings));
+    let Some(name) = label.or_else(of_image) else { return Ok(file) };
     if name.is_empty() || name.contains('/') || name.len() > 15 {
         let message = "is the name of a process: 1 to 15 bytes without a slash";
         return Err(format!("container {}: {PROCESS_NAME_LABEL} {message}", container.name));
     }
     let folder = folder.join(format!("{}-bin", container.name));
-    let link = folder.join(name);
+    let link = folder.join(&name);
     let failed = |error: std::io::Error| format!("making {}: {error}", link.display());
     fs::create_dir_all(&folder).map_err(failed)?;
     let file = file.canonicalize().map_err(failed)?;
@@ -240,7 +335,7 @@ fn environment(
     // These are ECS's own.
     let own = [
         ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("/v2/credentials/{}", task.id)),
-        ("AWS_EXECUTION_ENV", "AWS_ECS_EC2".to_owned()),
+        ("AWS_EXECUTION_ENV", format!("AWS_ECS_{}", task.launch.as_str())),
         ("ECS_AGENT_URI", format!("{agent}/api/{address}")),
         ("ECS_CONTAINER_METADATA_URI_V4", format!("{agent}/v4/{address}/container/{}", container.name)),
     ];
@@ -250,7 +345,7 @@ fn environment(
 
 /// What a user of a definition should know: what it asks for and does not get here, and what ECS would not
 /// give where the stage does.
-pub(super) fn notes(definition: &Map<String, Value>) -> Vec<String> {
+pub(super) fn notes(definition: &Map<String, Value>, settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
     let text = |member: &str| definition.get(member).and_then(Value::as_str);
     if text("pidMode") != Some("task") {
@@ -268,11 +363,9 @@ pub(super) fn notes(definition: &Map<String, Value>) -> Vec<String> {
     notes.extend(containers(definition).iter().filter_map(note));
     let containers = definition.get("containerDefinitions").and_then(Value::as_array);
     for container in containers.into_iter().flatten() {
-        const LEFT_OUT: [&str; 10] = [
-            "dependsOn",
+        const LEFT_OUT: [&str; 8] = [
             "environmentFiles",
             "firelensConfiguration",
-            "healthCheck",
             "mountPoints",
             "restartPolicy",
             "secrets",
@@ -290,6 +383,30 @@ pub(super) fn notes(definition: &Map<String, Value>) -> Vec<String> {
             let name = container["name"].as_str().unwrap_or_default();
             notes.push(format!("container {name}: {} left out here", left_out.join(", ")));
         }
+        if let Ok(container) = serde_json::from_value::<ContainerDefinition>(container.clone()) {
+            notes.extend(container_notes(&container, settings));
+        }
+    }
+    notes
+}
+
+fn container_notes(container: &ContainerDefinition, settings: &Settings) -> Vec<String> {
+    let ContainerDefinition { name, image, .. } = container;
+    let mut notes = Vec::new();
+    if is_sample(container, settings) {
+        let port = container.port_mappings.iter().find_map(|mapping| mapping.container_port);
+        let port = port.map_or_else(|| "any free port".to_owned(), |port| format!("port {port}"));
+        let called = image_name(image).map(|name| format!(", called {name}")).unwrap_or_default();
+        notes.push(format!(
+            "container {name}: images are not run here; in place of {image} a sample application answers on {port}\
+             {called}; --program {name}=\"PROGRAM ARGUMENTS\" runs another program"
+        ));
+    }
+    let check = container.health_check.as_ref();
+    if check.is_some_and(|check| health_command(container, check).is_none()) {
+        notes.push(format!(
+            "container {name}: its health check needs a program that is not on this machine; it stays UNKNOWN"
+        ));
     }
     notes
 }
@@ -316,9 +433,43 @@ mod tests {
         let missing = container(json!({ "name": "app", "command": ["no-such-program-anywhere"] }));
         let error = command(&missing, &settings()).unwrap_err();
         assert!(error.contains("container app") && error.contains("--program app="), "{error}");
-        let image_only = container(json!({ "name": "app", "image": "nginx" }));
-        let error = command(&image_only, &settings()).unwrap_err();
-        assert!(error.contains("(nginx) has no command; images are not run here"), "{error}");
+    }
+
+    #[test]
+    fn an_image_without_a_command_gets_the_sample_application_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let image_only = container(json!({
+            "name": "app", "image": "public.ecr.aws/docker/library/httpd:2.4", "portMappings": [{ "containerPort": 81 }],
+        }));
+        let (file, arguments) = command(&image_only, &settings()).unwrap();
+        assert_eq!(arguments, ["application", "--port", "81"]);
+        let link = named(&image_only, file, folder.path(), &settings()).unwrap();
+        assert_eq!(link.file_name().unwrap(), "httpd");
+        let said = container_notes(&image_only, &settings()).join("\n");
+        assert!(
+            said.contains("in place of public.ecr.aws/docker/library/httpd:2.4 a sample application"),
+            "{said}"
+        );
+        assert!(said.contains("port 81, called httpd") && said.contains("--program app="), "{said}");
+        let plain = container(json!({ "name": "app", "image": "worker" }));
+        assert_eq!(command(&plain, &settings()).unwrap().1, ["application", "--port", "0"]);
+    }
+
+    #[test]
+    fn a_health_check_is_a_program_of_this_machine_or_a_line_of_its_shell() {
+        let checked = |image: &str, words: Value| {
+            let it = container(json!({ "name": "app", "image": image, "healthCheck": { "command": words } }));
+            health(&it, &BTreeMap::new())
+        };
+        let shell = checked("app", json!(["CMD-SHELL", "exit 3"])).unwrap();
+        assert!(shell.check.path.ends_with("sh") && shell.check.arguments == ["-c", "exit 3"]);
+        assert_eq!(
+            (shell.interval, shell.check.timeout_ms, shell.retries),
+            (Duration::from_secs(30), 5000, 3)
+        );
+        assert!(checked("app", json!(["CMD", "no-such-program-anywhere"])).is_none());
+        let own = checked("registry/taskfault:1", json!(["CMD", "/taskfault", "status"])).unwrap();
+        assert!(own.check.path.ends_with("taskfault") && own.check.arguments == ["status"]);
     }
 
     #[test]
@@ -348,11 +499,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let labelled =
             |name: &str| container(json!({ "name": "app", "dockerLabels": { PROCESS_NAME_LABEL: name } }));
-        let link = named(&labelled("python"), PathBuf::from("/bin/sh"), folder.path()).unwrap();
+        let named = |container: &ContainerDefinition| {
+            super::named(container, PathBuf::from("/bin/sh"), folder.path(), &settings())
+        };
+        let link = named(&labelled("python")).unwrap();
         assert_eq!(link.file_name().unwrap(), "python");
         assert!(link.canonicalize().unwrap().is_file());
         for wrong in ["", "a/b", "longer-than-the-kernel-keeps"] {
-            assert!(named(&labelled(wrong), PathBuf::from("/bin/sh"), folder.path()).is_err(), "{wrong}");
+            assert!(named(&labelled(wrong)).is_err(), "{wrong}");
         }
     }
 
@@ -360,11 +514,11 @@ mod tests {
     fn what_is_not_played_is_said() {
         let definition = json!({
             "cpu": "512",
-            "containerDefinitions": [{ "name": "app", "healthCheck": {}, "secrets": [], "user": "1" }],
+            "containerDefinitions": [{ "name": "app", "volumesFrom": [{}], "secrets": [], "user": "1" }],
         });
-        let notes = notes(definition.as_object().unwrap()).join("\n");
+        let notes = notes(definition.as_object().unwrap(), &settings()).join("\n");
         assert!(notes.contains("pidMode is not task"), "{notes}");
-        assert!(notes.contains("container app: healthCheck, user left out here"), "{notes}");
+        assert!(notes.contains("container app: user, volumesFrom left out here"), "{notes}");
         assert!(notes.contains("not enforced"), "{notes}");
     }
 }
