@@ -30,17 +30,20 @@ pub(super) fn send_all(
     let action = &experiment.definition.actions[name];
     let failed =
         |code: &'static str, reason: String| Failure { code, location: format!("actions.{name}"), reason };
-    if let Some(zone) = document::zone_in_sources(action) {
-        return Err(failed(
-            "ConfigurationFailure",
-            format!(
-                "{zone} stands for the subnets of an Availability Zone, and there are none here; name address ranges"
-            ),
-        ));
-    }
-    let Some(order) = document::order(action, experiment.speed) else {
+    let Some(mut order) = document::order(action, experiment.speed) else {
         return Err(failed("InternalFailure", format!("{} sends no document", action.action_id)));
     };
+    let zones = order
+        .resolve_zones(action, |zone| step.services.subnet_of_zone(zone, step.context))
+        .map_err(|zone| {
+            let region = &step.context.region;
+            failed("ConfigurationFailure", format!("there is no Availability Zone {zone} in {region} here"))
+        })?;
+    for (zone, range) in zones {
+        let text =
+            format!("{zone} among the sources is the zone's subnet {range}: the tasks of `up` in that zone");
+        experiment.note(step, Some(name), text);
+    }
     let mut pairs = Vec::with_capacity(tasks.len());
     for task in tasks {
         let now = step.context.now;
@@ -155,7 +158,11 @@ pub(super) fn cancel_all(experiment: &mut Experiment, name: &str, step: &mut Ste
 /// Tells the faults of an action that they may go on, if they live on heartbeats and it is time.
 pub(super) fn beat(experiment: &mut Experiment, name: &str, step: &mut Step<'_>) {
     let action = &experiment.definition.actions[name];
-    let Some(order) = document::order(action, experiment.speed).filter(|order| order.beats) else { return };
+    let Some(mut order) = document::order(action, experiment.speed).filter(|order| order.beats) else {
+        return;
+    };
+    // Known since the action began.
+    let _ = order.resolve_zones(action, |zone| step.services.subnet_of_zone(zone, step.context));
     for (first, count) in due(experiment, name, step.context.now) {
         let number = (first.state_id.as_str(), count);
         match send(experiment, &order, &first.task_arn, &first.instance_id, number, step) {

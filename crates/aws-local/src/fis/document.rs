@@ -127,14 +127,34 @@ impl Order {
     }
 }
 
-/// An Availability Zone among the sources, by name or id. The service looks up its subnets and sends their
-/// address ranges; here there are no subnets.
-pub(super) fn zone_in_sources(action: &Action) -> Option<&str> {
-    static ZONE: OnceLock<Regex> = OnceLock::new();
-    let zone = ZONE.get_or_init(|| {
-        Regex::new(r"^([a-z]{2}(-[a-z]+)+-[0-9]+[a-z]|[a-z]{2,5}[0-9]-az[0-9]+)$").expect("a constant")
-    });
-    action.parameters.get("sources")?.split(',').find(|source| zone.is_match(source))
+impl Order {
+    /// Puts the address ranges of Availability Zones in the place of their names and ids, as the service does. Returns
+    /// what was replaced by what; the first zone that `subnet` does not know is the error.
+    pub(super) fn resolve_zones(
+        &mut self,
+        action: &Action,
+        subnet: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<(String, String)>, String> {
+        static ZONE: OnceLock<Regex> = OnceLock::new();
+        let zone = ZONE.get_or_init(|| {
+            Regex::new(r"^([a-z]{2}(-[a-z]+)+-[0-9]+[a-z]|[a-z]{2,5}[0-9]-az[0-9]+)$").expect("a constant")
+        });
+        // A document of the user's own may have a parameter of that name.
+        let Some(said) = action.parameters.get("sources") else { return Ok(Vec::new()) };
+        let mut replaced = Vec::new();
+        let mut resolved = Vec::new();
+        for source in said.split(',') {
+            if zone.is_match(source) {
+                let range = subnet(source).ok_or_else(|| source.to_owned())?;
+                replaced.push((source.to_owned(), range.clone()));
+                resolved.push(range);
+            } else {
+                resolved.push(source.to_owned());
+            }
+        }
+        self.parameters.insert("Sources".to_owned(), vec![resolved.join(",")]);
+        Ok(replaced)
+    }
 }
 
 #[cfg(test)]
@@ -228,12 +248,23 @@ mod tests {
 
     #[test]
     fn zones_are_found_among_sources() {
-        let sources = |text: &str| action("aws:ecs:task-network-latency", &[("sources", text)]);
-        for zone in ["us-east-1a", "10.0.0.1,use1-az1", "us-gov-west-1b", "apne2-az3"] {
-            assert!(zone_in_sources(&sources(zone)).is_some(), "{zone}");
+        let resolved = |text: &str, known: bool| {
+            let latency = action("aws:ecs:task-network-latency", &[("duration", "PT1M"), ("sources", text)]);
+            let mut order = order(&latency, 1.0).unwrap();
+            let replaced = order.resolve_zones(&latency, |_| known.then(|| "10.1.0.0/16".to_owned()))?;
+            Ok::<_, String>((order.parameters["Sources"].concat(), replaced.len()))
+        };
+        for (sources, expected) in [
+            ("us-east-1a", "10.1.0.0/16"),
+            ("10.0.0.1,use1-az1,S3", "10.0.0.1,10.1.0.0/16,S3"),
+            ("us-gov-west-1b", "10.1.0.0/16"),
+            ("apne2-az3", "10.1.0.0/16"),
+        ] {
+            assert_eq!(resolved(sources, true), Ok((expected.to_owned(), 1)));
+            assert!(resolved(sources, false).is_err(), "{sources}");
         }
         for none in ["ALL", "S3,DYNAMODB", "10.0.0.0/8", "example.com", "db-1"] {
-            assert_eq!(zone_in_sources(&sources(none)), None, "{none}");
+            assert_eq!(resolved(none, true), Ok((none.to_owned(), 0)));
         }
     }
 }

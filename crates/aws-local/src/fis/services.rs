@@ -63,6 +63,9 @@ pub(crate) trait Services: std::fmt::Debug {
     /// As StopTask.
     fn stop_task(&mut self, task_arn: &str, reason: &str, context: &Context) -> Result<(), ApiError>;
 
+    /// The address range of an Availability Zone's subnet, by the zone's name or id; None if there is no such zone.
+    fn subnet_of_zone(&self, zone: &str, context: &Context) -> Option<String>;
+
     /// The alarm with this ARN; None if there is none.
     fn alarm(&self, arn: &str, context: &Context) -> Option<Alarm>;
 

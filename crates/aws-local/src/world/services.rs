@@ -128,6 +128,10 @@ impl Services for Others<'_> {
         ecs::stop_task(self.ecs, &sidecars, task_arn, reason, context)
     }
 
+    fn subnet_of_zone(&self, zone: &str, context: &Context) -> Option<String> {
+        Some(ecs::Zone::find(zone, &context.region)?.subnet().to_string())
+    }
+
     fn alarm(&self, arn: &str, context: &Context) -> Option<Alarm> {
         let alarm = self.cloudwatch.alarm(arn)?;
         let needs = self.cloudwatch.shortest_delay(alarm, context.speed);
