@@ -11,7 +11,7 @@ mod start;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::backoff::jitter;
+use crate::aws::endpoint::Endpoints;
 use crate::channel::heartbeat::{self, Machine};
 use crate::channel::journal::Journal;
 use crate::channel::link::Link;
@@ -120,7 +121,7 @@ fn protect(config: &Config) -> Option<net::KeptRoots> {
     if !Capabilities::read().net_admin {
         return None;
     }
-    if !lifeline::is_marked() {
+    if !lifeline::is_marked() && !control_is_exempt(config) {
         tracing::warn!(
             "CAP_SETGID is missing: network faults cannot tell the control channel from other traffic"
         );
@@ -132,6 +133,16 @@ fn protect(config: &Config) -> Option<net::KeptRoots> {
         Err(error) => tracing::warn!(%error, "cannot tidy up after an earlier life"),
     }
     Some(net::KeptRoots::keep())
+}
+
+/// Whether all that a cancel needs is at addresses which every fault lets through: so it is beside a local AWS at the
+/// address of task metadata.
+fn control_is_exempt(config: &Config) -> bool {
+    let variable = |name: &str| config.environment.get(OsStr::new(name))?.to_str().map(str::to_owned);
+    // Without an override the host is a name, whatever the region.
+    let endpoints = Endpoints::resolve("us-east-1", "aws", variable);
+    let is_exempt = |host: &str| host.parse().is_ok_and(|address| lifeline::ALWAYS.contains(&address));
+    endpoints.is_ok_and(|endpoints| endpoints.hosts().iter().all(|(host, _)| is_exempt(host)))
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
