@@ -59,7 +59,7 @@ fn record() -> Record {
         to: at(40),
         speed: 1.0,
         load: Some(Load { what: "GET /".into(), rate: 30.0, seconds: (0..40).map(second).collect() }),
-        cpu: vec![TaskCpu { task: task.arn.clone(), samples }],
+        cpu: vec![TaskCpu { task: task.arn.clone(), limit_percent: Some(100.0), samples }],
         experiments: vec![experiment],
         alarms: vec![AlarmChange {
             alarm: "too few".into(),
