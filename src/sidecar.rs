@@ -142,7 +142,9 @@ fn control_is_exempt(config: &Config) -> bool {
     // Without an override the host is a name, whatever the region.
     let endpoints = Endpoints::resolve("us-east-1", "aws", variable);
     let is_exempt = |host: &str| host.parse().is_ok_and(|address| lifeline::ALWAYS.contains(&address));
-    endpoints.is_ok_and(|endpoints| endpoints.hosts().iter().all(|(host, _)| is_exempt(host)))
+    endpoints.is_ok_and(|endpoints| {
+        endpoints.hosts(&config.network.proxies).iter().all(|(host, _)| is_exempt(host))
+    })
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {
