@@ -26,13 +26,13 @@ COPY --from=skeleton /src ./
 RUN cargo fetch --locked --target "$(cat /target)"
 
 FROM base AS build
-RUN cargo build --profile image --locked --package taskfault --target "$(cat /target)"
+RUN scripts/image-program "$(cat /target)"
 COPY --from=sources /src ./
 # What --version says beside the version.
 ARG COMMIT=
 # The copied files may be older than what was just built from the empty ones.
 RUN find . -name '*.rs' -exec touch {} + \
-    && TASKFAULT_COMMIT=$COMMIT cargo build --profile image --locked --package taskfault --target "$(cat /target)" \
+    && TASKFAULT_COMMIT=$COMMIT scripts/image-program "$(cat /target)" \
     && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
 
 # Not what ships, so the quicker profile.
