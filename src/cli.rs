@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use effects::task::capabilities::Capabilities;
 
+use crate::policy::Policy;
 use crate::{config, sidecar, telemetry};
 
 mod confine;
@@ -156,7 +157,9 @@ pub struct SidecarArgs {
 }
 
 fn run_sidecar(args: SidecarArgs) -> ExitCode {
-    let scripts = Capabilities::read().shell.is_some();
+    // A policy that cannot be read ends the sidecar further down.
+    let allows = Policy::read(std::env::vars_os()).is_ok_and(|policy| policy.allows_shell());
+    let scripts = allows && Capabilities::read().shell.is_some();
     let confinement = confine::confine(scripts);
     // Before there is a second thread, and after all that is needed has been read.
     let environment = std::env::vars_os().collect();
@@ -172,9 +175,7 @@ fn run_sidecar(args: SidecarArgs) -> ExitCode {
         tracing::warn!("{problem}");
     }
     if scripts {
-        tracing::info!(
-            "there is a shell: scripts may run, so no capability is given up and no system call refused"
-        );
+        tracing::info!("scripts may run, so no capability is given up and no system call refused");
     }
     sidecar::run(args.state_dir, environment, confinement.refused, log.metrics())
 }
