@@ -23,6 +23,9 @@ import pytest
 
 REGION = "eu-west-1"
 ACCOUNT = "000000000000"
+# The role for experiments that the local AWS brings along, by name and by ARN.
+SEEDED_ROLE = "taskfault-local-experiment"
+SEEDED_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{SEEDED_ROLE}"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("TASKFAULT_BIN_DIR", ROOT / "target" / "debug")).resolve()
 

@@ -8,10 +8,10 @@ import botocore.config
 import botocore.exceptions
 import botocore.session
 import pytest
-from conftest import ACCOUNT, REGION, eventually, keeps_the_model
+from conftest import ACCOUNT, REGION, SEEDED_ROLE_ARN, eventually, keeps_the_model
 
 # The one that a local AWS brings along.
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/taskfault-local-experiment"
+ROLE = SEEDED_ROLE_ARN
 STRESS = {
     "actionId": "aws:ecs:task-cpu-stress",
     "parameters": {"duration": "PT5M"},

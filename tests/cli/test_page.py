@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import eventually
+from conftest import SEEDED_ROLE_ARN, eventually
 from up import APPLICATION, SIDECAR, Up, definition, namespaces, online
 from webdriver import Browser
 
@@ -100,7 +100,7 @@ def template(up, session):
     online(session.client("ssm", endpoint_url=up.url), 3)
     made = session.client("fis", endpoint_url=up.url).create_experiment_template(
         description="Stress <one> task",
-        roleArn="arn:aws:iam::000000000000:role/taskfault-local-experiment",
+        roleArn=SEEDED_ROLE_ARN,
         stopConditions=[{"source": "none"}],
         targets={
             "Tasks": {

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN_DIR, Server, eventually
+from conftest import BIN_DIR, SEEDED_ROLE_ARN, Server, eventually
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def template(folder, duration="PT2M", **changes):
     body = {
         "description": "waits",
         "stopConditions": [{"source": "none"}],
-        "roleArn": "arn:aws:iam::000000000000:role/taskfault-local-experiment",
+        "roleArn": SEEDED_ROLE_ARN,
         "targets": {},
         "actions": {"Wait": {"actionId": "aws:fis:wait", "parameters": {"duration": duration}}},
         **changes,

@@ -14,7 +14,9 @@ import uuid
 
 import boto3
 import pytest
-from conftest import ACCOUNT, REGION, Cli, Server, SidecarProcess, eventually, ssm_client
+from conftest import (
+    ACCOUNT, REGION, SEEDED_ROLE, SEEDED_ROLE_ARN, Cli, Server, SidecarProcess, eventually, ssm_client,
+)
 
 # Its tests go on where the one before has ended.
 pytestmark = pytest.mark.xdist_group("walkthrough")
@@ -172,7 +174,7 @@ def test_the_published_experiments_run_unchanged(aws, environment, fis, ssm, tas
     # Everything was put away; the experiments stay, as records.
     assert aws("fis", "list-experiment-templates")["experimentTemplates"] == []
     assert aws("cloudwatch", "describe-alarms")["MetricAlarms"] == []
-    assert aws("iam", "list-roles")["Roles"] == []
+    assert [role["RoleName"] for role in aws("iam", "list-roles")["Roles"]] == [SEEDED_ROLE]
     assert len(aws("fis", "list-experiments")["experiments"]) == 2
 
 
@@ -192,7 +194,7 @@ def test_an_alarm_stops_an_experiment_and_its_log_says_so(aws, ssm, tasks, tmp_p
 
     eventually(lambda: alarm()["StateValue"] == "OK", "the alarm is evaluated")
     template = json.loads((SCRIPT.parent / "cpu-stress.json").read_text())
-    template["roleArn"] = f"arn:aws:iam::{ACCOUNT}:role/taskfault-local-experiment"
+    template["roleArn"] = SEEDED_ROLE_ARN
     template["stopConditions"][0]["value"] = alarm()["AlarmArn"]
     # An hour is a minute here: the experiment would last far longer than the test waits for the alarm.
     template["actions"]["stress-cpu"]["parameters"]["duration"] = "PT12H"
