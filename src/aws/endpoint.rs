@@ -4,7 +4,7 @@ use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use effects::task::partitions::Partition;
 use futures_util::FutureExt;
 use http::Uri;
-use http_client::Proxies;
+use http_client::{Proxies, port_of};
 
 /// The services that are spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,8 +169,7 @@ impl Endpoints {
             if let Some(proxy) = proxies.of(endpoint) {
                 return proxy.host();
             }
-            let by_scheme = if endpoint.scheme_str() == Some("http") { 80 } else { 443 };
-            Some((endpoint.host()?.to_owned(), endpoint.port_u16().unwrap_or(by_scheme)))
+            Some((endpoint.host()?.to_owned(), port_of(endpoint)))
         };
         let mut all: Vec<_> =
             Service::CONTROL.into_iter().filter_map(|service| of(self.of(service)?)).collect();

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::network::{Proxies, Proxy};
+use crate::port_of;
 
 /// How long a proxy may take to connect us: it has to look up a name and to connect itself.
 const TUNNEL_SECONDS: u64 = 10;
@@ -84,7 +85,6 @@ async fn tunnel(tcp: TcpConnector, proxy: Proxy, target: Uri) -> Result<TokioIo<
 /// With the port of its scheme: the library takes 443 for all.
 fn with_port(target: &Uri) -> Result<Uri, http::Error> {
     let host = target.host().unwrap_or_default();
-    let of_scheme = if target.scheme_str() == Some("http") { 80 } else { 443 };
-    let authority = format!("{host}:{}", target.port_u16().unwrap_or(of_scheme));
+    let authority = format!("{host}:{}", port_of(target));
     Uri::builder().scheme("http").authority(authority).path_and_query("/").build()
 }

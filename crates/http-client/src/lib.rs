@@ -216,6 +216,11 @@ fn add_bundle(roots: &mut rustls::RootCertStore, file: &CaFile) -> Result<(), Cl
     Ok(())
 }
 
+/// The port of a URI; where it has none, that of its scheme: 80 for `http`, else 443.
+pub fn port_of(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 })
+}
+
 /// The Host header of an endpoint: without the port where it is the scheme's own, as signers expect.
 pub fn host_of(endpoint: &Uri) -> String {
     let host = endpoint.host().unwrap_or_default();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
+use crate::port_of;
+
 /// Adds certificates (PEM) to the trusted roots, as the AWS CLI and SDKs do.
 pub const CA_BUNDLE_VARIABLE: &str = "AWS_CA_BUNDLE";
 /// The same for OpenSSL and what goes by it; counts where [`CA_BUNDLE_VARIABLE`] is not set. The roots that are compiled
@@ -143,7 +145,7 @@ impl Proxies {
         if is_of_this_host(host) {
             return None;
         }
-        let port = uri.port_u16().unwrap_or(if is_http { 80 } else { 443 });
+        let port = port_of(uri);
         if rules.no.iter().any(|(of, no)| *of == port && no.intercept(uri).is_none()) {
             return None;
         }

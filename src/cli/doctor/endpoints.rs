@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::Finding;
 use crate::aws::endpoint::{Endpoints, Service};
-use http_client::{Client, Network, SendError, host_of};
+use http_client::{Client, Network, SendError, host_of, port_of};
 
 /// How long the look-up of a name may take, and then an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ async fn ask(client: &Client, service: Service, endpoint: &Uri, network: &Networ
         )),
         Err(error @ SendError::Late(_)) if proxy.is_none() => failed(format!(
             "{error}: look at security groups, network ACLs and routes to port {}",
-            port(endpoint)
+            port_of(endpoint)
         )),
         Err(error) => failed(error.to_string()),
     }
@@ -85,15 +85,11 @@ fn missing(service: Service) -> String {
 
 async fn look_up(uri: &Uri) -> Result<(), String> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port(uri)))).await {
+    match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, port_of(uri)))).await {
         Ok(Ok(mut found)) => found.next().map(drop).ok_or_else(|| format!("{host} has no address")),
         Ok(Err(error)) => Err(format!("{host} has no address: {error}")),
         Err(_) => Err(format!("no answer from DNS about {host} within {} s", PATIENCE.as_secs())),
     }
-}
-
-fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 })
 }
 
 #[cfg(test)]

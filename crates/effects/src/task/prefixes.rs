@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use time::macros::format_description;
 
 use super::partitions::Partition;
 use faults::network_source::{Net, Prefixes, Service, Source};
-use http_client::{Client, Network, host_of};
+use http_client::{Client, Network, host_of, port_of};
 
 /// Names another place for the published list: a mirror inside a VPC without internet, a test.
 pub const LIST_VARIABLE: &str = "TASKFAULT_IP_RANGES_URL";
@@ -86,22 +87,22 @@ pub async fn expand(sources: &mut Vec<Source>, region: &Region) -> Result<(), Pr
     if region.name.is_empty() {
         return Err(PrefixError::NoRegion(service));
     }
+    let now = async |source: &Source| {
+        let Source::Service(service) = source else { return None };
+        let name = endpoint_name(*service, region);
+        let addresses = look_up(name.clone()).await;
+        Some((*service, name, addresses))
+    };
     // All at once, so that what cannot be reached is waited for once.
-    let names = [Service::DynamoDb, Service::S3].map(|service| endpoint_name(service, region));
-    let [dynamodb, s3] = names.clone();
-    let (published, dynamodb, s3) = tokio::join!(published(region), look_up(dynamodb), look_up(s3));
+    let (published, services) = tokio::join!(published(region), join_all(sources.iter().map(now)));
     let today = OffsetDateTime::now_utc().date();
     let mut expanded = Vec::with_capacity(sources.len() + 2);
-    for source in sources.iter() {
-        match source {
-            Source::Service(service) => {
-                let (name, addresses) = match service {
-                    Service::DynamoDb => (&names[0], &dynamodb),
-                    Service::S3 => (&names[1], &s3),
-                };
-                expanded.extend(addresses_of(*service, region, &published, today, name.clone(), addresses)?);
+    for (source, service) in sources.iter().zip(services) {
+        match service {
+            Some((service, name, addresses)) => {
+                expanded.extend(addresses_of(service, region, &published, today, name, &addresses)?);
             }
-            other => expanded.push(other.clone()),
+            None => expanded.push(source.clone()),
         }
     }
     *sources = expanded;
@@ -293,8 +294,7 @@ async fn published(region: &Region) -> Result<List, String> {
 /// Whether anybody answers at all, which no client of HTTP asks for by itself.
 async fn reach(uri: &Uri) -> Result<(), String> {
     let host = uri.host().unwrap_or_default();
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-    let address = (host.trim_matches(['[', ']']), port);
+    let address = (host.trim_matches(['[', ']']), port_of(uri));
     match tokio::time::timeout(REACH_TIME_LIMIT, tokio::net::TcpStream::connect(address)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{}: {error}", host_of(uri))),
