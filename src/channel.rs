@@ -13,8 +13,9 @@ pub mod reply;
 pub mod sender;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::aws::clock::epoch_milliseconds;
 use ssm_wire::job::{Delivery, JobId, Verdict};
 
 /// For how long a job may be offered again that is answered already. Source: amazon-ssm-agent
@@ -45,6 +46,5 @@ pub trait Inbox: fmt::Debug {
 
 /// Now, as frames date themselves: Unix epoch milliseconds.
 fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    epoch_milliseconds(SystemTime::now())
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use crate::aws::clock::epoch_milliseconds;
 use crate::run::run_fault::{Ending, FaultOutcome};
 use crate::telemetry::Lines;
 use effects::task::metadata::TaskMetadata;
@@ -95,7 +96,7 @@ impl FaultMetrics<'_> {
     }
 
     fn write(&self, values: &[(&str, Value)]) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = epoch_milliseconds(SystemTime::now());
         let Metrics { lines, cluster, service, task } = self.metrics;
         let dimensions = [("cluster", cluster.as_str()), ("service", service), ("fault", self.fault)];
         let more = [("task", task.as_str()), ("command", self.command)];
@@ -105,7 +106,7 @@ impl FaultMetrics<'_> {
 
 /// One line. `more` are members that are no metrics, to search for.
 fn line(
-    now: Duration,
+    timestamp: u64,
     dimensions: &[(&str, &str)],
     more: &[(&str, &str)],
     values: &[(&str, Value)],
@@ -113,7 +114,6 @@ fn line(
     let metrics: Vec<Value> =
         values.iter().map(|(name, _)| json!({"Name": name, "Unit": unit(name)})).collect();
     let directive = json!({"Namespace": NAMESPACE, "Dimensions": [DIMENSIONS], "Metrics": metrics});
-    let timestamp = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let mut line = Map::new();
     line.insert("_aws".to_owned(), json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
     let texts = dimensions.iter().chain(more).map(|(name, text)| ((*name).to_owned(), Value::from(*text)));
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_line_names_its_metrics_and_dimensions_and_has_them() {
         let line = line(
-            Duration::from_millis(1_795_402_785_123),
+            1_795_402_785_123,
             &[("cluster", "c"), ("service", "s"), ("fault", "cpu-stress")],
             &[("task", "t"), ("command", "d")],
             &[("ended", 1.0.into()), ("mean_percent", 79.9.into())],

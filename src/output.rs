@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri, header};
@@ -14,6 +14,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::aws::AwsError;
+use crate::aws::clock::epoch_milliseconds;
 use crate::aws::endpoint::{self, Service};
 use crate::aws::error::UNKNOWN;
 use crate::aws::json::USER_AGENT;
@@ -98,13 +99,16 @@ impl Writer {
         let streams = [("stdout", &step.stdout), ("stderr", &step.stderr)];
         let streams: Vec<_> = streams.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
         let instance = self.identity.instance_id();
+        let bucket = destination
+            .bucket
+            .as_ref()
+            .map(|(bucket, prefix)| (bucket, key_prefix(prefix, &destination.command_id, &instance, step)));
         let mut problems = Vec::new();
         let writing = async {
             let to_bucket = async {
-                let Some((bucket, prefix)) = &destination.bucket else { return None };
-                let folder = key_prefix(prefix, &destination.command_id, &instance, step);
+                let (bucket, prefix) = bucket.as_ref()?;
                 for (name, bytes) in &streams {
-                    let key = format!("{}/{name}", step_folder(&folder, step));
+                    let key = format!("{}/{name}", step_folder(prefix, step));
                     if let Err(reason) = self.put_object(bucket, &key, bytes).await {
                         return Some(format!("s3://{bucket}/{key}: {reason}"));
                     }
@@ -127,10 +131,7 @@ impl Writer {
         if tokio::time::timeout(LIMIT, writing).await.is_err() {
             problems.push(format!("not done within {} s", LIMIT.as_secs()));
         }
-        if let Some((bucket, prefix)) = &destination.bucket {
-            let prefix = key_prefix(prefix, &destination.command_id, &instance, step);
-            step.stored = Some(Stored { bucket: bucket.clone(), prefix });
-        }
+        step.stored = bucket.map(|(bucket, prefix)| Stored { bucket: bucket.clone(), prefix });
         for problem in problems {
             tracing::warn!(command = destination.command_id, problem, "output could not be written");
             let note = format!("note: the output could not be written to {problem}\n");
@@ -276,11 +277,6 @@ fn escaped(path: &str) -> String {
     })
 }
 
-fn epoch_milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The lines as events, in as many lists as PutLogEvents needs. Empty lines are no events.
 fn batches(text: &str, timestamp: u64) -> Vec<Value> {
     let (mut all, mut batch, mut size) = (Vec::new(), Vec::new(), 0);
@@ -312,6 +308,8 @@ fn pieces(mut line: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use ssm_wire::report::StepStatus;
 

@@ -37,13 +37,9 @@ pub struct Clock {
 impl Clock {
     /// The service's time, as far as it is known; else this machine's.
     pub fn now(&self) -> SystemTime {
-        let (now, ahead) = (SystemTime::now(), self.ahead.load(Ordering::Relaxed));
+        let (now, ahead) = (SystemTime::now(), self.now_ahead());
         let by = Duration::from_secs(ahead.unsigned_abs());
-        match (LEAST_SECONDS..=MOST_SECONDS).contains(&by.as_secs()) {
-            false => now,
-            true if ahead > 0 => now + by,
-            true => now - by,
-        }
+        if ahead > 0 { now + by } else { now - by }
     }
 
     /// Hears the `Date` of an answer of the service. One that cannot be read says nothing.
@@ -58,8 +54,7 @@ impl Clock {
     }
 
     /// Makes a call, and once more if it was refused for its time and this machine's clock is off, as its answer or an
-    /// earlier one has told. `refused` says
-    /// whether it was ([`is_refusal`]).
+    /// earlier one has told. `refused` says whether it was ([`is_refusal`]).
     ///
     /// # Errors
     /// That of the last call.
@@ -97,6 +92,12 @@ impl Clock {
         let ahead = self.ahead.load(Ordering::Relaxed);
         if (LEAST_SECONDS..=MOST_SECONDS).contains(&ahead.unsigned_abs()) { ahead } else { 0 }
     }
+}
+
+/// Unix epoch milliseconds, as frames, log events and metrics have them.
+pub fn epoch_milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether services refuse a call for its time by this error code.
