@@ -40,6 +40,7 @@ mod zone;
 
 pub use definition::{
     Condition, ContainerDefinition, Definition, Dependency, HealthCheck, LogConfiguration, PortMapping,
+    task_size,
 };
 pub use external::Sidecar;
 pub use instances::{ContainerInstance, container_instances, set_draining};

@@ -201,8 +201,15 @@ impl Definition {
     }
 }
 
+/// The limits of a whole task, from a definition's or a request's members: CPU units (1,024 for a core) and MiB.
+pub fn task_size(body: &Map<String, Value>) -> (Option<u64>, Option<u64>) {
+    let text = |member: &str| body.get(member).and_then(Value::as_str);
+    let units = text("cpu").and_then(vcpu).map(|cpus| whole(cpus * 1024.0));
+    (units, text("memory").and_then(memory_mib))
+}
+
 /// CPU units (`512`) or a number of vCPU (`.5 vCPU`), in vCPU.
-pub(super) fn vcpu(text: &str) -> Option<f64> {
+fn vcpu(text: &str) -> Option<f64> {
     let text = text.trim().to_ascii_lowercase();
     match text.strip_suffix("vcpu") {
         Some(number) => number.trim().parse().ok(),
@@ -211,7 +218,7 @@ pub(super) fn vcpu(text: &str) -> Option<f64> {
 }
 
 /// MiB, or a number of GB (`1 GB`), in MiB.
-pub(super) fn memory_mib(text: &str) -> Option<u64> {
+fn memory_mib(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     match text.strip_suffix("gb") {
         Some(number) => number.trim().parse::<f64>().ok().map(|gb| whole(gb * 1024.0)),

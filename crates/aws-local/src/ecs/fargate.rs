@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::definition::{Definition, memory_mib, vcpu};
+use super::definition::{Definition, task_size};
 
 /// The sizes that there are: CPU units, and least, most and step of memory in MiB.
 /// Source: Amazon ECS developer guide, "Amazon ECS task definition parameters for Fargate", task size.
@@ -62,9 +62,8 @@ fn size(body: &Map<String, Value>) -> Option<String> {
             return Some(format!("Fargate requires that '{member}' be defined at the task level."));
         }
     }
-    let text = |member: &str| body.get(member).and_then(Value::as_str).unwrap_or_default();
-    let units = vcpu(text("cpu")).map(|cpus| crate::whole(cpus * 1024.0)).unwrap_or_default();
-    let mib = memory_mib(text("memory")).unwrap_or_default();
+    let (units, mib) = task_size(body);
+    let (units, mib) = (units.unwrap_or_default(), mib.unwrap_or_default());
     let fits = |&(cpu, least, most, step): &(u64, u64, u64, u64)| {
         cpu == units
             && (least..=most).contains(&mib)

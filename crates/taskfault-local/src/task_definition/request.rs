@@ -1,7 +1,5 @@
 //! A definition as ECS reads it: its size, and whether it would be registered.
 
-use std::time::SystemTime;
-
 use aws_local::ecs;
 use serde_json::{Map, Value as Json};
 use serde_norway::Mapping;
@@ -17,21 +15,8 @@ pub(super) struct Size {
 /// The task's own limits, in either of their forms.
 pub(super) fn size(definition: &Mapping) -> Size {
     let body = as_request(definition).unwrap_or_default();
-    let definition = ecs::Definition {
-        family: String::new(),
-        revision: 0,
-        registered: SystemTime::UNIX_EPOCH,
-        deregistered: None,
-        body,
-        tags: Default::default(),
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates; it is a few cores"
-    )]
-    let units = |vcpu: f64| (vcpu * 1024.0).round() as u64;
-    Size { cpu_units: definition.vcpu().map(units), memory_mib: definition.memory_mib() }
+    let (cpu_units, memory_mib) = ecs::task_size(&body);
+    Size { cpu_units, memory_mib }
 }
 
 /// Whether ECS registers the definition, as far as the local AWS knows its rules.
