@@ -129,6 +129,11 @@ pub fn variable(environment: &BTreeMap<OsString, OsString>, name: &str) -> Optio
     (!value.is_empty()).then(|| value.to_owned())
 }
 
+/// A variable of this process's own environment; one that is empty or not UTF-8 counts as not set.
+pub fn own_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

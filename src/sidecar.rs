@@ -11,7 +11,7 @@ mod start;
 mod status;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
@@ -138,9 +138,8 @@ fn protect(config: &Config) -> Option<net::KeptRoots> {
 /// Whether all that a cancel needs is at addresses which every fault lets through: so it is beside a local AWS at the
 /// address of task metadata.
 fn control_is_exempt(config: &Config) -> bool {
-    let variable = |name: &str| config.environment.get(OsStr::new(name))?.to_str().map(str::to_owned);
     // Without an override the host is a name, whatever the region.
-    let endpoints = Endpoints::resolve("us-east-1", "aws", variable);
+    let endpoints = Endpoints::resolve("us-east-1", "aws", |name| config.variable(name));
     let is_exempt = |host: &str| host.parse().is_ok_and(|address| lifeline::ALWAYS.contains(&address));
     endpoints.is_ok_and(|endpoints| {
         endpoints.hosts(&config.network.proxies).iter().all(|(host, _)| is_exempt(host))

@@ -15,6 +15,7 @@ use super::USAGE;
 use super::confine;
 use super::status::DEFAULT_STATE_DIR;
 use crate::aws::endpoint::{EndpointError, Endpoints};
+use crate::config::own_variable;
 use crate::policy::{ALLOW_SHELL_VARIABLE, Policy};
 use effects::fault::Preflight;
 use effects::net::connections::{self, Connection};
@@ -115,7 +116,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let network = match Network::read(variable) {
+    let network = match Network::read(own_variable) {
         Ok(network) => network,
         Err(error) => {
             eprintln!("taskfault doctor: {error}");
@@ -129,7 +130,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let metadata_answer = args.metadata_uri.as_deref().and_then(known);
     let resolved = metadata_answer
         .as_ref()
-        .map(|task| Endpoints::resolve(&task.arn.region, &task.arn.partition, variable));
+        .map(|task| Endpoints::resolve(&task.arn.region, &task.arn.partition, own_variable));
     let task = task(args, metadata_answer.as_ref(), resolved.as_ref(), &network);
     let mut findings = vec![threads(), Finding::new("machine", true, machine.to_string()), cpu(&limits)];
     findings.extend(allowed(&Capabilities::read(), &policy));
@@ -177,11 +178,6 @@ fn faults(task: &Task, works: bool, policy: &Policy) -> Vec<Finding> {
         }
     };
     preflights(task).into_iter().map(found).collect()
-}
-
-/// A variable of the environment; one that is empty counts as not set.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The task as its metadata has it.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{USAGE, confine, injected};
 use crate::aws::endpoint::Endpoints;
+use crate::config::own_variable;
 use crate::policy::Policy;
 use crate::run::run_fault::{Ending, run_fault};
 use crate::shutdown::Signals;
@@ -37,7 +38,7 @@ pub fn run(args: InjectArgs) -> ExitCode {
         Ok(policy) => policy,
         Err(error) => return refused(USAGE, &error.to_string()),
     };
-    let network = match Network::read(get) {
+    let network = match Network::read(own_variable) {
         Ok(network) => network,
         Err(error) => return refused(USAGE, &error.to_string()),
     };
@@ -107,26 +108,23 @@ async fn perform(fault: &Fault, duration: Duration, policy: &Policy, network: Ne
     }
 }
 
-/// A variable of the environment; one that is empty counts as not set.
-fn get(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// What a fault needs to know of the task: its limits and, for those on the network, its lifelines, its region and
 /// how the ECS agent is reached. What cannot be found out counts as not there; the fault says so if it needs it.
 async fn surroundings(network: Network) -> Task {
     let mut task = Task {
-        state_dir: get("TASKFAULT_STATE_DIR").map(Into::into),
-        lifelines: lifelines::addresses(get),
+        state_dir: own_variable("TASKFAULT_STATE_DIR").map(Into::into),
+        lifelines: lifelines::addresses(own_variable),
         region: Region {
-            name: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).unwrap_or_default(),
+            name: own_variable("AWS_REGION")
+                .or_else(|| own_variable("AWS_DEFAULT_REGION"))
+                .unwrap_or_default(),
             partition: String::new(),
-            list_url: get(LIST_VARIABLE),
+            list_url: own_variable(LIST_VARIABLE),
             network: network.clone(),
         },
         ..Task::default()
     };
-    let Some(base) = get(METADATA_VARIABLE) else { return task };
+    let Some(base) = own_variable(METADATA_VARIABLE) else { return task };
     let Ok(client) = Client::new(&network.direct()) else { return task };
     task.metadata_uri = Some(base.clone());
     match TaskMetadata::read(&client, &base).await {
@@ -135,10 +133,10 @@ async fn surroundings(network: Network) -> Task {
             task.memory_limit = found.memory_limit;
             task.region.name.clone_from(&found.arn.region);
             task.region.partition.clone_from(&found.arn.partition);
-            let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, get);
+            let endpoints = Endpoints::resolve(&found.arn.region, &found.arn.partition, own_variable);
             let hosts = endpoints.map(|all| all.hosts(&network.proxies)).unwrap_or_default();
-            task.ecs_agent = AgentAccess::new(get(AGENT_VARIABLE), &found, hosts)
-                .allowing(get(ALLOW_HOST_NETWORK_VARIABLE).as_deref());
+            task.ecs_agent = AgentAccess::new(own_variable(AGENT_VARIABLE), &found, hosts)
+                .allowing(own_variable(ALLOW_HOST_NETWORK_VARIABLE).as_deref());
         }
         Err(error) => log(&format!("taskfault inject: {error}\n")),
     }
