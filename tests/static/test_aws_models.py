@@ -1,24 +1,12 @@
 """The tables of the services' models are what scripts/aws-models makes of the botocore that is installed."""
 
-import importlib.machinery
-import importlib.util
 import json
-from pathlib import Path
 
 import botocore.loaders
 import pytest
+from conftest import script
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def script():
-    loader = importlib.machinery.SourceFileLoader("aws_models", str(ROOT / "scripts" / "aws-models"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("aws_models", loader))
-    loader.exec_module(module)
-    return module
-
-
-MODELS = script()
+MODELS = script("aws-models")
 WANTED = dict(MODELS.files())
 
 
