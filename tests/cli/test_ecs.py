@@ -254,7 +254,7 @@ def test_the_repositorys_definition_runs_as_it_stands_and_its_metadata_is_true(t
     namespaces()
     up = Up(tmp_path, json.loads((ROOT / "task-definition.json").read_text()), count=1)
     try:
-        assert "a sample application answers on port 80, called httpd" in up.said.read_text()
+        up.line("a sample application answers on port 80, called httpd")
         aws = Cli(environment | {"AWS_ENDPOINT_URL": up.url})
 
         def online():

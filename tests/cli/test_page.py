@@ -91,7 +91,7 @@ def up(sidecar_binary, tmp_path_factory):
 
 def page(up):
     """The address that `up` has printed."""
-    return next(it for it in up.said.read_text().splitlines() if it.startswith("live page: ")).split()[-1]
+    return up.line("live page: ").split()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +226,15 @@ def test_the_page_has_a_name_for_everything_that_one_can_use(up, template, brows
 def test_what_up_sees_is_in_cloudwatch_and_what_containers_say_in_logs(up, session):
     cloudwatch, logs = (session.client(it, endpoint_url=up.url) for it in ("cloudwatch", "logs"))
     ecs = session.client("ecs", endpoint_url=up.url)
-    said = next(it for it in up.said.read_text().splitlines() if "its metrics: LoadBalancer " in it)
+    said = up.line("its metrics: LoadBalancer ")
     balancer, group = said.split("LoadBalancer ")[1].split(", TargetGroup ")
+    url = up.published()
     asked = 0
 
     def ask():
         nonlocal asked
         try:
-            with urllib.request.urlopen(up.published(), timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=10) as answer:
                 asked += answer.status == 200
         except urllib.error.HTTPError:
             pass

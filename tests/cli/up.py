@@ -71,10 +71,23 @@ class Up:
         text = self.said.read_text()
         return text.partition("\n")[0] if "\n" in text or self.process.poll() is not None else None
 
+    def line(self, words):
+        """The first line with these words, which may come after the one that says where it listens."""
+        return eventually(lambda: [it for it in self.said.read_text().splitlines() if words in it], words)[0]
+
     def published(self):
-        """The URL that `--publish` has said."""
-        said = eventually(lambda: [it for it in self.said.read_text().splitlines() if " leads to " in it], "published")
-        return said[0].split()[0] + "/"
+        """The URL that `--publish` has said, from when an application answers there: it may start after its sidecar."""
+        url = self.line(" leads to ").split()[0] + "/"
+
+        def answers():
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        eventually(answers, f"{url} answers")
+        return url
 
     def record(self):
         """What the local AWS has recorded so far."""

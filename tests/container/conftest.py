@@ -1,5 +1,6 @@
 """One image, one private network and one local AWS for all tests; a task (application and sidecar) for each."""
 
+import functools
 import os
 import urllib.error
 import urllib.request
@@ -56,9 +57,10 @@ def healthy(container):
 
 
 @pytest.fixture(scope="session")
-def ssm(local_aws):
-    return boto3.client(
-        "ssm", endpoint_url=f"http://{local_aws.published(PORT)}", region_name="us-east-1",
+def client(local_aws):
+    """A client for a service of the local AWS."""
+    return functools.partial(
+        boto3.client, endpoint_url=f"http://{local_aws.published(PORT)}", region_name="us-east-1",
         aws_access_key_id="test", aws_secret_access_key="test",
     )
 
@@ -73,8 +75,9 @@ def application(network):
 class Task:
     """The sidecar of one task, and its instance in Systems Manager."""
 
-    def __init__(self, container, ssm, arn):
-        self.container, self.ssm, self.arn = container, ssm, arn
+    def __init__(self, container, client, arn):
+        self.container, self.arn = container, arn
+        self.ssm, self.ecs = client("ssm"), client("ecs")
 
     def instance(self):
         """What Systems Manager knows of it; None if it does not know it (any more)."""
@@ -91,7 +94,7 @@ class Task:
 
 
 @pytest.fixture
-def task(image, application, local_aws, ssm):
+def task(image, application, local_aws, client):
     """A sidecar that shares the application's network and processes, with half a CPU, as in an ECS task."""
     task_id = uuid.uuid4().hex
     endpoint = f"http://local-aws:{PORT}"
@@ -108,4 +111,4 @@ def task(image, application, local_aws, ssm):
         "--cap-add", "NET_ADMIN", "--cpus", "0.5", *environment, image,
     ) as container:
         arn = f"arn:aws:ecs:us-east-1:000000000000:task/tests/{task_id}"
-        yield Task(container, ssm, arn)
+        yield Task(container, client, arn)

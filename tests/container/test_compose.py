@@ -103,8 +103,9 @@ def test_a_published_template_as_a_gate_with_a_report(project):
     )  # fmt: skip
     state = ["cloudwatch", "describe-alarms", "--alarm-names", alarm, "--query", "MetricAlarms[0].StateValue"]
     eventually("the alarm sees three tasks", lambda: project.aws(*state) == "OK")
-    template = (WALKTHROUGH / "kill-process.json").read_text()
-    (project.folder / "kill.json").write_text(template.replace("REGION", REGION).replace("ACCOUNT", ACCOUNT))
+    template = (WALKTHROUGH / "kill-process.json").read_text().replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
+    # The walk-through has deleted its role.
+    (project.folder / "kill.json").write_text(template.replace("ecs-task-fis-role", "taskfault-local-experiment"))
     user = f"{os.getuid()}:{os.getgid()}"
     done = project("run", "--rm", "-T", "-u", user, "experiment", "kill.json", "--report", "out", "--watch-after", "0")
     assert "experiment: completed" in done.stdout, done.stdout

@@ -42,7 +42,9 @@ def test_it_registers_as_the_task(task):
     tags = task.ssm.list_tags_for_resource(ResourceType="ManagedInstance", ResourceId=instance["InstanceId"])
     tags = {tag["Key"]: tag["Value"] for tag in tags["TagList"]}
     assert tags["ECS_TASK_ARN"] == task.arn
-    assert tags["ECS_TASK_AVAILABILITY_ZONE"] == "us-east-1a"
+    cluster = task.arn.split("/")[1]
+    (described,) = task.ecs.describe_tasks(cluster=cluster, tasks=[task.arn])["tasks"]
+    assert tags["ECS_TASK_AVAILABILITY_ZONE"] == described["availabilityZone"]
     assert tags["FAULT_INJECTION_SIDECAR"] == "true"
 
 
