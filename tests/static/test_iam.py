@@ -12,6 +12,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 IAM = ROOT / "deploy" / "iam"
 ROLES = ["task", "managed-instance", "experiment", "automation"]
+# Beside the managed-instance role's own policy, for who sends output of commands to S3 or CloudWatch Logs.
+OUTPUT = "output"
+POLICIES = [*ROLES, OUTPUT]
 # Beside the runbook that they are for.
 DOCUMENTS = ROOT / "deploy" / "documents"
 FOLDERS = {"automation": DOCUMENTS}
@@ -37,6 +40,9 @@ CALLS = {
         "ecs:ListTasks", "ssm:CancelCommand", "ssm:DescribeInstanceInformation", "ssm:ListCommands",
         "ssm:SendCommand", "tag:GetResources",
     },
+    OUTPUT: {
+        "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "s3:PutObject", "s3:PutObjectAcl",
+    },
 }
 
 # Who may take each role.
@@ -55,7 +61,8 @@ ON_EVERYTHING = {
 
 
 def document(role, kind):
-    return json.loads((FOLDERS.get(role, IAM) / f"{role}-role.{kind}.json").read_text())
+    name = "managed-instance-role.output.json" if role == OUTPUT else f"{role}-role.{kind}.json"
+    return json.loads((FOLDERS.get(role, IAM) / name).read_text())
 
 
 def listed(value):
@@ -75,11 +82,10 @@ def grants(role):
 
 def test_there_is_a_policy_and_a_trust_for_each_role_and_nothing_else():
     expected = {f"{role}-role.{kind}.json" for role in ROLES if role not in FOLDERS for kind in ("policy", "trust")}
-    assert {path.name for path in IAM.glob("*.json")} == expected
+    assert {path.name for path in IAM.glob("*.json")} == expected | {"managed-instance-role.output.json"}
 
 
-@pytest.mark.parametrize("kind", ["policy", "trust"])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("role", "kind"), [(role, "policy") for role in POLICIES] + [(role, "trust") for role in ROLES])
 def test_documents_are_well_formed(role, kind):
     policy = document(role, kind)
     assert set(policy) == {"Version", "Statement"}
@@ -99,27 +105,27 @@ def test_documents_are_well_formed(role, kind):
     assert size <= (10240 if kind == "policy" else 2048)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", POLICIES)
 def test_a_role_grants_the_calls_that_are_made_and_no_other(role):
     granted = {action for _, actions, _ in grants(role) for action in actions}
     assert granted == CALLS[role]
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", POLICIES)
 def test_only_actions_without_a_resource_are_granted_on_everything(role):
     for statement, actions, resources in grants(role):
         if "*" in resources:
             assert set(actions) <= ON_EVERYTHING, statement["Sid"]
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", POLICIES)
 def test_resources_are_arns_of_one_account_or_documents_of_aws(role):
     arn = r"arn:aws:[a-z0-9]+:(\*)?:(ACCOUNT_ID|\*)?:\S+"
     for statement, _, resources in grants(role):
         for resource in resources:
             assert resource == "*" or re.fullmatch(arn, resource), resource
-            # No account has documents whose names begin with AWS but AWS itself.
-            if resource != "*" and ":document/AWSFIS-" not in resource:
+            # No account has documents whose names begin with AWS but AWS itself. Names of buckets are the world's.
+            if resource not in ("*", "arn:aws:s3:::OUTPUT_BUCKET/*") and ":document/AWSFIS-" not in resource:
                 assert ":ACCOUNT_ID:" in resource, statement["Sid"]
 
 
@@ -206,9 +212,9 @@ def taggable():
     return {kind["resource_type"] for kind in tagging["resource_types"]} - {""}
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", POLICIES)
 def test_linters_find_nothing(role):
-    text = json.dumps(document(role, "policy")).replace("ACCOUNT_ID", "111122223333")
+    text = json.dumps(document(role, "policy")).replace("ACCOUNT_ID", "111122223333").replace("OUTPUT_BUCKET", "my-bucket")
     # ECS's own examples list tasks on everything, with the cluster as a condition: tasks of Fargate have no instance.
     expected = ("RESOURCE_STAR", ["ecs:ListTasks"])
     found = parliament.analyze_policy_string(text).findings
@@ -225,11 +231,22 @@ def test_the_tags_are_those_that_the_sidecar_sets():
         assert f'"{key}"' in sources, f"no file of src/identity sets {key}"
 
 
+def test_output_is_written_by_the_calls_that_its_policy_grants():
+    source = (ROOT / "src" / "output.rs").read_text()
+    assert {f"logs:{call}" for call in re.findall(r'\.call\("(\w+)"', source)} < CALLS[OUTPUT]
+    # A canned ACL is a right of its own.
+    assert "Request::put(" in source and '"x-amz-acl"' in source
+    # The groups of documents, where SendCommand names none.
+    assert '"/aws/ssm/{}"' in source
+    groups = [one for _, actions, resources in grants(OUTPUT) for one in resources if actions[0].startswith("logs:")]
+    assert groups and all(":log-group:/aws/ssm/*" in group for group in groups)
+
+
 def operations(service):
     return set(botocore.loaders.Loader().load_service_model(service, "service-2")["operations"])
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", POLICIES)
 def test_actions_exist(role):
     """Names are those of the service's operations, where botocore knows the service."""
     # Services without a public model: the agent's own two. PassRole is a permission, not an operation.
