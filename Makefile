@@ -12,6 +12,7 @@ WHAT ?=
 # How many mutations or kills, which chance, which sidecar of them alone.
 N ?=
 SEED ?=
+KERNEL ?=
 ONLY ?=
 # What --version says beside the version; empty outside of a repository.
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
@@ -20,7 +21,7 @@ BUILD := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build both programs, optimised, in target/release
@@ -65,6 +66,10 @@ chaos: ## Sidecars at a hostile control plane; N=3000 mutations (300), SEED=7 fo
 .PHONY: kills
 kills: ## kill -9 of faults and sidecars at any instant; N=10000 of them (500), SEED and ONLY as for chaos
 	@CHAOS_KILLS=$(or $(N),500) CHAOS_SEED=$(SEED) CHAOS_ONLY=$(ONLY) cargo test --quiet --locked --workspace --test chaos
+
+.PHONY: vm
+vm: ## Run the network tests in the virtual machine, with KERNEL=6.12 on a newer kernel (6.1)
+	@VM_KERNEL=$(or $(KERNEL),6.1) scripts/vm-test
 
 .PHONY: image
 image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
