@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::task::capabilities::Capabilities;
 use crate::task::denied::DeniedTargets;
-use faults::network_source::{Direction, Interfaces, Protocol, Source};
+use faults::network_source::{Direction, Interfaces, Net, Protocol, Source};
 
 pub mod baseline;
 pub mod classify;
@@ -79,6 +79,9 @@ pub enum Work {
     },
     /// All of them are lost, by rules alone: it needs no interface, and holds on those that come later.
     Discard,
+    /// New connections go to this port of ours, by rules alone. Our own sockets are let through, and so are addresses
+    /// that faults always let through, unless they are named.
+    ToPort(u16),
 }
 
 /// One effect.
@@ -132,7 +135,7 @@ impl Addresses {
         if !Capabilities::read().net_admin {
             return Err(NetError::NotPermitted);
         }
-        let targets = target::resolve(&plan.sources, &environment.all_exempt(), &environment.denied)?;
+        let targets = target::resolve(&plan.sources, &environment.exempt_from(plan), &environment.denied)?;
         // What is named is meant, and S3 and DynamoDB are elsewhere: then DNS need not be asked for them.
         let is_wide = |found: &Found| match &found.source {
             Source::All => true,
@@ -163,8 +166,22 @@ impl Addresses {
 }
 
 impl Environment {
-    fn all_exempt(&self) -> Vec<IpAddr> {
-        lifeline::ALWAYS.into_iter().chain(self.exempt.clone()).collect()
+    /// The addresses that the plan lets through, whoever they are of.
+    fn exempt_from(&self, plan: &NetworkPlan) -> Vec<IpAddr> {
+        let all = lifeline::ALWAYS.into_iter().chain(self.exempt.clone());
+        match plan.work {
+            // Our own sockets are known without them.
+            Work::ToPort(_) => all.filter(|address| !plan.names(*address)).collect(),
+            Work::Delay { .. } | Work::Lose { .. } | Work::Discard => all.collect(),
+        }
+    }
+}
+
+impl NetworkPlan {
+    /// Whether a source is this very address.
+    fn names(&self, address: IpAddr) -> bool {
+        let is_it = |source: &Source| matches!(source, Source::Net(net) if *net == Net::single(address));
+        self.sources.iter().any(is_it)
     }
 }
 
@@ -173,7 +190,7 @@ impl Work {
     fn longest(self) -> Duration {
         match self {
             Work::Delay { delay, jitter } => delay + jitter,
-            Work::Lose { .. } | Work::Discard => Duration::ZERO,
+            Work::Lose { .. } | Work::Discard | Work::ToPort(_) => Duration::ZERO,
         }
     }
 }
@@ -222,7 +239,7 @@ impl NetworkEffect {
         let targets = TargetSet::of_all(&addresses.targets);
         let exempt = Exempt {
             endpoints: addresses.exempt_endpoints(plan, &targets),
-            addresses: environment.all_exempt(),
+            addresses: environment.exempt_from(plan),
         };
         let spec = spec(plan, &links, targets, exempt);
         let queue_limit = spec.shaping.queue_limit();
@@ -400,7 +417,7 @@ struct Exempt {
 fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) -> Spec {
     let speeds = links.iter().map(link::speed);
     let shaping = match (plan.direction, plan.work) {
-        (_, Work::Discard) => Shaping::None,
+        (_, Work::Discard | Work::ToPort(_)) => Shaping::None,
         (Direction::Egress, work) => {
             Shaping::Outgoing(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
         }
@@ -411,6 +428,7 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) 
     let action = match plan.work {
         Work::Lose { percent } if percent < 100 => Action::DropShare(percent),
         Work::Discard if plan.direction == Direction::Egress => Action::Discard,
+        Work::ToPort(port) => Action::ToPort(port),
         _ => Action::Drop,
     };
     let own_flows = match shaping {
@@ -444,7 +462,7 @@ fn netem(work: Work, speed: u64) -> Netem {
         Work::Delay { delay, jitter } => {
             Netem { limit: shape::queue_limit(delay + jitter, speed), delay, jitter, loss: 0.0 }
         }
-        Work::Lose { .. } | Work::Discard => {
+        Work::Lose { .. } | Work::Discard | Work::ToPort(_) => {
             let percent = if let Work::Lose { percent } = work { percent } else { 100 };
             let limit = shape::queue_limit(nothing, 0);
             Netem { limit, delay: nothing, jitter: nothing, loss: f64::from(percent) / 100.0 }
@@ -470,6 +488,17 @@ pub fn probe() -> Result<(), NetError> {
 /// What is missing. Also if a living process has a fault here.
 pub fn probe_silence() -> Result<(), NetError> {
     namespace::try_discard()
+}
+
+/// Whether connections could be sent to a port of ours here.
+///
+/// # Errors
+/// What is missing. Also if a living process has a fault here.
+pub fn probe_to_port() -> Result<(), NetError> {
+    if !Capabilities::read().net_admin {
+        return Err(NetError::NotPermitted);
+    }
+    namespace::try_to_port()
 }
 
 /// Whether packets that come in could be delayed here beside that, as far as can be told without touching an

@@ -17,11 +17,11 @@ use rtnetlink::packet_route::tc::TcHandle;
 use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::netlink::{NetlinkError, Purpose, Request, Tables};
-use super::nft::chain::{Base, Hook};
+use super::nft::chain::{Base, Hook, NAT};
 use super::nft::expression::Queue;
 use super::nft::table::Owner;
 use super::target::{TargetSet, number};
-use faults::network_source::Direction;
+use faults::network_source::{Direction, Protocol};
 
 mod deadline;
 mod exempt_flows;
@@ -37,6 +37,12 @@ pub use filter::{Action, Filter, TABLE};
 /// Above the conntrack hooks, where mangling is done. Later effects come after earlier ones, so that the last to
 /// speak of a packet is the newest.
 pub const FIRST_PRIORITY: i32 = libc::NF_IP_PRI_MANGLE;
+
+/// Just before the place where connections are usually sent elsewhere. The first to do so decides, so later effects come
+/// before earlier ones.
+pub const FIRST_NAT_PRIORITY: i32 = libc::NF_IP_PRI_NAT_DST;
+/// The kernel takes no chain that sends connections elsewhere before connections are tracked.
+pub const LAST_NAT_PRIORITY: i32 = libc::NF_IP_PRI_CONNTRACK + 1;
 
 /// An address of no machine (RFC 5737).
 const TEST_NET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -173,6 +179,15 @@ pub fn try_discard() -> Vec<TablesRequest> {
     requests
 }
 
+/// The requests that find out, for one change that is never to be kept, whether the kernel can send connections to a
+/// port of ours.
+pub fn try_to_port() -> Vec<TablesRequest> {
+    let (port, protocol) = (9, Protocol::Tcp);
+    let (direction, priority) = (Direction::Egress, FIRST_NAT_PRIORITY);
+    let action = Action::ToPort(port);
+    create(&Filter { direction, priority, action, port: Some((protocol, port)), ..unmatched() })
+}
+
 /// A filter that no packet meets.
 fn unmatched() -> Filter {
     Filter {
@@ -197,6 +212,7 @@ fn unmatched() -> Filter {
 fn base(filter: &Filter) -> Base<'_> {
     let kind = match filter.action {
         Action::Classify(_) => "route",
+        Action::ToPort(_) => NAT,
         _ => "filter",
     };
     Base { kind, hook: filter.hook(), priority: filter.priority, devices: filter.link_names() }

@@ -17,6 +17,8 @@ pub enum KernelPart {
     Ifb,
     /// The expression queue of nf_tables. The one part that can be done without.
     Queue,
+    /// Chains of the kind nat, and the expression redir.
+    Nat,
 }
 
 impl KernelPart {
@@ -42,6 +44,10 @@ impl KernelPart {
             }
             (KernelPart::Queue, Errno::ENOENT | Errno::EOPNOTSUPP) => Some(
                 "the kernel has no queue of nf_tables: load nft_queue on the instance (modprobe nft_queue)",
+            ),
+            (KernelPart::Nat, Errno::ENOENT | Errno::EOPNOTSUPP) => Some(
+                "to redirect connections the kernel needs nat of nf_tables: load it on the instance (modprobe -a \
+                 nft_chain_nat nft_redir)",
             ),
             (KernelPart::Ifb, Errno::EOPNOTSUPP) => Some(
                 "to delay packets that come in the kernel needs an ifb: load it on the instance (modprobe ifb)",

@@ -125,6 +125,11 @@ pub(super) fn try_discard() -> Result<(), NetError> {
     Ok(claimed()?.change(classify::try_discard())?)
 }
 
+/// Makes the table with a rule that sends connections to a port, and no packet meets, and lets it go.
+pub(super) fn try_to_port() -> Result<(), NetError> {
+    Ok(claimed()?.change(classify::try_to_port())?)
+}
+
 /// Asks for an ifb, and makes a table that redirects what comes in, on loopback and nothing of it, and lets it
 /// go.
 pub(super) fn try_redirection() -> Result<(), NetError> {

@@ -158,8 +158,11 @@ impl Shared {
         filter.name = format!("{}_{}", filter.name, installed.number);
         let number = i32::try_from(installed.number).unwrap_or(i32::MAX / 2);
         // The newest has the last word on a packet: the last to set its class, or the first to send it away.
-        filter.priority = match spec.shaping {
-            Shaping::Incoming(_) => -number,
+        filter.priority = match (filter.action, &spec.shaping) {
+            (Action::ToPort(_), _) => {
+                (classify::FIRST_NAT_PRIORITY - number).max(classify::LAST_NAT_PRIORITY)
+            }
+            (_, Shaping::Incoming(_)) => -number,
             _ => classify::FIRST_PRIORITY + number,
         };
         let incoming = matches!(spec.shaping, Shaping::Incoming(_));

@@ -40,7 +40,7 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const ON_THEIR_WAY: u64 = 8;
 
 /// Where the fault takes place, as far as the task is known.
-fn environment(task: &Task) -> Environment {
+pub(crate) fn environment(task: &Task) -> Environment {
     Environment {
         state_dir: task.state_dir().to_owned(),
         exempt: task.lifelines.clone(),
@@ -105,13 +105,7 @@ impl ActiveFault for ActiveByNetlink {
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let (deadline, ends) = (self.effect.deadline()?, Rc::clone(&self.ends));
-        Some(Box::new(move |lasts| match deadline.set(lasts) {
-            Ok(()) => ends.set(Instant::now() + lasts),
-            Err(error) => {
-                tracing::warn!(%error, "cannot move the end of the fault; the kernel ends it when it was to end before");
-            }
-        }))
+        deadline(&self.effect, &self.ends)
     }
 
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
@@ -124,8 +118,19 @@ impl ActiveFault for ActiveByNetlink {
     }
 }
 
+/// What moves the end at which the kernel ends the effect, and `ends` with it.
+pub(crate) fn deadline(effect: &NetworkEffect, ends: &Rc<Cell<Instant>>) -> Option<Deadline> {
+    let (deadline, ends) = (effect.deadline()?, Rc::clone(ends));
+    Some(Box::new(move |lasts| match deadline.set(lasts) {
+        Ok(()) => ends.set(Instant::now() + lasts),
+        Err(error) => {
+            tracing::warn!(%error, "cannot move the end of the fault; the kernel ends it when it was to end before");
+        }
+    }))
+}
+
 /// What is to be said where the kernel ended a fault that lived longer than it should.
-fn ended_by_kernel(duration: Duration, lived: Duration) -> Option<String> {
+pub(crate) fn ended_by_kernel(duration: Duration, lived: Duration) -> Option<String> {
     (lived > duration + OVERDUE).then(|| {
         let seconds = short(duration.as_secs_f64());
         format!("the kernel ended the fault after {seconds} s, because this process stood still")
@@ -157,18 +162,22 @@ fn undo(asked: &Asked, effect: NetworkEffect) -> FaultReport {
 /// Looks names up on a thread that may wait for DNS, and only then goes to the kernel: a start that is given up while
 /// DNS hangs never gets there.
 async fn begin(plan: &NetworkPlan, environment: Environment) -> Result<NetworkEffect, NetError> {
-    let (of_plan, within) = (plan.clone(), environment.clone());
-    let looking_up = tokio::task::spawn_blocking(move || Addresses::look_up(&of_plan, &within));
-    let addresses = match looking_up.await {
-        Ok(addresses) => addresses?,
-        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
-    };
+    let addresses = look_up(plan, &environment).await?;
     let plan = plan.clone();
     start_off_thread(move || NetworkEffect::install(&plan, addresses, &environment)).await
 }
 
+/// Looks the plan's names up on a thread that may wait for DNS.
+pub(crate) async fn look_up(plan: &NetworkPlan, environment: &Environment) -> Result<Addresses, NetError> {
+    let (plan, environment) = (plan.clone(), environment.clone());
+    match tokio::task::spawn_blocking(move || Addresses::look_up(&plan, &environment)).await {
+        Ok(addresses) => addresses,
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
 /// Adds what the names among the sources come to stand for, for as long as the fault lives.
-async fn follow_names(effect: &mut NetworkEffect, sources: &[Source], denied: &DeniedTargets) {
+pub(crate) async fn follow_names(effect: &mut NetworkEffect, sources: &[Source], denied: &DeniedTargets) {
     let names: Vec<Source> =
         sources.iter().filter(|source| matches!(source, Source::Name(_))).cloned().collect();
     if names.is_empty() {
@@ -291,6 +300,7 @@ impl Counted<'_> {
         }
         let done = match self.asked.plan.work {
             Work::Delay { .. } => "delayed",
+            Work::ToPort(_) => "redirected",
             Work::Lose { .. } | Work::Discard => "brought to the queue that loses them",
         };
         let packets = match self.unshaped() {

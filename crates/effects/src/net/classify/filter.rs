@@ -37,6 +37,8 @@ pub enum Action {
     Discard,
     /// This share of them is dropped, 1–100 %, packet by packet.
     DropShare(u8),
+    /// The connection goes to this port of ours. Decided by its first packet alone, so what is open already goes on.
+    ToPort(u16),
 }
 
 /// Which packets, and what becomes of them.
@@ -77,6 +79,7 @@ impl Filter {
     pub(super) fn hook(&self) -> Hook {
         match (self.direction, self.action) {
             (_, Action::Redirect { .. }) => Hook::Ingress,
+            (Direction::Ingress, Action::ToPort(_)) => Hook::Prerouting,
             (Direction::Egress, _) => Hook::Output,
             (Direction::Ingress, _) => Hook::Input,
         }

@@ -8,6 +8,9 @@ use super::{deadline, exempt_flows};
 use crate::net::nft::chain::Hook;
 use faults::network_source::Protocol;
 
+/// The index of the loopback interface of every network namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK: u32 = 1;
+
 /// All rules of the filter's match chain, in order.
 pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
     let hook = filter.hook();
@@ -28,9 +31,17 @@ pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
         }
         _ => vec![Rule::default()],
     };
+    if matches!(filter.action, Action::ToPort(_)) && is_everything(filter) {
+        // What the containers of a task say to each other is meant by nobody who asks for everything.
+        all.push(Rule::default().link(hook, LOOPBACK).accept());
+    }
     let affected = on_links.iter().flat_map(|base| share(filter, base));
-    all.extend(affected.map(|rule| act(rule, filter.action)));
+    all.extend(affected.map(|rule| act(rule, filter)));
     all
+}
+
+fn is_everything(filter: &Filter) -> bool {
+    Family::ALL.into_iter().any(|family| family.of(&filter.targets).is_everything())
 }
 
 /// The rules for the share of flows on one interface: one for each kind of packet, because only TCP and UDP
@@ -54,12 +65,17 @@ fn share(filter: &Filter, base: &Rule) -> Vec<Rule> {
     Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
-fn act(rule: Rule, action: Action) -> Rule {
-    match action {
+fn act(rule: Rule, filter: &Filter) -> Rule {
+    match filter.action {
         Action::Classify(class) => rule.count().set_priority(class),
         Action::Redirect { class, link } => rule.count().set_priority(class).forward(link),
         Action::Drop => rule.count().drop(),
         Action::Discard => rule.count().discard(),
         Action::DropShare(percent) => rule.by_chance(percent).count().drop(),
+        Action::ToPort(port) => match filter.port {
+            // Where connections were not tracked before, one that is open begins anew for the kernel.
+            Some((Protocol::Tcp, _)) => rule.opening().count().redirect_to(port),
+            _ => rule.count().redirect_to(port),
+        },
     }
 }

@@ -8,7 +8,7 @@ use rtnetlink::packet_route::tc::TcHandle;
 use super::family::Family;
 use crate::net::nft::chain::Hook;
 use crate::net::nft::expression::{
-    self, Counter, Forward, Hash, Header, HostToNetwork, Queue, Random, Update,
+    self, Counter, Forward, Hash, Header, HostToNetwork, Queue, Random, ToPort, Update,
 };
 use crate::net::nft::set::Set;
 use faults::network_source::{Direction, Protocol};
@@ -19,6 +19,11 @@ const FIRST: Register = Register::Reg1;
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 const PORT: u32 = 2;
+/// Where the flags of TCP are, in bytes, those that say what a packet is to its connection, and that of the first one:
+/// FIN, SYN, RST and ACK, of which only SYN is set (RFC 9293, 3.1).
+const TCP_FLAGS: u32 = 13;
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const SYN: u8 = 0x02;
 /// The types of ICMPv6 from router solicitation to redirect (RFC 4861).
 const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 /// What shares are of.
@@ -220,6 +225,17 @@ impl Rule {
         self.then(expression::put(FIRST, &link.to_ne_bytes())).then(Forward { device: FIRST })
     }
 
+    /// First packets of connections over TCP. Only packets of TCP.
+    pub(super) fn opening(self) -> Self {
+        self.then(expression::load_payload(Header::Transport, TCP_FLAGS, 1, FIRST))
+            .then(expression::mask(FIRST, &[FIN_SYN_RST_ACK]))
+            .compare(Operator::Equal, &[SYN])
+    }
+
+    pub(super) fn redirect_to(self, port: u16) -> Self {
+        self.then(expression::put(FIRST, &port.to_be_bytes())).then(ToPort { port: FIRST })
+    }
+
     pub(super) fn goto(self, chain: &str) -> Self {
         self.then(expression::goto(chain))
     }
@@ -241,7 +257,7 @@ impl Rule {
 fn direction(hook: Hook) -> Direction {
     match hook {
         Hook::Output | Hook::Egress => Direction::Egress,
-        Hook::Input | Hook::Ingress => Direction::Ingress,
+        Hook::Input | Hook::Prerouting | Hook::Ingress => Direction::Ingress,
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Hook {
     Output,
     /// For packets to this machine's sockets, after they were routed.
     Input,
+    /// For all that comes in, before it is routed.
+    Prerouting,
     /// For all that comes in by a device, before anything else. Only in tables of the family netdev.
     Ingress,
     /// For all that leaves by a device, after everything else. Only in tables of the family netdev.
@@ -30,6 +32,7 @@ impl Hook {
         match self {
             Hook::Output => InetHookNumber::LocalOut.into(),
             Hook::Input => InetHookNumber::LocalIn.into(),
+            Hook::Prerouting => InetHookNumber::PreRouting.into(),
             Hook::Ingress => DevHookNumber::Ingress.into(),
             Hook::Egress => DevHookNumber::Egress.into(),
         }
@@ -44,16 +47,20 @@ impl Hook {
         match self {
             Hook::Output => "output",
             Hook::Input => "input",
+            Hook::Prerouting => "prerouting",
             Hook::Ingress => "ingress",
             Hook::Egress => "egress",
         }
     }
 }
 
+/// The kind of chains that only the first packet of a connection passes, and that may send the connection elsewhere.
+pub const NAT: &str = "nat";
+
 /// Where, when and how a base chain is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base<'a> {
-    /// "filter" or "route".
+    /// "filter", "route" or [`NAT`].
     pub kind: &'a str,
     /// Where.
     pub hook: Hook,
@@ -74,6 +81,7 @@ impl Table {
         let text = format!("add the chain {name} to the {} hook", base.hook.name());
         let purpose = match base.hook {
             Hook::Egress => Purpose::needing(KernelPart::EgressHook, text),
+            _ if base.kind == NAT => Purpose::needing(KernelPart::Nat, text),
             _ => text.into(),
         };
         let attributes = vec![

@@ -12,11 +12,12 @@ use rtnetlink::packet_core::{DefaultNla, Nla, parse_u64_be};
 
 use super::set::Set;
 use crate::net::uapi::nf_tables::{
-    NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFT_LOOKUP_F_INV, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN,
-    NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP,
-    NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG,
-    NFTA_HASH_LEN, NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG,
-    NFTA_NG_MODULUS, NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL,
+    NF_NAT_RANGE_PROTO_SPECIFIED, NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFT_LOOKUP_F_INV,
+    NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG,
+    NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY,
+    NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN, NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG,
+    NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM,
+    NFTA_QUEUE_TOTAL, NFTA_REDIR_FLAGS, NFTA_REDIR_REG_PROTO_MIN,
 };
 
 /// `meta`: loads a fact about the packet.
@@ -251,6 +252,21 @@ impl From<Queue> for Expressions {
     }
 }
 
+/// `redir`: the connection that the packet begins goes to a port of this machine instead. Only in chains of the kind
+/// nat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToPort {
+    /// The register that holds the port, in the network's order.
+    pub port: Register,
+}
+
+impl From<ToPort> for Expressions {
+    fn from(ToPort { port }: ToPort) -> Expressions {
+        let flags = number(NFTA_REDIR_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
+        other("redir", vec![number(NFTA_REDIR_REG_PROTO_MIN, port), flags])
+    }
+}
+
 /// `counter`: counts packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counter {
@@ -297,16 +313,28 @@ mod tests {
 
     use super::*;
 
+    fn is_sent_as(expression: impl Into<Expressions>, golden: &str) {
+        let golden: Vec<u8> =
+            golden.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let list = [ListAttribute::from(expression.into())];
+        let mut bytes = vec![0; list.as_slice().buffer_len()];
+        list.as_slice().emit(&mut bytes);
+        assert_eq!(bytes, golden);
+    }
+
     /// strace of nft 1.0.6 (Debian 12): `nft add rule inet a o counter queue num 29798`, from the second expression on.
     #[test]
     fn a_queue_is_what_nft_sends() {
         let golden = "24 00 01 80 0a 00 01 00 71 75 65 75 65 00 00 00 14 00 02 80 \
                       06 00 01 00 74 66 00 00 06 00 02 00 00 01 00 00";
-        let golden: Vec<u8> =
-            golden.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-        let list = [ListAttribute::from(Expressions::from(Queue { number: 29_798 }))];
-        let mut bytes = vec![0; list.as_slice().buffer_len()];
-        list.as_slice().emit(&mut bytes);
-        assert_eq!(bytes, golden);
+        is_sent_as(Queue { number: 29_798 }, golden);
+    }
+
+    /// `nft --debug=mnl add rule inet t o meta l4proto tcp redirect to :9000` (1.0.6), the last expression.
+    #[test]
+    fn a_redirection_is_what_nft_sends() {
+        let golden = "24 00 01 80 0a 00 01 00 72 65 64 69 72 00 00 00 14 00 02 80 \
+                      08 00 01 00 00 00 00 01 08 00 03 00 00 00 00 02";
+        is_sent_as(ToPort { port: Register::Reg1 }, golden);
     }
 }

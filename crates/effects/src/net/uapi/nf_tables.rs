@@ -72,6 +72,13 @@ pub const NFTA_HASH_TYPE: u16 = 7;
 /// `enum nft_hash_types`.
 pub const NFT_HASH_JENKINS: u32 = 0;
 
+/// The register of the port, in `enum nft_redir_attributes`.
+pub const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
+/// `NF_NAT_RANGE_*`.
+pub const NFTA_REDIR_FLAGS: u16 = 3;
+/// A port is given (`linux/netfilter/nf_nat.h`).
+pub const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 1 << 1;
+
 /// `enum nft_queue_attributes`; numbers of 16 bits.
 pub const NFTA_QUEUE_NUM: u16 = 1;
 /// How many queues there are from that number on.
