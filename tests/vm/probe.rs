@@ -33,14 +33,31 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// `post PATH TARGET BODY`, `proxy ADDRESS`, `publish ADDRESS PREFIX`, `occupy NAME`.
+/// `post PATH TARGET BODY`, `proxy ADDRESS`, `tell ADDRESS TEXT`, `publish ADDRESS PREFIX`, `occupy NAME`.
 fn other_kind(kind: &str, arguments: &[String]) {
     match (kind, arguments) {
         ("post", [path, target, body]) => crate::service::post(path, target, body),
         ("proxy", [address]) => proxy(address),
+        ("tell", [address, text]) => tell(address.parse().unwrap(), text),
         ("publish", [address, prefix]) => crate::places::publish(address, prefix),
         ("occupy", [name]) => occupy(name),
         _ => panic!("no probe {kind} {arguments:?}"),
+    }
+}
+
+/// Sends a line and an empty one, and says the first line that comes back, or what came instead.
+fn tell(to: SocketAddr, text: &str) {
+    let first_line = || {
+        let mut stream = TcpStream::connect(to)?;
+        write!(stream, "{text}\r\n\r\n")?;
+        let mut room = [0; 256];
+        let length = stream.read(&mut room)?;
+        let answer = String::from_utf8_lossy(&room[..length]).into_owned();
+        Ok::<String, std::io::Error>(answer.lines().next().unwrap_or("nothing").to_owned())
+    };
+    match first_line() {
+        Ok(line) => println!("{line}"),
+        Err(error) => println!("lost {error}"),
     }
 }
 

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 mod control;
 mod faults;
 mod ground;
+mod http;
 mod kernel;
 mod model;
 mod play;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         |name: &str| arguments.is_empty() || arguments.iter().any(|word| name.contains(word.as_str()));
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    let network = [control::TESTS, faults::TESTS, sequences::TESTS, undo::TESTS].concat();
+    let network = [control::TESTS, faults::TESTS, http::TESTS, sequences::TESTS, undo::TESTS].concat();
     let tests = [network, [lifeline::TESTS, limits::TESTS, places::TESTS].concat()].concat();
     for (name, test) in tests.into_iter().filter(|(name, _)| is_asked(name)) {
         let began = std::time::Instant::now();

@@ -25,6 +25,7 @@ pub mod worker_pool;
 mod child;
 mod cpu_stress;
 mod disk_fill;
+mod http_fault;
 mod io_stress;
 mod kill_process;
 mod memory_stress;

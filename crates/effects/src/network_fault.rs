@@ -18,7 +18,7 @@ use crate::task::prefixes::expand;
 use faults::network_source::{Direction, Scope, Source};
 
 mod by_ecs_agent;
-mod by_netlink;
+pub(crate) mod by_netlink;
 
 /// The parameters of one network fault, for either means.
 pub(crate) trait NetworkFault: Clone + 'static {
@@ -155,7 +155,7 @@ pub(crate) fn figures_of(mut own: Figures, scope: &Scope) -> Figures {
 }
 
 /// The sources in one line that stays short.
-fn list(sources: &[Source]) -> String {
+pub(crate) fn list(sources: &[Source]) -> String {
     const SHOWN: usize = 10;
     let mut shown: Vec<String> = sources.iter().take(SHOWN).map(ToString::to_string).collect();
     if sources.len() > SHOWN {

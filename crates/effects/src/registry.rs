@@ -26,6 +26,7 @@ macro_rules! registry {
 registry! {
     cpu_stress::CpuStress,
     disk_fill::DiskFill,
+    http_fault::HttpFault,
     io_stress::IoStress,
     kill_process::KillProcess,
     memory_stress::MemoryStress,

@@ -53,6 +53,17 @@ impl Arguments {
         range.parse(name, self.text(parameter))
     }
 
+    /// As [`Arguments::number`]; `place` where none is given and the table leaves it to the place.
+    ///
+    /// # Errors
+    /// As [`Arguments::number`].
+    pub fn number_or<T: TryFrom<u64>>(&self, parameter: &Parameter, place: T) -> Result<T, ParameterError> {
+        match self.value(parameter) {
+            Some(_) => self.number(parameter),
+            None => Ok(place),
+        }
+    }
+
     /// The text; empty where there is none.
     pub fn text(&self, parameter: &Parameter) -> &str {
         self.value(parameter).and_then(OsStr::to_str).unwrap_or_default()

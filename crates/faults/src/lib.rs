@@ -12,6 +12,8 @@ pub mod cpu_stress;
 pub mod disk_fill;
 pub mod document;
 pub mod duration;
+pub mod glob;
+pub mod http_fault;
 pub mod io_stress;
 pub mod kill_process;
 pub mod memory_stress;
@@ -92,6 +94,7 @@ macro_rules! registry {
 registry! {
     cpu_stress::CpuStress,
     disk_fill::DiskFill,
+    http_fault::HttpFault,
     io_stress::IoStress,
     kill_process::KillProcess,
     memory_stress::MemoryStress,
