@@ -27,7 +27,7 @@ use gate::Gate;
 use lines::{Lines, Patience};
 use load::Prepared;
 pub use load_url::LoadUrl;
-pub use options::{AFTER_HELP, Outcome, RunOptions};
+pub use options::{AFTER_HELP, LOADED, Outcome, RunOptions};
 use results::Results;
 use watch::Watch;
 

@@ -14,3 +14,4 @@ pub mod pause;
 pub mod stage;
 pub mod task_definition;
 pub mod up;
+pub mod with;

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 
 use aws_local::{Options, Server, TaskLimits};
 use clap::{CommandFactory, Parser, Subcommand};
-use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions, run as run_experiment};
+use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions};
 use taskfault_local::application::{self, ApplicationOptions};
 use taskfault_local::clients::{self, AwsOptions, ClientOptions};
 use taskfault_local::demo::{self, DemoOptions};
 use taskfault_local::stage::{InitOptions, run_init};
 use taskfault_local::task_definition::{self, TaskDefinitionOptions};
 use taskfault_local::up::{self, UpOptions};
+use taskfault_local::with::{self, WithOptions, speed};
 use taskfault_local::{log, page, pause};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,9 +42,9 @@ enum Command {
     /// Run services of tasks from task definitions, as processes in namespaces, with the local AWS
     #[command(after_long_help = AFTER_UP)]
     Up(Box<UpArguments>),
-    /// Run one experiment at a taskfault-local that listens elsewhere, to its end
+    /// Run one experiment to its end, at a taskfault-local that listens elsewhere or with a service of its own
     #[command(after_long_help = AFTER_RUN)]
-    Run(RunOptions),
+    Run(Box<RunArguments>),
     /// Put the sidecar into a task definition, take it out, or say what will not work in it
     TaskDefinition(TaskDefinitionOptions),
     /// Print what leads the AWS clients of a shell to the local AWS: eval "$(taskfault-local env)"
@@ -71,6 +72,15 @@ struct UpArguments {
     up: UpOptions,
     #[command(flatten)]
     serve: ServeOptions,
+}
+
+/// One experiment, and the service that it may start for itself.
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    #[command(flatten)]
+    run: RunOptions,
+    #[command(flatten)]
+    with: WithOptions,
 }
 
 /// What the local AWS plays, and where.
@@ -232,11 +242,6 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-fn speed(text: &str) -> Result<f64, String> {
-    let speed: Option<f64> = text.parse().ok().filter(|speed| (1.0..=1000.0).contains(speed));
-    speed.ok_or_else(|| "a speed is a number from 1 to 1000".to_owned())
-}
-
 fn host_name(text: &str) -> Result<String, String> {
     match !text.is_empty() && !text.contains(['/', ':', '*', '@', ' '])
         || text.parse::<std::net::IpAddr>().is_ok()
@@ -257,7 +262,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Up(arguments)) => up::run(&arguments.up, arguments.serve.into()),
-        Some(Command::Run(options)) => run_experiment(&options),
+        Some(Command::Run(arguments)) => with::perform(&arguments.with, &arguments.run),
         Some(Command::TaskDefinition(options)) => task_definition::run(&options),
         Some(Command::Env(options)) => clients::env(&options),
         Some(Command::Aws(options)) => clients::aws(&options),

@@ -67,7 +67,7 @@ mod plan;
 
 pub use command::{UpOptions, run};
 pub use folder::Folder;
-pub use plan::{IMAGES, PROCESS_NAME_LABEL, SPECIAL_IMAGES};
+pub use plan::{IMAGES, PROCESS_NAME_LABEL, SPECIAL_IMAGES, special_image};
 
 /// Where the ECS agent listens in every task: the metadata, credentials and everything else of the local AWS.
 pub const AGENT_PORT: u16 = 80;

@@ -8,6 +8,7 @@ use crate::traffic::DEFAULT_RATE;
 
 /// The arguments of `taskfault-local run`.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(group = clap::ArgGroup::new(LOADED).multiple(true))]
 pub struct RunOptions {
     /// A file with what `aws fis create-experiment-template --cli-input-json` takes, or the id (EXT…) of a
     /// template that is there
@@ -25,18 +26,18 @@ pub struct RunOptions {
 
     /// Load the service: GET this, from five seconds before the experiment until the end of --watch-after. Given
     /// several times, or if the name has several addresses, requests go round; only http://
-    #[arg(long, value_name = "URL", help_heading = "Load")]
+    #[arg(long, value_name = "URL", group = LOADED, help_heading = "Load")]
     pub load: Vec<LoadUrl>,
     /// Requests per second of --load, sent whatever became of those before them; up to 1000
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_RATE, value_parser = rate, requires = "load",
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_RATE, value_parser = rate, requires = LOADED,
         help_heading = "Load")]
     pub rate: f64,
 
     /// At most this share of the requests fails, from the start of the experiment on
-    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = "load", help_heading = GATE)]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, requires = LOADED, help_heading = GATE)]
     pub max_failed: Option<f64>,
     /// P95 of the answers during the experiment is at most this
-    #[arg(long, value_name = "MILLISECONDS", value_parser = positive, requires = "load", help_heading = GATE)]
+    #[arg(long, value_name = "MILLISECONDS", value_parser = positive, requires = LOADED, help_heading = GATE)]
     pub max_p95: Option<f64>,
     /// The service has recovered so soon after the fault was over: five seconds in a row without a failure, with
     /// P95 of the answers as before (at most twice that and 20 ms) and as many tasks as before
@@ -44,7 +45,7 @@ pub struct RunOptions {
     pub recover_within: Option<f64>,
     /// P95 of the answers during the experiment is at most --max-slowdown times that of an earlier run, whose
     /// report.json this is
-    #[arg(long, value_name = "FILE", requires = "load", help_heading = GATE)]
+    #[arg(long, value_name = "FILE", requires = LOADED, help_heading = GATE)]
     pub baseline: Option<PathBuf>,
     /// How many times slower than --baseline is still good
     #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = positive, requires = "baseline",
@@ -64,6 +65,10 @@ pub struct RunOptions {
     #[arg(long, help_heading = "Results")]
     pub json: bool,
 }
+
+/// The group of the options that bring a load: what is asked of one needs one of these. Another program's options may
+/// belong to it.
+pub const LOADED: &str = "loaded";
 
 /// The heading of the thresholds, with what they have in common.
 const GATE: &str = "Thresholds: exit code 7 if one of them is missed";
@@ -120,6 +125,9 @@ Examples:
   As a gate: clients fail and wait no more than this, and not for longer:
     taskfault-local run kill-process.json --load http://127.0.0.1:8080/ \\
         --max-failed 5 --max-p95 250 --recover-within 10 --junit out/junit.xml
+  All in one command: starts a service of three tasks, loads it, ends it:
+    taskfault-local run cpu-stress.json --with task-definition.json \\
+        --speed 15 --report out
   No more than twice as slow under the fault as the build before:
     taskfault-local run cpu-stress.json --load http://127.0.0.1:8080/ \\
         --baseline before/report.json --report out

@@ -239,7 +239,7 @@ fn command(container: &ContainerDefinition, settings: &Settings) -> Result<(Path
 
 /// The program of ours that an image stands for: the last part of its repository's name, without registry,
 /// tag and digest.
-fn special_image(image: &str) -> Option<&'static str> {
+pub fn special_image(image: &str) -> Option<&'static str> {
     let name = image.rsplit('/').next()?;
     let name = name.split(['@', ':']).next()?;
     SPECIAL_IMAGES.into_iter().find(|special| *special == name)
