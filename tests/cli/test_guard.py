@@ -2,12 +2,13 @@
 
 import json
 import socket
+import subprocess
 from urllib.parse import urlsplit
 
 import botocore
 import botocore.client
 import pytest
-from conftest import REGION, Server, signed
+from conftest import BIN_DIR, REGION, Server, signed
 
 ECS = {"X-Amz-Target": "AmazonEC2ContainerServiceV20141113.ListClusters", "Content-Type": "application/x-amz-json-1.1"}
 
@@ -104,3 +105,13 @@ def test_unsigned_boto3_is_told(session, server):
         with pytest.raises(botocore.exceptions.ClientError) as raised:
             getattr(client, call)()
         assert raised.value.response["Error"]["Code"].startswith("MissingAuthenticationToken")
+
+
+def test_the_second_on_a_port_says_who_has_it(server):
+    address = urlsplit(server).netloc
+    second = subprocess.run(
+        [BIN_DIR / "taskfault-local", "--listen", address], capture_output=True, text=True, timeout=60
+    )
+    assert second.returncode == 1, second.stderr
+    assert "taskfault-local --listen" in second.stderr, second.stderr
+    assert "listens there; give another port with --listen" in second.stderr, second.stderr

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aws_local::{Options, Server, TaskLimits};
+use aws_local::{Options, Server, ServerError, TaskLimits};
 use clap::{CommandFactory, Parser, Subcommand};
 use experiment::run::{AFTER_HELP as AFTER_RUN, RunOptions};
 use taskfault_local::application::{self, ApplicationOptions};
@@ -17,7 +17,7 @@ use taskfault_local::stage::{InitOptions, run_init};
 use taskfault_local::task_definition::{self, TaskDefinitionOptions};
 use taskfault_local::up::{self, UpOptions};
 use taskfault_local::with::{self, WithOptions, speed};
-use taskfault_local::{log, page, pause};
+use taskfault_local::{listener, log, page, pause};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A local AWS for fault injection into ECS tasks: Systems Manager, its agent channels, task metadata.
@@ -297,10 +297,18 @@ fn serve(options: ServeOptions) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("taskfault-local: {error}");
+            eprintln!("taskfault-local: {error}{}", hint(error.as_ref()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Who has the port, where that is why it cannot be listened on.
+fn hint(error: &(dyn std::error::Error + 'static)) -> String {
+    let Some(ServerError::Listen { address, source }) = error.downcast_ref() else { return String::new() };
+    let taken = source.kind() == io::ErrorKind::AddrInUse;
+    let who = taken.then(|| listener::of_port(address.port())).flatten();
+    who.map_or_else(String::new, |who| format!("; {who} listens there; give another port with --listen"))
 }
 
 async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
