@@ -173,8 +173,8 @@ impl Stage {
             Network::Stage => None,
             Network::Own => Some(self.take_address(&spec.name, next(GATEWAY), LAST_TASK_ADDRESS)?),
             Network::Part { first, bits } => {
-                let last = first.to_bits() | u32::MAX.checked_shr(bits.into()).unwrap_or(0);
-                Some(self.take_address(&spec.name, first, Ipv4Addr::from_bits(last))?)
+                let (lowest, last) = assignable(first, bits);
+                Some(self.take_address(&spec.name, lowest, last)?)
             }
         };
         Task::start(spec, address, &self.network, self.bridge).await
@@ -209,6 +209,13 @@ fn free_address(
     turn.map(Ipv4Addr::from_bits).find(|address| !taken.contains(address))
 }
 
+/// The lowest and the highest address of a subnet that a task may have. The first four and the last are reserved, as
+/// in a subnet of a VPC: network, router, DNS, one for later; broadcast. See "Subnet CIDR blocks" in the user guide.
+fn assignable(first: Ipv4Addr, bits: u8) -> (Ipv4Addr, Ipv4Addr) {
+    let last = first.to_bits() | u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+    (Ipv4Addr::from_bits(first.to_bits() + 4), Ipv4Addr::from_bits(last - 1))
+}
+
 fn next(address: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::from_bits(address.to_bits() + 1)
 }
@@ -216,6 +223,12 @@ fn next(address: Ipv4Addr) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_task_has_a_reserved_address_of_its_subnet() {
+        let ends = assignable(Ipv4Addr::new(169, 254, 173, 0), 24);
+        assert_eq!(ends, (Ipv4Addr::new(169, 254, 173, 4), Ipv4Addr::new(169, 254, 173, 254)));
+    }
 
     #[test]
     fn addresses_are_given_in_turn_and_again() {
