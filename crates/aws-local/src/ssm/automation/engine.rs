@@ -202,6 +202,8 @@ fn settle(execution: &mut Execution, index: usize, outcome: Outcome, now: System
         return;
     }
     close(run, status, now);
+    // Reasons that come from other services are whole sentences.
+    let why = why.trim_end_matches('.');
     run.failure = Some(format!("Step {} ({}) failed: {why}.", step.name, step.action));
     if step.critical && execution.broken.is_none() {
         execution.broken = Some(status);
