@@ -30,6 +30,7 @@ def test_every_operation_keeps_the_model(ssm, silent_instance):
     ssm.describe_document(Name="model-check")
     ssm.get_document(Name="model-check", DocumentFormat="YAML")
     ssm.list_documents()
+    ssm.list_document_versions(Name="model-check")
     ssm.list_tags_for_resource(ResourceType="Document", ResourceId="model-check")
     ssm.describe_instance_information()
     ssm.describe_activations()

@@ -61,6 +61,7 @@ pub fn call(
         "GetDocument" => documents::get(body, state, context),
         "ListCommandInvocations" => invocations::list(body, state, context),
         "ListCommands" => commands::list(body, state, context),
+        "ListDocumentVersions" => documents::versions(body, state, context),
         "ListDocuments" => documents::list(body, state),
         "ListTagsForResource" => tags::list(body, state, context),
         "RemoveTagsFromResource" => tags::remove(body, state, context),

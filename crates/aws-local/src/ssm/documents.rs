@@ -1,4 +1,4 @@
-//! GetDocument, DescribeDocument, ListDocuments, and a document as the API shows it.
+//! GetDocument, DescribeDocument, ListDocuments, ListDocumentVersions, and a document as the API shows it.
 
 use serde_json::{Map, Value, json};
 
@@ -55,6 +55,27 @@ pub(super) fn list(body: &Map<String, Value>, state: &SsmState) -> Answer {
     let found: Vec<&Document> = state.documents.values().filter(wanted).collect();
     let (found, next) = paged(found, |document| document.name.clone(), members)?;
     Ok(listing("DocumentIdentifiers", found.into_iter().map(identifier).collect(), next))
+}
+
+/// ListDocumentVersions: of one document, newest first.
+pub(super) fn versions(body: &Map<String, Value>, state: &SsmState, context: &Context) -> Answer {
+    let members = Members::new(body);
+    let name = members.required("Name");
+    let document = find(state, name, context).ok_or_else(|| missing(name))?;
+    let newest_first: Vec<&DocumentVersion> = document.versions.iter().rev().collect();
+    let (found, next) = paged(newest_first, |version| version.number.to_string(), members)?;
+    let shown = |version: &DocumentVersion| {
+        without_nulls(json!({
+            "Name": document.name,
+            "DocumentVersion": version.number.to_string(),
+            "VersionName": version.name,
+            "CreatedDate": epoch(version.created),
+            "IsDefaultVersion": version.number == document.default_version,
+            "DocumentFormat": version.format,
+            "Status": "Active",
+        }))
+    };
+    Ok(listing("DocumentVersions", found.into_iter().map(shown).collect(), next))
 }
 
 /// `DocumentDescription`.
@@ -270,6 +291,33 @@ mod tests {
         let first = fixture.ok("ListDocuments", json!({ "MaxResults": 10 }));
         let rest = fixture.ok("ListDocuments", json!({ "NextToken": first["NextToken"] }));
         assert_eq!((names(&first).len(), names(&rest).len()), (10, 4));
+    }
+
+    #[test]
+    fn versions_are_listed_newest_first() {
+        let mut fixture = Fixture::new();
+        let content = |line: &str| {
+            json!({ "schemaVersion": "2.2", "mainSteps": [
+                { "action": "aws:runShellScript", "name": "run", "inputs": { "runCommand": [line] } },
+            ]})
+            .to_string()
+        };
+        let made = json!({ "Name": "Mine", "Content": content("true"), "DocumentType": "Command" });
+        fixture.ok("CreateDocument", made);
+        let changed = json!({ "Name": "Mine", "Content": content("false"), "DocumentVersion": "$LATEST",
+                              "VersionName": "second" });
+        fixture.ok("UpdateDocument", changed);
+        let first = fixture.ok("ListDocumentVersions", json!({ "Name": "Mine", "MaxResults": 1 }));
+        let newest = &first["DocumentVersions"][0];
+        assert_eq!((&newest["DocumentVersion"], &newest["VersionName"]), (&json!("2"), &json!("second")));
+        assert_eq!(newest["IsDefaultVersion"], false);
+        let rest = json!({ "Name": "Mine", "NextToken": first["NextToken"] });
+        let rest = fixture.ok("ListDocumentVersions", rest);
+        let oldest = &rest["DocumentVersions"][0];
+        assert_eq!((&oldest["DocumentVersion"], &oldest["IsDefaultVersion"]), (&json!("1"), &json!(true)));
+        assert_eq!(rest["DocumentVersions"].as_array().map(Vec::len), Some(1));
+        let nobody = json!({ "Name": "No-Such" });
+        assert_eq!(fixture.refused("ListDocumentVersions", nobody), "InvalidDocument");
     }
 
     #[test]
