@@ -58,6 +58,16 @@ pub struct NotExact {
     major: u16,
 }
 
+/// The note may be there and cannot be read.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[error(
+    "the state folder {} does not answer, and may have a note of what our root queueing disciplines stand in for; they \
+     stay, inert, until the next start", folder.display()
+)]
+pub struct NotRead {
+    folder: PathBuf,
+}
+
 impl Baseline {
     /// What `root` is, if it can be put back. `all` are the disciplines of the network namespace.
     ///
@@ -124,11 +134,21 @@ impl Note {
         self
     }
 
-    /// What `folder` has for this network namespace; empty if there is none, or none that can be read.
-    pub fn load(folder: &Path) -> Note {
-        let read = state_folder::read(&path(folder)).ok();
+    /// What `folder` has for this network namespace; empty if there is none, or none that can be read. Waits for a
+    /// second at most.
+    ///
+    /// # Errors
+    /// The folder does not answer: there may be one.
+    pub fn load(folder: &Path) -> Result<Note, NotRead> {
+        let path = path(folder);
+        let read = match state_folder::in_time(move || state_folder::read(&path)) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(NotRead { folder: folder.to_owned() });
+            }
+            read => read.ok(),
+        };
         let note: Option<Note> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        note.filter(|note| note.namespace == namespace()).unwrap_or_default()
+        Ok(note.filter(|note| note.namespace == namespace()).unwrap_or_default())
     }
 
     /// What the link had, as far as that is noted.
@@ -219,13 +239,13 @@ mod tests {
         let note =
             Note::default().with([("eth0".to_string(), made), ("lo".to_string(), Baseline::Default)].into());
         note.save(folder.path()).unwrap();
-        assert_eq!(Note::load(folder.path()), note);
+        assert_eq!(Note::load(folder.path()), Ok(note.clone()));
         assert!(note.matters());
         let elsewhere = Note { namespace: "net:[1]".into(), ..note };
         elsewhere.save(folder.path()).unwrap();
-        assert_eq!(Note::load(folder.path()), Note::default(), "another namespace");
+        assert_eq!(Note::load(folder.path()), Ok(Note::default()), "another namespace");
         fs::write(path(folder.path()), "{").unwrap();
-        assert_eq!(Note::load(folder.path()), Note::default(), "broken");
+        assert_eq!(Note::load(folder.path()), Ok(Note::default()), "broken");
         Note::remove(folder.path()).unwrap();
         Note::remove(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -43,6 +43,9 @@ pub enum NetError {
     /// A root would be lost.
     #[error(transparent)]
     NotExact(#[from] baseline::NotExact),
+    /// What our roots stand in for cannot be looked up.
+    #[error(transparent)]
+    NoteNotRead(#[from] baseline::NotRead),
     /// There is no such interface.
     #[error(transparent)]
     Interface(#[from] interface::InterfaceError),

@@ -73,13 +73,15 @@ pub(super) fn tidy(
     let links = link::list(route)?;
     let left: Vec<_> =
         links.iter().filter(|link| ifb::is_ours(link) || (!kept && has_root(link, &qdiscs))).collect();
-    let note = Note::load(state_dir);
+    // The ifb needs no note.
+    let note =
+        if left.iter().all(|link| ifb::is_ours(link)) { Ok(Note::default()) } else { Note::load(state_dir) };
     for link in &left {
         if ifb::is_ours(link) {
             route.request(ifb::remove(link))?;
             continue;
         }
-        note.or_default(&link.name).restore(route, link)?;
+        note.as_ref().map_err(Clone::clone)?.or_default(&link.name).restore(route, link)?;
     }
     if !left.is_empty() && !kept {
         // A note that stays is of no harm: it is only read where a root of ours is found.

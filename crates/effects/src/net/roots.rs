@@ -134,7 +134,7 @@ impl Roots {
         route: &mut Route,
         keeping: bool,
         kept_by_others: bool,
-    ) -> Vec<NetlinkError> {
+    ) -> Vec<NetError> {
         let is_idle = |root: &Root| root.users == 0 && !(keeping && root.can_stay());
         let idle: Vec<u32> =
             self.all.iter().filter(|(_, root)| is_idle(root)).map(|(index, _)| *index).collect();
@@ -143,7 +143,7 @@ impl Roots {
         }
         let qdiscs = match tc::list(route) {
             Ok(qdiscs) => qdiscs,
-            Err(error) => return vec![error],
+            Err(error) => return vec![error.into()],
         };
         let mut errors = Vec::new();
         for index in idle {
@@ -152,15 +152,19 @@ impl Roots {
             if ifb::is_ours(&root.link) || !shape::root_of(&qdiscs, index).is_some_and(shape::is_ours) {
                 continue;
             }
-            let outcome = match &root.before {
-                Before::Was(baseline) => baseline.restore(route, &root.link),
-                Before::Kept if kept_by_others => Ok(()),
+            let before = match root.before {
+                Before::Was(baseline) => baseline,
+                Before::Kept if kept_by_others => continue,
                 // Who kept it has gone meanwhile, and could not put it back while we used it.
-                Before::Kept => {
-                    Note::load(&self.state_dir).or_default(&root.link.name).restore(route, &root.link)
-                }
+                Before::Kept => match Note::load(&self.state_dir) {
+                    Ok(note) => note.or_default(&root.link.name),
+                    Err(error) => {
+                        errors.push(error.into());
+                        continue;
+                    }
+                },
             };
-            errors.extend(outcome.err());
+            errors.extend(before.restore(route, &root.link).err().map(NetError::from));
         }
         errors
     }
@@ -187,7 +191,7 @@ impl Roots {
             return Ok(());
         }
         // The other's note may be in the same folder.
-        let noted = if kept_by_others { Note::load(&self.state_dir) } else { Note::default() };
+        let noted = if kept_by_others { Note::load(&self.state_dir)? } else { Note::default() };
         let old = self.all.values().filter_map(|root| was(&root.link, &root.before));
         let note = noted.with(old.chain(new).collect());
         match note.save(&self.state_dir) {

@@ -364,13 +364,9 @@ fn lacks_queue(error: &NetlinkError) -> bool {
 }
 
 /// Keeps an error, but not one that says that what was to be removed is gone already.
-fn keep(errors: &mut Vec<NetError>, outcome: Result<(), NetlinkError>) {
-    match outcome {
-        Err(error) if !matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)) => {
-            errors.push(error.into())
-        }
-        _ => {}
-    }
+fn keep(errors: &mut Vec<NetError>, outcome: Result<(), impl Into<NetError>>) {
+    let is_gone = |error: &NetError| matches!(error, NetError::Kernel { error } if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENODEV)));
+    errors.extend(outcome.map_err(Into::into).err().filter(|error| !is_gone(error)));
 }
 
 /// Several errors as one sentence.
