@@ -1,16 +1,21 @@
 # taskfault: one static program in an empty image.
 #
-#   docker build -t taskfault .                        the image to ship (no shell, no package, 1 file)
+#   make image                                         all of these, and the first with what old builders lose
+#   docker build -t taskfault .                        the image to ship (no shell, no package)
 #   docker build -t taskfault:debug --target debug .   the same program beside a shell, to look around
 #   docker build -t taskfault:local --target local .   the local AWS, for deploy/compose
 #
 # The programs are built for the platform that the build runs on (amd64 or arm64).
+# The program carries capabilities. BuildKit keeps them; the builder of Docker before 23 loses them when it copies the
+# file, which `make image` makes up for. Without them the sidecar starts, and has no NET_ADMIN unless it is root.
 
-FROM rust:1.95-bookworm AS sources
+# The toolchain.
+ARG RUST=rust:1.95-bookworm
+
+FROM ${RUST} AS sources
 WORKDIR /src
-# A static program from the gnu target: no musl, and names are resolved by glibc's own code.
-ENV RUSTFLAGS="-C target-feature=+crt-static"
-RUN rustc -vV | sed -n 's/^host: //p' > /target
+ARG TARGET=
+RUN echo "${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" > /target
 COPY . .
 
 # The same tree with every source file empty: what the dependencies are built from, so that their layers are
@@ -18,11 +23,19 @@ COPY . .
 FROM sources AS skeleton
 RUN find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' _ {} +
 
-FROM rust:1.95-bookworm AS base
+FROM ${RUST} AS base
 WORKDIR /src
-ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY --from=skeleton /target /target
 COPY --from=skeleton /src ./
+# What builds for another platform (TARGET), as far as the toolchain lacks it. That was not tried yet.
+RUN set -e; target=$(cat /target); arch=${target%%-*}; \
+    if ! command -v "$arch-linux-gnu-gcc" > /dev/null; then \
+        debian=$(echo "$arch" | sed 's/aarch64/arm64/; s/x86_64/amd64/'); \
+        apt-get update -qq; \
+        apt-get install -y -qq --no-install-recommends "gcc-$(echo "$arch" | tr _ -)-linux-gnu" "libc6-dev-$debian-cross"; \
+        rm -rf /var/lib/apt/lists/*; \
+    fi; \
+    [ -d "$(rustc --print target-libdir --target "$target")" ] || rustup target add "$target"
 RUN cargo fetch --locked --target "$(cat /target)"
 
 FROM base AS build
@@ -33,10 +46,38 @@ ARG COMMIT=
 # The copied files may be older than what was just built from the empty ones.
 RUN find . -name '*.rs' -exec touch {} + \
     && TASKFAULT_COMMIT=$COMMIT scripts/image-program "$(cat /target)" \
-    && install -D "target/$(cat /target)/image/taskfault" /image/taskfault
+    && scripts/image-files "target/$(cat /target)/image/taskfault" "$(cat /target)" /image
+
+FROM scratch AS runtime
+# Where it comes from: the commit and the repository.
+ARG REVISION=
+ARG SOURCE=
+LABEL org.opencontainers.image.title="taskfault" \
+      org.opencontainers.image.description="In-task fault injection for Amazon ECS: takes AWS FIS experiments through Systems Manager and performs the faults itself" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision=$REVISION \
+      org.opencontainers.image.source=$SOURCE
+COPY --from=build /image/taskfault /image/licences.txt /image/sbom.cdx.json /
+# Registration and state. A volume begins as a copy of the folder, so it belongs to this user below a read-only root too;
+# Fargate does so for folders that are declared here.
+COPY --from=build --chown=65532:65532 /image/var/lib/amazon/ssm /var/lib/amazon/ssm
+VOLUME ["/var/lib/amazon/ssm"]
+# What it needs of root it has from its file, as far as the container has it.
+USER 65532:65532
+ENTRYPOINT ["/taskfault"]
+CMD ["sidecar"]
+
+# As root: who looks around wants to, and scripts of documents expect it.
+FROM debian:bookworm-slim AS debug
+LABEL org.opencontainers.image.title="taskfault (debug)"
+COPY --from=build /image/taskfault /taskfault
+ENTRYPOINT ["/taskfault"]
+CMD ["sidecar"]
 
 # Not what ships, so the quicker profile.
 FROM base AS build-local
+# A static program from the gnu target, as scripts/image-program has it.
+ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN cargo build --release --locked --package taskfault-local --target "$(cat /target)"
 COPY --from=sources /src ./
 ARG COMMIT=
@@ -56,18 +97,5 @@ USER 65532:65532
 ENTRYPOINT ["/taskfault-local"]
 CMD ["--listen", "0.0.0.0:4566", "--state", "/state/aws.json"]
 
-FROM debian:bookworm-slim AS debug
-LABEL org.opencontainers.image.title="taskfault (debug)"
-COPY --from=build /image/taskfault /taskfault
-ENTRYPOINT ["/taskfault"]
-CMD ["sidecar"]
-
-FROM scratch AS runtime
-LABEL org.opencontainers.image.title="taskfault" \
-      org.opencontainers.image.description="In-task fault injection for Amazon ECS: takes AWS FIS experiments through Systems Manager and performs the faults itself" \
-      org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /image/taskfault /taskfault
-# Root: registration and state lie below /var/lib, and NET_ADMIN is of use to root alone.
-USER 0:0
-ENTRYPOINT ["/taskfault"]
-CMD ["sidecar"]
+# Without --target. An old builder builds every stage above the one that is asked for, so the local AWS stands below.
+FROM runtime

@@ -72,9 +72,9 @@ vm: ## Run the network tests in the virtual machine, with KERNEL=6.12 on a newer
 	@VM_KERNEL=$(or $(KERNEL),6.1) scripts/vm-test
 
 .PHONY: image
-image: ## Build the container image as IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
-	@echo "building $(IMAGE), $(IMAGE):debug and $(IMAGE):local"
-	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE) .
+image: ## Build IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
+	@echo "building $(IMAGE), $(IMAGE):debug and $(IMAGE):local, and the image layout $(BUILD)/image"
+	scripts/image $(IMAGE) $(BUILD)/image
 	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):debug --target debug .
 	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):local --target local .
 

@@ -88,6 +88,25 @@ fn what_cannot_be_filled_is_refused_before_anything_is_touched() {
 }
 
 #[test]
+fn a_disk_that_is_read_only_here_is_filled_from_a_volume_on_it() {
+    let Some(disk) = SmallDisk::new() else { return };
+    // As in a container with a read-only root: two mounts of one disk, of which one can be written.
+    let inside = disk.inside().to_str().unwrap().to_owned();
+    for words in [["--bind", &inside, "/var/tmp"], ["-o", "remount,bind,ro", &inside]] {
+        let mut mount = disk.command("mount");
+        mount.args(words);
+        assert_eq!(ended(mount).0, Some(0), "{words:?}");
+    }
+    let filling = Injected::start(&mut disk.inject(&FILL));
+    until(|| disk.used(), |used| *used >= SIZE / 100 * 80 - 4096);
+    filling.signal(Signal::SIGTERM);
+    let text = filling.end().stdout;
+    let note = format!("no file can be made on {inside}; /var/tmp is on the same disk");
+    assert!(text.contains(&note) && text.contains("achieved: 80.0 %"), "{text}");
+    assert_eq!((disk.used(), disk.names()), (0, 0));
+}
+
+#[test]
 fn inodes_that_are_used_up_are_called_inodes() {
     let Some(disk) = SmallDisk::new() else { return };
     fs::write(disk.outside().join("theirs"), "").unwrap();

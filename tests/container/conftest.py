@@ -2,6 +2,8 @@
 
 import functools
 import os
+import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 import uuid
@@ -20,9 +22,13 @@ PORT = 4566
 
 @pytest.fixture(scope="session")
 def image():
-    """The image as its Dockerfile makes it, from whatever base images are there. It stays, labelled, so that the
-    next build is quick."""
-    docker("build", "--label", LABEL, "--tag", IMAGE, str(ROOT), timeout=1800)
+    """The image as `make image` makes it, from whatever base images are there, without the commit in the program. It
+    stays, labelled, so that the next build is quick."""
+    environment = {**os.environ, "COMMIT": "", "BUILD_OPTIONS": f"--label {LABEL}"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [ROOT / "scripts" / "image", IMAGE, f"{folder}/image"]
+        built = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
     return IMAGE
 
 
@@ -95,7 +101,8 @@ class Task:
 
 @pytest.fixture
 def task(image, application, local_aws, client):
-    """A sidecar that shares the application's network and processes, with half a CPU, as in an ECS task."""
+    """A sidecar that shares the application's network and processes, with half a CPU and a root file system that
+    cannot be written, as in an ECS task."""
     task_id = uuid.uuid4().hex
     endpoint = f"http://local-aws:{PORT}"
     variables = {
@@ -108,7 +115,7 @@ def task(image, application, local_aws, client):
     environment = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
     with Container(
         "--network", f"container:{application.id}", "--pid", f"container:{application.id}",
-        "--cap-add", "NET_ADMIN", "--cpus", "0.5", *environment, image,
+        "--cap-add", "NET_ADMIN", "--cpus", "0.5", "--read-only", *environment, image,
     ) as container:
         arn = f"arn:aws:ecs:us-east-1:000000000000:task/tests/{task_id}"
         yield Task(container, client, arn)

@@ -9,6 +9,7 @@ use outcome::{Achieved, Asked, figures, rounded};
 use crate::amount::{bytes, many, share_of, short};
 use crate::disk::medium::Medium;
 use crate::disk::space::Space;
+use crate::disk::unlinked::unlinked;
 use crate::disk::{DiskFill as Fill, FillGoal, FillPlan, FillReport, writable_folder};
 use crate::fault::{
     ActiveFault, FaultReport, FaultSummary, Perform, Preflight, StartError, Started, Undone, off_thread,
@@ -34,6 +35,8 @@ struct ActiveDiskFill {
 /// A fill, and where it is.
 struct Filling {
     folder: PathBuf,
+    /// Whether the folder is on another mount of the disk.
+    is_beside: bool,
     before: Space,
     /// The memory limit that its files count against, before there were any.
     limit: Option<Room>,
@@ -55,8 +58,7 @@ async fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
     let (fill, scratch, limits) = (asked.clone(), task.scratch.clone(), memory.limits());
     // A file system may not answer.
     let filling = start_off_thread(move || -> Result<_, StartError> {
-        let before = Space::of_writable(&fill.path)?;
-        let folder = folder(&fill.path, scratch.as_deref())?;
+        let Place { before, folder, is_beside } = place(&fill.path, scratch.as_deref())?;
         let medium = Medium::of(&folder).map_err(|error| cannot_look(&folder, &error))?;
         let limit = match medium {
             Medium::Memory => limits.least_headroom(),
@@ -68,7 +70,7 @@ async fn start(asked: &DiskFill, duration: Duration, task: &Task) -> Started {
         }
         let room = limit.is_some().then(|| limits.follow());
         let started = Fill::start(FillPlan { folder: folder.clone(), goal }, room)?;
-        Ok(Filling { folder, before, limit, fill: started })
+        Ok(Filling { folder, is_beside, before, limit, fill: started })
     })
     .await?;
     Ok(Box::new(ActiveDiskFill { asked: asked.clone(), duration, filling, memory }))
@@ -90,6 +92,33 @@ fn has_room(path: &Path, limit: &Room) -> Result<(), String> {
     ))
 }
 
+/// Where the file goes.
+struct Place {
+    /// The file system, before there is a file.
+    before: Space,
+    folder: PathBuf,
+    /// Whether the folder is on another mount of the disk.
+    is_beside: bool,
+}
+
+/// A folder on the file system of `path`, or else one on another mount of the same disk: of a root that is read-only, or
+/// in which this user owns nothing, the volume of the state folder.
+fn place(path: &Path, scratch: Option<&Path>) -> Result<Place, StartError> {
+    let on_it = Space::of_writable(path).map_err(StartError::from).and_then(|before| {
+        let folder = folder(path, scratch)?;
+        Ok(Place { before, folder, is_beside: false })
+    });
+    on_it.or_else(|refused| {
+        let folders = scratch.into_iter().chain(FOLDERS.map(Path::new));
+        let beside = folders.filter(|folder| Space::is_one_disk(path, folder)).find_map(|folder| {
+            let before = Space::of_writable(folder).ok()?;
+            unlinked(folder).ok()?;
+            Some(Place { before, folder: folder.to_owned(), is_beside: true })
+        });
+        beside.ok_or(refused)
+    })
+}
+
 /// A folder on the file system of `path` that files may be made in.
 fn folder(path: &Path, scratch: Option<&Path>) -> Result<PathBuf, String> {
     let mut folders = vec![path];
@@ -101,12 +130,12 @@ fn folder(path: &Path, scratch: Option<&Path>) -> Result<PathBuf, String> {
 /// What it would find with its default path.
 fn find(task: &Task) -> Result<String, StartError> {
     let DiskFill { path, .. } = DiskFill::with_defaults()?;
-    let space = Space::of_writable(&path)?;
-    let folder = folder(&path, task.scratch.as_deref())?;
+    let Place { before, folder, is_beside } = place(&path, task.scratch.as_deref())?;
+    let beside = if is_beside { ", on the same disk" } else { "" };
     Ok(format!(
-        "{} is {:.1} % full, files can be made in {}",
+        "{} is {:.1} % full, files can be made in {}{beside}",
         path.display(),
-        space.percent(),
+        before.percent(),
         folder.display()
     ))
 }
@@ -162,9 +191,13 @@ impl ActiveFault for ActiveDiskFill {
         let ActiveDiskFill { asked, duration, filling, .. } = *self;
         // Giving a large file's blocks back takes the file system a while.
         off_thread(move || {
-            let Filling { folder, before, limit, fill } = filling;
+            let Filling { folder, is_beside, before, limit, fill } = filling;
             let (report, failure) = fill.stop();
             let mut summary = summary(&asked, duration, &folder, before, &report);
+            if is_beside {
+                let (path, folder) = (asked.path.display(), folder.display());
+                summary.note(format!("no file can be made on {path}; {folder} is on the same disk"));
+            }
             note_missing(&report, limit.as_ref(), &mut summary);
             FaultReport { summary: Some(summary), undone: Undone::Done("the file is gone"), failure }
         })

@@ -21,6 +21,9 @@ use tokio::sync::watch;
 const LIMIT: Duration = Duration::from_secs(1);
 /// Writes that may wait. One is at most a reply, of some kilobytes.
 const QUEUE: usize = 1_024;
+/// The user of our image, who owns the state folder in it and every volume that begins as a copy of that. Root may use
+/// it: who can act as this user there could do so beside a sidecar of that user, too.
+const IMAGE_USER: u32 = 65_532;
 /// More than this is no file of ours.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -40,7 +43,7 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
 pub fn check(folder: &Path) -> io::Result<()> {
     let found = fs::metadata(folder)?;
     let (ours, mode) = (geteuid().as_raw(), found.mode());
-    if found.uid() != ours && found.uid() != 0 {
+    if !may_own(found.uid(), ours) {
         return Err(refused(format!("it belongs to user {}, who could change what is in it", found.uid())));
     }
     let group_is_ours = found.gid() == getegid().as_raw() || found.gid() == 0;
@@ -52,6 +55,11 @@ pub fn check(folder: &Path) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Whether `owner` may own the folder of a process of the user `ours`.
+fn may_own(owner: u32, ours: u32) -> bool {
+    owner == ours || owner == 0 || (ours == 0 && owner == IMAGE_USER)
 }
 
 fn refused(why: String) -> io::Error {
@@ -345,6 +353,22 @@ mod tests {
         }
         let said = prepare(&folder).unwrap_err().to_string();
         assert!(said.contains("other users may write to it (mode 757)"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_belongs_to_the_process_or_to_root_and_root_takes_that_of_the_image() {
+        for (owner, ours, fine) in [
+            (1000, 1000, true),
+            (0, 1000, true),
+            (0, 0, true),
+            (IMAGE_USER, IMAGE_USER, true),
+            (IMAGE_USER, 0, true),
+            (IMAGE_USER, 1000, false),
+            (1000, 0, false),
+            (1000, IMAGE_USER, false),
+        ] {
+            assert_eq!(may_own(owner, ours), fine, "folder of {owner}, process of {ours}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use thiserror::Error;
 /// A file system from here on has no end that anybody could reach: a pebibyte.
 const ENDLESS: u64 = 1 << 50;
 
+/// How often two file systems are compared while others write to one of them.
+const COUNTS: u32 = 64;
+
 /// Why files cannot be written on a file system.
 #[derive(Debug, Error)]
 pub enum SpaceError {
@@ -70,6 +73,34 @@ impl Space {
         if space.read_only { Err(SpaceError::ReadOnly { path: path_named() }) } else { Ok(space) }
     }
 
+    /// Whether `path` and `other` are on one disk, under two mounts: an overlay and a volume beside what it lies on. The
+    /// kernel does not say so; but both count the same bytes, also from one moment to the next.
+    ///
+    /// What does not count, or has no end, is told apart from nothing and is never the same.
+    pub fn is_one_disk(path: &Path, other: &Path) -> bool {
+        let counts = |path: &Path| {
+            let told = statvfs(path).ok()?;
+            let space = Space::from_kernel(&told);
+            (!space.is_endless()).then_some((
+                told.blocks(),
+                told.fragment_size(),
+                space.used,
+                space.available,
+            ))
+        };
+        for _ in 0..COUNTS {
+            let (before, there, after) = (counts(path), counts(other), counts(path));
+            if before.is_none() || there.is_none() {
+                return false;
+            }
+            // Others write meanwhile: look again.
+            if before == after {
+                return before == there;
+            }
+        }
+        false
+    }
+
     fn from_kernel(told: &Statvfs) -> Space {
         let bytes = |blocks: u64| blocks.saturating_mul(told.fragment_size());
         Space {
@@ -125,5 +156,15 @@ mod tests {
         let space = Space::of(Path::new("/")).unwrap();
         assert!(space.whole() > 0 && space.percent() <= 100.0, "{space:?}");
         assert!(Space::of(Path::new("/not/there")).is_err());
+    }
+
+    #[test]
+    fn two_mounts_of_one_disk_are_told_from_two_disks() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(Space::is_one_disk(sources, &sources.join("src")));
+        for other in ["/proc", "/dev/shm", "/not/there"] {
+            assert!(!Space::is_one_disk(sources, Path::new(other)), "{other}");
+        }
+        assert!(!Space::is_one_disk(Path::new("/proc"), Path::new("/proc")), "it does not count");
     }
 }
