@@ -237,6 +237,7 @@ fn what_the_agent_refuses_is_told_in_its_words_and_leaves_nothing() {
         let bad = Request { fault: "network-latency", body: r#"{"DelayMilliseconds":1}"#.into() };
         let refused = start(&agent, bad, dir.path()).await.unwrap_err().to_string();
         assert!(refused.contains("(400): required parameter JitterMilliseconds is missing"), "{refused}");
+        given_up::undone().await;
         assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
     });
 }
@@ -257,6 +258,7 @@ fn an_error_of_the_agent_in_the_middle_of_a_start_is_undone() {
             agent.switch(switches).await;
             let error = start(&agent, latency(), dir.path()).await.unwrap_err().to_string();
             assert!(error.contains(words) && error.contains("it was stopped afterwards"), "{error}");
+            given_up::undone().await;
             assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
         }
     });
@@ -275,6 +277,7 @@ fn what_an_earlier_start_left_in_the_way_is_said() {
                 "{error}"
             );
             assert!(error.contains("only a new task helps"), "{error}");
+            given_up::undone().await;
             assert_eq!((agent.running().await, noted(dir.path())), (vec![], 0));
         }
         assert_eq!(start(&agent, loss(), dir.path()).await.unwrap().stop().await, Ok(()));
