@@ -117,6 +117,7 @@ fn filter(targets: target::TargetSet) -> Filter {
             address: Vec::new(),
         }]),
         targets,
+        selected: classify::Selected::default(),
         added: BTreeSet::new(),
         port: None,
         flows_percent: 100,

@@ -12,6 +12,7 @@ use effects::amount::short;
 use effects::task::Task;
 use effects::task::denied::{DENY_TARGETS_VARIABLE, DeniedTargets};
 use effects::task::ecs_agent::ALLOW_HOST_NETWORK_VARIABLE;
+use faults::share::Share;
 use faults::spec::Lives;
 use faults::{Fault, Spec, duration, plain_number};
 
@@ -204,9 +205,13 @@ impl Policy {
         {
             return too_much(instead, format!("{}, which is no percentage", value(instead)));
         }
-        match value(strength.percent.option) {
-            percent if percent > most => too_much(strength.percent.option, percent.to_string()),
-            _ => Ok(()),
+        // Some have decimals.
+        let share = |name, text: &str| Share::parse(name, text).unwrap_or_default();
+        let limit = share(MAX_PERCENT_VARIABLE, &most.to_string());
+        let asked = strength.percents.iter().filter_map(|it| Some((it.option, fault.text(it.option)?)));
+        match asked.into_iter().find(|(option, text)| share(option, text) > limit) {
+            Some((option, text)) => too_much(option, text),
+            None => Ok(()),
         }
     }
 
@@ -296,7 +301,14 @@ mod tests {
             faults::ALL.iter().filter(|spec| list.check_name(spec).is_ok()).map(|spec| spec.name).collect();
         assert_eq!(
             allowed,
-            ["cpu-stress", "network-blackhole-port", "network-latency", "network-packet-loss"]
+            [
+                "cpu-stress",
+                "network-blackhole-port",
+                "network-impairment",
+                "network-latency",
+                "network-packet-loss",
+                "network-reset"
+            ]
         );
         let refused = forbidden(&[(ALLOW_VARIABLE, "disk-fill")], stress(1), MINUTE).unwrap();
         assert_eq!(refused, "TASKFAULT_ALLOW=disk-fill in this task does not allow cpu-stress");

@@ -1,8 +1,8 @@
-//! The `AWSFIS-Run-*` documents, known by name: the values of their parameters read and checked, and the plan of
+//! The `AWSFIS-Run-*` documents, and `Taskfault-Run-*` of ours, known by name: the values of their parameters read and checked, and the plan of
 //! what they ask for. Pure.
 //!
 //! Which documents there are, and what they take and mean, stands in the faults' tables ([`faults::document`]). Here is
-//! what a document is to Run Command: two steps, refusals with the stock agent's texts, exit codes.
+//! what a document is to Run Command: its steps, refusals with the stock agent's texts, exit codes.
 
 use serde_json::{Map, Value};
 
@@ -32,13 +32,18 @@ pub fn find(name: &str, supplied: &Map<String, Value>) -> Option<&'static Docume
     document::find(name, &given)
 }
 
-/// The two steps of the document, which was asked for as `name`.
+/// The steps of the document, which was asked for as `name`.
 ///
 /// # Errors
 /// A parameter that is unknown, missing, or breaks its pattern. A value that has its pattern but not its range
 /// is no error here: the document starts, its second step fails with code 1, as the real script does.
 pub fn plan(document: &Document, name: &str, supplied: &Map<String, Value>) -> Result<Plan, ParseError> {
     let work = work(document, &read(document, supplied)?);
+    let fault = step("FaultInjection", work, OnFailure::Continue);
+    // Ours have nothing to install, and no step for it.
+    if !document.fields().any(|field| field == document::INSTALL_DEPENDENCIES) {
+        return Ok(Plan { steps: vec![fault] });
+    }
     let mut note = "Nothing to install: taskfault performs this fault itself.\n".to_owned();
     if name != document.name {
         note = format!(
@@ -47,7 +52,7 @@ pub fn plan(document: &Document, name: &str, supplied: &Map<String, Value>) -> R
         );
     }
     let install = step("InstallDependencies", Work::Note(note), OnFailure::Exit);
-    Ok(Plan { steps: vec![install, step("FaultInjection", work, OnFailure::Continue)] })
+    Ok(Plan { steps: vec![install, fault] })
 }
 
 fn work(document: &Document, values: &[(&'static str, String)]) -> Work {

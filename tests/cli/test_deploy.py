@@ -16,3 +16,9 @@ def test_the_templates_of_cloudformation_are_what_their_script_writes(tmp_path):
     assert done.returncode == 0, done.stderr
     texts = lambda folder: {path.name: path.read_text() for path in Path(folder).glob("*.yaml")}
     assert texts(ROOT / "deploy" / "cloudformation") == texts(tmp_path), "run scripts/cloudformation"
+
+
+def test_the_documents_of_faults_are_what_their_script_writes():
+    script = [sys.executable, ROOT / "scripts" / "documents", "--check"]
+    done = subprocess.run(script, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use effects::net::{Environment, KeptRoots, NetworkEffect, NetworkPlan, Work};
-use faults::network_source::parse_sources;
+use faults::network_source::{Selection, parse_sources};
 
 use crate::kernel;
 use crate::refuse::Refusals;
@@ -109,6 +109,7 @@ fn plan(words: &[&str], lasts: Duration) -> NetworkPlan {
         interfaces: (!hole).then(|| words[3].parse().unwrap()),
         sources: parse_sources(if hole { "ALL" } else { words[4] }).unwrap(),
         port: hole.then(|| (words[3].parse().unwrap(), value.try_into().unwrap())),
+        selection: Selection::default(),
         flows_percent: 100,
         lasts,
     }

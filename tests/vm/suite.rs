@@ -16,6 +16,7 @@ mod control;
 mod faults;
 mod ground;
 mod http;
+mod impairment;
 mod kernel;
 mod model;
 mod play;
@@ -43,7 +44,8 @@ fn main() -> ExitCode {
         |name: &str| arguments.is_empty() || arguments.iter().any(|word| name.contains(word.as_str()));
     panic::set_hook(Box::new(|info| println!("    {info}")));
     let (mut passed, mut failed) = (0, 0);
-    let network = [control::TESTS, faults::TESTS, http::TESTS, sequences::TESTS, undo::TESTS].concat();
+    let network = [control::TESTS, faults::TESTS, http::TESTS, impairment::TESTS].concat();
+    let network = [network, [sequences::TESTS, undo::TESTS].concat()].concat();
     let tests = [network, [lifeline::TESTS, limits::TESTS, places::TESTS].concat()].concat();
     for (name, test) in tests.into_iter().filter(|(name, _)| is_asked(name)) {
         let began = std::time::Instant::now();

@@ -11,12 +11,12 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use effects::net::classify::{self, Action, Filter};
+use effects::net::classify::{self, Action, Filter, Selected};
 use effects::net::netlink::{Route, Tables};
 use effects::net::target::{self, TargetSet};
 use effects::net::{Environment, NetworkEffect, NetworkPlan, Work, lifeline, link, shape};
 use effects::task::denied::DeniedTargets;
-use faults::network_source::{Direction, Net, Source};
+use faults::network_source::{Direction, Net, Selection, Source};
 
 use crate::Options;
 use crate::figures::{Better, OURS, Row, Statistic};
@@ -72,6 +72,7 @@ fn install(count: u32, folder: &std::path::Path) {
         interfaces: "eth0".parse().ok(),
         sources: sources(count),
         port: None,
+        selection: Selection::default(),
         flows_percent: 100,
         lasts: Duration::from_secs(60),
     };
@@ -228,6 +229,7 @@ fn egress(count: u32) -> Filter {
         targets,
         added: BTreeSet::new(),
         port: None,
+        selected: Selected::default(),
         flows_percent: 100,
         action: Action::Classify(shape::class(shape::FIRST_SPARE)),
         lasts: Duration::from_secs(3_600),

@@ -75,6 +75,7 @@ fn plan(fault: &HttpFault, port: u16, lasts: Duration) -> NetworkPlan {
         interfaces: None,
         sources: fault.sources.clone(),
         port: Some((network_source::Protocol::Tcp, fault.port)),
+        selection: network_source::Selection::default(),
         flows_percent: 100,
         lasts,
     }

@@ -31,6 +31,8 @@ mod kill_process;
 mod memory_stress;
 mod network_blackhole_port;
 mod network_fault;
+mod network_impairment;
 mod network_latency;
 mod network_packet_loss;
+mod network_reset;
 mod process_pause;

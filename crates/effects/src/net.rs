@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use crate::task::capabilities::Capabilities;
 use crate::task::denied::DeniedTargets;
-use faults::network_source::{Direction, Interfaces, Net, Protocol, Source};
+use faults::network_impairment::{self, Distribution, Impairment};
+use faults::network_reset::Connections;
+use faults::network_source::{Direction, Interfaces, Net, Protocol, Selection, Source};
 
 pub mod baseline;
 pub mod classify;
@@ -46,12 +48,13 @@ pub mod uapi;
 pub use error::NetError;
 pub use shared::Counters;
 
-use classify::{Action, Filter};
+use classify::{Action, Filter, Selected};
 use link::Link;
 use netlink::Route;
 use shared::{Installed, Shaping, Shared, Spec};
 use target::{Found, TargetSet};
-use tc::netem::Netem;
+use tc::netem::spread::{self, Spread};
+use tc::netem::{Bursts, Chance, Netem, Rate};
 
 /// How long a fault waits for the addresses of the control channel's endpoints: they are for connections that others
 /// make for us, and ours are known without them.
@@ -77,6 +80,10 @@ pub enum Work {
         /// 1–100.
         percent: u8,
     },
+    /// What a bad line does to them.
+    Impair(Impairment),
+    /// TCP connections are reset, by rules alone.
+    Reset(Connections),
     /// All of them are lost, by rules alone: it needs no interface, and holds on those that come later.
     Discard,
     /// New connections go to this port of ours, by rules alone. Our own sockets are let through, and so are addresses
@@ -100,6 +107,8 @@ pub struct NetworkPlan {
     pub sources: Vec<Source>,
     /// Only packets to this port.
     pub port: Option<(Protocol, u16)>,
+    /// Which of those packets.
+    pub selection: Selection,
     /// Share of flows, 1–100 %.
     pub flows_percent: u8,
     /// How long it lasts at most: the kernel ends it then, a second after whoever holds it should have.
@@ -123,6 +132,7 @@ pub struct Environment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     targets: Vec<Found>,
+    excluded: Vec<Found>,
     endpoints: Vec<SocketAddr>,
 }
 
@@ -136,6 +146,7 @@ impl Addresses {
             return Err(NetError::NotPermitted);
         }
         let targets = target::resolve(&plan.sources, &environment.exempt_from(plan), &environment.denied)?;
+        let excluded = target::resolve(&plan.selection.exclude_sources, &[], &DeniedTargets::default())?;
         // What is named is meant, and S3 and DynamoDB are elsewhere: then DNS need not be asked for them.
         let is_wide = |found: &Found| match &found.source {
             Source::All => true,
@@ -146,7 +157,7 @@ impl Addresses {
             true => endpoints::addresses(&environment.control_hosts, DNS_PATIENCE),
             false => Vec::new(),
         };
-        Ok(Addresses { targets, endpoints })
+        Ok(Addresses { targets, excluded, endpoints })
     }
 
     /// The endpoints that the plan would cut, and may not: those that are somewhere in its targets, rather than being
@@ -172,7 +183,7 @@ impl Environment {
         match plan.work {
             // Our own sockets are known without them.
             Work::ToPort(_) => all.filter(|address| !plan.names(*address)).collect(),
-            Work::Delay { .. } | Work::Lose { .. } | Work::Discard => all.collect(),
+            _ => all.collect(),
         }
     }
 }
@@ -190,7 +201,11 @@ impl Work {
     fn longest(self) -> Duration {
         match self {
             Work::Delay { delay, jitter } => delay + jitter,
-            Work::Lose { .. } | Work::Discard | Work::ToPort(_) => Duration::ZERO,
+            Work::Impair(Impairment { delay, jitter, distribution, .. }) => match distribution {
+                Distribution::Uniform => delay + jitter,
+                _ => delay + spread::FURTHEST * jitter,
+            },
+            Work::Lose { .. } | Work::Reset(_) | Work::Discard | Work::ToPort(_) => Duration::ZERO,
         }
     }
 }
@@ -241,7 +256,13 @@ impl NetworkEffect {
             endpoints: addresses.exempt_endpoints(plan, &targets),
             addresses: environment.exempt_from(plan),
         };
-        let spec = spec(plan, &links, targets, exempt);
+        let selected = Selected {
+            protocol: plan.selection.protocol,
+            ports: plan.selection.ports.clone(),
+            exclude_ports: plan.selection.exclude_ports.clone(),
+            excluded: TargetSet::of_all(&addresses.excluded),
+        };
+        let spec = spec(plan, &links, targets, selected, exempt);
         let queue_limit = spec.shaping.queue_limit();
         let mut shared = shared::lock();
         let mut here = match shared.take() {
@@ -414,19 +435,22 @@ struct Exempt {
 }
 
 /// What the plan means on these interfaces.
-fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) -> Spec {
+fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, selected: Selected, exempt: Exempt) -> Spec {
     let speeds = links.iter().map(link::speed);
     let shaping = match (plan.direction, plan.work) {
-        (_, Work::Discard | Work::ToPort(_)) => Shaping::None,
+        (_, Work::Discard | Work::Reset(_) | Work::ToPort(_)) => Shaping::None,
         (Direction::Egress, work) => {
             Shaping::Outgoing(links.iter().cloned().zip(speeds.map(|speed| netem(work, speed))).collect())
         }
         // All of them wait behind the one ifb.
-        (Direction::Ingress, Work::Delay { .. }) => Shaping::Incoming(netem(plan.work, speeds.sum())),
+        (Direction::Ingress, Work::Delay { .. } | Work::Impair(_)) => {
+            Shaping::Incoming(netem(plan.work, speeds.sum()))
+        }
         (Direction::Ingress, Work::Lose { .. }) => Shaping::None,
     };
     let action = match plan.work {
         Work::Lose { percent } if percent < 100 => Action::DropShare(percent),
+        Work::Reset(connections) => Action::Reset(connections),
         Work::Discard if plan.direction == Direction::Egress => Action::Discard,
         Work::ToPort(port) => Action::ToPort(port),
         _ => Action::Drop,
@@ -444,6 +468,7 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) 
         targets,
         added: BTreeSet::new(),
         port: plan.port,
+        selected,
         flows_percent: plan.flows_percent,
         action,
         lasts: plan.lasts,
@@ -457,16 +482,51 @@ fn spec(plan: &NetworkPlan, links: &[Link], targets: TargetSet, exempt: Exempt) 
 
 /// The netem for the work, where so many Mbit/s come along.
 fn netem(work: Work, speed: u64) -> Netem {
-    let nothing = Duration::ZERO;
     match work {
         Work::Delay { delay, jitter } => {
-            Netem { limit: shape::queue_limit(delay + jitter, speed), delay, jitter, loss: 0.0 }
+            Netem { limit: shape::queue_limit(delay + jitter, speed), delay, jitter, ..Netem::default() }
         }
-        Work::Lose { .. } | Work::Discard | Work::ToPort(_) => {
+        Work::Impair(impairment) => impaired(impairment, shape::queue_limit(work.longest(), speed)),
+        Work::Lose { .. } | Work::Reset(_) | Work::Discard | Work::ToPort(_) => {
             let percent = if let Work::Lose { percent } = work { percent } else { 100 };
-            let limit = shape::queue_limit(nothing, 0);
-            Netem { limit, delay: nothing, jitter: nothing, loss: f64::from(percent) / 100.0 }
+            let limit = shape::queue_limit(Duration::ZERO, 0);
+            Netem { limit, loss: Chance::of(f64::from(percent) / 100.0), ..Netem::default() }
         }
+    }
+}
+
+fn impaired(impairment: Impairment, limit: u32) -> Netem {
+    let chance = |it: network_impairment::Chance| Chance {
+        share: it.share.of_one(),
+        correlation: it.correlation.of_one(),
+    };
+    let bursts = |it: network_impairment::Bursts| Bursts {
+        begins: it.begins.of_one(),
+        ends: it.ends.of_one(),
+        loss: if it.loss.is_nothing() { 1.0 } else { it.loss.of_one() },
+    };
+    let rate = |kilobits: u64| Rate {
+        bytes_per_second: u32::try_from(kilobits * 125).unwrap_or(u32::MAX),
+        overhead: impairment.rate_overhead,
+    };
+    Netem {
+        limit,
+        delay: impairment.delay,
+        jitter: impairment.jitter,
+        spread: match impairment.distribution {
+            Distribution::Uniform => Spread::Uniform,
+            Distribution::Normal => Spread::Normal,
+            Distribution::Pareto => Spread::Pareto,
+            Distribution::ParetoNormal => Spread::ParetoNormal,
+        },
+        delay_correlation: impairment.delay_correlation.of_one(),
+        loss: chance(impairment.loss),
+        bursts: impairment.bursts.happen().then(|| bursts(impairment.bursts)),
+        duplicate: chance(impairment.duplicate),
+        reorder: chance(impairment.reorder),
+        gap: impairment.reorder_gap,
+        corrupt: chance(impairment.corrupt),
+        rate: (impairment.rate_kilobits > 0).then(|| rate(impairment.rate_kilobits)),
     }
 }
 

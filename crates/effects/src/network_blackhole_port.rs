@@ -9,10 +9,10 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, Shapes};
+use crate::network_fault::{self, AtAgent, NetworkFault, Shapes};
 use crate::task::Task;
 use faults::network_blackhole_port::{NetworkBlackholePort, SPEC};
-use faults::network_source::{Direction, Source};
+use faults::network_source::{Direction, Selection, Source};
 
 impl Perform for NetworkBlackholePort {
     fn preflight(task: &Task) -> Preflight {
@@ -53,11 +53,14 @@ impl NetworkFault for NetworkBlackholePort {
             interfaces: None,
             sources: vec![Source::All],
             port: Some((self.protocol, self.port)),
+            selection: Selection::default(),
             flows_percent: 100,
             lasts,
         }
     }
+}
 
+impl AtAgent for NetworkBlackholePort {
     fn request(&self, targets: &Targets) -> Request {
         Request::blackhole_port(self, &targets.exempt)
     }

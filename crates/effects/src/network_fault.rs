@@ -1,5 +1,5 @@
-//! What the three network faults have in common: they are performed by the best means of the task, which is this
-//! process itself with NET_ADMIN, else the ECS agent.
+//! What the network faults have in common: they are performed by the best means of the task, which is this process itself
+//! with NET_ADMIN, else the ECS agent, for those that it has.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -41,9 +41,6 @@ pub(crate) trait NetworkFault: Clone + 'static {
     /// For this process itself, to last so long.
     fn plan(&self, lasts: Duration) -> NetworkPlan;
 
-    /// For the ECS agent.
-    fn request(&self, targets: &Targets) -> Request;
-
     /// The traffic that the fault matches, if sources name it.
     fn scope(&self) -> Option<&Scope> {
         None
@@ -53,6 +50,12 @@ pub(crate) trait NetworkFault: Clone + 'static {
     fn scope_mut(&mut self) -> Option<&mut Scope> {
         None
     }
+}
+
+/// A network fault that the ECS agent has as well.
+pub(crate) trait AtAgent: NetworkFault {
+    /// What the agent is asked for.
+    fn request(&self, targets: &Targets) -> Request;
 }
 
 /// Which packets a fault shapes, rather than doing all of its work by rules.
@@ -67,7 +70,7 @@ pub(crate) enum Shapes {
 }
 
 /// Whether the fault would work in `task`.
-pub(crate) fn preflight<F: NetworkFault>(task: &Task) -> Preflight {
+pub(crate) fn preflight<F: AtAgent>(task: &Task) -> Preflight {
     judge::<F>(&choose(&Capabilities::read(), &task.ecs_agent), net::probe, ecs_agent::probe)
 }
 
@@ -111,8 +114,32 @@ fn judge<F: NetworkFault>(
     }
 }
 
+/// Whether a fault that the ECS agent has not would work in `task`.
+pub(crate) fn preflight_here<F: NetworkFault>(task: &Task) -> Preflight {
+    let way = here(choose(&Capabilities::read(), &task.ecs_agent), F::NAME);
+    judge::<F>(&way, net::probe, ecs_agent::probe)
+}
+
+/// The way for a fault that the ECS agent has not.
+fn here(way: Way, name: &str) -> Way {
+    match way {
+        Way::Endpoints(_) => Way::Neither(format!(
+            "the ECS agent has no {name}: add NET_ADMIN to the sidecar's container (EC2)"
+        )),
+        way => way,
+    }
+}
+
+/// Starts a fault that the ECS agent has not.
+pub(crate) async fn start_here<F: NetworkFault>(fault: &F, duration: Duration, task: &Task) -> Started {
+    match here(choose(&Capabilities::read(), &task.ecs_agent), F::NAME) {
+        Way::Netlink => by_netlink::start(&with_prefixes(fault, task).await?, duration, task).await,
+        Way::Neither(reason) | Way::Endpoints(reason) => Err(reason.into()),
+    }
+}
+
 /// Starts the fault by the best means.
-pub(crate) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: &Task) -> Started {
+pub(crate) async fn start<F: AtAgent>(fault: &F, duration: Duration, task: &Task) -> Started {
     match choose(&Capabilities::read(), &task.ecs_agent) {
         Way::Netlink => by_netlink::start(&with_prefixes(fault, task).await?, duration, task).await,
         Way::Endpoints(uri) => {
@@ -127,6 +154,7 @@ async fn with_prefixes<F: NetworkFault>(fault: &F, task: &Task) -> Result<F, Sta
     let mut fault = fault.clone();
     if let Some(scope) = fault.scope_mut() {
         expand(&mut scope.sources, &task.region).await?;
+        expand(&mut scope.selection.exclude_sources, &task.region).await?;
     }
     Ok(fault)
 }
@@ -138,6 +166,19 @@ pub(crate) fn summary_of(work: &str, scope: &Scope) -> String {
         Direction::Ingress => "from",
     };
     let mut text = format!("{work} {way} {}", list(&scope.sources));
+    let selection = &scope.selection;
+    if !selection.exclude_sources.is_empty() {
+        let _ = write!(text, ", but not {}", list(&selection.exclude_sources));
+    }
+    if let Some(protocol) = selection.protocol {
+        let _ = write!(text, ", {protocol} alone");
+    }
+    if !selection.ports.is_empty() {
+        let _ = write!(text, ", ports {}", selection.ports);
+    }
+    if !selection.exclude_ports.is_empty() {
+        let _ = write!(text, ", but not ports {}", selection.exclude_ports);
+    }
     if scope.flows_percent < 100 {
         let _ = write!(text, ", for {} % of the flows", scope.flows_percent);
     }

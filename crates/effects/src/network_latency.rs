@@ -9,14 +9,14 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, summary_of};
 use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
 
 /// The widest jitter of the kernel: netem cuts it to `INT_MAX` nanoseconds (`netem_change` in net/sched/sch_netem.c).
 /// The ECS agent uses the same netem.
-const MOST_JITTER: Duration = Duration::from_nanos(0x7fff_ffff);
+pub(crate) const MOST_JITTER: Duration = Duration::from_nanos(0x7fff_ffff);
 
 impl Perform for NetworkLatency {
     fn preflight(task: &Task) -> Preflight {
@@ -63,13 +63,10 @@ impl NetworkFault for NetworkLatency {
             interfaces: Some(self.scope.interfaces.clone()),
             sources: self.scope.sources.clone(),
             port: None,
+            selection: self.scope.selection.clone(),
             flows_percent: self.scope.flows_percent,
             lasts,
         }
-    }
-
-    fn request(&self, targets: &Targets) -> Request {
-        Request::latency(self, targets)
     }
 
     fn scope(&self) -> Option<&Scope> {
@@ -78,5 +75,11 @@ impl NetworkFault for NetworkLatency {
 
     fn scope_mut(&mut self) -> Option<&mut Scope> {
         Some(&mut self.scope)
+    }
+}
+
+impl AtAgent for NetworkLatency {
+    fn request(&self, targets: &Targets) -> Request {
+        Request::latency(self, targets)
     }
 }

@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, summary_of};
 use crate::task::Task;
 use faults::network_packet_loss::{NetworkPacketLoss, SPEC};
 use faults::network_source::Scope;
@@ -44,13 +44,10 @@ impl NetworkFault for NetworkPacketLoss {
             interfaces: Some(self.scope.interfaces.clone()),
             sources: self.scope.sources.clone(),
             port: None,
+            selection: self.scope.selection.clone(),
             flows_percent: self.scope.flows_percent,
             lasts,
         }
-    }
-
-    fn request(&self, targets: &Targets) -> Request {
-        Request::packet_loss(self, targets)
     }
 
     fn scope(&self) -> Option<&Scope> {
@@ -59,5 +56,11 @@ impl NetworkFault for NetworkPacketLoss {
 
     fn scope_mut(&mut self) -> Option<&mut Scope> {
         Some(&mut self.scope)
+    }
+}
+
+impl AtAgent for NetworkPacketLoss {
+    fn request(&self, targets: &Targets) -> Request {
+        Request::packet_loss(self, targets)
     }
 }

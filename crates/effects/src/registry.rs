@@ -31,8 +31,10 @@ registry! {
     kill_process::KillProcess,
     memory_stress::MemoryStress,
     network_blackhole_port::NetworkBlackholePort,
+    network_impairment::NetworkImpairment,
     network_latency::NetworkLatency,
     network_packet_loss::NetworkPacketLoss,
+    network_reset::NetworkReset,
     process_pause::ProcessPause,
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use effects::net::{Environment, NetError, NetworkEffect, NetworkPlan, Work};
-use faults::network_source::{Direction, Protocol, Source};
+use faults::network_source::{Direction, Protocol, Selection, Source};
 
 mod own_network;
 
@@ -45,6 +45,7 @@ fn play() {
         interfaces: None,
         sources: vec![Source::All],
         port: Some((Protocol::Udp, port)),
+        selection: Selection::default(),
         flows_percent: 100,
         lasts: Duration::from_secs(600),
     };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use effects::net::netlink::{Request, Tables};
 use effects::net::uapi::nf_tables::NFTA_SET_ELEM_LIST_ELEMENTS;
 use effects::net::{Environment, NetError, NetworkEffect, NetworkPlan, Work};
-use faults::network_source::{Direction, parse_sources};
+use faults::network_source::{Direction, Selection, parse_sources};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementFlags, SetElementList,
     SetElementMessage, TableMessage,
@@ -51,6 +51,7 @@ fn play() {
         interfaces: None,
         sources: parse_sources(&words.join(",")).unwrap(),
         port: None,
+        selection: Selection::default(),
         flows_percent: 100,
         lasts: Duration::from_secs(60),
     };

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use crate::parameter::{Parameter, Preset, Values};
+use crate::share::Share;
 use crate::{ParameterError, Range};
 
 /// Texts, by parameter. What was not given is what the parameter's [`Preset`] says.
@@ -62,6 +63,28 @@ impl Arguments {
             Some(_) => self.number(parameter),
             None => Ok(place),
         }
+    }
+
+    /// A share of packets.
+    ///
+    /// # Errors
+    /// As [`Share::parse`], with the name that the caller gave it by.
+    pub(crate) fn share(&self, parameter: &Parameter) -> Result<Share, ParameterError> {
+        let name = self.given(parameter).map_or(parameter.option, |argument| argument.name);
+        Share::parse(name, self.text(parameter))
+    }
+
+    /// The same, with these values where none, or an empty text, was given.
+    pub(crate) fn or(&self, values: &[(Parameter, &'static str)]) -> Arguments {
+        let mut all = self.clone();
+        for (parameter, value) in values {
+            match all.0.iter_mut().find(|argument| argument.option == parameter.option) {
+                Some(argument) if argument.value.is_empty() => argument.value = value.into(),
+                Some(_) => {}
+                None => all.give(parameter, parameter.option, *value),
+            }
+        }
+        all
     }
 
     /// The text; empty where there is none.

@@ -13,7 +13,7 @@ pub static SPEC: Spec = Spec {
     summary: "keep a share of the CPU busy",
     action: Some("aws:ecs:task-cpu-stress"),
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &PERCENT, instead: None }),
+    strength: Some(Strength { percents: &[&PERCENT], instead: None }),
     parameters: &[DURATION, PERCENT, WORKERS],
     documents: &[Document {
         name: "AWSFIS-Run-CPU-Stress",

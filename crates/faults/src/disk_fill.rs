@@ -15,7 +15,7 @@ pub static SPEC: Spec = Spec {
     summary: "fill the file system to a share of its size",
     action: None,
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &PERCENT, instead: Some(&BYTES) }),
+    strength: Some(Strength { percents: &[&PERCENT], instead: Some(&BYTES) }),
     parameters: &[DURATION, PERCENT, BYTES, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-Disk-Fill",

@@ -1,4 +1,4 @@
-//! The `AWSFIS-Run-*` documents, known by name: the values of their parameters in, a fault out. Pure.
+//! The `AWSFIS-Run-*` documents, and `Taskfault-Run-*` of ours, known by name: the values of their parameters in, a fault out. Pure.
 //!
 //! Their text is never read. What is fixed here and in the faults' own files is what their users count on: the
 //! names, defaults, patterns and ranges of the parameters. Must not know how a document is sent nor what its
@@ -16,10 +16,12 @@ mod family;
 
 pub use action_state::ActionState;
 
-/// The names of all of them begin so.
-const PREFIX: &str = "AWSFIS-Run-";
+/// The names of AWS's own begin so.
+const OF_AWS: &str = "AWSFIS-Run-";
+/// The names of those begin so that are for what AWS's own cannot ask for.
+const OURS: &str = "Taskfault-Run-";
 
-/// True or False, in all documents. There is nothing to install either way.
+/// True or False, in all documents of AWS. There is nothing to install either way.
 pub const INSTALL_DEPENDENCIES: Field =
     Field { name: "InstallDependencies", pattern: "^(True|False)$", default: Some("True") };
 
@@ -51,7 +53,8 @@ impl Document {
     pub fn fields(&self) -> impl Iterator<Item = Field> {
         let state = self.heartbeats.then_some(action_state::FIELD);
         let own = self.parameters.iter().filter_map(Parameter::field);
-        own.chain(state).chain([INSTALL_DEPENDENCIES])
+        let install = self.name.starts_with(OF_AWS).then_some(INSTALL_DEPENDENCIES);
+        own.chain(state).chain(install)
     }
 
     /// What the values of its parameters ask for, each by its name. Every one has the pattern of its field; one
@@ -103,7 +106,7 @@ pub fn find(name: &str, given: &[&str]) -> Option<&'static Document> {
     all().find(|document| document.name == name).or_else(|| family::like(name, given))
 }
 
-/// The plain name, if `document_name` is an AWSFIS document: by name or by ARN
+/// The plain name, if `document_name` is that of a document of faults: by name or by ARN
 /// (`arn:aws:ssm:REGION:[ACCOUNT]:document/NAME`), with or without a version.
 pub fn known_name(document_name: &str) -> Option<&str> {
     let name = match document_name.split_once(":document/") {
@@ -117,7 +120,7 @@ pub fn known_name(document_name: &str) -> Option<&str> {
         None => document_name,
     };
     let name = name.split_once(':').map_or(name, |(name, _version)| name);
-    name.starts_with(PREFIX).then_some(name)
+    (name.starts_with(OF_AWS) || name.starts_with(OURS)).then_some(name)
 }
 
 #[cfg(test)]
@@ -128,7 +131,10 @@ mod tests {
 
     #[test]
     fn the_documents_are_sound() {
-        assert!(all().is_sorted_by_key(|document| document.name));
+        let of = |prefix| all().filter(move |document| document.name.starts_with(prefix));
+        assert!(of(OF_AWS).is_sorted_by_key(|document| document.name));
+        assert!(of(OURS).is_sorted_by_key(|document| document.name));
+        assert_eq!(of(OF_AWS).count() + of(OURS).count(), all().count());
         for document in all() {
             assert_eq!(known_name(document.name), Some(document.name));
             let mut names = Vec::new();

@@ -25,7 +25,7 @@ pub static SPEC: Spec = Spec {
     summary: "fail requests over HTTP/1.1, or connections of TLS, of the task or to it",
     action: None,
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &PERCENT, instead: None }),
+    strength: Some(Strength { percents: &[&PERCENT], instead: None }),
     parameters: &[
         DURATION,
         ACTION,

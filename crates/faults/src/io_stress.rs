@@ -16,7 +16,7 @@ pub static SPEC: Spec = Spec {
     summary: "read, write and sync files without rest",
     action: Some("aws:ecs:task-io-stress"),
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &PERCENT, instead: Some(&BYTES) }),
+    strength: Some(Strength { percents: &[&PERCENT], instead: Some(&BYTES) }),
     parameters: &[DURATION, PERCENT, BYTES, WORKERS, PATH],
     documents: &[Document {
         name: "AWSFIS-Run-IO-Stress",

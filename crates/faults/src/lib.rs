@@ -18,8 +18,10 @@ pub mod io_stress;
 pub mod kill_process;
 pub mod memory_stress;
 pub mod network_blackhole_port;
+pub mod network_impairment;
 pub mod network_latency;
 pub mod network_packet_loss;
+pub mod network_reset;
 pub mod network_source;
 pub mod parameter;
 pub(crate) mod pattern;
@@ -27,6 +29,7 @@ pub mod process_pause;
 mod range;
 #[cfg(feature = "read-back")]
 pub mod read_back;
+pub mod share;
 pub mod spec;
 
 pub use arguments::Arguments;
@@ -99,8 +102,10 @@ registry! {
     kill_process::KillProcess,
     memory_stress::MemoryStress,
     network_blackhole_port::NetworkBlackholePort,
+    network_impairment::NetworkImpairment,
     network_latency::NetworkLatency,
     network_packet_loss::NetworkPacketLoss,
+    network_reset::NetworkReset,
     process_pause::ProcessPause,
 }
 

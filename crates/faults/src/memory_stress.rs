@@ -14,7 +14,7 @@ pub static SPEC: Spec = Spec {
     summary: "hold a share of the memory",
     action: None,
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &PERCENT, instead: None }),
+    strength: Some(Strength { percents: &[&PERCENT], instead: None }),
     parameters: &[DURATION, PERCENT, WORKERS],
     documents: &[Document {
         name: "AWSFIS-Run-Memory-Stress",

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::duration::DURATION;
 use crate::network_source::{
-    CHOSEN_INTERFACE, FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
+    CHOSEN_INTERFACE, EXCLUDE_PORTS, EXCLUDE_SOURCES, FLOWS_PERCENT, INTERFACE, OUR_SOURCES,
+    OUR_TRAFFIC_TYPE, PORTS, PROTOCOL, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
 };
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern::DIGITS;
@@ -22,7 +23,19 @@ pub static SPEC: Spec = Spec {
     action: Some("aws:ecs:task-network-latency"),
     lives: Lives::Asked,
     strength: None,
-    parameters: &[DURATION, DELAY, JITTER, SOURCES, FLOWS_PERCENT, TRAFFIC_TYPE, INTERFACE],
+    parameters: &[
+        DURATION,
+        DELAY,
+        JITTER,
+        SOURCES,
+        EXCLUDE_SOURCES,
+        PORTS,
+        EXCLUDE_PORTS,
+        PROTOCOL,
+        FLOWS_PERCENT,
+        TRAFFIC_TYPE,
+        INTERFACE,
+    ],
     documents: &[
         // Everything that leaves one interface; no jitter.
         Document {
@@ -49,6 +62,26 @@ pub static SPEC: Spec = Spec {
             heartbeats: false,
             settles: &[],
             read: with_delay,
+        },
+        // All that the fault takes.
+        Document {
+            name: "Taskfault-Run-Network-Latency",
+            parameters: &[
+                DURATION,
+                DELAY,
+                JITTER,
+                OUR_SOURCES,
+                EXCLUDE_SOURCES,
+                PORTS,
+                EXCLUDE_PORTS,
+                PROTOCOL,
+                FLOWS_PERCENT,
+                OUR_TRAFFIC_TYPE,
+                CHOSEN_INTERFACE,
+            ],
+            heartbeats: false,
+            settles: &[],
+            read: Fault::read::<NetworkLatency>,
         },
     ],
     read: Fault::read::<NetworkLatency>,

@@ -2,7 +2,8 @@
 
 use crate::duration::DURATION;
 use crate::network_source::{
-    CHOSEN_INTERFACE, FLOWS_PERCENT, INTERFACE, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
+    CHOSEN_INTERFACE, EXCLUDE_PORTS, EXCLUDE_SOURCES, FLOWS_PERCENT, INTERFACE, OUR_SOURCES,
+    OUR_TRAFFIC_TYPE, PORTS, PROTOCOL, SOURCES, Scope, TRAFFIC_TYPE, WHOLE_INTERFACE, one_interface,
 };
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern;
@@ -16,8 +17,19 @@ pub static SPEC: Spec = Spec {
     summary: "lose a share of the packets to chosen targets",
     action: Some("aws:ecs:task-network-packet-loss"),
     lives: Lives::Asked,
-    strength: Some(Strength { percent: &LOSS, instead: None }),
-    parameters: &[DURATION, LOSS, SOURCES, FLOWS_PERCENT, TRAFFIC_TYPE, INTERFACE],
+    strength: Some(Strength { percents: &[&LOSS], instead: None }),
+    parameters: &[
+        DURATION,
+        LOSS,
+        SOURCES,
+        EXCLUDE_SOURCES,
+        PORTS,
+        EXCLUDE_PORTS,
+        PROTOCOL,
+        FLOWS_PERCENT,
+        TRAFFIC_TYPE,
+        INTERFACE,
+    ],
     documents: &[
         // Everything that leaves one interface.
         Document {
@@ -41,6 +53,25 @@ pub static SPEC: Spec = Spec {
         Document {
             name: "AWSFIS-Run-Network-Packet-Loss-Sources",
             parameters: &[DURATION, CHOSEN_INTERFACE, SOURCES, TRAFFIC_TYPE, LOSS, FLOWS_PERCENT],
+            heartbeats: false,
+            settles: &[],
+            read: Fault::read::<NetworkPacketLoss>,
+        },
+        // All that the fault takes.
+        Document {
+            name: "Taskfault-Run-Network-Packet-Loss",
+            parameters: &[
+                DURATION,
+                LOSS,
+                OUR_SOURCES,
+                EXCLUDE_SOURCES,
+                PORTS,
+                EXCLUDE_PORTS,
+                PROTOCOL,
+                FLOWS_PERCENT,
+                OUR_TRAFFIC_TYPE,
+                CHOSEN_INTERFACE,
+            ],
             heartbeats: false,
             settles: &[],
             read: Fault::read::<NetworkPacketLoss>,

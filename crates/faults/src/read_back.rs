@@ -121,6 +121,11 @@ pub fn same(asked: &str, told: &str) -> bool {
     if is_number(asked) && is_number(told) {
         return asked.trim_start_matches('0') == told.trim_start_matches('0');
     }
+    let is_decimal =
+        |text: &str| is_number(&text.replacen('.', "", 1)) && !text.starts_with('.') && !text.ends_with('.');
+    if is_decimal(asked) && is_decimal(told) {
+        return asked.parse::<f64>().ok() == told.parse::<f64>().ok();
+    }
     let (asked, told): (Vec<_>, Vec<_>) = (asked.split(',').collect(), told.split(',').collect());
     asked.len() == told.len()
         && asked.iter().zip(&told).all(|(asked, told)| asked == told || net(asked) == net(told))
@@ -154,6 +159,8 @@ fn what_is_not_the_same_is_seen() {
         ("007", "7", true),
         ("7", "8", false),
         ("+7", "7", false),
+        ("1.0", "1", true),
+        ("1.01", "1", false),
         ("10.0.0.1/8,::0001", "10.0.0.0/8,::1", true),
         ("10.0.0.1", "10.0.0.1/32", true),
         ("a", "b", false),

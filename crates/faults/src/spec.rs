@@ -29,12 +29,12 @@ pub struct Spec {
     pub read: fn(&Arguments) -> Result<Fault, ParameterError>,
 }
 
-/// Which parameter says how strong a fault is, of 100 %. How many it hits (`flows-percent`) is another matter.
+/// Which parameters say how strong a fault is, of 100 %. How many it hits (`flows-percent`) is another matter.
 #[derive(Debug, Clone, Copy)]
 pub struct Strength {
-    /// The percentage.
-    pub percent: &'static Parameter,
-    /// What is taken instead of it, in another unit, where it is not 0.
+    /// The percentages.
+    pub percents: &'static [&'static Parameter],
+    /// What is taken instead of them, in another unit, where it is not 0.
     pub instead: Option<&'static Parameter>,
 }
 
@@ -52,7 +52,7 @@ pub enum Lives {
 pub struct Document {
     /// As it is sent by.
     pub name: &'static str,
-    /// Those of the fault's parameters that it has. Besides them, all have [`INSTALL_DEPENDENCIES`](crate::document::INSTALL_DEPENDENCIES).
+    /// Those of the fault's parameters that it has. Besides them, those of AWS have [`INSTALL_DEPENDENCIES`](crate::document::INSTALL_DEPENDENCIES).
     pub parameters: &'static [Parameter],
     /// Whether it lives on heartbeats, with the parameter `FISActionState`.
     pub heartbeats: bool,

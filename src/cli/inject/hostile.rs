@@ -56,11 +56,18 @@ fn misread(fault: &str, hit: &str, required: &[String], value: &str) -> Result<b
         Err(why) if plain(&why).contains(&plain(hit)) => Ok(false),
         Err(why) => Err(format!("refused without naming it: {why}")),
         Ok((_, lives)) if hit == "duration" && duration::parse(value) == Ok(lives) => Ok(true),
+        // An empty text is what such a parameter is where it is not given.
+        Ok((fault, _)) if value.is_empty() && empty_is_not_given(&fault, hit) => Ok(true),
         Ok((fault, _)) => match fault.text(hit) {
             Some(told) if hit != "path" && read_back::same(value, &told) || told == value => Ok(true),
             told => Err(format!("became {told:?} in {fault:?}")),
         },
     }
+}
+
+fn empty_is_not_given(fault: &faults::Fault, hit: &str) -> bool {
+    let parameter = fault.spec().parameters.iter().find(|parameter| parameter.option == hit);
+    parameter.and_then(|it| it.field()).is_some_and(|field| field.default == Some(""))
 }
 
 #[test]

@@ -12,7 +12,8 @@ const STATE: &str = r#"{"id":"6d2e0f5c-1111","callTime":1766000000,"callCount":1
 
 /// A document, one of its parameters, and values that are accepted for all the others.
 fn places() -> Vec<(&'static Document, Field, Map<String, Value>)> {
-    let samples = ["10.0.0.1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", STATE];
+    let samples =
+        ["10.0.0.1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", STATE, "all", "none", ""];
     let good = |field: Field| {
         let pattern = Pattern::compile(field.pattern).unwrap();
         let sample = samples.into_iter().find(|sample| pattern.matches(sample)).unwrap();
@@ -66,10 +67,12 @@ fn misread(
         Err(other) => return Err(format!("refused for something else: {other}")),
     };
     let names: Vec<_> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-    if names != ["InstallDependencies", "FaultInjection"] || !matches!(plan.steps[0].work, Work::Note(_)) {
+    let [.., fault] = plan.steps.as_slice() else { return Err("became no step".to_owned()) };
+    let installs = names == ["InstallDependencies", "FaultInjection"];
+    if !(installs && matches!(plan.steps[0].work, Work::Note(_)) || names == ["FaultInjection"]) {
         return Err(format!("became other steps: {:?}", plan.steps));
     }
-    match &plan.steps[1].work {
+    match &fault.work {
         // The words of a fault may spell the name its own way: flows-percent for FlowsPercent.
         Work::Fail(reason) => {
             let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "");
@@ -78,6 +81,8 @@ fn misread(
         }
         work @ (Work::Fault { .. } | Work::Leased { .. }) => match told(document, work, hit.name) {
             Some(told) if read_back::same(value, &told) => Ok(()),
+            // An empty text is what such a parameter is where it is not given.
+            _ if value.is_empty() && hit.default == Some("") => Ok(()),
             None if hit.name == document::INSTALL_DEPENDENCIES.name && matches!(value, "True" | "False") => {
                 Ok(())
             }
@@ -122,7 +127,7 @@ fn a_value_that_is_no_text_is_refused() {
             json!({"a": "80"}),
             json!([null]),
             json!(-1),
-            json!(1.5),
+            json!(1.5555),
             json!(1e300),
         ] {
             let mut values = values.clone();
@@ -130,7 +135,10 @@ fn a_value_that_is_no_text_is_refused() {
             let plan = crate::document::plan(&request(document.name, values));
             let named = plan.is_err_and(|error| error.to_string().contains(hit.name));
             // -1 and the like are texts that some parameters take: a name of a process, a host name.
-            let text = matches!(hit.name, "ProcessName" | "Sources" | "Interface") && value.is_number();
+            let text = matches!(
+                hit.name,
+                "ProcessName" | "Sources" | "ExcludeSources" | "Interface" | "Ports" | "ExcludePorts"
+            ) && value.is_number();
             assert!(named || text, "{} {} {value}", document.name, hit.name);
         }
     }

@@ -26,6 +26,12 @@ pub enum NotServed {
          the sidecar's container (EC2), or use egress on the other side"
     )]
     Ingress,
+    /// Ports, a protocol or peers to leave out were named.
+    #[error(
+        "the ECS agent's fault endpoints know neither ports nor protocols nor sources to leave out: add NET_ADMIN to the \
+         sidecar's container (EC2), or ask for all traffic of the sources"
+    )]
+    Selection,
     /// An interface was named: this one.
     #[error(
         "the ECS agent's fault endpoints take no interface, and this asks for {0}: use DEFAULT, which is the task's own"
@@ -40,6 +46,9 @@ pub enum NotServed {
 pub fn check(scope: &Scope) -> Result<(), NotServed> {
     if scope.direction == Direction::Ingress {
         return Err(NotServed::Ingress);
+    }
+    if !scope.selection.is_everything() {
+        return Err(NotServed::Selection);
     }
     match &scope.interfaces {
         // A task has one network interface; all of its own are that one.

@@ -18,7 +18,7 @@ use super::kernel_part::KernelPart;
 use super::link::Link;
 use super::netlink::{NetlinkError, Purpose, Request, Tables};
 use super::nft::chain::{Base, Hook, NAT};
-use super::nft::expression::Queue;
+use super::nft::expression::{Queue, TcpReset};
 use super::nft::table::Owner;
 use super::target::{TargetSet, number};
 use faults::network_source::{Direction, Protocol};
@@ -30,9 +30,10 @@ mod filter;
 mod match_chain;
 mod prefilter;
 mod rule;
+mod selection;
 mod target_sets;
 
-pub use filter::{Action, Filter, TABLE};
+pub use filter::{Action, Filter, Selected, TABLE};
 
 /// Above the conntrack hooks, where mangling is done. Later effects come after earlier ones, so that the last to
 /// speak of a packet is the newest.
@@ -90,6 +91,7 @@ pub fn create(filter: &Filter) -> Vec<TablesRequest> {
     for family in filter.listed() {
         requests.extend(target_sets::targets(filter, family));
     }
+    requests.extend(selection::install(filter));
     requests.extend(deadline::install(filter));
     requests.push(table.add_chain(&match_chain));
     requests.extend(match_chain::rules(filter).iter().map(|rule| add_rule(filter, rule)));
@@ -102,13 +104,16 @@ pub fn create(filter: &Filter) -> Vec<TablesRequest> {
 fn add_rule(filter: &Filter, rule: &rule::Rule) -> TablesRequest {
     let chain = filter.match_chain();
     let request = filter.table().add_rule(&chain, &rule.0);
-    match rule.0.last() {
+    let part = match rule.0.last() {
         Some(Expressions::Other { expression_type, .. }) if expression_type == Queue::NAME => {
-            let purpose = Purpose::needing(KernelPart::Queue, format!("add a rule to the chain {chain}"));
-            Request { purpose, ..request }
+            KernelPart::Queue
         }
-        _ => request,
-    }
+        Some(Expressions::Other { expression_type, .. }) if expression_type == TcpReset::NAME => {
+            KernelPart::Reject
+        }
+        _ => return request,
+    };
+    Request { purpose: Purpose::needing(part, format!("add a rule to the chain {chain}")), ..request }
 }
 
 /// The requests that take the filter away, for one change.
@@ -126,6 +131,9 @@ pub fn remove(filter: &Filter) -> Vec<TablesRequest> {
         for set in [family.singles(&filter.name), family.ranges(&filter.name)] {
             requests.push(table.delete_set(purpose(), &set));
         }
+    }
+    for set in selection::sets(filter) {
+        requests.push(table.delete_set(purpose(), &set));
     }
     requests.push(table.delete_set(purpose(), &deadline::set(filter)));
     requests
@@ -198,6 +206,7 @@ fn unmatched() -> Filter {
         targets: TargetSet::default(),
         added: [TEST_NET].into(),
         port: None,
+        selected: Selected::default(),
         flows_percent: 100,
         action: Action::Drop,
         lasts: Duration::ZERO,

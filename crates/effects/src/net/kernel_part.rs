@@ -15,6 +15,8 @@ pub enum KernelPart {
     EgressHook,
     /// The interface kind ifb.
     Ifb,
+    /// The expression reject of nf_tables, for the family inet.
+    Reject,
     /// The expression queue of nf_tables. The one part that can be done without.
     Queue,
     /// Chains of the kind nat, and the expression redir.
@@ -48,6 +50,9 @@ impl KernelPart {
             (KernelPart::Nat, Errno::ENOENT | Errno::EOPNOTSUPP) => Some(
                 "to redirect connections the kernel needs nat of nf_tables: load it on the instance (modprobe -a \
                  nft_chain_nat nft_redir)",
+            ),
+            (KernelPart::Reject, Errno::ENOENT | Errno::EOPNOTSUPP) => Some(
+                "the kernel has no reject of nf_tables: load nft_reject_inet on the instance (modprobe nft_reject_inet)",
             ),
             (KernelPart::Ifb, Errno::EOPNOTSUPP) => Some(
                 "to delay packets that come in the kernel needs an ifb: load it on the instance (modprobe ifb)",

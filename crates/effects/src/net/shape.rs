@@ -149,7 +149,7 @@ mod tests {
             limit: 2_000,
             delay: Duration::from_millis(200),
             jitter: Duration::from_millis(10),
-            loss: 0.0,
+            ..Netem::default()
         };
         let golden = "4c 00 00 00 24 00 05 06 00 00 00 00 00 00 00 00 00 00 00 00 03 00 00 00 \
                       00 00 1b 7f 04 00 17 7f 00 00 00 00 0a 00 01 00 6e 65 74 65 6d 00 00 00 \

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use outcome::{Achieved, Asked, Figures, figures};
 
-use super::NetworkFault;
+use super::AtAgent;
 use crate::ecs_agent::request;
 use crate::ecs_agent::share::{self, Share};
 use crate::ecs_agent::target::{self, Targets};
@@ -41,7 +41,7 @@ struct ActiveByEcsAgent {
 }
 
 /// Starts the fault at the agent at `uri`.
-pub(super) async fn start<F: NetworkFault>(fault: &F, duration: Duration, task: &Task, uri: &str) -> Started {
+pub(super) async fn start<F: AtAgent>(fault: &F, duration: Duration, task: &Task, uri: &str) -> Started {
     let scope = fault.scope();
     scope.map_or(Ok(()), request::check)?;
     let sources = scope.map_or_else(Vec::new, |scope| scope.sources.clone());

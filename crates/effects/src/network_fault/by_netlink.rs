@@ -277,7 +277,9 @@ impl Counted<'_> {
         let lost = match (self.asked.plan.work, self.counters.dropped) {
             (_, Some(dropped)) => Some(dropped + self.counters.cut),
             // What rules drop is counted there.
-            (Work::Lose { .. } | Work::Discard, None) if self.limit.is_none() => self.counters.matched,
+            (Work::Lose { .. } | Work::Reset(_) | Work::Discard, None) if self.limit.is_none() => {
+                self.counters.matched
+            }
             (_, None) => None,
         };
         lost.map(|lost| figures([("lost_packets", lost.into())])).unwrap_or_default()
@@ -286,7 +288,7 @@ impl Counted<'_> {
     fn achieved(&self) -> String {
         let achieved = self.achieved_while_it_lived();
         match (self.asked.plan.work, self.counters.cut) {
-            (Work::Delay { .. }, cut @ 1..) => {
+            (Work::Delay { .. } | Work::Impair(_), cut @ 1..) => {
                 format!("{achieved}; {cut} packets that still waited at the end were lost")
             }
             _ => achieved,
@@ -300,8 +302,9 @@ impl Counted<'_> {
         }
         let done = match self.asked.plan.work {
             Work::Delay { .. } => "delayed",
+            Work::Impair(_) => "brought to the queue that impairs them",
             Work::ToPort(_) => "redirected",
-            Work::Lose { .. } | Work::Discard => "brought to the queue that loses them",
+            Work::Lose { .. } | Work::Reset(_) | Work::Discard => "brought to the queue that loses them",
         };
         let packets = match self.unshaped() {
             0 => format!("{matched} packets matched"),
@@ -322,9 +325,16 @@ impl Counted<'_> {
                 "{packets}; {dropped} of them dropped, because the queue of {} packets was full",
                 self.limit.unwrap_or_default()
             ),
+            (Work::Impair(_), Some(0)) => format!("{packets}, none of them dropped"),
+            (Work::Impair(_), Some(dropped)) => format!(
+                "{packets}, {dropped} of them lost ({:.1} %), which includes what found the queue of {} packets full",
+                share(dropped),
+                self.limit.unwrap_or_default()
+            ),
             (Work::Lose { .. }, Some(dropped)) => {
                 format!("{packets}, {dropped} of them lost ({:.1} %)", share(dropped))
             }
+            (Work::Reset(_), _) => format!("{matched} packets answered with a reset"),
             // What comes in is counted where it is dropped.
             (Work::Lose { .. } | Work::Discard, _) if self.limit.is_none() => {
                 format!("{matched} packets lost")

@@ -1,6 +1,6 @@
 //! Whose traffic: what latency and packet loss have in common. Pure.
 
-use super::{Direction, Interfaces, Source, parse_sources};
+use super::{Direction, Interfaces, Selection, Source, parse_sources};
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::pattern::PERCENT;
 use crate::{Arguments, ParameterError, Range};
@@ -48,6 +48,14 @@ pub(crate) const INTERFACE: Parameter = Parameter {
     description: "DEFAULT is those of the default routes, ALL all but loopback and bridges",
 };
 
+/// In documents of ours the sources and the direction are those of the fault where they are not given.
+pub(crate) const OUR_SOURCES: Parameter =
+    Parameter { document: Some(InDocument::new("Sources", "^[a-zA-Z0-9./,:-]+$")), ..SOURCES };
+
+/// As [`OUR_SOURCES`].
+pub(crate) const OUR_TRAFFIC_TYPE: Parameter =
+    Parameter { document: Some(InDocument::new("TrafficType", "^(egress|ingress)$")), ..TRAFFIC_TYPE };
+
 /// The interfaces of the `-Sources` documents.
 pub(crate) const CHOSEN_INTERFACE: Parameter = Parameter {
     document: Some(InDocument::new("Interface", "^(ALL|DEFAULT|[a-zA-Z0-9-]{1,15}(,[a-zA-Z0-9-]{1,15})*)$")),
@@ -70,7 +78,7 @@ pub(crate) fn one_interface(arguments: &Arguments) -> Result<(), ParameterError>
     }
 }
 
-/// Whose traffic a fault is for; the same in latency and packet loss.
+/// Whose traffic a fault is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     /// The other side of the traffic; at least one.
@@ -81,6 +89,8 @@ pub struct Scope {
     pub interfaces: Interfaces,
     /// Share of flows, 1–100.
     pub flows_percent: u8,
+    /// Which of their packets.
+    pub selection: Selection,
 }
 
 impl Scope {
@@ -109,6 +119,7 @@ impl Scope {
             direction: arguments.text(&TRAFFIC_TYPE).parse()?,
             interfaces: arguments.text(&INTERFACE).parse()?,
             flows_percent: arguments.number(&FLOWS_PERCENT)?,
+            selection: Selection::read(arguments)?,
         })
     }
 
@@ -119,7 +130,7 @@ impl Scope {
             "interface" => Some(self.interfaces.to_string()),
             "traffic-type" => Some(self.direction.to_string()),
             "flows-percent" => Some(self.flows_percent.to_string()),
-            _ => None,
+            option => self.selection.text(option),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Family {
         Set { name: format!("{filter}_own_{}", self.suffix()), id: 4 + self.ordinal() }
     }
 
-    fn suffix(self) -> &'static str {
+    pub(super) fn suffix(self) -> &'static str {
         match self {
             Family::V4 => "v4",
             Family::V6 => "v6",

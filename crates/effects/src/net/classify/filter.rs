@@ -13,7 +13,8 @@ use crate::net::nft::chain::Hook;
 use crate::net::nft::table::Table;
 use crate::net::own_flows::Flow;
 use crate::net::target::{TargetSet, number};
-use faults::network_source::{Direction, Protocol};
+use faults::network_reset::Connections;
+use faults::network_source::{Direction, Ports, Protocol};
 
 /// The name of the shared table, and the beginning of the others' names.
 pub const TABLE: &str = "taskfault";
@@ -35,10 +36,25 @@ pub enum Action {
     Drop,
     /// They are lost, and their sender is not told: only for packets that leave.
     Discard,
+    /// They are answered with a reset, and dropped: only for packets of TCP.
+    Reset(Connections),
     /// This share of them is dropped, 1–100 %, packet by packet.
     DropShare(u8),
     /// The connection goes to this port of ours. Decided by its first packet alone, so what is open already goes on.
     ToPort(u16),
+}
+
+/// Which packets of the targets; all of them by default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selected {
+    /// Only those of this protocol.
+    pub protocol: Option<Protocol>,
+    /// Only those of these ports, if there are some.
+    pub ports: Ports,
+    /// But not those of these.
+    pub exclude_ports: Ports,
+    /// Not those of these addresses.
+    pub excluded: TargetSet,
 }
 
 /// Which packets, and what becomes of them.
@@ -58,6 +74,8 @@ pub struct Filter {
     pub added: BTreeSet<IpAddr>,
     /// Only packets to this port.
     pub port: Option<(Protocol, u16)>,
+    /// Which of the packets that are left.
+    pub selected: Selected,
     /// Share of flows, 1–100 %.
     pub flows_percent: u8,
     /// What becomes of the packets that match.

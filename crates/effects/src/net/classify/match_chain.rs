@@ -4,7 +4,7 @@
 use super::family::Family;
 use super::filter::{Action, Filter};
 use super::rule::Rule;
-use super::{deadline, exempt_flows};
+use super::{deadline, exempt_flows, selection};
 use crate::net::nft::chain::Hook;
 use faults::network_source::Protocol;
 
@@ -24,6 +24,7 @@ pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
     all.push(Rule::default().neighbour_discovery(hook).accept());
     all.extend(filter.exempt.iter().map(|address| Rule::default().peer(hook, *address).accept()));
     all.extend(filter.exempt_endpoints.iter().map(|peer| Rule::default().tcp_peer(hook, *peer).accept()));
+    all.extend(selection::let_through(filter));
     let on_links: Vec<Rule> = match &filter.links {
         // Where the chain itself is on them they need not be asked for.
         Some(links) if !hook.is_on_devices() => {
@@ -35,7 +36,12 @@ pub(super) fn rules(filter: &Filter) -> Vec<Rule> {
         // What the containers of a task say to each other is meant by nobody who asks for everything.
         all.push(Rule::default().link(hook, LOOPBACK).accept());
     }
-    let affected = on_links.iter().flat_map(|base| share(filter, base));
+    // Before the share: what is not of such a connection needs no hash.
+    let of_connections = |base: &Rule| match filter.action {
+        Action::Reset(connections) => base.clone().connections(connections),
+        _ => base.clone(),
+    };
+    let affected = on_links.iter().map(of_connections).flat_map(|base| share(filter, &base));
     all.extend(affected.map(|rule| act(rule, filter)));
     all
 }
@@ -53,9 +59,9 @@ fn share(filter: &Filter, base: &Rule) -> Vec<Rule> {
     }
     let of_family = |family| {
         let base = base.clone().family(hook, family);
-        match filter.port {
-            Some(_) => vec![base.flows(family, true, percent)],
-            None => vec![
+        match filter.port.is_some() || filter.selected.protocol.is_some() {
+            true => vec![base.flows(family, true, percent)],
+            false => vec![
                 base.clone().protocol(Protocol::Tcp).flows(family, true, percent),
                 base.clone().protocol(Protocol::Udp).flows(family, true, percent),
                 base.neither_tcp_nor_udp().flows(family, false, percent),
@@ -71,6 +77,7 @@ fn act(rule: Rule, filter: &Filter) -> Rule {
         Action::Redirect { class, link } => rule.count().set_priority(class).forward(link),
         Action::Drop => rule.count().drop(),
         Action::Discard => rule.count().discard(),
+        Action::Reset(_) => rule.count().reset(),
         Action::DropShare(percent) => rule.by_chance(percent).count().drop(),
         Action::ToPort(port) => match filter.port {
             // Where connections were not tracked before, one that is open begins anew for the kernel.

@@ -8,9 +8,10 @@ use rtnetlink::packet_route::tc::TcHandle;
 use super::family::Family;
 use crate::net::nft::chain::Hook;
 use crate::net::nft::expression::{
-    self, Counter, Forward, Hash, Header, HostToNetwork, Queue, Random, ToPort, Update,
+    self, Counter, Forward, Hash, Header, HostToNetwork, Queue, Random, TcpReset, ToPort, Update,
 };
 use crate::net::nft::set::Set;
+use faults::network_reset::Connections;
 use faults::network_source::{Direction, Protocol};
 
 /// The register of values that are used at once.
@@ -19,11 +20,12 @@ const FIRST: Register = Register::Reg1;
 const SOURCE_PORT: u32 = 0;
 const DESTINATION_PORT: u32 = 2;
 const PORT: u32 = 2;
-/// Where the flags of TCP are, in bytes, those that say what a packet is to its connection, and that of the first one:
-/// FIN, SYN, RST and ACK, of which only SYN is set (RFC 9293, 3.1).
+/// Where the flags of TCP are, in bytes, and those that say what a packet is to its connection (RFC 9293, 3.1).
 const TCP_FLAGS: u32 = 13;
-const FIN_SYN_RST_ACK: u8 = 0x17;
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 /// The types of ICMPv6 from router solicitation to redirect (RFC 4861).
 const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 /// What shares are of.
@@ -34,6 +36,13 @@ const ICMP_V6: u8 = 58;
 const UNHEARD: u16 = 29_798;
 /// Any number: the same for all, so that a flow's fate is the same in every effect of the same share.
 const SEED: u32 = 0x7466;
+
+/// One side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Remote,
+    Local,
+}
 
 /// The expressions of one rule, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,6 +173,36 @@ impl Rule {
         self.meta_is(MetaKey::L4Proto, &[protocol.number()])
     }
 
+    pub(super) fn other_protocol(self, protocol: Protocol) -> Self {
+        self.then(expression::load_meta(MetaKey::L4Proto, FIRST))
+            .compare(Operator::NotEqual, &[protocol.number()])
+    }
+
+    /// Loads the port of one side of a packet that is known to have ports.
+    pub(super) fn port_of(self, hook: Hook, side: Side) -> Self {
+        let offset = match (direction(hook), side) {
+            (Direction::Egress, Side::Remote) | (Direction::Ingress, Side::Local) => DESTINATION_PORT,
+            (Direction::Egress, Side::Local) | (Direction::Ingress, Side::Remote) => SOURCE_PORT,
+        };
+        self.then(expression::load_payload(Header::Transport, offset, PORT, FIRST))
+    }
+
+    /// Packets of TCP connections that can be reset: a reset is not answered with another.
+    pub(super) fn connections(self, connections: Connections) -> Self {
+        let rule = self.protocol(Protocol::Tcp).tcp_flags(RST, Operator::Equal, 0);
+        match connections {
+            Connections::All => rule,
+            Connections::New => rule.tcp_flags(SYN | ACK, Operator::Equal, SYN),
+            Connections::Established => rule.tcp_flags(SYN | ACK, Operator::NotEqual, SYN),
+        }
+    }
+
+    fn tcp_flags(self, mask: u8, operator: Operator, value: u8) -> Self {
+        self.then(expression::load_payload(Header::Transport, TCP_FLAGS, 1, FIRST))
+            .then(expression::mask(FIRST, &[mask]))
+            .compare(operator, &[value])
+    }
+
     pub(super) fn neither_tcp_nor_udp(self) -> Self {
         self.then(expression::load_meta(MetaKey::L4Proto, FIRST))
             .compare(Operator::NotEqual, &[Protocol::Tcp.number()])
@@ -227,9 +266,7 @@ impl Rule {
 
     /// First packets of connections over TCP. Only packets of TCP.
     pub(super) fn opening(self) -> Self {
-        self.then(expression::load_payload(Header::Transport, TCP_FLAGS, 1, FIRST))
-            .then(expression::mask(FIRST, &[FIN_SYN_RST_ACK]))
-            .compare(Operator::Equal, &[SYN])
+        self.tcp_flags(FIN | SYN | RST | ACK, Operator::Equal, SYN)
     }
 
     pub(super) fn redirect_to(self, port: u16) -> Self {
@@ -246,6 +283,10 @@ impl Rule {
 
     pub(super) fn drop(self) -> Self {
         self.then(expression::drop())
+    }
+
+    pub(super) fn reset(self) -> Self {
+        self.then(TcpReset)
     }
 
     pub(super) fn discard(self) -> Self {

@@ -33,15 +33,25 @@ pub(super) fn add_singles(
 }
 
 fn add_ranges(filter: &Filter, family: Family) -> Vec<Request<NetfilterMessage>> {
+    let (set, ranges) = (family.ranges(&filter.name), family.of(&filter.targets).wide());
+    fill_ranges(filter, &set, ranges, |address| family.bytes(address), |last| family.after(last))
+}
+
+/// The requests that put ranges into a set of intervals: `key` makes an element of a number, `after` the number behind
+/// another, if there is one.
+pub(super) fn fill_ranges<K: AsRef<[u8]>>(
+    filter: &Filter,
+    set: &Set,
+    ranges: impl Iterator<Item = (u128, u128)>,
+    key: impl Fn(u128) -> K,
+    after: impl Fn(u128) -> Option<u128>,
+) -> Vec<Request<NetfilterMessage>> {
     let elements = |(first, last)| {
-        let begin = Element::single(family.bytes(first));
-        // The end is the first that is no more in it; a range to the very last address has none.
-        let end = family
-            .after(last)
-            .map(|end| Element { ends_interval: true, ..Element::single(family.bytes(end)) });
-        [Some(begin), end].into_iter().flatten()
+        // The end is the first that is no more in it; a range to the very last has none.
+        let end = after(last).map(|end| Element { ends_interval: true, ..Element::single(key(end)) });
+        [Some(Element::single(key(first))), end].into_iter().flatten()
     };
-    fill(filter, &family.ranges(&filter.name), family.of(&filter.targets).wide().map(elements))
+    fill(filter, set, ranges.map(elements))
 }
 
 /// The requests that put items into a set, of one or more elements each.

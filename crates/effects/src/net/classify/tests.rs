@@ -98,6 +98,7 @@ fn filter() -> Filter {
         targets: targets(&["10.0.0.0/22", "10.1.0.7", "fd00::7", "fd00:1::/57"]),
         added: BTreeSet::new(),
         port: None,
+        selected: Selected::default(),
         flows_percent: 100,
         action: Action::Classify(class(4)),
         lasts: Duration::from_secs(60),

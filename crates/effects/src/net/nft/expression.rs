@@ -13,11 +13,12 @@ use rtnetlink::packet_core::{DefaultNla, Nla, parse_u64_be};
 use super::set::Set;
 use crate::net::uapi::nf_tables::{
     NF_NAT_RANGE_PROTO_SPECIFIED, NFT_BITWISE_MASK_XOR, NFT_HASH_JENKINS, NFT_LOOKUP_F_INV,
-    NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE, NFTA_BYTEORDER_SREG,
-    NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME, NFTA_DYNSET_SREG_KEY,
-    NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN, NFTA_HASH_MODULUS, NFTA_HASH_SEED, NFTA_HASH_SREG,
-    NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_OFFSET, NFTA_NG_TYPE, NFTA_QUEUE_NUM,
-    NFTA_QUEUE_TOTAL, NFTA_REDIR_FLAGS, NFTA_REDIR_REG_PROTO_MIN,
+    NFT_REJECT_TCP_RST, NFTA_BYTEORDER_DREG, NFTA_BYTEORDER_LEN, NFTA_BYTEORDER_OP, NFTA_BYTEORDER_SIZE,
+    NFTA_BYTEORDER_SREG, NFTA_COUNTER_PACKETS, NFTA_DYNSET_OP, NFTA_DYNSET_SET_ID, NFTA_DYNSET_SET_NAME,
+    NFTA_DYNSET_SREG_KEY, NFTA_FWD_SREG_DEV, NFTA_HASH_DREG, NFTA_HASH_LEN, NFTA_HASH_MODULUS,
+    NFTA_HASH_SEED, NFTA_HASH_SREG, NFTA_HASH_TYPE, NFTA_NG_DREG, NFTA_NG_MODULUS, NFTA_NG_OFFSET,
+    NFTA_NG_TYPE, NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_REDIR_FLAGS, NFTA_REDIR_REG_PROTO_MIN,
+    NFTA_REJECT_TYPE,
 };
 
 /// `meta`: loads a fact about the packet.
@@ -264,6 +265,21 @@ impl From<ToPort> for Expressions {
     fn from(ToPort { port }: ToPort) -> Expressions {
         let flags = number(NFTA_REDIR_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
         other("redir", vec![number(NFTA_REDIR_REG_PROTO_MIN, port), flags])
+    }
+}
+
+/// `reject`: answers a packet of TCP with a reset, and drops it. Ends the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpReset;
+
+impl TcpReset {
+    /// As rules name the expression.
+    pub const NAME: &str = "reject";
+}
+
+impl From<TcpReset> for Expressions {
+    fn from(TcpReset: TcpReset) -> Expressions {
+        other(TcpReset::NAME, vec![number(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)])
     }
 }
 

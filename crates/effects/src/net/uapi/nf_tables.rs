@@ -84,6 +84,11 @@ pub const NFTA_QUEUE_NUM: u16 = 1;
 /// How many queues there are from that number on.
 pub const NFTA_QUEUE_TOTAL: u16 = 2;
 
+/// `enum nft_reject_attributes`.
+pub const NFTA_REJECT_TYPE: u16 = 1;
+/// `enum nft_reject_types`.
+pub const NFT_REJECT_TCP_RST: u32 = 1;
+
 /// Goes on if the set lacks what is looked up, of `lookup`.
 pub const NFT_LOOKUP_F_INV: u32 = 1;
 
