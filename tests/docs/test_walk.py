@@ -22,7 +22,7 @@ GUIDES = [
 ]  # fmt: skip
 WALKED = [README, *(ROOT / "docs" / page for page in GUIDES)]
 # The title of a block that is not run says what it needs, which no test has.
-NOT_RUN = ("Needs an AWS account", "Needs the stock agent", "Needs Docker Compose", "Your machine")
+NOT_RUN = ("Needs an AWS account", "Needs a task", "Needs the stock agent", "Needs Docker Compose", "Your machine")
 
 
 @pytest.fixture
