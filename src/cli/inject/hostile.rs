@@ -1,6 +1,8 @@
 //! Tests: hostile values on every option of every fault. A value is refused, or it arrives in the fault as the
 //! very text or number that it was.
 
+use std::sync::LazyLock;
+
 use clap::{CommandFactory, Parser};
 use proptest::prelude::*;
 
@@ -16,8 +18,8 @@ fn good(fault: &str, option: &str) -> String {
     parameter.values.example().into_owned()
 }
 
-/// Every fault with each of its options that takes a value, and those that have to be given.
-fn places() -> Vec<(String, String, Vec<String>)> {
+/// Every fault with each of its options that takes a value, and those that have to be given. Made once.
+static PLACES: LazyLock<Vec<(String, String, Vec<String>)>> = LazyLock::new(|| {
     let cli = Cli::command();
     let faults = cli.find_subcommand("inject").unwrap().get_subcommands();
     let of = |fault: &clap::Command| {
@@ -30,7 +32,7 @@ fn places() -> Vec<(String, String, Vec<String>)> {
         options.iter().map(move |option| (fault.clone(), name(option), required.clone())).collect::<Vec<_>>()
     };
     faults.flat_map(of).collect()
-}
+});
 
 /// What came of the command line: the fault, or why it was refused.
 fn asked(fault: &str, hit: &str, required: &[String], value: &str) -> Result<Asked, String> {
@@ -74,8 +76,8 @@ fn empty_is_not_given(fault: &faults::Fault, hit: &str) -> bool {
 fn every_nasty_value_is_refused_or_taken_literally() {
     let (mut taken, mut count) = (0, 0);
     for value in read_back::HOSTILE {
-        for (fault, hit, required) in places() {
-            let outcome = misread(&fault, &hit, &required, value);
+        for (fault, hit, required) in PLACES.iter() {
+            let outcome = misread(fault, hit, required, value);
             assert!(outcome.is_ok(), "{fault} --{hit}={value:?}: {outcome:?}");
             (taken, count) = (taken + u32::from(outcome == Ok(true)), count + 1);
         }
@@ -85,8 +87,8 @@ fn every_nasty_value_is_refused_or_taken_literally() {
 
 #[test]
 fn every_option_has_a_good_value() {
-    for (fault, hit, required) in places() {
-        let outcome = misread(&fault, &hit, &required, &good(&fault, &hit));
+    for (fault, hit, required) in PLACES.iter() {
+        let outcome = misread(fault, hit, required, &good(fault, hit));
         assert_eq!(outcome, Ok(true), "{fault} --{hit}");
     }
 }
@@ -97,8 +99,7 @@ proptest! {
         place in any::<proptest::sample::Index>(),
         value in prop_oneof![any::<String>(), "[0-9]{1,24}", "[+-]?[0-9]{1,3}", "[a-zA-Z0-9.,:/-]{1,40}"],
     ) {
-        let places = places();
-        let (fault, hit, required) = place.get(&places);
+        let (fault, hit, required) = place.get(&PLACES);
         let outcome = misread(fault, hit, required, &value);
         prop_assert!(outcome.is_ok(), "{} --{}={:?}: {:?}", fault, hit, value, outcome);
     }
