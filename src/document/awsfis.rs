@@ -1,5 +1,5 @@
-//! The `AWSFIS-Run-*` documents, and `Taskfault-Run-*` of ours, known by name: the values of their parameters read and checked, and the plan of
-//! what they ask for. Pure.
+//! The `AWSFIS-Run-*` documents, and `Taskfault-Run-*` of ours, known by name: the values of their parameters read and
+//! checked, and the plan of what they ask for. Pure.
 //!
 //! Which documents there are, and what they take and mean, stands in the faults' tables ([`faults::document`]). Here is
 //! what a document is to Run Command: its steps, refusals with the stock agent's texts, exit codes.

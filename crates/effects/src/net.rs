@@ -503,7 +503,7 @@ fn impaired(impairment: Impairment, limit: u32) -> Netem {
     let bursts = |it: network_impairment::Bursts| Bursts {
         begins: it.begins.of_one(),
         ends: it.ends.of_one(),
-        loss: if it.loss.is_nothing() { 1.0 } else { it.loss.of_one() },
+        loss: it.lost().of_one(),
     };
     let rate = |kilobits: u64| Rate {
         bytes_per_second: u32::try_from(kilobits * 125).unwrap_or(u32::MAX),

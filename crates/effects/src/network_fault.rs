@@ -10,7 +10,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::ecs_agent::{self, AgentError};
 use crate::fault::{Preflight, StartError, Started};
-use crate::net::{self, NetError, NetworkPlan};
+use crate::net::{self, NetError, NetworkPlan, Work};
 use crate::task::Task;
 use crate::task::capabilities::Capabilities;
 use crate::task::ecs_agent::{Way, choose};
@@ -183,6 +183,21 @@ pub(crate) fn summary_of(work: &str, scope: &Scope) -> String {
         let _ = write!(text, ", for {} % of the flows", scope.flows_percent);
     }
     text
+}
+
+/// What is done to that traffic, to last so long. `name` as [`NetworkPlan::name`].
+pub(crate) fn plan_of(name: &'static str, work: Work, scope: &Scope, lasts: Duration) -> NetworkPlan {
+    NetworkPlan {
+        name,
+        work,
+        direction: scope.direction,
+        interfaces: Some(scope.interfaces.clone()),
+        sources: scope.sources.clone(),
+        port: None,
+        selection: scope.selection.clone(),
+        flows_percent: scope.flows_percent,
+        lasts,
+    }
 }
 
 /// `own`, and which traffic.

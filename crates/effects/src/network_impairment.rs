@@ -7,7 +7,7 @@ use outcome::{Figures, figures};
 
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, NetworkFault, Shapes, figures_of, plan_of, summary_of};
 use crate::network_latency::MOST_JITTER;
 use crate::task::Task;
 use faults::network_impairment::{Chance, Distribution, Impairment, NetworkImpairment, SPEC};
@@ -57,17 +57,7 @@ impl NetworkFault for NetworkImpairment {
     }
 
     fn plan(&self, lasts: Duration) -> NetworkPlan {
-        NetworkPlan {
-            name: "impairment",
-            work: Work::Impair(self.impairment),
-            direction: self.scope.direction,
-            interfaces: Some(self.scope.interfaces.clone()),
-            sources: self.scope.sources.clone(),
-            port: None,
-            selection: self.scope.selection.clone(),
-            flows_percent: self.scope.flows_percent,
-            lasts,
-        }
+        plan_of("impairment", Work::Impair(self.impairment), &self.scope, lasts)
     }
 
     fn scope(&self) -> Option<&Scope> {
@@ -97,7 +87,7 @@ fn parts(impairment: &Impairment) -> Vec<String> {
             "bursts of losses (begun by {} %, ended by {} %, {} % lost in them, {} % outside)",
             bursts.begins,
             bursts.ends,
-            if bursts.loss.is_nothing() { 100.0 } else { bursts.loss.percent() },
+            bursts.lost(),
             impairment.loss.share
         )),
         false => parts.extend(share(impairment.loss, "lost")),

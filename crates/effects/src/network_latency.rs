@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, plan_of, summary_of};
 use crate::task::Task;
 use faults::network_latency::{NetworkLatency, SPEC};
 use faults::network_source::Scope;
@@ -56,17 +56,7 @@ impl NetworkFault for NetworkLatency {
     }
 
     fn plan(&self, lasts: Duration) -> NetworkPlan {
-        NetworkPlan {
-            name: "latency",
-            work: Work::Delay { delay: self.delay, jitter: self.jitter },
-            direction: self.scope.direction,
-            interfaces: Some(self.scope.interfaces.clone()),
-            sources: self.scope.sources.clone(),
-            port: None,
-            selection: self.scope.selection.clone(),
-            flows_percent: self.scope.flows_percent,
-            lasts,
-        }
+        plan_of("latency", Work::Delay { delay: self.delay, jitter: self.jitter }, &self.scope, lasts)
     }
 
     fn scope(&self) -> Option<&Scope> {

@@ -9,7 +9,7 @@ use crate::ecs_agent::request::Request;
 use crate::ecs_agent::target::Targets;
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, AtAgent, NetworkFault, Shapes, figures_of, plan_of, summary_of};
 use crate::task::Task;
 use faults::network_packet_loss::{NetworkPacketLoss, SPEC};
 use faults::network_source::Scope;
@@ -37,17 +37,7 @@ impl NetworkFault for NetworkPacketLoss {
     }
 
     fn plan(&self, lasts: Duration) -> NetworkPlan {
-        NetworkPlan {
-            name: "loss",
-            work: Work::Lose { percent: self.percent },
-            direction: self.scope.direction,
-            interfaces: Some(self.scope.interfaces.clone()),
-            sources: self.scope.sources.clone(),
-            port: None,
-            selection: self.scope.selection.clone(),
-            flows_percent: self.scope.flows_percent,
-            lasts,
-        }
+        plan_of("loss", Work::Lose { percent: self.percent }, &self.scope, lasts)
     }
 
     fn scope(&self) -> Option<&Scope> {

@@ -7,10 +7,10 @@ use outcome::{Figures, figures};
 
 use crate::fault::{Perform, Preflight, Started};
 use crate::net::{NetworkPlan, Work};
-use crate::network_fault::{self, NetworkFault, Shapes, figures_of, summary_of};
+use crate::network_fault::{self, NetworkFault, Shapes, figures_of, plan_of, summary_of};
 use crate::task::Task;
 use faults::network_reset::{Connections, NetworkReset, SPEC};
-use faults::network_source::{Protocol, Scope, Selection};
+use faults::network_source::{Protocol, Scope};
 
 impl Perform for NetworkReset {
     fn preflight(task: &Task) -> Preflight {
@@ -49,17 +49,9 @@ impl NetworkFault for NetworkReset {
     }
 
     fn plan(&self, lasts: Duration) -> NetworkPlan {
-        NetworkPlan {
-            name: "reset",
-            work: Work::Reset(self.connections),
-            direction: self.scope.direction,
-            interfaces: Some(self.scope.interfaces.clone()),
-            sources: self.scope.sources.clone(),
-            port: None,
-            selection: Selection { protocol: Some(Protocol::Tcp), ..self.scope.selection.clone() },
-            flows_percent: self.scope.flows_percent,
-            lasts,
-        }
+        let mut plan = plan_of("reset", Work::Reset(self.connections), &self.scope, lasts);
+        plan.selection.protocol = Some(Protocol::Tcp);
+        plan
     }
 
     fn scope(&self) -> Option<&Scope> {

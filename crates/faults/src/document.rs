@@ -95,7 +95,7 @@ impl Document {
     }
 }
 
-/// All documents, in alphabetical order.
+/// All documents, fault by fault; those of one fault in alphabetical order.
 pub fn all() -> impl Iterator<Item = &'static Document> {
     ALL.iter().flat_map(|spec| spec.documents)
 }

@@ -8,7 +8,7 @@ use crate::duration::DURATION;
 use crate::network_source::{self, Direction, SOURCES, Source, parse_sources};
 use crate::parameter::{Parameter, Preset, Values};
 use crate::spec::{Lives, Spec, Strength};
-use crate::{Arguments, Fault, ParameterError, Parameters, Range};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range, names};
 
 mod answer;
 mod requests;
@@ -138,16 +138,14 @@ impl FromStr for Action {
     type Err = ParameterError;
 
     fn from_str(word: &str) -> Result<Self, ParameterError> {
-        let known = Action::NAMES.iter().zip(Action::ALL).find(|(name, _)| **name == word);
         let unknown = || ParameterError::not_one_of(ACTION.option, word, Self::NAMES.join(" or "));
-        known.map(|(_, action)| action).ok_or_else(unknown)
+        names::find(word, Action::NAMES, &Action::ALL).ok_or_else(unknown)
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Action::NAMES.iter().zip(Action::ALL).find(|(_, action)| action == self);
-        formatter.write_str(name.map_or("", |(name, _)| name))
+        formatter.write_str(names::of(self, Action::NAMES, &Action::ALL))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod http_fault;
 pub mod io_stress;
 pub mod kill_process;
 pub mod memory_stress;
+mod names;
 pub mod network_blackhole_port;
 pub mod network_impairment;
 pub mod network_latency;

@@ -12,7 +12,7 @@ use crate::network_source::{
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::share::{self, Share};
 use crate::spec::{Document, Lives, Spec, Strength};
-use crate::{Arguments, Fault, ParameterError, Parameters, Range};
+use crate::{Arguments, Fault, ParameterError, Parameters, Range, names};
 
 /// The longest delay and the widest jitter, in milliseconds: those of `network-latency`.
 const MILLISECONDS: Range = Range { low: 0, high: 120_000, unit: "milliseconds" };
@@ -291,16 +291,14 @@ impl FromStr for Distribution {
     type Err = ParameterError;
 
     fn from_str(word: &str) -> Result<Self, ParameterError> {
-        let found = Distribution::NAMES.iter().zip(Distribution::ALL).find(|(name, _)| **name == word);
         let refused = || ParameterError::not_one_of("distribution", word, Distribution::NAMES.join(", "));
-        found.map(|(_, distribution)| distribution).ok_or_else(refused)
+        names::find(word, Distribution::NAMES, &Distribution::ALL).ok_or_else(refused)
     }
 }
 
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = Distribution::ALL.iter().position(|it| it == self).unwrap_or_default();
-        f.write_str(Distribution::NAMES[at])
+        f.write_str(names::of(self, Distribution::NAMES, &Distribution::ALL))
     }
 }
 
@@ -320,8 +318,8 @@ pub struct Bursts {
     pub begins: Share,
     /// With each packet, it ends so often.
     pub ends: Share,
-    /// So many of its packets are lost.
-    pub loss: Share,
+    /// As given: 0 where all of its packets are lost, see [`Bursts::lost`].
+    loss: Share,
 }
 
 /// What a line does to packets; all of it is nothing by default.
@@ -368,6 +366,11 @@ impl Bursts {
     /// Whether there are any.
     pub fn happen(self) -> bool {
         !self.begins.is_nothing()
+    }
+
+    /// So many of a burst's packets are lost: all of them where no share was given.
+    pub fn lost(self) -> Share {
+        if self.loss.is_nothing() { Share::ALL } else { self.loss }
     }
 }
 

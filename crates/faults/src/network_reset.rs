@@ -10,7 +10,7 @@ use crate::network_source::{
 };
 use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::spec::{Document, Lives, Spec};
-use crate::{Arguments, Fault, ParameterError, Parameters};
+use crate::{Arguments, Fault, ParameterError, Parameters, names};
 
 /// Neither FIS nor its documents have it.
 pub static SPEC: Spec = Spec {
@@ -81,16 +81,14 @@ impl FromStr for Connections {
     type Err = ParameterError;
 
     fn from_str(word: &str) -> Result<Self, ParameterError> {
-        let found = Connections::NAMES.iter().zip(Connections::ALL).find(|(name, _)| **name == word);
         let refused = || ParameterError::not_one_of("connections", word, Connections::NAMES.join(", "));
-        found.map(|(_, connections)| connections).ok_or_else(refused)
+        names::find(word, Connections::NAMES, &Connections::ALL).ok_or_else(refused)
     }
 }
 
 impl fmt::Display for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = Connections::ALL.iter().position(|it| it == self).unwrap_or_default();
-        f.write_str(Connections::NAMES[at])
+        f.write_str(names::of(self, Connections::NAMES, &Connections::ALL))
     }
 }
 

@@ -16,7 +16,11 @@ pub(crate) const ACCEPTS: &str = "0-100 %, three decimals";
 impl Share {
     /// Decimals of a percent.
     const DECIMALS: usize = 3;
-    const ALL: u32 = 100_000;
+    /// Of all.
+    const THOUSANDTHS: u32 = 100_000;
+
+    /// All of them.
+    pub const ALL: Share = Share(Share::THOUSANDTHS);
 
     /// The share that a text is: plain digits, at most three behind a point.
     ///
@@ -35,7 +39,7 @@ impl Share {
         }
         let digits = format!("{whole}{decimals:0<width$}", width = Share::DECIMALS);
         let thousandths = digits.parse().map_err(|_| refused())?;
-        if thousandths > Share::ALL { Err(refused()) } else { Ok(Share(thousandths)) }
+        if thousandths > Share::THOUSANDTHS { Err(refused()) } else { Ok(Share(thousandths)) }
     }
 
     /// Whether it is nothing.
@@ -45,7 +49,7 @@ impl Share {
 
     /// As a part of one.
     pub fn of_one(self) -> f64 {
-        f64::from(self.0) / f64::from(Share::ALL)
+        f64::from(self.0) / f64::from(Share::THOUSANDTHS)
     }
 
     /// In percent.
