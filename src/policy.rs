@@ -205,10 +205,10 @@ impl Policy {
         {
             return too_much(instead, format!("{}, which is no percentage", value(instead)));
         }
-        // Some have decimals.
-        let share = |name, text: &str| Share::parse(name, text).unwrap_or_default();
+        // Some have decimals. What cannot be read is no less than all.
+        let share = |name, text: &str| Share::parse(name, text).unwrap_or(Share::ALL);
         let limit = share(MAX_PERCENT_VARIABLE, &most.to_string());
-        let asked = strength.percents.iter().filter_map(|it| Some((it.option, fault.text(it.option)?)));
+        let asked = strength.percents.iter().filter_map(|it| Some((it.option, fault.strength(it.option)?)));
         match asked.into_iter().find(|(option, text)| share(option, text) > limit) {
             Some((option, text)) => too_much(option, text),
             None => Ok(()),
@@ -265,9 +265,11 @@ fn known() -> String {
 mod tests {
     use super::*;
     use crate::document::{self, Request};
+    use faults::Arguments;
     use faults::cpu_stress::CpuStress;
     use faults::disk_fill::DiskFill;
     use faults::network_blackhole_port::NetworkBlackholePort;
+    use faults::network_impairment;
     use faults::network_packet_loss::NetworkPacketLoss;
     use faults::network_source::Scope;
     use serde_json::json;
@@ -337,6 +339,22 @@ mod tests {
         assert!(forbidden(&variables, loss(51), MINUTE).unwrap().starts_with("loss-percent"));
         let hole = NetworkBlackholePort::new(443, "tcp", "egress").unwrap();
         assert_eq!(forbidden(&variables, hole, MINUTE), None, "it has no percentage");
+        // A default that means all of something is as strong as all of it.
+        let burst = |more: &[(&str, &str)]| {
+            let given = [("burst-begins-percent", "50"), ("burst-ends-percent", "1")];
+            let mut arguments = Arguments::default();
+            for (option, value) in given.iter().chain(more) {
+                let parameter =
+                    network_impairment::SPEC.parameters.iter().find(|it| it.option == *option).unwrap();
+                arguments.give(parameter, parameter.option, *value);
+            }
+            (network_impairment::SPEC.read)(&arguments).unwrap()
+        };
+        assert_eq!(
+            forbidden(&variables, burst(&[]), MINUTE).unwrap(),
+            "burst-loss-percent of network-impairment is 100; TASKFAULT_MAX_PERCENT in this task is 50"
+        );
+        assert_eq!(forbidden(&variables, burst(&[("burst-loss-percent", "50")]), MINUTE), None);
     }
 
     #[test]

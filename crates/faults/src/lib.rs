@@ -57,6 +57,12 @@ pub trait Parameters: Sized {
     /// One of them as it would be given, by the name of its option. None for those that have no text here: the
     /// duration, switches, what is left to the place.
     fn text(&self, option: &str) -> Option<String>;
+
+    /// How strong it is by one of the percentages of [`Spec::strength`], as it acts: where a value stands for another,
+    /// the other one.
+    fn strength(&self, option: &str) -> Option<String> {
+        self.text(option)
+    }
 }
 
 /// Makes [`Fault`] and [`ALL`] of the line that each fault has.
@@ -80,6 +86,13 @@ macro_rules! registry {
             pub fn text(&self, option: &str) -> Option<String> {
                 match self {
                     $(Fault::$fault(fault) => fault.text(option),)*
+                }
+            }
+
+            /// How strong it is by one of its percentages, see [`Parameters::strength`].
+            pub fn strength(&self, option: &str) -> Option<String> {
+                match self {
+                    $(Fault::$fault(fault) => fault.strength(option),)*
                 }
             }
         }

@@ -472,6 +472,14 @@ impl Parameters for NetworkImpairment {
             option => self.impairment.text(option).or_else(|| self.scope.text(option)),
         }
     }
+
+    fn strength(&self, option: &str) -> Option<String> {
+        let bursts = self.impairment.bursts;
+        match option {
+            "burst-loss-percent" if bursts.happen() => Some(bursts.lost().to_string()),
+            option => self.text(option),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -507,6 +515,18 @@ mod tests {
             assert!(pattern.is_match(profile.name));
             let fault = read(&[(&PROFILE, profile.name)]).unwrap();
             assert_eq!(fault.impairment.check().is_ok(), profile.name != "none", "{}", profile.name);
+        }
+    }
+
+    #[test]
+    fn a_burst_that_has_no_share_is_as_strong_as_one_that_loses_all() {
+        for (given, strength) in [
+            (&[(&BURST_BEGINS, "1"), (&BURST_ENDS, "5")][..], "100"),
+            (&[(&BURST_BEGINS, "1"), (&BURST_ENDS, "5"), (&BURST_LOSS, "0")], "100"),
+            (&[(&BURST_BEGINS, "1"), (&BURST_ENDS, "5"), (&BURST_LOSS, "15")], "15"),
+            (&[(&DELAY, "5")], "0"),
+        ] {
+            assert_eq!(read(given).unwrap().strength("burst-loss-percent").unwrap(), strength);
         }
     }
 
