@@ -26,7 +26,8 @@ pub(crate) enum Watch {
     Cpu {
         before: Duration,
     },
-    /// Resident memory of all other processes here, in bytes.
+    /// Resident memory of all other processes here, in bytes, without what they have of files: a program whose text is
+    /// mapped again when it is needed holds no memory by that.
     Memory {
         before: u64,
     },
@@ -67,7 +68,11 @@ impl Watch {
     /// Looks at how things are before the effect.
     pub(crate) fn arm(&mut self) {
         match self {
-            Watch::Cpu { before } => *before = burnt(),
+            Watch::Cpu { before } => {
+                // A sidecar that has just started may still have the slower of two threads that race for a key.
+                let _ = quiet(Duration::from_secs(5));
+                *before = burnt();
+            }
             Watch::Memory { before } => *before = resident(),
             Watch::Space { folder, before, .. } => *before = used(folder),
             Watch::Level { .. } => {}
@@ -144,7 +149,8 @@ fn quiet(limit: Duration) -> Option<Instant> {
 fn resident() -> u64 {
     let of = |pid: i32| {
         let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-        statm.split(' ').nth(1)?.parse::<u64>().ok()
+        let mut pages = statm.split(' ').skip(1).map_while(|field| field.parse::<u64>().ok());
+        Some(pages.next()?.saturating_sub(pages.next()?))
     };
     others().into_iter().filter_map(of).sum::<u64>() * 4096
 }
