@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("roots_of_many_queues", roots_of_many_queues),
     ("a_kept_root_costs_bystanders_nothing", a_kept_root_costs_bystanders_nothing),
     ("kept_roots_are_put_back_whoever_comes_between", kept_roots_are_put_back_whoever_comes_between),
+    ("one_fault_after_another_is_killed_on_a_kept_root", one_fault_after_another_is_killed_on_a_kept_root),
     ("roots_that_cannot_be_put_back_are_left_alone", roots_that_cannot_be_put_back_are_left_alone),
 ];
 
@@ -289,5 +290,30 @@ fn kept_roots_are_put_back_whoever_comes_between() {
     until("the table is gone", || !ground.state().contains("table"));
     assert!(ground.state().contains("prio 7f17:"));
     next_life(&ground);
+    assert_eq!(ground.state(), before);
+}
+
+/// What a killed `inject` leaves on a root that a sidecar keeps is in no one's way, its own or the next one's.
+fn one_fault_after_another_is_killed_on_a_kept_root() {
+    let ground = Ground::new();
+    let before = ground.state();
+    let mut player = ground.start(&["/mnt/suite", "probe", "play"]);
+    assert_eq!(player.ask("keep"), "ok");
+    assert_eq!(player.ask("add 1 delay 20 egress eth0 10.9.0.2"), "ok");
+    assert_eq!(player.ask("end 1"), "ok");
+    let kept = ground.state();
+    for round in 0..6 {
+        let fault = ground.inject(
+            "network-latency --duration 60s --delay-milliseconds 100 --jitter-milliseconds 0 --sources 10.9.0.2",
+        );
+        late(ground.icmp(FAR[0]), &format!("fault {round}"));
+        fault.signal("KILL");
+        let _ = fault.end();
+        until("the table is gone", || {
+            ground.state().matches("table").count() == kept.matches("table").count()
+        });
+        soon(ground.icmp(FAR[0]), &format!("after kill {round}"));
+    }
+    assert_eq!(player.ask("give"), "ok");
     assert_eq!(ground.state(), before);
 }

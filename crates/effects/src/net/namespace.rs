@@ -62,7 +62,7 @@ fn claimed() -> Result<Tables, NetError> {
 /// what was there before. Gives the names of the interfaces. The claim must be held: then no living process
 /// uses any of it.
 ///
-/// Roots that a living process keeps are not left over.
+/// Roots that a living process keeps are not left over; what another had on them is.
 pub(super) fn tidy(
     tables: &mut Tables,
     route: &mut Route,
@@ -87,7 +87,31 @@ pub(super) fn tidy(
         // A note that stays is of no harm: it is only read where a root of ours is found.
         let _ = Note::remove(state_dir);
     }
+    if kept {
+        clear_roots(route, &links, &qdiscs)?;
+    }
     Ok(left.iter().map(|link| link.name.clone()).collect())
+}
+
+/// Removes what others that are gone left beside roots that this process keeps, and on them. The claim must be held,
+/// and no effect be there.
+pub(super) fn tidy_kept(route: &mut Route) -> Result<(), NetlinkError> {
+    let (qdiscs, links) = (tc::list(route)?, link::list(route)?);
+    for link in links.iter().filter(|link| ifb::is_ours(link)) {
+        route.request(ifb::remove(link))?;
+    }
+    clear_roots(route, &links, &qdiscs)
+}
+
+/// Takes every netem out of our roots. One that was killed leaves its own, which no packet reaches any more and which
+/// would be in the way of the next.
+fn clear_roots(route: &mut Route, links: &[Link], qdiscs: &[Qdisc]) -> Result<(), NetlinkError> {
+    for link in links.iter().filter(|link| !ifb::is_ours(link) && has_root(link, qdiscs)) {
+        for band in shape::bands_with_leaf(qdiscs, link.index) {
+            route.request(shape::remove_leaf(link, band))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is a root of ours on an interface, left over or not.

@@ -102,6 +102,11 @@ pub fn leaf_of(qdiscs: &[Qdisc], index: u32, band: u16) -> Option<&Qdisc> {
     qdiscs.iter().find(|qdisc| qdisc.index == index && qdisc.handle == leaf_handle(band))
 }
 
+/// The bands of our root on the link that have a netem, out of all disciplines.
+pub fn bands_with_leaf(qdiscs: &[Qdisc], index: u32) -> impl Iterator<Item = u16> {
+    (FIRST_SPARE..=BANDS).filter(move |band| leaf_of(qdiscs, index, *band).is_some())
+}
+
 /// Packets that may wait in a netem at once, so that it never drops by itself: what the link can send within
 /// the longest delay in packets of 500 bytes, at least netem's default and at most 4 million (each costs
 /// memory only while it waits).

@@ -135,6 +135,8 @@ impl Shared {
             namespace::claim(&mut self.tables)?;
             self.has_claim = true;
             self.roots.forget_lost(&mut self.route)?;
+            // Another process may have had its fault here meanwhile, and been killed.
+            namespace::tidy_kept(&mut self.route)?;
         }
         Ok(())
     }
