@@ -67,6 +67,11 @@ impl Roots {
         Roots { all: BTreeMap::new(), state_dir: state_dir.to_owned() }
     }
 
+    /// Where what they replace is noted.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -136,7 +136,8 @@ impl Shared {
             self.has_claim = true;
             self.roots.forget_lost(&mut self.route)?;
             // Another process may have had its fault here meanwhile, and been killed.
-            namespace::tidy_kept(&mut self.route)?;
+            let roots = &self.roots;
+            namespace::tidy_kept(&mut self.route, roots.state_dir(), |index| roots.has(index))?;
         }
         Ok(())
     }
