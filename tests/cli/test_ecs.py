@@ -5,7 +5,7 @@ import urllib.request
 import uuid
 
 import pytest
-from conftest import REGION, ROOT, Cli, eventually, keeps_the_model
+from conftest import ACCOUNT, REGION, ROOT, SEEDED_ROLE_ARN, Cli, eventually, keeps_the_model
 from up import NETWORK, Up, definition, namespaces
 
 CONTAINER = {
@@ -158,6 +158,32 @@ def test_fargate_container_instances_and_tags(aws_up, ecs_up):
     aws_up("ecs", "wait", "services-stable", "--cluster", "blue", "--services", "web", "small")
     assert ecs_up.list_tasks(cluster="blue", launchType="FARGATE")["taskArns"] == [arn]
     assert len(ecs_up.list_tasks(cluster="blue", serviceName="web")["taskArns"]) == 3
+
+
+def test_an_experiment_drains_container_instances_and_gives_them_back(up, ecs_up, session):
+    fis = session.client("fis", endpoint_url=up.url)
+    fis.meta.events.register("before-parse.fis.*", keeps_the_model)
+    ecs_up.get_waiter("services_stable").wait(cluster="blue", services=["web"], WaiterConfig={"Delay": 1})
+    cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/blue"
+    template = fis.create_experiment_template(
+        clientToken="drain", description="a zone is drained", roleArn=SEEDED_ROLE_ARN,
+        stopConditions=[{"source": "none"}],
+        targets={"all": {"resourceType": "aws:ecs:cluster", "resourceArns": [cluster], "selectionMode": "ALL"}},
+        actions={"drain": {
+            "actionId": "aws:ecs:drain-container-instances", "targets": {"Clusters": "all"},
+            "parameters": {"drainagePercentage": "34", "duration": "PT10M"},
+        }},
+    )["experimentTemplate"]["id"]  # fmt: skip
+    experiment = fis.start_experiment(clientToken="start", experimentTemplateId=template)["experiment"]["id"]
+    draining = lambda: ecs_up.list_container_instances(cluster="blue", status="DRAINING")["containerInstanceArns"]
+    (instance,) = eventually(draining, "an instance drains")
+    left = lambda: ecs_up.list_tasks(cluster="blue", containerInstance=instance)["taskArns"] == []
+    eventually(left, "the service has left it")
+    assert len(ecs_up.list_tasks(cluster="blue", serviceName="web")["taskArns"]) >= 3
+    fis.stop_experiment(id=experiment)
+    stopped = lambda: fis.get_experiment(id=experiment)["experiment"]["state"]["status"] == "stopped"
+    eventually(stopped, "the experiment has stopped")
+    assert draining() == []
 
 
 # Healthy while its file is there; the second task never finds it gone.

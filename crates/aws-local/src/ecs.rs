@@ -38,6 +38,7 @@ mod tags;
 mod tasks;
 mod zone;
 
+pub use clusters::described as described_clusters;
 pub use definition::{
     Condition, ContainerDefinition, Definition, Dependency, HealthCheck, LogConfiguration, PortMapping,
     task_size,

@@ -19,6 +19,7 @@ mod check;
 mod commands;
 pub(crate) mod definition;
 mod document;
+mod drain;
 mod engine;
 pub(crate) mod experiment;
 mod experiments;

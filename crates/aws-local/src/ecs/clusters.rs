@@ -1,5 +1,7 @@
 //! Clusters. One that a task from elsewhere names is made for it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::external::Sidecar;
@@ -98,6 +100,20 @@ pub(super) fn list(request: &Request<'_>, state: &mut EcsState, context: &Contex
     let active = state.clusters.values().filter(|cluster| cluster.active);
     let arns = active.map(|cluster| arn(context, &format!("cluster/{}", cluster.name))).collect();
     request.page("clusterArns", arns, 100)
+}
+
+/// Every cluster that is there: its ARN, its tags, and what DescribeClusters shows.
+pub fn described(
+    state: &EcsState,
+    sidecars: &[Sidecar],
+    context: &Context,
+) -> Vec<(String, BTreeMap<String, String>, Value)> {
+    let active = state.clusters.values().filter(|cluster| cluster.active);
+    let described = active.map(|cluster| {
+        let arn = arn(context, &format!("cluster/{}", cluster.name));
+        (arn, cluster.tags.clone(), item(state, sidecars, &cluster.name, WHOLE, context))
+    });
+    described.collect()
 }
 
 /// Refuses the name of a cluster that is not there (any more).

@@ -9,10 +9,14 @@ use super::experiment::{CommandRole, Experiment, SentCommand};
 use super::select::Mode;
 use super::services::{Alarm, Resource, Stage};
 use super::step::Step;
-use super::{alarms, catalog, document, filter};
+use super::{alarms, arn, catalog, document, filter};
 
 /// The shortest duration that the action reference names, where it names one.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// What becomes of the service's own report, which is a PDF in a bucket.
+pub(super) const REPORT: &str = "the PDF of the service is not made here; the page of the local AWS and taskfault-local \
+                                 run --report have a report";
 
 /// What a template is worth saying about before it is ever run.
 pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
@@ -40,6 +44,9 @@ pub(super) fn of_template(definition: &Definition, speed: f64) -> Vec<String> {
     let logs_to_bucket = |log: &Value| log["s3Configuration"].is_object();
     if definition.log_configuration.as_ref().is_some_and(logs_to_bucket) {
         notes.push("records for S3 are written into the folder of --s3; without it they are lost".to_owned());
+    }
+    if definition.report_configuration.is_some() {
+        notes.push(format!("experimentReportConfiguration is kept and told: {REPORT}"));
     }
     if speed > 1.0 {
         notes.push(format!("--speed {speed}: durations are so many times shorter here, one second at least"));
@@ -101,11 +108,12 @@ pub(super) fn of_selection(
     step: &mut Step<'_>,
 ) {
     let total = found.len();
+    let kind = catalog::counted(&target.resource_type);
     let on_the_way = |it: &&Resource| it.stage == Stage::OnTheWay;
     let waiting = resources.iter().filter(on_the_way).filter(|it| filter::is_meant(it, target)).count();
     if target.resource_arns.is_empty() && waiting > 0 {
         let text =
-            format!("target {name}: {waiting} more task(s) fit but are not RUNNING, so they do not count");
+            format!("target {name}: {waiting} more {kind} fit but are not RUNNING, so they do not count");
         experiment.note(step, None, text);
     }
     let text = match mode {
@@ -113,11 +121,11 @@ pub(super) fn of_selection(
             let exact = (total * percent) as f64 / 100.0;
             let then = if count == 0 { "nothing is chosen" } else { "the rest is exempt" };
             format!(
-                "target {name}: PERCENT({percent}) of {total} task(s) is {exact:.2}, and AWS rounds down: {count}; {then}"
+                "target {name}: PERCENT({percent}) of {total} {kind} is {exact:.2}, and AWS rounds down: {count}; {then}"
             )
         }
         Mode::Count(asked) if asked > total && total > 0 => {
-            format!("target {name}: COUNT({asked}) with {total} task(s) there takes all of them")
+            format!("target {name}: COUNT({asked}) with {total} {kind} there takes all of them")
         }
         _ if total == 0 => {
             let elsewhere = step.fis.tasks_elsewhere.as_ref().map(|home| {
@@ -129,13 +137,47 @@ pub(super) fn of_selection(
                 elsewhere.unwrap_or_default()
             )
         }
-        _ if total > 1 && count == total && target.resource_arns.is_empty() => format!(
-            "target {name}: every one of the {total} task(s) that fit is hit, none is left to answer: a total outage \
+        _ if total > 1
+            && count == total
+            && target.resource_arns.is_empty()
+            && target.resource_type == catalog::TASK =>
+        {
+            format!(
+                "target {name}: every one of the {total} task(s) that fit is hit, none is left to answer: a total outage \
              of what they serve, unless the fault is mild"
-        ),
+            )
+        }
         _ => return,
     };
     experiment.note(step, None, text);
+}
+
+/// A share of the container instances of a cluster that drains, where it is not what one might think: `total` were
+/// ACTIVE, `count` drain.
+pub(super) fn of_drain(
+    experiment: &mut Experiment,
+    name: &str,
+    (cluster, total, count): (&str, usize, usize),
+    step: &mut Step<'_>,
+) {
+    let percent = experiment.definition.actions[name].parameters.get("drainagePercentage");
+    let percent: usize = percent.and_then(|text| text.parse().ok()).unwrap_or(100);
+    let cluster = arn::last_name(cluster);
+    if !(total * percent).is_multiple_of(100) {
+        let exact = (total * percent) as f64 / 100.0;
+        let text = format!(
+            "cluster {cluster}: {percent} % of {total} container instances is {exact:.2}, rounded down here: {count}; \
+             how AWS rounds is not documented"
+        );
+        experiment.note(step, Some(name), text);
+    }
+    if count > 0 && count == total {
+        let text = format!(
+            "cluster {cluster}: none is left ACTIVE of its container instances, so nothing new starts there: a \
+             service whose minimumHealthyPercent is 100 keeps its tasks, for lack of a place for new ones"
+        );
+        experiment.note(step, Some(name), text);
+    }
 }
 
 /// More targets than the quota.

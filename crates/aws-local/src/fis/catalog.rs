@@ -84,6 +84,8 @@ pub enum Does {
     Wait,
     /// Stops tasks.
     StopTasks,
+    /// Sets a share of the container instances of clusters to DRAINING for a time.
+    Drain,
     /// Looks whether alarms are in the states that it names.
     AssertAlarms,
     /// Executes a runbook of the user's.
@@ -103,6 +105,8 @@ pub enum Does {
 
 /// The resource type of ECS tasks.
 pub const TASK: &str = "aws:ecs:task";
+/// The resource type of ECS clusters.
+pub const CLUSTER: &str = "aws:ecs:cluster";
 /// The resource type of EC2 instances. Here managed instances stand for them.
 pub const INSTANCE: &str = "aws:ec2:instance";
 
@@ -129,6 +133,12 @@ pub const RESOURCE_TYPES: &[ResourceType] = &[
             "Name or id of the zone. Those that stand for them have none.",
         )],
         arn: ("ec2", "instance/"),
+    },
+    ResourceType {
+        id: CLUSTER,
+        description: "A cluster of Amazon ECS.",
+        parameters: &[],
+        arn: ("ecs", "cluster/"),
     },
     ResourceType {
         id: TASK,
@@ -159,7 +169,6 @@ const ELSEWHERE: &[(&str, &[&str])] = &[
             "terminate-instances",
         ],
     ),
-    ("aws:ecs:", &["drain-container-instances"]),
     (
         "aws:eks:",
         &[
@@ -231,6 +240,7 @@ fn resource_type_is_not_ours(resource_type: &str) -> bool {
     RESOURCE_TYPES.iter().all(|kind| kind.id != resource_type)
 }
 
+const CLUSTERS: Option<Slot> = Some(Slot { name: "Clusters", resource_type: CLUSTER });
 const INSTANCES: Option<Slot> = Some(Slot { name: "Instances", resource_type: INSTANCE });
 const TASKS: Option<Slot> = Some(Slot { name: "Tasks", resource_type: TASK });
 
@@ -324,6 +334,26 @@ pub const ACTIONS: &[Kind] = &[
             ),
         ],
         does: Does::AssertAlarms,
+    },
+    Kind {
+        id: "aws:ecs:drain-container-instances",
+        description: "Sets a share of the container instances of clusters to DRAINING, and back at the end.",
+        slot: CLUSTERS,
+        parameters: &[
+            of_action(
+                "drainagePercentage",
+                true,
+                Accepts::Range(1, 100),
+                "Share of the container instances that drain, in percent.",
+            ),
+            of_action(
+                "duration",
+                true,
+                MINUTES,
+                "How long they drain, in ISO 8601. One minute to twelve hours.",
+            ),
+        ],
+        does: Does::Drain,
     },
     Kind {
         id: "aws:ecs:stop-task",
@@ -522,6 +552,15 @@ pub const ACTIONS: &[Kind] = &[
 /// The action with this id.
 pub fn action(id: &str) -> Option<&'static Kind> {
     ACTIONS.iter().find(|kind| kind.id == id)
+}
+
+/// What so many resources of a type are called.
+pub(super) fn counted(resource_type: &str) -> &'static str {
+    match resource_type {
+        CLUSTER => "cluster(s)",
+        INSTANCE => "instance(s)",
+        _ => "task(s)",
+    }
 }
 
 /// The resource type with this id.

@@ -115,6 +115,9 @@ pub(crate) struct ActionRun {
     /// The runbook that it executes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automation: Option<Automation>,
+    /// The container instances that it has set to DRAINING.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) drained: Vec<String>,
     /// When CancelCommand was called.
     pub(super) cancelled: Option<SystemTime>,
 }

@@ -4,7 +4,7 @@ use super::definition::{EmptyTargets, Target};
 use super::select::Mode;
 use super::services::Services;
 use super::state::FisState;
-use super::{advice, arn, engine, experiments, targets, templates};
+use super::{advice, arn, catalog, engine, experiments, targets, templates};
 use crate::Context;
 use crate::error::ApiError;
 
@@ -62,7 +62,7 @@ pub(crate) fn of(
         if let Some(quota) = state.quota().filter(|quota| count > *quota) {
             outlook
                 .obstacles
-                .push(format!("target {name}: {count} tasks are more than the quota of {quota}"));
+                .push(format!("target {name}: {count} targets are more than the quota of {quota}"));
         }
         let online = |arn: &String| services.instance_of(arn, context.now).is_some_and(|it| it.online);
         let without: Vec<&str> =
@@ -79,7 +79,8 @@ pub(crate) fn of(
 }
 
 fn selection(name: &str, target: &Target, count: usize, found: usize) -> String {
-    format!("target {name}: {} of {found} task(s) that fit is {count}", target.selection_mode)
+    let kind = catalog::counted(&target.resource_type);
+    format!("target {name}: {} of {found} {kind} that fit is {count}", target.selection_mode)
 }
 
 #[cfg(test)]

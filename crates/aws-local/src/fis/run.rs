@@ -10,7 +10,7 @@ use super::catalog::{self, Does};
 use super::commands;
 use super::experiment::{ActionRun, ActionStatus, CommandRole, Experiment, SentCommand};
 use super::step::{Failure, Step};
-use super::{advice, alarms, automation, records};
+use super::{advice, alarms, automation, drain, records};
 
 /// How long an ending action waits for its commands after CancelCommand. An agent that is gone never answers;
 /// one that is there has ten seconds for it, and the store gives up on it after thirty.
@@ -41,6 +41,7 @@ pub(super) fn start(experiment: &mut Experiment, name: &str, step: &mut Step<'_>
     let outcome = match does {
         Some(Does::Wait) => Ok(()),
         Some(Does::StopTasks) => stop_tasks(experiment, name, &targets, step),
+        Some(Does::Drain) => drain::start(experiment, name, &targets, step),
         Some(Does::AssertAlarms) => match alarms::amiss(step.services, &action, step.context) {
             None => Ok(()),
             Some(reason) => Err(failure("ConfigurationFailure", name, reason)),
@@ -183,6 +184,7 @@ fn fail(experiment: &mut Experiment, name: &str, failure: Failure, step: &mut St
 }
 
 fn end(experiment: &mut Experiment, name: &str, status: ActionStatus, reason: String, step: &mut Step<'_>) {
+    drain::undo(experiment, name, step);
     let Some(run) = experiment.actions.get_mut(name) else { return };
     run.status = status;
     run.ended = Some(step.context.now);

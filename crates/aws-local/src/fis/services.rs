@@ -63,6 +63,12 @@ pub(crate) trait Services: std::fmt::Debug {
     /// As StopTask.
     fn stop_task(&mut self, task_arn: &str, reason: &str, context: &Context) -> Result<(), ApiError>;
 
+    /// The container instances of a cluster by their ARNs, and whether they are DRAINING.
+    fn container_instances(&self, cluster_arn: &str, context: &Context) -> Vec<(String, bool)>;
+
+    /// Sets a container instance to DRAINING or back to ACTIVE; false if there is no such instance.
+    fn set_draining(&mut self, instance_arn: &str, draining: bool, context: &Context) -> bool;
+
     /// The address range of an Availability Zone's subnet, by the zone's name or id; None if there is no such zone.
     fn subnet_of_zone(&self, zone: &str, context: &Context) -> Option<String>;
 

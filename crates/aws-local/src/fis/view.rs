@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::arn;
 use super::definition::{Action, Definition, Template};
 use super::experiment::{ActionRun, Experiment};
+use super::{advice, arn};
 use crate::Context;
 use crate::wire::epoch_seconds;
 
@@ -106,8 +106,8 @@ fn add_run(shown: &mut Value, run: &ActionRun) {
 /// The service's own report is a PDF in a bucket; here there is none, and the API says so.
 fn report(experiment: &Experiment) -> Value {
     let (status, reason) = match experiment.status.is_final() {
-        false => ("pending", "Waits for the end of the experiment"),
-        true => ("failed", "There is no S3 here: use taskfault-local run --report for a report"),
+        false => ("pending", "Waits for the end of the experiment.".to_owned()),
+        true => ("failed", format!("Report generation failed: {}.", advice::REPORT)),
     };
     json!({ "state": { "status": status, "reason": reason }, "s3Reports": [] })
 }

@@ -17,7 +17,7 @@ use crate::fis::services::{
 use crate::iam::IamState;
 use crate::logs::{self, LogsState};
 use crate::ssm::{self, SsmState, automation};
-use crate::tags::TASK_ARN_TAG;
+use crate::tags::{TASK_ARN_TAG, Tags};
 
 /// The services besides FIS, as far as experiments act upon them.
 #[derive(Debug)]
@@ -116,6 +116,10 @@ impl Services for Others<'_> {
             catalog::TASK => {
                 ecs::described(self.ecs, &sidecars(self.ssm), context).into_iter().map(task).collect()
             }
+            catalog::CLUSTER => {
+                let described = ecs::described_clusters(self.ecs, &sidecars(self.ssm), context).into_iter();
+                described.map(cluster).collect()
+            }
             catalog::INSTANCE => {
                 self.ssm.instances.values().map(|instance| stand_in(instance, context)).collect()
             }
@@ -126,6 +130,16 @@ impl Services for Others<'_> {
     fn stop_task(&mut self, task_arn: &str, reason: &str, context: &Context) -> Result<(), ApiError> {
         let sidecars = sidecars(self.ssm);
         ecs::stop_task(self.ecs, &sidecars, task_arn, reason, context)
+    }
+
+    fn container_instances(&self, cluster_arn: &str, context: &Context) -> Vec<(String, bool)> {
+        let cluster = cluster_arn.rsplit('/').next().unwrap_or_default();
+        let instances = ecs::container_instances(self.ecs, cluster, context).into_iter();
+        instances.map(|instance| (instance.arn, instance.draining)).collect()
+    }
+
+    fn set_draining(&mut self, instance_arn: &str, draining: bool, context: &Context) -> bool {
+        ecs::set_draining(self.ecs, instance_arn, draining, context)
     }
 
     fn subnet_of_zone(&self, zone: &str, context: &Context) -> Option<String> {
@@ -191,6 +205,10 @@ fn stand_in(instance: &ssm::state::Instance, context: &Context) -> Resource {
         tags: instance.tags.clone(),
         description: json!({ "instanceId": instance.id, "state": { "name": "running" } }),
     }
+}
+
+fn cluster((arn, tags, description): (String, Tags, Value)) -> Resource {
+    Resource { arn, parameters: BTreeMap::new(), stage: Stage::Running, tags, description }
 }
 
 fn task(task: ecs::Described) -> Resource {
