@@ -249,37 +249,6 @@ fn percentile(samples: &[&Sample], percent: f64, count: f64) -> Option<f64> {
     values.last().map(|&(value, _)| value)
 }
 
-/// Units of metrics (`StandardUnit`).
-pub(super) const UNITS: &[&str] = &[
-    "Seconds",
-    "Microseconds",
-    "Milliseconds",
-    "Bytes",
-    "Kilobytes",
-    "Megabytes",
-    "Gigabytes",
-    "Terabytes",
-    "Bits",
-    "Kilobits",
-    "Megabits",
-    "Gigabits",
-    "Terabits",
-    "Percent",
-    "Count",
-    "Bytes/Second",
-    "Kilobytes/Second",
-    "Megabytes/Second",
-    "Gigabytes/Second",
-    "Terabytes/Second",
-    "Bits/Second",
-    "Kilobits/Second",
-    "Megabits/Second",
-    "Gigabits/Second",
-    "Terabits/Second",
-    "Count/Second",
-    "None",
-];
-
 /// The metrics in the state file: a list of pairs, because JSON has only texts as keys.
 pub(super) mod pairs {
     use std::collections::BTreeMap;

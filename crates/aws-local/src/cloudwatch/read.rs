@@ -1,11 +1,12 @@
 //! GetMetricStatistics, GetMetricData and ListMetrics. Their periods are seconds of the clock on the wall: the
 //! time stamps they are asked for are, too.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::metrics::{MetricId, Series, Statistic, UNITS};
+use super::metrics::{MetricId, Sample, Series, Statistic};
 use super::page::page;
 use super::queries::{self, Line, Range, Results, metric, unknown};
 use super::{Answer, CloudWatchState, at_most, whole};
@@ -51,28 +52,34 @@ pub(super) fn statistics(body: &Map<String, Value>, state: &CloudWatchState) -> 
     let label = metric.name.clone();
     let mut points = Vec::new();
     if let Some(series) = state.metrics.get(&metric) {
-        let units = UNITS.iter().copied().filter(|known| unit.is_none_or(|wanted| wanted == *known));
-        for unit in units {
+        for start in span.starts(series) {
+            // Each sample is looked at once, whatever the number of units.
+            let mut by_unit: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+            for sample in series.span(start, start + span.period, unit) {
+                by_unit.entry(&sample.unit).or_default().push(sample);
+            }
             points.extend(
-                span.starts(series)
-                    .filter_map(|start| datapoint(series, start, span.period, unit, &simple, &extended)),
+                by_unit
+                    .into_iter()
+                    .filter_map(|(unit, samples)| datapoint(samples, (start, unit), &simple, &extended)),
             );
         }
     }
     Ok(json!({ "Label": label, "Datapoints": points }))
 }
 
+/// The samples of one unit in the period that begins at `start`.
 fn datapoint(
-    series: &Series,
-    start: u64,
-    period: u64,
-    unit: &str,
+    mut samples: Vec<&Sample>,
+    (start, unit): (u64, &str),
     simple: &[(&str, Statistic)],
     extended: &[(&str, Statistic)],
 ) -> Option<Value> {
-    let value = |statistic: &Statistic| {
-        statistic.of(series.span(start, start + period, Some(unit))).map(|point| point.value)
-    };
+    if !extended.is_empty() {
+        // Once for all percentiles: they sort by the same.
+        samples.sort_by(|one, other| one.minimum.total_cmp(&other.minimum));
+    }
+    let value = |statistic: &Statistic| statistic.of(samples.iter().copied()).map(|point| point.value);
     value(&Statistic::SampleCount)?;
     let mut point = json!({ "Timestamp": start as f64 / 1000.0, "Unit": unit });
     for (name, statistic) in simple {
