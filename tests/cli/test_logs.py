@@ -32,6 +32,16 @@ def test_a_group_through_the_cli(aws):
     aws("logs", "create-log-stream", *stream)
     aws("logs", "put-log-events", *stream, "--log-events", f"timestamp={now()},message=hello")
     assert [event["message"] for event in aws("logs", "get-log-events", *stream)["events"]] == ["hello"]
+    aws("logs", "put-log-group-deletion-protection", "--log-group-identifier", "/aws/fis/cli", "--deletion-protection-enabled")
+    kept = aws.refused("logs", "delete-log-group", "--log-group-name", "/aws/fis/cli")
+    assert "(ValidationException)" in kept
+    aws(
+        "logs", "put-log-group-deletion-protection", "--log-group-identifier", "/aws/fis/cli",
+        "--no-deletion-protection-enabled",
+    )  # fmt: skip
+    both = ["--order-by", "LastEventTime", "--log-stream-name-prefix", "s"]
+    refused = aws.refused("logs", "describe-log-streams", "--log-group-name", "/aws/fis/cli", *both)
+    assert "Cannot order by LastEventTime with a logStreamNamePrefix." in refused
     again = aws.refused("logs", "create-log-group", "--log-group-name", "/aws/fis/cli")
     assert "(ResourceAlreadyExistsException)" in again
     aws("logs", "delete-log-group", "--log-group-name", "/aws/fis/cli")

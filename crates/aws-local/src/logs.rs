@@ -43,12 +43,17 @@ pub(crate) fn call(
         "FilterLogEvents" => events::filter,
         "GetLogEvents" => events::get,
         "PutLogEvents" => put::put,
+        "PutLogGroupDeletionProtection" => groups::put_protection,
         "PutRetentionPolicy" => groups::put_retention,
         _ => return None,
     };
     let broken = LOGS.operation(operation)?.violations(body);
-    let answer = refusal(&broken).map_or_else(|| perform(body, state, context), Err);
-    Some(answer.map_err(as_logs_error))
+    if let Some(error) = refusal(&broken) {
+        return Some(Err(as_logs_error(error)));
+    }
+    let answer = perform(body, state, context);
+    // Of these operations this one alone knows a ValidationException.
+    Some(if operation == "DeleteLogGroup" { answer } else { answer.map_err(as_logs_error) })
 }
 
 /// Tags that are no texts break the model here as everything else does; other wrong types cannot be read at all.

@@ -23,8 +23,12 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: 
         let message = "The specified log group already exists";
         return Err(ApiError::new("ResourceAlreadyExistsException", message));
     }
-    let group =
-        Group { class: class.to_owned(), tags: members.texts_by_name("tags"), ..Group::new(context.now) };
+    let group = Group {
+        class: class.to_owned(),
+        protected: members.flag("deletionProtectionEnabled").unwrap_or(false),
+        tags: members.texts_by_name("tags"),
+        ..Group::new(context.now)
+    };
     state.groups.insert(name.to_owned(), group);
     Ok(json!({}))
 }
@@ -32,8 +36,21 @@ pub(super) fn create(body: &Map<String, Value>, state: &mut LogsState, context: 
 /// DeleteLogGroup, with all its streams.
 pub(super) fn delete(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
     let name = name(body);
-    state.group(name)?;
+    if state.group(name)?.protected {
+        let message = format!(
+            "The log group {name} has deletion protection; turn it off first (put-log-group-deletion-protection)"
+        );
+        return Err(ApiError::new("ValidationException", message));
+    }
     state.groups.remove(name);
+    Ok(json!({}))
+}
+
+/// PutLogGroupDeletionProtection.
+pub(super) fn put_protection(body: &Map<String, Value>, state: &mut LogsState, _: &Context) -> Answer {
+    let members = Members::new(body);
+    let group = state.group(group_name(members.required("logGroupIdentifier")))?;
+    group.protected = members.flag("deletionProtectionEnabled").unwrap_or(false);
     Ok(json!({}))
 }
 
@@ -97,6 +114,7 @@ fn item(name: &str, group: &Group, context: &Context) -> Value {
         "logGroupArn": arn,
         "storedBytes": bytes,
         "logGroupClass": group.class,
+        "deletionProtectionEnabled": group.protected,
     });
     if let Some(days) = group.retention_days {
         item["retentionInDays"] = json!(days);

@@ -31,9 +31,12 @@ pub(super) fn put(body: &Map<String, Value>, state: &mut LogsState, context: &Co
     let stream = group.streams.get_mut(stream).ok_or_else(streams::no_stream)?;
     let now = epoch_ms(context.now);
     let (rejected, taken) = sort_out(&events, now, days);
-    for (at, message) in &events[taken] {
-        stream.push(Event { at: *at, ingested: now, message: (*message).to_owned() });
-    }
+    let taken = events[taken].iter();
+    stream.extend(taken.map(|(at, message)| Event {
+        at: *at,
+        ingested: now,
+        message: (*message).to_owned(),
+    }));
     let mut answer = json!({ "nextSequenceToken": format!("{:056}", stream.events.len()) });
     if let Some(rejected) = rejected {
         answer["rejectedLogEventsInfo"] = rejected;

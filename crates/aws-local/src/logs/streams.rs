@@ -50,7 +50,7 @@ pub(super) fn describe(body: &Map<String, Value>, state: &mut LogsState, context
     let token = members.text("nextToken");
     let by_time = order == Some("LastEventTime");
     if by_time && prefix.is_some() {
-        return Err(invalid("logStreamNamePrefix cannot be given with an order by LastEventTime"));
+        return Err(invalid("Cannot order by LastEventTime with a logStreamNamePrefix."));
     }
     let arn = group_arn(group, context);
     let group = state.group(group)?;

@@ -81,7 +81,25 @@ fn groups_are_made_told_and_deleted() {
     let second = fixture.ok("DescribeLogGroups", json!({ "limit": 1, "nextToken": first["nextToken"] }));
     assert_eq!(second["logGroups"][0]["logGroupName"], "other");
     fixture.ok("DeleteLogGroup", json!({ "logGroupName": "other" }));
+    let kept = json!({ "logGroupName": "kept", "deletionProtectionEnabled": true });
+    fixture.ok("CreateLogGroup", kept.clone());
+    assert_eq!(fixture.ask("DeleteLogGroup", kept).unwrap_err(), "ValidationException");
+    let told = fixture.ok("DescribeLogGroups", json!({ "logGroupNamePrefix": "kept" }));
+    assert_eq!(told["logGroups"][0]["deletionProtectionEnabled"], true);
+    let arn = told["logGroups"][0]["logGroupArn"].clone();
+    let off = json!({ "logGroupIdentifier": arn, "deletionProtectionEnabled": false });
+    fixture.ok("PutLogGroupDeletionProtection", off);
+    fixture.ok("DeleteLogGroup", json!({ "logGroupName": "kept" }));
     assert_eq!(fixture.ok("DescribeLogGroups", json!({}))["logGroups"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn late_events_take_their_places_in_time() {
+    let mut fixture = Fixture::new();
+    fixture.put("s", &[(NOW_MS + 1, "third"), (NOW_MS + 9, "last")]).unwrap();
+    fixture.put("s", &[(NOW_MS, "first"), (NOW_MS, "second"), (NOW_MS + 1, "fourth")]).unwrap();
+    let all = fixture.ok("GetLogEvents", json!({ "logGroupName": "g", "logStreamName": "s" }));
+    assert_eq!(messages(&all), ["first", "second", "third", "fourth", "last"]);
 }
 
 #[test]
