@@ -1,6 +1,10 @@
 """`taskfault-local run`: one experiment as a gate, its exit codes and its report."""
 
+import contextlib
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 
@@ -69,6 +73,25 @@ def test_ctrl_c_stops_the_experiment(quick, tmp_path):
     shown += running.communicate(timeout=60)[0]
     assert running.returncode == 130, shown
     assert "experiment: stopped" in shown and "removed" in shown
+
+
+@pytest.mark.parametrize("term, drawn", [("xterm", True), ("dumb", False)])
+def test_on_a_terminal_one_line_shows_how_it_stands(quick, tmp_path, term, drawn):
+    ours, theirs = pty.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": term, "NO_COLOR": "1"}
+    running = subprocess.Popen(command(quick, template(tmp_path)), stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    # The read fails when nobody has the other end any more.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert running.wait() == 0, shown
+    text = shown.decode()
+    assert "action Wait: completed" in text
+    assert ("Wait for " in text, "\x1b[" in text) == (drawn, drawn), text
+    assert not re.search(r"\x1b\[[0-9;]*m", text), "NO_COLOR"
 
 
 def test_what_was_stopped_by_others_is_told_apart(quick, tmp_path, session):

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use client::{CallError, Fis};
 use gate::Gate;
+pub use lines::above_status;
 use lines::{Lines, Patience};
 use load::Prepared;
 pub use load_url::LoadUrl;

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use experiment::run::{LOADED, LoadUrl, RunOptions, run};
+use experiment::run::{LOADED, LoadUrl, RunOptions, above_status, run};
 use serde_json::Value;
 
 use crate::up::special_image;
@@ -173,7 +173,10 @@ impl Service {
     /// Shows what its tasks do, as long as it lives.
     fn show_lines(&mut self) {
         if let Some(lines) = self.lines.take() {
-            thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("up  {line}")));
+            thread::spawn(move || {
+                let lines = lines.map_while(Result::ok);
+                lines.for_each(|line| above_status(|| eprintln!("up  {line}")));
+            });
         }
     }
 }

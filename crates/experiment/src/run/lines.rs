@@ -1,8 +1,12 @@
-//! The lines that a run prints, and its patience with a service that is yet to come.
+//! The lines that a run prints, the one that it draws anew below them, and its patience with a service that is yet to
+//! come.
 
-use std::io::Write;
+use std::env;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 /// Where progress goes: to standard output, unless a result is to stand there alone.
@@ -18,9 +22,78 @@ impl Lines {
         fn write(mut out: impl Write, line: &str) {
             let _ = writeln!(out, "{line}").and_then(|()| out.flush());
         }
-        match self {
+        above_status(|| match self {
             Lines::Stdout => write(std::io::stdout().lock(), line),
             Lines::Stderr => write(std::io::stderr().lock(), line),
+        });
+    }
+
+    fn is_terminal(self) -> bool {
+        match self {
+            Lines::Stdout => std::io::stdout().is_terminal(),
+            Lines::Stderr => std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+/// There is one terminal, and several threads that write to it.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Prints while the line that a run draws anew is out of the way. Who writes to the terminal beside a run does so here.
+pub fn above_status(print: impl FnOnce()) {
+    match DRAWN.lock().as_ref() {
+        Some(bar) => bar.suspend(print),
+        None => print(),
+    }
+}
+
+/// Between two lines about how it stands where no line can be drawn anew.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// How a run stands: on a terminal one line at the foot that is drawn anew, without colours; elsewhere, and on a
+/// terminal that is `dumb`, a line every ten seconds. The line goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Status {
+    bar: Option<ProgressBar>,
+    lines: Lines,
+    next: Instant,
+}
+
+impl Status {
+    pub(super) fn new(lines: Lines) -> Status {
+        let can_draw = env::var("TERM").is_ok_and(|term| !matches!(term.as_str(), "" | "dumb"));
+        let bar = (can_draw && lines.is_terminal()).then(|| {
+            let target = match lines {
+                Lines::Stdout => ProgressDrawTarget::stdout(),
+                Lines::Stderr => ProgressDrawTarget::stderr(),
+            };
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner()).tick_chars("|/-\\ ");
+            ProgressBar::with_draw_target(None, target).with_style(style)
+        });
+        DRAWN.lock().clone_from(&bar);
+        Status { bar, lines, next: Instant::now() + PLAIN_EVERY }
+    }
+
+    /// Shows how it stands, if it is time for that. `quiet` is whether other lines say it where none can be drawn.
+    pub(super) fn show(&mut self, text: impl FnOnce() -> String, quiet: bool) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text());
+            bar.tick();
+        } else if Instant::now() >= self.next {
+            self.next = Instant::now() + PLAIN_EVERY;
+            if !quiet {
+                self.lines.print(&text());
+            }
+        }
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        DRAWN.lock().take();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

@@ -124,6 +124,14 @@ impl Traffic {
         Some(line)
     }
 
+    /// The last second in a few words.
+    pub(super) fn last_second(&self) -> Option<String> {
+        let seconds = self.seconds.lock();
+        let last = seconds.last()?;
+        let p95 = last.p95_ms.map(|p95| format!(", P95 {}", milliseconds(p95))).unwrap_or_default();
+        Some(format!("load: {} of {} failed{p95}", last.failed(), last.sent))
+    }
+
     /// Ends it; requests under way are answered first.
     pub(super) async fn stop(self) -> record::Load {
         self.follower.abort();

@@ -42,6 +42,18 @@ impl Progress {
     }
 }
 
+/// The actions that run in an answer of GetExperiment, as words: `Stress for 12 s`.
+pub fn running(experiment: &Value, now: f64) -> Vec<String> {
+    let actions = experiment["actions"].as_object().into_iter().flatten();
+    let runs =
+        actions.filter(|(_, action)| matches!(text(&action["state"]["status"]), "running" | "stopping"));
+    let words = runs.map(|(name, action)| match action["startTime"].as_f64() {
+        Some(began) => format!("{name} for {:.0} s", (now - began).max(0.0)),
+        None => name.clone(),
+    });
+    words.collect()
+}
+
 fn format_state(what: &str, status: &str, state: &Value) -> String {
     match text(&state["reason"]) {
         "" => format!("{what}: {status}"),
@@ -63,6 +75,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_runs_is_told_with_its_time() {
+        let experiment = json!({ "actions": {
+            "Kill": { "state": { "status": "pending" } },
+            "Stress": { "state": { "status": "running" }, "startTime": 100.0 },
+            "Wait": { "state": { "status": "stopping" } },
+        } });
+        assert_eq!(running(&experiment, 112.4), ["Stress for 12 s", "Wait"]);
+    }
 
     #[test]
     fn only_changes_are_shown_and_the_end_comes_last() {

@@ -1,7 +1,7 @@
 //! Following one experiment: its states, its load, and the signals that end it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::RunError;
 use super::client::Fis;
-use super::lines::Lines;
+use super::lines::{Lines, Status};
 use super::load::Traffic;
-use super::progress::{Progress, is_final};
+use super::progress::{Progress, is_final, running};
 use crate::interruption::Interruption;
-use record::short;
+use record::{clock, short};
 
 /// Between two polls of the experiment.
 const POLL: Duration = Duration::from_millis(250);
@@ -46,13 +46,13 @@ impl Watch<'_> {
 
     /// Prints what happens to an experiment until it has ended; its last state, and whether a signal stopped it.
     pub(super) async fn experiment(&mut self, id: &str) -> Result<(Value, bool), RunError> {
-        let (mut progress, mut interrupted, mut told) = (Progress::default(), false, false);
+        let (mut progress, mut interrupted) = (Progress::default(), false);
+        let (mut chosen, mut shown) = (None, Status::new(self.lines));
         loop {
             let experiment = self.fis.experiment(id).await?;
             let status = experiment["state"]["status"].as_str().unwrap_or_default();
-            if !told && (status == "running" || is_final(status)) {
-                told = true;
-                self.targets(id).await?;
+            if chosen.is_none() && (status == "running" || is_final(status)) {
+                chosen = Some(self.targets(id).await?);
             }
             for line in progress.update(&experiment) {
                 self.log(&line);
@@ -60,6 +60,7 @@ impl Watch<'_> {
             if is_final(status) {
                 return Ok((experiment, interrupted));
             }
+            shown.show(|| self.standing(&experiment, chosen.as_deref()), self.traffic.is_some());
             if self.poll(POLL).await.is_none() {
                 continue;
             }
@@ -72,16 +73,28 @@ impl Watch<'_> {
         }
     }
 
-    /// A line for each target: what was picked.
-    async fn targets(&self, id: &str) -> Result<(), RunError> {
+    /// How it stands, in one line: time, what runs, the load's last second, what was chosen.
+    fn standing(&self, experiment: &Value, chosen: Option<&str>) -> String {
+        let now = clock::epoch_seconds(SystemTime::now());
+        let mut parts = running(experiment, now);
+        if parts.is_empty() {
+            parts.push(experiment["state"]["status"].as_str().unwrap_or_default().to_owned());
+        }
+        parts.extend(self.traffic.as_ref().and_then(Traffic::last_second));
+        parts.extend(chosen.filter(|chosen| !chosen.is_empty()).map(str::to_owned));
+        format!("{:>6.1} s  {}", self.began.elapsed().as_secs_f64(), parts.join("; "))
+    }
+
+    /// A line for each target: what was picked. Gives all of them in one.
+    async fn targets(&self, id: &str) -> Result<String, RunError> {
         let mut chosen: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (target, arn) in self.fis.resolved_targets(id).await? {
             chosen.entry(target).or_default().push(short(&arn).to_owned());
         }
-        for (target, names) in chosen {
-            self.log(&format!("target {target}: {}", names.join(", ")));
-        }
-        Ok(())
+        let words: Vec<String> =
+            chosen.iter().map(|(target, names)| format!("target {target}: {}", names.join(", "))).collect();
+        words.iter().for_each(|line| self.log(line));
+        Ok(words.join("; "))
     }
 
     /// A line about the load if one is due, then a pause; the signal that cut it short.
