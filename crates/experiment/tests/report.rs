@@ -123,6 +123,11 @@ fn on_a_phone_no_line_reaches_beyond_the_screen() {
         found: "30 ms".into(),
         passed: true,
     }];
+    // Fifty tasks, and an action with a name as long as it may be.
+    record.experiments[0].actions[0].name = "a".repeat(64);
+    let first = record.cpu[0].clone();
+    record.cpu =
+        (0..50).map(|it| record::TaskCpu { task: format!("task/{it:032}"), ..first.clone() }).collect();
     report::write(&record, folder.path()).unwrap();
     let frame = folder.path().join("frame.html");
     let script = "const page = document.querySelector('iframe').contentDocument; \

@@ -73,8 +73,10 @@ fn round_step(top: f64, parts: f64) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Line,
-    /// Steps filled down to the lower edge of each.
+    /// Steps filled down to the lower edge of each; each says how high it is.
     Steps,
+    /// The same; each says where it begins and where it ends.
+    Band,
 }
 
 /// One thing that is drawn over time. `points` are (moment, lower edge, value); a pause longer than a few
@@ -150,8 +152,12 @@ impl Chart<'_> {
             let near = |point: &&(f64, f64, f64)| (point.0 - at).abs() < width / 2.0;
             let told = self.series.iter().filter_map(|series| {
                 let (_, low, value) = series.points.iter().find(near)?;
-                let value = if series.shape == Shape::Steps { value - low } else { *value };
-                Some(format!("\n{}: {}", series.name, (self.label)(value)))
+                let value = match series.shape {
+                    Shape::Line => (self.label)(*value),
+                    Shape::Steps => (self.label)(value - low),
+                    Shape::Band => format!("{} to {}", (self.label)(*low), (self.label)(*value)),
+                };
+                Some(format!("\n{}: {value}", series.name))
             });
             let middle = at + width / 2.0;
             let text = clock(at - self.span.zero) + &told.collect::<String>();
@@ -188,7 +194,7 @@ impl Chart<'_> {
                         @let line = run.iter().map(|(at, _, value)| place(at + width / 2.0, *value));
                         polyline class="line" data-series=(name) style=(style) points=(axis::points(line)) {}
                     }
-                    Shape::Steps => {
+                    Shape::Steps | Shape::Band => {
                         @let upper = run
                             .iter()
                             .flat_map(|(at, _, value)| [place(*at, *value), place(at + width, *value)]);

@@ -29,6 +29,8 @@ pub(super) enum Paint {
     Running,
     /// What may not be exceeded.
     Limit,
+    /// Those of a kind that have no line of their own, together.
+    Others,
     /// One of several lines of a kind; they come round after [`LINES`].
     Line(usize),
 }
@@ -61,6 +63,7 @@ impl Paint {
             Paint::AlarmUnknown => "alarm-unknown",
             Paint::Running => "running",
             Paint::Limit => "limit",
+            Paint::Others => "others",
             Paint::Window(number) => {
                 return Cow::Owned(format!("window-{}", number.saturating_sub(1) % WINDOWS + 1));
             }
@@ -110,6 +113,7 @@ mod tests {
             Paint::AlarmUnknown,
             Paint::Running,
             Paint::Limit,
+            Paint::Others,
         ];
         let names = named
             .into_iter()

@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::chart::{Chart, Level, Scale, Series, line};
+use super::chart::{Chart, Level, Scale, Series, Shape, line};
 use super::extent::{Span, Window};
 use super::figure::{Figure, legend};
 use super::figures;
-use super::paint::Paint;
+use super::paint::{LINES, Paint};
 use record::{Record, short};
 
 /// One task's values: its ARN, its limit, and (end, value).
@@ -76,15 +76,18 @@ fn drawn(
     }
     let targets: Vec<&String> =
         record.experiments.iter().flat_map(|it| &it.targets).flat_map(|target| &target.chosen).collect();
+    let is_target = |line: &Line<'_>| targets.iter().any(|target| *target == line.task);
     let named = |line: &Line<'_>| {
-        let chosen = if targets.iter().any(|target| *target == line.task) { ", a target" } else { "" };
+        let chosen = if is_target(line) { ", a target" } else { "" };
         format!("task {}{chosen}", short(line.task))
     };
-    let series = |(index, one): (usize, &Line<'_>)| {
+    let (own, others) = parted(lines, is_target);
+    let series = |(index, one): (usize, &&Line<'_>)| {
         let points = one.points.iter().map(|(end, value)| (end - 1.0, 0.0, *value));
         Series { name: named(one), ..line(Paint::Line(index), 1.0, points) }
     };
-    let series: Vec<Series> = lines.iter().enumerate().map(series).collect();
+    // The band first, so that lines are drawn upon it.
+    let series: Vec<Series> = band(&others).into_iter().chain(own.iter().enumerate().map(series)).collect();
     let mut limits: Vec<f64> = lines.iter().filter_map(|line| line.limit).collect();
     limits.sort_by(f64::total_cmp);
     limits.dedup();
@@ -114,6 +117,38 @@ fn drawn(
     figure.with(|format| Some(chart.draw(format)))
 }
 
+/// Those with a line of their own, in their order, and the others. As long as there are colours all have one;
+/// otherwise targets come first, then those that had the highest values.
+fn parted<'a, 'b>(
+    lines: &'a [Line<'b>],
+    is_target: impl Fn(&Line<'b>) -> bool,
+) -> (Vec<&'a Line<'b>>, Vec<&'a Line<'b>>) {
+    let mut ranked: Vec<usize> = (0..lines.len()).collect();
+    if lines.len() > LINES {
+        let rank = |index: &usize| (is_target(&lines[*index]), most(&lines[*index..=*index], 0.0));
+        ranked.sort_by(|one, other| {
+            let (one, other) = (rank(one), rank(other));
+            other.0.cmp(&one.0).then(other.1.total_cmp(&one.1))
+        });
+        ranked.truncate(LINES);
+    }
+    let (own, others): (Vec<usize>, Vec<usize>) = (0..lines.len()).partition(|index| ranked.contains(index));
+    let of = |indices: Vec<usize>| indices.into_iter().map(|index| &lines[index]).collect();
+    (of(own), of(others))
+}
+
+/// From the lowest to the highest of some tasks, second by second; nothing if there are none.
+fn band(lines: &[&Line<'_>]) -> Option<Series> {
+    let all = lines.iter().flat_map(|line| &line.points);
+    let mut all: Vec<(f64, f64)> = all.map(|(end, value)| (end.floor(), *value)).collect();
+    all.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));
+    let second = |values: &[(f64, f64)]| Some((values.first()?.0 - 1.0, values.first()?.1, values.last()?.1));
+    let points = all.chunk_by(|one, other| one.0.total_cmp(&other.0).is_eq()).filter_map(second).collect();
+    let name = format!("{} other tasks, lowest to highest", lines.len());
+    let series = Series { name, paint: Paint::Others, shape: Shape::Band, points, width: 1.0 };
+    (!lines.is_empty()).then_some(series)
+}
+
 fn most(lines: &[Line<'_>], least: f64) -> f64 {
     lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(least, f64::max)
 }
@@ -129,7 +164,33 @@ fn mib(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::sample;
+    use record::{TaskCpu, sample};
+
+    #[test]
+    fn of_fifty_tasks_the_targets_and_the_highest_have_a_line_and_the_others_a_band() {
+        let mut record = sample::record();
+        let first = record.cpu[0].clone();
+        record.cpu = (0..50_u32)
+            .map(|number| {
+                let mut cpu = TaskCpu { task: format!("{}/{number:032}", "arn:task"), ..first.clone() };
+                cpu.samples.iter_mut().for_each(|sample| sample.percent = f64::from(number));
+                cpu
+            })
+            .collect();
+        // The least busy of all is the target.
+        record.experiments.truncate(1);
+        record.experiments[0].targets.truncate(1);
+        record.experiments[0].targets[0].chosen = vec![record.cpu[0].task.clone()];
+        let span = Span { from: record.from, to: record.to, zero: record.from };
+        let picture = cpu(&record, span, &[], true).into_string();
+        let svg = picture.split("</svg>").next().unwrap();
+        assert_eq!(svg.matches("<polyline").count(), LINES, "{svg}");
+        assert_eq!(svg.matches("data-series=\"others\"").count(), 1, "{svg}");
+        let legend = picture.split("<figcaption>").nth(1).unwrap();
+        assert_eq!(legend.matches("<li>").count(), LINES + 2, "with the band and the limit: {legend}");
+        assert!(legend.contains(", a target") && legend.contains("42 other tasks"), "{legend}");
+        assert!(svg.contains("42 other tasks, lowest to highest: 1 % to 42 %"), "{svg}");
+    }
 
     #[test]
     fn a_limit_is_a_line_and_a_target_is_marked() {
