@@ -27,9 +27,7 @@ use crate::world::SnapshotError;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum ServerError {
-    #[error(
-        "could not listen on {address}: {source}; another --listen address may be free (127.0.0.1:0 is any)"
-    )]
+    #[error("could not listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     State(#[from] SnapshotError),

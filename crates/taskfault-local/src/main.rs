@@ -306,9 +306,15 @@ fn serve(options: ServeOptions) -> ExitCode {
 /// Who has the port, where that is why it cannot be listened on.
 fn hint(error: &(dyn std::error::Error + 'static)) -> String {
     let Some(ServerError::Listen { address, source }) = error.downcast_ref() else { return String::new() };
-    let taken = source.kind() == io::ErrorKind::AddrInUse;
-    let who = taken.then(|| listener::of_port(address.port())).flatten();
-    who.map_or_else(String::new, |who| format!("; {who} listens there; give another port with --listen"))
+    let who = match source.kind() {
+        io::ErrorKind::AddrInUse => listener::of_port(address.port()).map_or_else(
+            || "; a program of another user listens there".to_owned(),
+            |who| format!("; {who} listens there"),
+        ),
+        io::ErrorKind::PermissionDenied => "; ports below 1024 are root's".to_owned(),
+        _ => String::new(),
+    };
+    format!("{who}; give another address with --listen (127.0.0.1:0 takes a free port)")
 }
 
 async fn run(options: ServeOptions) -> Result<(), Box<dyn std::error::Error>> {
