@@ -3,7 +3,10 @@
 #   make image                                         all of these, and the first with what old builders lose
 #   docker build -t taskfault .                        the image to ship (no shell, no package)
 #   docker build -t taskfault:debug --target debug .   the same program beside a shell, to look around
-#   docker build -t taskfault:local --target local .   the local AWS, for deploy/compose
+#   docker build -t taskfault:local --target local .   the local AWS, for deploy/compose; and the demo:
+#
+#   mkdir -p out && docker run --rm --user "$(id -u):$(id -g)" --security-opt seccomp=unconfined \
+#     --security-opt systempaths=unconfined --security-opt apparmor=unconfined -v "$PWD/out:/out" taskfault:local demo
 #
 # The programs are built for the platform that the build runs on (amd64 or arm64).
 # The program carries capabilities. BuildKit keeps them; the builder of Docker before 23 loses them when it copies the
@@ -84,7 +87,8 @@ ARG COMMIT=
 RUN find . -name '*.rs' -exec touch {} + \
     && TASKFAULT_COMMIT=$COMMIT cargo build --release --locked --package taskfault-local --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/taskfault-local" /image/taskfault-local \
-    && mkdir /image/state
+    && mkdir /image/state \
+    && mkdir -m 1777 /image/root /image/root/tmp /image/root/out
 
 FROM scratch AS local
 LABEL org.opencontainers.image.title="taskfault-local" \
@@ -93,6 +97,11 @@ LABEL org.opencontainers.image.title="taskfault-local" \
 COPY --from=build-local /image/taskfault-local /taskfault-local
 # For --state, in the container's own layer: what it knows outlives a restart, and goes with the container.
 COPY --from=build-local --chown=65532:65532 /image/state /state
+# For `demo`, `up` and `run --with`: the sidecar beside it, a folder for what is temporary, and one for reports, which
+# any user may write to.
+COPY --from=build /image/taskfault /taskfault
+COPY --from=build-local /image/root /
+WORKDIR /out
 USER 65532:65532
 ENTRYPOINT ["/taskfault-local"]
 CMD ["--listen", "0.0.0.0:4566", "--state", "/state/aws.json"]

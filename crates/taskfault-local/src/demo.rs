@@ -61,7 +61,12 @@ enum DemoError {
 pub fn run(options: &DemoOptions) -> ExitCode {
     let screen = Screen::for_stdout();
     if let Err(error) = report::prepare(&options.report) {
-        return fail(&screen, &format!("{error}; give another folder with --report"));
+        let who = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!(" (as user {})", nix::unistd::geteuid()),
+            _ => String::new(),
+        };
+        let hint = "give another folder with --report, or run it as its owner (docker run --user)";
+        return fail(&screen, &format!("{error}{who}; {hint}"));
     }
     // Before the namespaces: from inside only the demo's own processes can be seen.
     let neighbours = Neighbours::look();
