@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use effects::state_folder;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 
 /// The file in the state folder. The lock on it ends with the process, whatever ends that; the file with a clean end.
 const FILE: &str = "sidecar.lock";
@@ -64,7 +65,7 @@ impl StateLock {
         let fail = |reason| LockError::Failed { path: path.clone(), reason };
         state_folder::prepare(folder).map_err(fail)?;
         loop {
-            let file = state_folder::lock_file(&path).map_err(fail)?;
+            let file = state_folder::lock_file(&path).map_err(|error| fail(with_owner(error, folder)))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // One that its owner has removed in between locks nothing.
                 Ok(file) if !is_at(&file, &path) => {}
@@ -81,6 +82,18 @@ impl StateLock {
                 Err((_, errno)) => return Err(fail(errno.into())),
             }
         }
+    }
+}
+
+/// What the kernel said, and of a refusal whose the folder is: a volume of a task may be root's.
+fn with_owner(error: io::Error, folder: &Path) -> io::Error {
+    let owner = std::fs::metadata(folder).map(|found| found.uid());
+    match (error.kind(), owner) {
+        (io::ErrorKind::PermissionDenied, Ok(owner)) => {
+            let why = format!("{error}: {} is user {owner}'s, and this is user {}", folder.display(), geteuid());
+            io::Error::new(error.kind(), why)
+        }
+        _ => error,
     }
 }
 

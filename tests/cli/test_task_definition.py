@@ -100,7 +100,7 @@ def test_everything_that_only_describe_has_goes_and_the_rest_stays(model):
     done = run({"taskDefinition": whole}, "--image", IMAGE)
     assert done.returncode == 0, done.stderr
     kept = set(json.loads(done.stdout))
-    assert kept == (described & registered) | {"enableFaultInjection", "pidMode"}
+    assert kept == (described & registered) | {"enableFaultInjection", "pidMode", "volumes"}
 
 
 @pytest.mark.parametrize("definition", [EC2, FARGATE], ids=["ec2", "fargate"])
@@ -116,6 +116,16 @@ def test_net_admin_is_for_ec2_alone():
     for on_fargate in (add(FARGATE), add(APPLICATION, "--fargate")):
         assert "NET_ADMIN" not in json.dumps(on_fargate)
         assert on_fargate["requiresCompatibilities"] == ["FARGATE"]
+
+
+@pytest.mark.parametrize("definition", [EC2, FARGATE], ids=["ec2", "fargate"])
+def test_the_sidecar_is_not_root_and_has_a_volume_for_what_it_writes(definition):
+    added = add(definition)
+    container = sidecar(added)
+    assert (container["user"], container["readonlyRootFilesystem"]) == ("65532:65532", True)
+    assert container["mountPoints"] == [{"sourceVolume": "taskfault", "containerPath": "/var/lib/amazon/ssm"}]
+    assert added["volumes"] == [{"name": "taskfault"}]
+    assert "volumes" not in json.loads(run(added, "--remove").stdout)
 
 
 def test_yaml_stays_yaml_and_order_stays():
@@ -187,6 +197,7 @@ def changed(**members):
         (lambda: changed(environment=[{"name": "MANAGED_INSTANCE_ROLE_NAME", "value": "arn:aws:iam::1:role/x"}]), 1, "no ARN"),
         (lambda: changed(memory=256), 0, "memory limit of its own"),
         (lambda: changed(readonlyRootFilesystem=True, mountPoints=[]), 1, "no place for its state"),
+        (lambda: changed(mountPoints=[{"sourceVolume": "taskfault", "containerPath": "/data"}]), 1, "no volume at /var/lib"),
         (lambda: changed(essential=False), 0, "not essential"),
         (lambda: changed(healthCheck={"command": ["CMD-SHELL", "true"]}), 1, "wants a shell"),
     ],

@@ -12,6 +12,7 @@ from containers import LABEL, Container, docker, eventually
 RUN = ("run", "--rm", "--pull", "never", "--read-only", "--label", LABEL)
 NET_ADMIN = ("--cap-add", "NET_ADMIN")
 ROOT = ("--user", "0:0")
+STATE = "/var/lib/amazon/ssm"
 # Bits of linux/capability.h.
 KILL, NET_ADMIN_BIT, DAC_OVERRIDE = 1 << 5, 1 << 12, 1 << 1
 
@@ -44,6 +45,24 @@ def test_a_container_that_may_gain_nothing_runs_without_the_capabilities(image):
     found = findings(image, *NET_ADMIN, "--security-opt", "no-new-privileges")
     assert not found["NET_ADMIN"][0] and not found["KILL"][0]
     assert found["state folder"][0], found["state folder"]
+
+
+def test_a_volume_of_the_task_belongs_to_the_user_of_the_image(image):
+    """As the agent of ECS on EC2 makes one for a volume without a path: a local volume of Docker, by name."""
+    volume = docker("volume", "create", "--label", LABEL).stdout.strip()
+    try:
+        found = findings(image, "--volume", f"{volume}:{STATE}")
+    finally:
+        docker("volume", "rm", volume)
+    assert found["state folder"][0], found["state folder"]
+
+
+def test_a_folder_that_is_roots_is_refused_with_whose_it_is(image, tmp_path):
+    tmp_path.chmod(0o755)
+    variables = ("--env", "MANAGED_INSTANCE_ROLE_NAME=x", "--env", "AWS_REGION=us-east-1")
+    result = docker(*RUN, *variables, "--network", "none", "--volume", f"{tmp_path}:{STATE}", image, check=False)
+    assert result.returncode != 0
+    assert f"{STATE} is user 0's, and this is user 65532" in result.stdout + result.stderr
 
 
 def test_root_still_works(image):

@@ -97,6 +97,10 @@ def test_cdk_has_the_sidecar_and_its_rights(synthesised, kind):
     assert sidecar["Command"] == example["command"]
     assert sidecar["HealthCheck"]["Command"] == example["healthCheck"]["command"]
     assert sidecar["LogConfiguration"]["Options"]["mode"] == "non-blocking"
+    assert (sidecar["User"], sidecar["ReadonlyRootFilesystem"]) == (example["user"], True)
+    mounts = {mount["SourceVolume"]: mount["ContainerPath"] for mount in sidecar["MountPoints"]}
+    assert mounts == {mount["sourceVolume"]: mount["containerPath"] for mount in example["mountPoints"]}
+    assert definition["Volumes"] == [{"Name": name} for name in mounts]
     added = sidecar.get("LinuxParameters", {}).get("Capabilities", {}).get("Add", [])
     assert ("NET_ADMIN" in added) == (kind == "ec2")
     roles = {it["RoleName"]: it for it in of_type("AWS::IAM::Role") if "RoleName" in it}

@@ -94,6 +94,16 @@ def test_the_sidecar_has_what_it_needs(definition):
     assert container["essential"] is True
     assert container["linuxParameters"]["capabilities"] == {"add": ["NET_ADMIN"]}
     assert "privileged" not in container
+    # The image's own user, a root that cannot be written, and a volume for what has to be: at a path that the image
+    # declares as one, or it would be root's.
+    assert container["user"] == "65532:65532"
+    assert f"\nUSER {container['user']}\n" in runtime_stage()
+    assert container["readonlyRootFilesystem"] is True
+    (mount,) = container["mountPoints"]
+    assert mount["sourceVolume"] in {volume["name"] for volume in definition["volumes"]}
+    assert f'\nVOLUME ["{mount["containerPath"]}"]\n' in runtime_stage()
+    # Made for the task, where there is Docker and where there is not.
+    assert all(set(volume) == {"name"} for volume in definition["volumes"])
     assert container["stopTimeout"] == 30
     assert "MANAGED_INSTANCE_ROLE_NAME" in {entry["name"] for entry in container["environment"]}
     assert container["logConfiguration"]["logDriver"] == "awslogs"
@@ -107,11 +117,17 @@ def test_the_sidecar_has_what_it_needs(definition):
     assert container["cpu"] >= 64
 
 
-def test_the_command_is_the_one_of_the_image(definition):
+def runtime_stage():
+    """The stage of the Dockerfile that ships."""
     stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")
     # What is built without a target.
     assert stages[-1].strip() == "runtime"
-    (last_stage,) = [stage for stage in stages if stage.startswith("scratch AS runtime\n")]
+    (stage,) = [stage for stage in stages if stage.startswith("scratch AS runtime\n")]
+    return stage
+
+
+def test_the_command_is_the_one_of_the_image(definition):
+    last_stage = runtime_stage()
     assert f"CMD {json.dumps(sidecar(definition)['command'])}" in last_stage
     assert 'ENTRYPOINT ["/taskfault"]' in last_stage
 

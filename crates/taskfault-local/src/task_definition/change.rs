@@ -98,7 +98,10 @@ pub(super) fn add(definition: &mut Mapping, wanted: &Wanted) -> Result<Vec<Strin
     let is_new = before.is_none();
     let mut container = match before {
         Some(container) => complete(container, &example),
-        None => fresh(definition, &example, &mut notes)?,
+        None => {
+            refuse_its_volumes(definition, &example)?;
+            fresh(definition, &example, &mut notes)?
+        }
     };
     set(&mut container, "image", image);
     set_role(&mut container, wanted)?;
@@ -169,6 +172,17 @@ fn refuse_another(definition: &Mapping) -> Result<(), String> {
     Ok(())
 }
 
+/// Volumes of somebody else that are called like the sidecar's: what one keeps there the other would find.
+fn refuse_its_volumes(definition: &Mapping, example: &Example) -> Result<(), String> {
+    match list(definition, "volumes").and_then(|all| all.iter().find(|it| example.brings(it))) {
+        Some(_) => Err(format!(
+            "the task has a volume {NAME} already, and the sidecar keeps its state in one of that name: call yours \
+             otherwise"
+        )),
+        None => Ok(()),
+    }
+}
+
 fn waits_for_it(definition: &Mapping) -> Option<&str> {
     let waits = |it: &&Mapping| objects(it, "dependsOn").any(|on| text(on, "containerName") == Some(NAME));
     objects(definition, "containerDefinitions").find(waits).and_then(|it| text(it, "name"))
@@ -232,10 +246,20 @@ fn is_labelled(container: &Mapping) -> bool {
 fn complete(mut container: Mapping, example: &Example) -> Mapping {
     // Where the log goes and what it weighs is the user's, also where that is nothing.
     const LEFT_ALONE: [&str; 4] = ["cpu", "memoryReservation", "logConfiguration", "linuxParameters"];
-    for (name, value) in &example.container {
+    // A read-only root and the volume for what has to be written, the one never without the other. Who has decided on
+    // either has decided on both.
+    const DISK: [&str; 2] = ["readonlyRootFilesystem", "mountPoints"];
+    let is_decided =
+        mounted(&container).next().is_some() || value(&container, "readonlyRootFilesystem").is_some();
+    for (name, to) in &example.container {
         let name = name.as_str().unwrap_or_default();
-        if !LEFT_ALONE.contains(&name) {
-            set_missing(&mut container, name, value.clone());
+        if DISK.contains(&name) {
+            if !is_decided {
+                // ECS shows an empty list of mounts where none was given.
+                set(&mut container, name, to.clone());
+            }
+        } else if !LEFT_ALONE.contains(&name) {
+            set_missing(&mut container, name, to.clone());
         }
     }
     container
@@ -525,6 +549,40 @@ mod tests {
         assert_eq!(roles.iter().map(|it| text(it, "value")).collect::<Vec<_>>(), [Some("other")]);
     }
 
+    /// A definition whose sidecar has these members, brought up to date.
+    fn brought_up_to_date(more: serde_json::Value) -> Mapping {
+        let mut sidecar = json!({ "name": "taskfault", "image": IMAGE });
+        for (name, value) in more.as_object().unwrap() {
+            sidecar[name] = value.clone();
+        }
+        let app = json!({ "name": "app", "image": "app", "cpu": 256, "memoryReservation": 128 });
+        added(json!({ "containerDefinitions": [app, sidecar], "volumes": [{ "name": "mine" }] }), &wanted())
+    }
+
+    #[test]
+    fn a_read_only_root_comes_with_its_volume_or_not_at_all() {
+        let volumes = |definition: &Mapping| -> Vec<String> {
+            objects(definition, "volumes").filter_map(|it| text(it, "name")).map(str::to_owned).collect()
+        };
+        // As describe shows a sidecar that said nothing of mounts.
+        let nothing_said = brought_up_to_date(json!({ "mountPoints": [], "user": "0:0" }));
+        assert_eq!(sidecar(&nothing_said)["readonlyRootFilesystem"], Value::Bool(true));
+        assert_eq!(mounted(sidecar(&nothing_said)).collect::<Vec<_>>(), ["taskfault"]);
+        assert_eq!(text(sidecar(&nothing_said), "user"), Some("0:0"));
+        assert_eq!(volumes(&nothing_said), ["mine", "taskfault"]);
+        let mount = json!([{ "sourceVolume": "mine", "containerPath": "/state" }]);
+        for own in [json!({ "mountPoints": mount }), json!({ "readonlyRootFilesystem": false })] {
+            let of_user = brought_up_to_date(own.clone());
+            for (name, value) in own.as_object().unwrap() {
+                assert_eq!(serde_json::to_value(&sidecar(&of_user)[name.as_str()]).unwrap(), *value);
+            }
+            assert!(
+                !sidecar(&of_user).contains_key("readonlyRootFilesystem") || own.get("mountPoints").is_none()
+            );
+            assert_eq!(volumes(&of_user), ["mine"]);
+        }
+    }
+
     #[test]
     fn what_cannot_work_is_refused_with_why() {
         let with = |more: serde_json::Value| add(&mut definition(more), &wanted()).unwrap_err();
@@ -538,6 +596,7 @@ mod tests {
         assert!(with(json!({ "containerDefinitions": other })).contains("another image (redis:7)"));
         let twice = json!([{ "name": "chaos", "image": IMAGE, "memory": 64 }]);
         assert!(with(json!({ "containerDefinitions": twice })).contains("container chaos runs"));
+        assert!(with(json!({ "volumes": [{ "name": "taskfault" }] })).contains("a volume taskfault already"));
         let without_image = add(&mut definition(json!({})), &Wanted::default()).unwrap_err();
         assert!(without_image.contains("--image"), "{without_image}");
     }

@@ -1,9 +1,11 @@
 //! What will not work in tasks of a definition: doctor for what is not running yet. Changes nothing.
 
+use std::path::Path;
+
 use serde_norway::{Mapping, Value};
 
 use super::change::is_for_fargate;
-use super::example::{NAME, ROLE_VARIABLE, mounted};
+use super::example::{NAME, ROLE_VARIABLE, STATE_FOLDER, STATE_VARIABLE};
 use super::members::{list, object, objects, text, texts, value};
 
 /// Something to say about a definition.
@@ -108,10 +110,11 @@ fn of_the_sidecar(sidecar: &Mapping) -> Vec<Finding> {
             "the sidecar has a memory limit of its own: memory-stress takes its share of that, not of the task's",
         ));
     }
-    if flag("readonlyRootFilesystem") == Some(true) && mounted(sidecar).next().is_none() {
-        found.push(broken(
-            "the sidecar's root is read-only and it mounts no volume: it has no place for its state",
-        ));
+    if flag("readonlyRootFilesystem") == Some(true) && !has_place_for_state(sidecar) {
+        found.push(broken(format!(
+            "the sidecar's root is read-only and it mounts no volume at {}: it has no place for its state",
+            state_folder(sidecar)
+        )));
     }
     if flag("privileged") == Some(true) {
         found.push(warning("the sidecar is privileged: it needs no more than NET_ADMIN"));
@@ -135,6 +138,20 @@ fn of_the_sidecar(sidecar: &Mapping) -> Vec<Finding> {
 fn variable<'a>(container: &'a Mapping, name: &str) -> Option<&'a str> {
     let mut all = objects(container, "environment");
     all.find(|it| text(it, "name") == Some(name)).and_then(|it| text(it, "value"))
+}
+
+/// Where the sidecar keeps its state.
+fn state_folder(sidecar: &Mapping) -> &str {
+    variable(sidecar, STATE_VARIABLE).unwrap_or(STATE_FOLDER)
+}
+
+/// Whether a volume that can be written is mounted at the state folder or above it.
+fn has_place_for_state(sidecar: &Mapping) -> bool {
+    let folder = Path::new(state_folder(sidecar));
+    objects(sidecar, "mountPoints").any(|point| {
+        text(point, "containerPath").is_some_and(|path| folder.starts_with(path))
+            && value(point, "readOnly").and_then(Value::as_bool) != Some(true)
+    })
 }
 
 fn allows_host(sidecar: &Mapping) -> bool {

@@ -10,6 +10,9 @@ const EXAMPLE: &str = include_str!("../../../../task-definition.json");
 pub(super) const NAME: &str = "taskfault";
 /// The variable with the role that the sidecar registers with.
 pub(super) const ROLE_VARIABLE: &str = "MANAGED_INSTANCE_ROLE_NAME";
+/// The variable with the folder of its state, and where that is without it.
+pub(super) const STATE_VARIABLE: &str = "TASKFAULT_STATE_DIR";
+pub(super) const STATE_FOLDER: &str = "/var/lib/amazon/ssm";
 
 /// See the module.
 #[derive(Debug, Clone)]
