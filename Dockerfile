@@ -46,8 +46,9 @@ RUN scripts/image-program "$(cat /target)"
 COPY --from=sources /src ./
 # What --version says beside the version.
 ARG COMMIT=
-# The copied files may be older than what was just built from the empty ones.
-RUN find . -name '*.rs' -exec touch {} + \
+# The copied files may be older than what was just built from the empty ones. Not those that build scripts wrote below
+# target: the packages that they belong to would be built again, and all that need them.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && TASKFAULT_COMMIT=$COMMIT scripts/image-program "$(cat /target)" \
     && scripts/image-files "target/$(cat /target)/image/taskfault" "$(cat /target)" /image
 
@@ -84,7 +85,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN cargo build --release --locked --package taskfault-local --target "$(cat /target)"
 COPY --from=sources /src ./
 ARG COMMIT=
-RUN find . -name '*.rs' -exec touch {} + \
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && TASKFAULT_COMMIT=$COMMIT cargo build --release --locked --package taskfault-local --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/taskfault-local" /image/taskfault-local \
     && mkdir /image/state \
