@@ -90,7 +90,8 @@ fn with_owner(error: io::Error, folder: &Path) -> io::Error {
     let owner = std::fs::metadata(folder).map(|found| found.uid());
     match (error.kind(), owner) {
         (io::ErrorKind::PermissionDenied, Ok(owner)) => {
-            let why = format!("{error}: {} is user {owner}'s, and this is user {}", folder.display(), geteuid());
+            let why =
+                format!("{error}: {} is user {owner}'s, and this is user {}", folder.display(), geteuid());
             io::Error::new(error.kind(), why)
         }
         _ => error,
