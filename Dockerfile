@@ -8,7 +8,7 @@
 #   mkdir -p out && docker run --rm --user "$(id -u):$(id -g)" --security-opt seccomp=unconfined \
 #     --security-opt systempaths=unconfined --security-opt apparmor=unconfined -v "$PWD/out:/out" taskfault:local demo
 #
-# The programs are built for the platform that the build runs on (amd64 or arm64).
+# The programs are built for the platform that the build runs on (amd64 or arm64), or for TARGET by a cross compiler.
 # The program carries capabilities. BuildKit keeps them; the builder of Docker before 23 loses them when it copies the
 # file, which `make image` makes up for. Without them the sidecar starts, and has no NET_ADMIN unless it is root.
 
@@ -30,7 +30,7 @@ FROM ${RUST} AS base
 WORKDIR /src
 COPY --from=skeleton /target /target
 COPY --from=skeleton /src ./
-# What builds for another platform (TARGET), as far as the toolchain lacks it. That was not tried yet.
+# What builds for another platform (TARGET), as far as the toolchain lacks it.
 RUN set -e; target=$(cat /target); arch=${target%%-*}; \
     if ! command -v "$arch-linux-gnu-gcc" > /dev/null; then \
         debian=$(echo "$arch" | sed 's/aarch64/arm64/; s/x86_64/amd64/'); \

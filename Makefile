@@ -14,6 +14,9 @@ N ?=
 SEED ?=
 KERNEL ?=
 ONLY ?=
+# What `make image` builds for; empty for this machine alone.
+PLATFORMS ?=
+comma := ,
 # What --version says beside the version; empty outside of a repository.
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 # Where cargo builds.
@@ -72,11 +75,15 @@ vm: ## Run the network tests in the virtual machine, with KERNEL=6.12 on a newer
 	@VM_KERNEL=$(or $(KERNEL),6.1) scripts/vm-test
 
 .PHONY: image
-image: ## Build IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS
+image: ## Build IMAGE (taskfault), IMAGE:debug with a shell, IMAGE:local with the local AWS; for PLATFORMS (linux/amd64,linux/arm64)
 	@echo "building $(IMAGE), $(IMAGE):debug and $(IMAGE):local, and the image layout $(BUILD)/image"
-	scripts/image $(IMAGE) $(BUILD)/image
+	scripts/image $(IMAGE) $(BUILD)/image $(subst $(comma), ,$(PLATFORMS))
 	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):debug --target debug .
 	docker build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):local --target local .
+
+.PHONY: arm64
+arm64: ## Build the layout for amd64 and arm64, and test the program for arm64 under emulation: half an hour the first time
+	@scripts/arm64
 
 .PHONY: deps
 deps: ## Install the Debian packages (root or sudo) and cargo-deny, which the tests need
