@@ -59,7 +59,11 @@ def test_a_volume_of_the_task_belongs_to_the_user_of_the_image(image):
 
 def test_a_folder_that_is_roots_is_refused_with_whose_it_is(image, tmp_path):
     tmp_path.chmod(0o755)
-    variables = ("--env", "MANAGED_INSTANCE_ROLE_NAME=x", "--env", "AWS_REGION=us-east-1")
+    said = {
+        "MANAGED_INSTANCE_ROLE_NAME": "x", "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x", "ECS_CONTAINER_METADATA_URI_V4": "http://127.0.0.1:1/x",
+    }  # fmt: skip
+    variables = [word for name, value in said.items() for word in ("--env", f"{name}={value}")]
     result = docker(*RUN, *variables, "--network", "none", "--volume", f"{tmp_path}:{STATE}", image, check=False)
     assert result.returncode != 0
     assert f"{STATE} is user 0's, and this is user 65532" in result.stdout + result.stderr
