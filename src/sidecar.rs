@@ -49,7 +49,6 @@ use effects::task::{ALLOW_HOST_PROCESSES_VARIABLE, Task, lifelines};
 use ssm_wire::report::reply::Replier;
 
 use liveness::{Liveness, Phase};
-use lock::StateLock;
 pub use start::RETRY_BUDGET as START_RETRY_BUDGET;
 use start::{Registered, StartError};
 
@@ -158,8 +157,7 @@ async fn serve_until_stopped(config: &Config, metrics: Option<&Lines>) -> Result
         tracing::info!("policy: {line}");
     }
     state_folder::start().map_err(StartError::Thread)?;
-    let folder = config.state_dir.clone();
-    let _lock = start::in_folder(&stop, move || StateLock::take(&folder)).await?;
+    let _lock = start::locked(&stop, &config.state_dir).await?;
     let liveness = Rc::new(Liveness::default());
     let (listener, _socket) = liveness::listen(&config.state_dir)
         .map_err(|reason| StartError::Socket { folder: config.state_dir.clone(), reason })?;

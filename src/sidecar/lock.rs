@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use effects::state_folder;
 use nix::errno::Errno;
@@ -12,6 +13,10 @@ use nix::unistd::geteuid;
 
 /// The file in the state folder. The lock on it ends with the process, whatever ends that; the file with a clean end.
 const FILE: &str = "sidecar.lock";
+
+/// For so long a lock is waited for whose holder is dead. A process that it had forked, and that is not yet the program
+/// that it is to be, has inherited the lock, and closes it when it is.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the folder is not ours.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +30,8 @@ pub(super) enum LockError {
         folder: PathBuf,
         /// ` (process 7)`, as far as it says.
         holder: String,
+        /// Whether there is no such process here. It may be one of another container.
+        is_gone: bool,
     },
     /// The file cannot be made or locked.
     #[error("cannot lock {}: {reason}; taskfault needs a writable directory there (--state-dir)", path.display())]
@@ -34,6 +41,13 @@ pub(super) enum LockError {
         /// What the kernel said.
         reason: io::Error,
     },
+}
+
+impl LockError {
+    /// Whether it may be ours in a moment ([`PATIENCE`]).
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, LockError::Taken { is_gone: true, .. })
+    }
 }
 
 /// The folder is ours until this is dropped, and what was submitted before is done there.
@@ -77,7 +91,9 @@ impl StateLock {
                 }
                 Err((file, Errno::EWOULDBLOCK)) => {
                     let (folder, holder) = (folder.to_owned(), holder(file));
-                    return Err(LockError::Taken { folder, holder });
+                    let is_gone = holder.as_deref().is_some_and(is_gone);
+                    let holder = holder.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+                    return Err(LockError::Taken { folder, holder, is_gone });
                 }
                 Err((_, errno)) => return Err(fail(errno.into())),
             }
@@ -106,12 +122,17 @@ fn is_at(file: &File, path: &Path) -> bool {
     })
 }
 
-/// ` (process 7)`, as far as the file says.
-fn holder(mut file: File) -> String {
+/// The process id of who has it, as far as the file says.
+fn holder(mut file: File) -> Option<String> {
     let mut pid = String::new();
     let _ = file.rewind().and_then(|()| file.take(16).read_to_string(&mut pid));
-    let known = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-    if known { format!(" (process {pid})") } else { String::new() }
+    Some(pid).filter(|pid| !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether no process of this id lives. A zombie has no program; that of others may not be looked at, but is there.
+fn is_gone(pid: &str) -> bool {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+    program.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The start of a sidecar: from an environment to a registered instance with fresh credentials.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio::sync::OnceCell;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::footprint::Footprint;
 use super::liveness::{Liveness, Phase};
-use super::lock::LockError;
+use super::lock::{LockError, PATIENCE, StateLock};
 use super::status;
 use crate::aws::AwsError;
 use crate::aws::clock::Clock;
@@ -45,6 +45,8 @@ pub const RETRY_BUDGET: RetryBudget = RetryBudget {
 /// How long a call that is under way may take to end when the start is broken off: what it makes can be removed
 /// only if its answer is heard. With [`RETIRE_LIMIT`] it stays inside the 30 s that ECS gives.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// How often is looked whether a lock has gone whose holder is dead.
+const LOCKED_AGAIN: Duration = Duration::from_millis(20);
 const RETIRE_LIMIT: Duration = Duration::from_secs(12);
 
 /// A sidecar that the service knows.
@@ -171,6 +173,20 @@ async fn register_with(
                 tracing::warn!(%error, "the identity of an instance that is gone stays on disk");
             }
             Err(error)
+        }
+    }
+}
+
+/// Takes the state folder for this sidecar, unless another one has it. One that was killed a moment ago has not.
+pub(super) async fn locked(stop: &CancellationToken, folder: &Path) -> Result<StateLock, StartError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mine = folder.to_owned();
+        match in_folder(stop, move || StateLock::take(&mine)).await {
+            Err(StartError::Lock(taken)) if taken.may_pass() && Instant::now() < until => {
+                tokio::time::sleep(LOCKED_AGAIN).await;
+            }
+            outcome => return outcome,
         }
     }
 }
@@ -412,10 +428,43 @@ pub(super) fn machine(task: &TaskMetadata) -> Machine {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::fs::File;
     use std::net::TcpListener;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use nix::fcntl::{Flock, FlockArg};
+
     use super::*;
+
+    /// The lock of a sidecar of that id, as a process has it that it forked.
+    fn inherited(folder: &Path, pid: u32) -> Flock<File> {
+        let path = folder.join("sidecar.lock");
+        std::fs::write(&path, pid.to_string()).unwrap();
+        Flock::lock(File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_sidecar_still_locks_is_waited_for() {
+        let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        // No process has this id: pid_max is at most 4194304.
+        let held = inherited(folder.path(), 4_194_305);
+        let mut starting = Box::pin(locked(&stop, folder.path()));
+        tokio::select! {
+            biased;
+            early = &mut starting => panic!("it is locked: {early:?}"),
+            () = tokio::time::sleep(LOCKED_AGAIN) => {}
+        }
+        drop(held);
+        drop(starting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_a_living_sidecar_is_refused_at_once() {
+        let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        let _held = inherited(folder.path(), std::process::id());
+        let refused = locked(&stop, folder.path()).await.unwrap_err();
+        assert!(matches!(&refused, StartError::Lock(taken) if !taken.may_pass()), "{refused}");
+    }
 
     /// What a start does whose metadata are asked for and not there: its end, and how many keys had been begun
     /// when they were asked for.
