@@ -51,7 +51,7 @@ pub use shared::Counters;
 use classify::{Action, Filter, Selected};
 use link::Link;
 use netlink::Route;
-use shared::{Installed, Shaping, Shared, Spec};
+use shared::{End, Installed, Shaping, Shared, Spec};
 use target::{Found, TargetSet};
 use tc::netem::spread::{self, Spread};
 use tc::netem::{Bursts, Chance, Netem, Rate};
@@ -314,8 +314,7 @@ impl NetworkEffect {
 
     /// What moves the end at which the kernel ends it, to so long from now.
     pub fn deadline(&self) -> Option<Deadline> {
-        let filter = self.installed.as_ref()?.filter.clone()?;
-        Some(Deadline(filter))
+        Some(Deadline(self.installed.as_ref()?.end()?))
     }
 
     /// Whether an inert root stays on its interfaces when it has ended ([`KeptRoots`]).
@@ -328,23 +327,24 @@ impl NetworkEffect {
     /// # Errors
     /// The kernel refused; the targets are those of before.
     pub fn extend(&mut self, addresses: &[IpAddr]) -> Result<usize, NetError> {
-        match (&mut self.installed, &mut *shared::lock()) {
-            (Some(installed), Some(shared)) => shared.extend(installed, addresses),
-            _ => Ok(0),
-        }
+        self.installed.as_mut().map_or(Ok(0), |installed| installed.extend(addresses))
     }
 
-    /// Ends it for all packets to come, at once; those that wait in netem stay there until it is undone. Gives whether
-    /// there are such.
-    pub fn release(&mut self) -> bool {
-        let (Some(installed), Some(shared)) = (&mut self.installed, &mut *shared::lock()) else {
-            return false;
-        };
+    /// Ends it for all packets to come, at once, unless the kernel is just being told something else: then
+    /// [`NetworkEffect::undo`] does. Never waits for another effect. Packets that wait in netem stay there until it is
+    /// undone.
+    pub fn release(&mut self) {
         // What could not be removed is tried again when the rest is, and told then.
-        if !shared.release(installed).is_empty() {
+        let _ = self.installed.as_mut().map(Installed::release_at_once);
+    }
+
+    /// Whether packets wait in its netems, when its rules are gone.
+    fn has_waiting(&mut self) -> bool {
+        let Some(installed) = &mut self.installed else { return false };
+        if !installed.release().is_empty() || self.longest.is_zero() {
             return false;
         }
-        !self.longest.is_zero() && shared.waiting(installed) > 0
+        shared::lock().as_mut().is_some_and(|shared| shared.waiting(installed) > 0)
     }
 
     /// Undoes it and gives what was counted. What still waits in netem goes its way first, for at most
@@ -354,7 +354,7 @@ impl NetworkEffect {
     /// All that could not be undone, in one sentence.
     pub fn undo(mut self) -> (Counters, Result<(), NetError>) {
         let until = Instant::now() + self.longest.min(MOST_WAIT);
-        while self.release() && Instant::now() < until {
+        while self.has_waiting() && Instant::now() < until {
             std::thread::sleep(LOOK_AGAIN);
         }
         self.end()
@@ -385,7 +385,7 @@ impl Drop for NetworkEffect {
 
 /// The end at which the kernel ends an effect.
 #[derive(Debug)]
-pub struct Deadline(Filter);
+pub struct Deadline(End);
 
 impl Deadline {
     /// Moves it to so long from now. Without effect once the effect is over.
@@ -393,10 +393,7 @@ impl Deadline {
     /// # Errors
     /// The kernel refused, or has ended the effect already.
     pub fn set(&self, lasts: Duration) -> Result<(), NetError> {
-        match &mut *shared::lock() {
-            Some(shared) => shared.prolong(&self.0, lasts),
-            None => Ok(()),
-        }
+        self.0.set(lasts)
     }
 }
 

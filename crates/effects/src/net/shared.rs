@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -33,8 +33,8 @@ pub(super) fn lock() -> MutexGuard<'static, Option<Shared>> {
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Owns the table, which is the claim on the network namespace as well: the kernel removes it when this closes,
-    /// whatever becomes of the process.
-    tables: Tables,
+    /// whatever becomes of the process. Behind a lock of its own, so that rules can go while an effect is installed.
+    tables: Arc<Mutex<Tables>>,
     route: Route,
     roots: Roots,
     /// Whether the table is there: no effect is installed without it.
@@ -101,12 +101,89 @@ pub(super) struct Installed {
     roots: Vec<u32>,
     /// What its rules had counted when they were removed; None while they are there.
     released: Option<Option<u64>>,
+    /// Those of [`Shared`], and not what keeps them open.
+    tables: Weak<Mutex<Tables>>,
+}
+
+/// Nobody holds the tables for longer than the kernel takes for a change.
+fn held(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
+    tables.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What moves the end of an effect, whether it still lives or not.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    filter: Filter,
+    tables: Weak<Mutex<Tables>>,
+}
+
+impl End {
+    /// Has the kernel end the effect so long from now. Nothing where no effect lives any more.
+    pub(super) fn set(&self, lasts: Duration) -> Result<(), NetError> {
+        match self.tables.upgrade() {
+            Some(tables) => Ok(held(&tables).change(classify::prolong(&self.filter, lasts))?),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Installed {
     /// Whether it has a root on an interface that is not ours.
     pub(super) fn has_roots(&self) -> bool {
         self.leaves.iter().any(|link| !ifb::is_ours(link))
+    }
+
+    /// What moves its end.
+    pub(super) fn end(&self) -> Option<End> {
+        Some(End { filter: self.filter.clone()?, tables: self.tables.clone() })
+    }
+
+    /// Removes its rules: from now on no packet comes to its netems. Goes on after errors, and gives them.
+    ///
+    /// Needs nothing that is held while another effect is installed, which may wait for the state folder.
+    pub(super) fn release(&mut self) -> Vec<NetError> {
+        match self.tables.upgrade() {
+            Some(tables) => self.release_by(&mut held(&tables)),
+            None => Vec::new(),
+        }
+    }
+
+    /// The same where nobody is at the tables right now; None where somebody is.
+    pub(super) fn release_at_once(&mut self) -> Option<Vec<NetError>> {
+        let Some(tables) = self.tables.upgrade() else { return Some(Vec::new()) };
+        let mut tables = match tables.try_lock() {
+            Ok(tables) => tables,
+            Err(TryLockError::Poisoned(tables)) => tables.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.release_by(&mut tables))
+    }
+
+    fn release_by(&mut self, tables: &mut Tables) -> Vec<NetError> {
+        let mut errors = Vec::new();
+        if self.released.is_some() {
+            return errors;
+        }
+        let mut matched = None;
+        if let Some(filter) = &self.filter {
+            matched = classify::matched(tables, filter).ok();
+            keep(&mut errors, tables.change(classify::remove(filter)));
+        }
+        self.released = Some(matched);
+        errors
+    }
+
+    /// Adds addresses to its targets; gives how many were new.
+    pub(super) fn extend(&mut self, addresses: &[IpAddr]) -> Result<usize, NetError> {
+        let (Some(filter), Some(tables)) = (&mut self.filter, self.tables.upgrade()) else { return Ok(0) };
+        let new = filter.lacking(addresses);
+        if new.is_empty() {
+            return Ok(0);
+        }
+        let (extended, messages) = classify::extend(filter, &new);
+        held(&tables).change(messages)?;
+        *filter = extended;
+        Ok(new.len())
     }
 }
 
@@ -118,7 +195,7 @@ impl Shared {
         let mut route = Route::open()?;
         namespace::tidy(&mut tables, &mut route, state_dir)?;
         Ok(Shared {
-            tables,
+            tables: Arc::new(Mutex::new(tables)),
             route,
             roots: Roots::new(state_dir),
             has_claim: true,
@@ -132,7 +209,7 @@ impl Shared {
     /// Claims the network namespace anew, after a rest.
     pub(super) fn claim(&mut self) -> Result<(), NetError> {
         if !self.has_claim {
-            namespace::claim(&mut self.tables)?;
+            namespace::claim(&mut held(&self.tables))?;
             self.has_claim = true;
             self.roots.forget_lost(&mut self.route)?;
             // Another process may have had its fault here meanwhile, and been killed.
@@ -144,8 +221,11 @@ impl Shared {
 
     /// Puts an effect into the kernel; it works from the last step on, the rules.
     pub(super) fn install(&mut self, spec: Spec) -> Result<Installed, NetError> {
-        let mut installed =
-            Installed { number: self.effects.last().map_or(1, |last| last + 1), ..Installed::default() };
+        let mut installed = Installed {
+            number: self.effects.last().map_or(1, |last| last + 1),
+            tables: Arc::downgrade(&self.tables),
+            ..Installed::default()
+        };
         self.effects.insert(installed.number);
         match self.try_install(spec, &mut installed) {
             Ok(()) => Ok(installed),
@@ -180,7 +260,7 @@ impl Shared {
         if let Some((first, _)) = leaves.first() {
             let link = first.index;
             let band = self.free_band()?;
-            let kept_by_others = Roots::kept_by_others(&mut self.tables, self.is_keeper);
+            let kept_by_others = Roots::kept_by_others(&mut held(&self.tables), self.is_keeper);
             let links = leaves.iter().map(|(link, _)| link);
             installed.roots = self.roots.take(&mut self.route, links, kept_by_others)?;
             self.bands.insert(band);
@@ -192,11 +272,12 @@ impl Shared {
                 installed.leaves.push(link.clone());
             }
         }
-        match self.tables.change(classify::create(&filter)) {
+        let created = held(&self.tables).change(classify::create(&filter));
+        match created {
             // A firewall's drop does the same, but for what a sender of datagrams is told.
             Err(error) if lacks_queue(&error) => {
                 filter.action = Action::Drop;
-                self.tables.change(classify::create(&filter))?;
+                held(&self.tables).change(classify::create(&filter))?;
             }
             outcome => outcome?,
         }
@@ -220,21 +301,6 @@ impl Shared {
         Ok(ifb::link())
     }
 
-    /// Removes the rules of an effect: from now on no packet comes to its netems. Goes on after errors, and gives them.
-    pub(super) fn release(&mut self, installed: &mut Installed) -> Vec<NetError> {
-        let mut errors = Vec::new();
-        if installed.released.is_some() {
-            return errors;
-        }
-        let mut matched = None;
-        if let Some(filter) = &installed.filter {
-            matched = classify::matched(&mut self.tables, filter).ok();
-            keep(&mut errors, self.tables.change(classify::remove(filter)));
-        }
-        installed.released = Some(matched);
-        errors
-    }
-
     /// How many packets wait in the netems of an effect; none where that cannot be told.
     pub(super) fn waiting(&mut self, installed: &Installed) -> u64 {
         self.leaves(installed).iter().flatten().map(|leaf| u64::from(leaf.waiting)).sum()
@@ -243,7 +309,7 @@ impl Shared {
     /// Takes an effect out of the kernel, goes on after errors, and gives all of them. When it returns
     /// without one, what the effect had is as it was before.
     pub(super) fn remove(&mut self, mut installed: Installed) -> (Counters, Vec<NetError>) {
-        let mut errors = self.release(&mut installed);
+        let mut errors = installed.release();
         let counters = self.counters(&installed);
         if let Some(band) = installed.band {
             for link in &installed.leaves {
@@ -259,7 +325,7 @@ impl Shared {
     }
 
     fn give_roots_back(&mut self, keeping: bool, errors: &mut Vec<NetError>) {
-        let kept_by_others = Roots::kept_by_others(&mut self.tables, self.is_keeper);
+        let kept_by_others = Roots::kept_by_others(&mut held(&self.tables), self.is_keeper);
         for error in self.roots.give_back(&mut self.route, keeping, kept_by_others) {
             keep(errors, Err(error));
         }
@@ -290,7 +356,7 @@ impl Shared {
             return false;
         }
         if self.has_claim {
-            if let Err(error) = self.tables.change(classify::rest(self.is_keeper)) {
+            if let Err(error) = held(&self.tables).change(classify::rest(self.is_keeper)) {
                 tracing::warn!(%error, "the root queueing disciplines are put back at once");
                 return false;
             }
@@ -310,31 +376,9 @@ impl Shared {
         if !errors.is_empty() {
             tracing::error!(error = sentence(&errors), "cannot put root queueing disciplines back");
         }
-        if self.roots.is_empty() && !Roots::kept_by_others(&mut self.tables, self.is_keeper) {
+        if self.roots.is_empty() && !Roots::kept_by_others(&mut held(&self.tables), self.is_keeper) {
             self.roots.remove_note();
         }
-    }
-
-    /// Adds addresses to an effect's targets; gives how many were new.
-    pub(super) fn extend(
-        &mut self,
-        installed: &mut Installed,
-        addresses: &[IpAddr],
-    ) -> Result<usize, NetError> {
-        let Some(filter) = &mut installed.filter else { return Ok(0) };
-        let new = filter.lacking(addresses);
-        if new.is_empty() {
-            return Ok(0);
-        }
-        let (extended, messages) = classify::extend(filter, &new);
-        self.tables.change(messages)?;
-        *filter = extended;
-        Ok(new.len())
-    }
-
-    /// Has the kernel end an effect so long from now.
-    pub(super) fn prolong(&mut self, filter: &Filter, lasts: Duration) -> Result<(), NetError> {
-        Ok(self.tables.change(classify::prolong(filter, lasts))?)
     }
 
     /// What was counted for an effect. Numbers that cannot be read are left out.
@@ -375,4 +419,24 @@ fn keep(errors: &mut Vec<NetError>, outcome: Result<(), impl Into<NetError>>) {
 /// Several errors as one sentence.
 pub(super) fn sentence(errors: &[NetError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_go_without_what_others_hold_while_they_install() {
+        let tables = Arc::new(Mutex::new(Tables::open().unwrap()));
+        let mut installed = Installed { tables: Arc::downgrade(&tables), ..Installed::default() };
+        // As an effect does that is being installed, and may wait for the state folder. With it this would wait for
+        // ever.
+        let _installing = lock();
+        let changing = tables.lock().unwrap();
+        assert!(installed.release_at_once().is_none(), "another change is under way");
+        assert_eq!(installed.released, None);
+        drop(changing);
+        assert!(installed.release_at_once().is_some());
+        assert_eq!(installed.released, Some(None));
+    }
 }

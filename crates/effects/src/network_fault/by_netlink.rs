@@ -111,10 +111,10 @@ impl ActiveFault for ActiveByNetlink {
     fn finish(self: Box<Self>) -> LocalBoxFuture<'static, FaultReport> {
         let ActiveByNetlink { mut asked, since, ends, mut effect, .. } = *self;
         asked.notes.extend(ended_by_kernel(ends.get() - since, since.elapsed()));
-        // At once, and here; what has been delayed already goes its way, which takes as long as the delay.
-        let waits = effect.release();
-        let undo = move || undo(&asked, effect);
-        if waits { off_thread(undo) } else { Box::pin(std::future::ready(undo())) }
+        // At once, and here. What has been delayed already goes its way, which takes as long as the delay; and while
+        // another fault is being installed, queueing disciplines wait for that.
+        effect.release();
+        off_thread(move || undo(&asked, effect))
     }
 }
 
