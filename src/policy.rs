@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::document::{Plan, Work};
 use effects::amount::short;
+pub use effects::task::MAX_PERCENT_VARIABLE;
 use effects::task::Task;
 use effects::task::denied::{DENY_TARGETS_VARIABLE, DeniedTargets};
 use effects::task::ecs_agent::ALLOW_HOST_NETWORK_VARIABLE;
@@ -20,8 +21,6 @@ use faults::{Fault, Spec, duration, plain_number};
 pub const ALLOW_VARIABLE: &str = "TASKFAULT_ALLOW";
 /// How long a fault may be asked for: 1 s to 12 h.
 pub const MAX_DURATION_VARIABLE: &str = "TASKFAULT_MAX_DURATION";
-/// How strong a fault may be that has a measure in percent: 1 to 100.
-pub const MAX_PERCENT_VARIABLE: &str = "TASKFAULT_MAX_PERCENT";
 /// `true` lets documents run shell scripts. What a script does, no other variable limits.
 pub const ALLOW_SHELL_VARIABLE: &str = "TASKFAULT_ALLOW_SHELL";
 
@@ -163,10 +162,10 @@ impl Policy {
         self.shell
     }
 
-    /// The task, whose faults may not hit the denied targets.
+    /// The task, whose faults may not hit the denied targets, nor take more of its CPUs than they may.
     #[must_use]
     pub fn limit(&self, task: Task) -> Task {
-        Task { denied: self.denied.clone(), ..task }
+        Task { denied: self.denied.clone(), most_percent: self.max_percent, ..task }
     }
 
     /// Whether a fault is allowed at all.
@@ -210,7 +209,10 @@ impl Policy {
         let limit = share(MAX_PERCENT_VARIABLE, &most.to_string());
         let asked = strength.percents.iter().filter_map(|it| Some((it.option, fault.strength(it.option)?)));
         match asked.into_iter().find(|(option, text)| share(option, text) > limit) {
-            Some((option, text)) => too_much(option, text),
+            Some((option, text)) => match fault.text(option) {
+                Some(given) if given != text => too_much(option, format!("{given}, which is up to {text}")),
+                _ => too_much(option, text),
+            },
             None => Ok(()),
         }
     }
@@ -352,7 +354,7 @@ mod tests {
         };
         assert_eq!(
             forbidden(&variables, burst(&[]), MINUTE).unwrap(),
-            "burst-loss-percent of network-impairment is 100; TASKFAULT_MAX_PERCENT in this task is 50"
+            "burst-loss-percent of network-impairment is 0, which is up to 100; TASKFAULT_MAX_PERCENT in this task is 50"
         );
         assert_eq!(forbidden(&variables, burst(&[("burst-loss-percent", "50")]), MINUTE), None);
     }

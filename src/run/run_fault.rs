@@ -224,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn workers_together_are_held_against_the_limit() {
+        let task = Task { most_percent: Some(50), ..Task::default() };
+        let (fault, hour) = (stress(4096, 50), Duration::from_secs(3600));
+        let cancel = CancellationToken::new();
+        let outcome = runtime().block_on(async {
+            run_fault(&fault, hour, &task, &cancel, &mut |_: &str, _| panic!("it has started")).await
+        });
+        assert_eq!(outcome.ending, Ending::Failed);
+        assert!(outcome.stderr.contains("TASKFAULT_MAX_PERCENT in this task is 50"), "{}", outcome.stderr);
+    }
+
+    #[test]
     #[allow(clippy::needless_update, reason = "the task learns more about itself; this test needs one limit")]
     fn the_meaning_of_all_cores_under_a_task_limit_is_reported() {
         let task = Task { cpu_limit: Some(0.25), ..Task::default() };

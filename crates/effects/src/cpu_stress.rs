@@ -51,6 +51,9 @@ fn try_thread() -> Result<(), StartError> {
 async fn start(stress: &CpuStress, duration: Duration, task: &Task) -> Started {
     let limits = CpuLimits::read(task);
     let meaning = CpuMeaning::of(stress, &limits);
+    if let Some(most) = task.most_percent {
+        meaning.check(most, &limits)?;
+    }
     let throttled_before = limits.throttled();
     let plan = LoadPlan { threads: meaning.threads, share: meaning.share, duration };
     // With many CPUs there are many threads to start, and each waits for its turn.

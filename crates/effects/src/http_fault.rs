@@ -25,9 +25,9 @@ use crate::net::{
 use crate::network_fault::by_netlink;
 use crate::task::Task;
 use crate::task::capabilities::Capabilities;
-use crate::task::denied::DeniedTargets;
+use crate::task::denied::{Denied, DeniedTargets};
 use crate::task::ecs_agent::{Way, choose};
-use faults::http_fault::{HttpFault, Protocol, SPEC};
+use faults::http_fault::{HeaderMatch, HttpFault, Protocol, SPEC};
 use faults::network_source::{self, Direction};
 
 mod listeners;
@@ -66,6 +66,15 @@ fn check(task: &Task) -> Result<(), StartError> {
     if lifeline::is_marked() { Ok(()) } else { Err(UNMARKED.into()) }
 }
 
+/// Whether the hosts that it is for are none that is denied, whatever addresses its packets go to.
+fn check_hosts(fault: &HttpFault, denied: &DeniedTargets) -> Result<(), Denied> {
+    denied.check_host(&fault.requests.host)?;
+    match fault.requests.header.as_ref().and_then(HeaderMatch::host) {
+        Some(host) => denied.check_host(&host),
+        None => Ok(()),
+    }
+}
+
 /// The plan of the rules, which send connections to this port of ours.
 fn plan(fault: &HttpFault, port: u16, lasts: Duration) -> NetworkPlan {
     NetworkPlan {
@@ -82,6 +91,7 @@ fn plan(fault: &HttpFault, port: u16, lasts: Duration) -> NetworkPlan {
 }
 
 async fn start(fault: &HttpFault, duration: Duration, task: &Task) -> Started {
+    check_hosts(fault, &task.denied)?;
     check(task)?;
     let environment = by_netlink::environment(task);
     // The port is not known yet, and no address depends on it.
@@ -344,5 +354,16 @@ mod tests {
         let other = Counted { connections: 1, passed: 1, ..Counted::default() };
         let other = text(&[("action", "abort")], other, 0);
         assert!(other.contains("1 connections passed untouched: they are no HTTP/1.1"), "{other}");
+    }
+    #[tokio::test]
+    async fn a_host_that_is_denied_is_refused_whatever_its_address() {
+        let task = Task { denied: DeniedTargets::parse("db.internal").unwrap(), ..Task::default() };
+        for option in [("host", "db.*"), ("match-header", "Host: db.internal:8080")] {
+            let fault = fault(&[("action", "abort"), ("sources", "192.0.2.1"), option]);
+            let refused = start(&fault, Duration::from_secs(60), &task).await.err().unwrap().to_string();
+            assert!(refused.contains("has db.internal in it, which TASKFAULT_DENY_TARGETS"), "{refused}");
+        }
+        let other = fault(&[("action", "abort"), ("host", "web.internal")]);
+        assert_eq!(check_hosts(&other, &task.denied), Ok(()));
     }
 }

@@ -22,6 +22,9 @@ pub use faults::kill_process::ALLOW_HOST_PROCESSES_VARIABLE;
 /// Where the stock agent keeps its state, and where scripts look for the `registration` file.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/amazon/ssm";
 
+/// How strong a fault may be that has a measure in percent: 1 to 100.
+pub const MAX_PERCENT_VARIABLE: &str = "TASKFAULT_MAX_PERCENT";
+
 /// The task that taskfault stands in, as far as it could be found out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Task {
@@ -43,6 +46,8 @@ pub struct Task {
     pub lifelines: Vec<IpAddr>,
     /// Who no network fault may hit.
     pub denied: denied::DeniedTargets,
+    /// The percentage that no fault may go beyond ([`MAX_PERCENT_VARIABLE`]), for what only the task's limits can tell.
+    pub most_percent: Option<u64>,
     /// The way to the ECS agent's fault endpoints, as far as there is one.
     pub ecs_agent: ecs_agent::AgentAccess,
     /// Whose prefixes the sources S3 and DYNAMODB stand for.

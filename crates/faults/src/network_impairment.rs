@@ -311,6 +311,17 @@ pub struct Chance {
     pub correlation: Share,
 }
 
+impl Chance {
+    /// The most of the packets that it may come to. netem mixes each random number with the one before, which draws
+    /// all of them to the middle: a share of more than half becomes more, and up to all. With a correlation of 100 %
+    /// the first number stays for ever.
+    fn most(self) -> Share {
+        let grows = !self.correlation.is_nothing() && self.share.of_one() > 0.5;
+        let stays = self.correlation == Share::ALL && !self.share.is_nothing();
+        if grows || stays { Share::ALL } else { self.share }
+    }
+}
+
 /// Losses in bursts, as Gilbert and Elliott have them; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bursts {
@@ -474,8 +485,11 @@ impl Parameters for NetworkImpairment {
     }
 
     fn strength(&self, option: &str) -> Option<String> {
-        let bursts = self.impairment.bursts;
+        let Impairment { bursts, loss, duplicate, corrupt, .. } = self.impairment;
         match option {
+            "loss-percent" => Some(loss.most().to_string()),
+            "duplicate-percent" => Some(duplicate.most().to_string()),
+            "corrupt-percent" => Some(corrupt.most().to_string()),
             "burst-loss-percent" if bursts.happen() => Some(bursts.lost().to_string()),
             option => self.text(option),
         }
@@ -527,6 +541,24 @@ mod tests {
             (&[(&DELAY, "5")], "0"),
         ] {
             assert_eq!(read(given).unwrap().strength("burst-loss-percent").unwrap(), strength);
+        }
+    }
+
+    #[test]
+    fn a_correlation_can_make_more_of_a_share() {
+        for (share, correlation) in
+            [(LOSS, LOSS_CORRELATION), (DUPLICATE, DUPLICATE_CORRELATION), (CORRUPT, CORRUPT_CORRELATION)]
+        {
+            for (given, with, strength) in [
+                ("60", "0", "60"),
+                ("60", "25", "100"),
+                ("50", "99", "50"),
+                ("1", "100", "100"),
+                ("0", "100", "0"),
+            ] {
+                let fault = read(&[(&share, given), (&correlation, with), (&DELAY, "1")]).unwrap();
+                assert_eq!(fault.strength(share.option).unwrap(), strength, "{given} with {with}");
+            }
         }
     }
 

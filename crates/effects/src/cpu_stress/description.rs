@@ -8,6 +8,7 @@ use outcome::{Achieved, Asked, figures, rounded};
 use crate::amount::{from_float, many, short};
 use crate::fault::FaultSummary;
 use crate::load::record::Record;
+use crate::task::MAX_PERCENT_VARIABLE;
 use crate::task::limits::{CpuLimit, CpuLimits, LimitSource};
 use faults::cpu_stress::CpuStress;
 
@@ -68,6 +69,25 @@ impl CpuMeaning {
         let asked_cpus = share * most.cpus;
         let share = asked_cpus / f64::from(threads);
         CpuMeaning { threads, share, whole: most.cpus, asked_cpus, of, impossible: None }
+    }
+
+    /// Whether it is no more than this percentage of what the task has: many workers at a small share each are all of
+    /// it.
+    ///
+    /// # Errors
+    /// What is asked and what is allowed, in words.
+    pub(super) fn check(&self, most_percent: u64, limits: &CpuLimits) -> Result<(), String> {
+        let most = limits.all_cores();
+        let allowed = most_percent as f64 / 100.0 * most.cpus;
+        if self.asked_cpus <= allowed + 1e-9 {
+            return Ok(());
+        }
+        Err(format!(
+            "it would keep {} CPUs busy, which is more than {most_percent} % of {}, and {MAX_PERCENT_VARIABLE} in this task \
+             is {most_percent}; ask for fewer workers, or for 0, whose percentage is of all",
+            short(self.asked_cpus),
+            short(most.cpus)
+        ))
     }
 
     /// `2 threads at 80.0 % of a core each`.
@@ -241,6 +261,21 @@ mod tests {
         let meaning = meaning(3, 40, &limits(2, None, None));
         assert_eq!((meaning.threads, meaning.share, meaning.whole), (3, 0.4, 3.0));
         assert_eq!(meaning.impossible, None, "1.2 of 2 CPUs can be had");
+    }
+
+    #[test]
+    fn many_workers_at_a_small_share_are_more_than_a_small_share() {
+        let limits = limits(2, None, Some(1.0));
+        let check = |workers, percent, most| {
+            CpuMeaning::of(&CpuStress { workers, percent }, &limits).check(most, &limits)
+        };
+        assert_eq!((check(0, 50, 50), check(1, 50, 50), check(5, 10, 50)), (Ok(()), Ok(()), Ok(())));
+        let refused = check(4096, 1, 50).unwrap_err();
+        assert!(
+            refused.starts_with("it would keep 40.96 CPUs busy, which is more than 50 % of 1, "),
+            "{refused}"
+        );
+        assert!(check(2, 50, 50).is_err(), "all of one CPU");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use faults::glob::Glob;
 use faults::network_source::{Net, Source};
 use faults::{ParameterError, network_source::parse_sources};
 
@@ -63,6 +64,30 @@ impl DeniedTargets {
     /// Whether nobody is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Refuses a fault for requests that ask for hosts like `pattern`, where one of the denied is such a host. Which way
+    /// its packets take, by a proxy for instance, does not matter. A pattern for all hosts means none by name.
+    ///
+    /// # Errors
+    /// [`Denied::Hit`]
+    pub fn check_host(&self, pattern: &Glob) -> Result<(), Denied> {
+        let text = pattern.to_string();
+        let address: Option<IpAddr> = text.trim_matches(['[', ']']).parse().ok();
+        let is_meant = |name: &str| {
+            let spelled = [name.to_owned(), format!("{name}."), format!("[{name}]")];
+            spelled.iter().any(|name| pattern.matches_any_case(name))
+        };
+        let is_hit = |source: &&Source| match source {
+            Source::Name(name) => is_meant(name),
+            Source::Net(net) if net.is_single() => is_meant(&net.range().0.to_string()),
+            Source::Net(net) => address.is_some_and(|address| net.covers(address.to_canonical())),
+            Source::All | Source::Service(_) | Source::Prefixes(_) => false,
+        };
+        match self.0.iter().find(is_hit) {
+            Some(denied) if !pattern.is_all() => Err(Denied::Hit { asked: text, denied: denied.to_string() }),
+            _ => Ok(()),
+        }
     }
 
     /// With the addresses of now; `look_up` gives those of a name.
@@ -135,6 +160,29 @@ mod tests {
             assert_eq!(check("192.0.2.0/24,db.internal", asked), Ok(()), "{asked}");
         }
         assert!(check("10.0.0.0/8", "10.1.2.3").is_err(), "a part of what is denied");
+    }
+
+    #[test]
+    fn a_pattern_for_hosts_means_those_that_match() {
+        let denied = DeniedTargets::parse("db.internal,192.0.2.7,10.0.0.0/8,fd00::7").unwrap();
+        let check = |pattern: &str| denied.check_host(&Glob::parse(pattern, |_| true).unwrap());
+        for pattern in [
+            "db.internal",
+            "DB.internal.",
+            "*.internal",
+            "d*",
+            "192.0.2.7",
+            "192.0.*",
+            "10.1.2.3",
+            "[fd00::7]",
+        ] {
+            assert!(check(pattern).is_err(), "{pattern}");
+        }
+        for pattern in ["*", "**", "web.internal", "192.0.3.*", "11.1.2.3", "db.internal.example.com"] {
+            assert_eq!(check(pattern), Ok(()), "{pattern}");
+        }
+        let refused = check("*.internal").unwrap_err().to_string();
+        assert!(refused.starts_with("the target *.internal has db.internal in it"), "{refused}");
     }
 
     #[test]

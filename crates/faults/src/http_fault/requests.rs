@@ -187,6 +187,18 @@ pub struct HeaderMatch {
     pub value: Glob,
 }
 
+impl HeaderMatch {
+    /// The pattern for hosts that this is where it is for the header Host, without a port.
+    pub fn host(&self) -> Option<Glob> {
+        let value = self.value.to_string();
+        let host = match value.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit() || byte == b'*') => host,
+            _ => value.as_str(),
+        };
+        self.name.eq_ignore_ascii_case("host").then(|| Glob::parse(host, |_| true))?
+    }
+}
+
 impl FromStr for HeaderMatch {
     type Err = ParameterError;
 
@@ -213,4 +225,24 @@ impl fmt::Display for HeaderMatch {
 pub(super) fn is_token(text: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_host_is_a_pattern_for_hosts() {
+        let host = |text: &str| text.parse::<HeaderMatch>().unwrap().host().map(|host| host.to_string());
+        for (text, found) in [
+            ("Host: db.internal", Some("db.internal")),
+            ("hOST: db.*:8080", Some("db.*")),
+            ("Host: *:*", Some("*")),
+            ("Host: [fd00::7]", Some("[fd00::7]")),
+            ("Host: [fd00::7]:80", Some("[fd00::7]")),
+            ("X-Host: db.internal", None),
+        ] {
+            assert_eq!(host(text).as_deref(), found, "{text}");
+        }
+    }
 }
