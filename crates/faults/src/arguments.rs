@@ -54,17 +54,6 @@ impl Arguments {
         range.parse(name, self.text(parameter))
     }
 
-    /// As [`Arguments::number`]; `place` where none is given and the table leaves it to the place.
-    ///
-    /// # Errors
-    /// As [`Arguments::number`].
-    pub fn number_or<T: TryFrom<u64>>(&self, parameter: &Parameter, place: T) -> Result<T, ParameterError> {
-        match self.value(parameter) {
-            Some(_) => self.number(parameter),
-            None => Ok(place),
-        }
-    }
-
     /// A share of packets.
     ///
     /// # Errors

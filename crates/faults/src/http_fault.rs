@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::duration::DURATION;
-use crate::network_source::{self, Direction, SOURCES, Source, parse_sources};
-use crate::parameter::{Parameter, Preset, Values};
-use crate::spec::{Lives, Spec, Strength};
+use crate::network_source::{Direction, OUR_SOURCES, OUR_TRAFFIC_TYPE, Source, parse_sources};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern::DIGITS;
+use crate::spec::{Document, Lives, Spec, Strength};
 use crate::{Arguments, Fault, ParameterError, Parameters, Range, names};
 
 mod answer;
@@ -19,39 +20,47 @@ pub use requests::{HeaderMatch, Methods, Requests};
 use answer::{ANSWER_HEADERS, BODY, STATUS};
 use requests::{HOST, MATCH_HEADER, METHOD, PATH, PERCENT};
 
-/// Neither FIS nor its documents have it.
+/// FIS has none; its document is ours.
 pub static SPEC: Spec = Spec {
     name: "http-fault",
     summary: "fail requests over HTTP/1.1, or connections of TLS, of the task or to it",
     action: None,
     lives: Lives::Asked,
     strength: Some(Strength { percents: &[&PERCENT], instead: None }),
-    parameters: &[
-        DURATION,
-        ACTION,
-        PROTOCOL,
-        PORT,
-        TRAFFIC_TYPE,
-        TARGETS,
-        HOST,
-        PATH,
-        METHOD,
-        MATCH_HEADER,
-        PERCENT,
-        DELAY,
-        STATUS,
-        BODY,
-        ANSWER_HEADERS,
-        RATE,
-    ],
-    documents: &[],
+    parameters: PARAMETERS,
+    documents: &[Document {
+        name: "Taskfault-Run-Http-Fault",
+        parameters: PARAMETERS,
+        heartbeats: false,
+        settles: &[],
+        read: Fault::read::<HttpFault>,
+    }],
     read: Fault::read::<HttpFault>,
 };
+
+const PARAMETERS: &[Parameter] = &[
+    DURATION,
+    ACTION,
+    PROTOCOL,
+    PORT,
+    TRAFFIC_TYPE,
+    TARGETS,
+    HOST,
+    PATH,
+    METHOD,
+    MATCH_HEADER,
+    PERCENT,
+    DELAY,
+    STATUS,
+    BODY,
+    ANSWER_HEADERS,
+    RATE,
+];
 
 const ACTION: Parameter = Parameter {
     option: "action",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Action", "^(status|delay|abort|cut|rate|no-answer)$")),
     default: Preset::Required,
     values: Values::OneOf(Action::NAMES),
     description: "what becomes of a request that is hit",
@@ -60,7 +69,7 @@ const ACTION: Parameter = Parameter {
 const PROTOCOL: Parameter = Parameter {
     option: "protocol",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Protocol", "^(http|tls)$")),
     default: Preset::Value("http"),
     values: Values::OneOf(Protocol::NAMES),
     description: "tls: connections, known by the name that the client asks for; delay, abort and no-answer alone",
@@ -69,24 +78,21 @@ const PROTOCOL: Parameter = Parameter {
 const PORT: Parameter = Parameter {
     option: "port",
     fis: None,
-    document: None,
+    document: Some(InDocument::with_default("Port", "^[0-9]*$", Preset::Value(""))),
     default: Preset::Place("80, with tls 443"),
     values: Values::Number(Range { low: 1, high: 65_535, unit: "" }),
     description: "the port of the server: there (egress) or here (ingress)",
 };
 
-const TRAFFIC_TYPE: Parameter = Parameter {
-    document: None,
-    description: "egress: requests of the task; ingress: requests to it",
-    ..network_source::TRAFFIC_TYPE
-};
+const TRAFFIC_TYPE: Parameter =
+    Parameter { description: "egress: requests of the task; ingress: requests to it", ..OUR_TRAFFIC_TYPE };
 
-const TARGETS: Parameter = Parameter { fis: None, document: None, ..SOURCES };
+const TARGETS: Parameter = Parameter { fis: None, ..OUR_SOURCES };
 
 const DELAY: Parameter = Parameter {
     option: "delay-milliseconds",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("DelayMilliseconds", DIGITS)),
     default: Preset::Value("0"),
     values: Values::Number(Range { low: 0, high: MOST_DELAY, unit: "milliseconds" }),
     description: "how long a request that is hit waits before anything else becomes of it",
@@ -95,7 +101,7 @@ const DELAY: Parameter = Parameter {
 const RATE: Parameter = Parameter {
     option: "rate",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Rate", DIGITS)),
     default: Preset::Value("1024"),
     values: Values::Number(Range { low: 1, high: 1 << 30, unit: "bytes per second" }),
     description: "with the action rate: how fast the body of the answer comes",
@@ -163,10 +169,10 @@ impl Protocol {
     pub const NAMES: &[&str] = &["http", "tls"];
 
     /// The port where it is spoken if no other is named.
-    fn port(self) -> u16 {
+    fn port(self) -> &'static str {
         match self {
-            Protocol::Http => 80,
-            Protocol::Tls => 443,
+            Protocol::Http => "80",
+            Protocol::Tls => "443",
         }
     }
 }
@@ -263,7 +269,8 @@ impl Parameters for HttpFault {
         let fault = HttpFault {
             action,
             protocol,
-            port: arguments.number_or(&PORT, protocol.port())?,
+            // In a document an empty text is no port.
+            port: arguments.or(&[(PORT, protocol.port())]).number(&PORT)?,
             direction: arguments.text(&TRAFFIC_TYPE).parse()?,
             sources: parse_sources(arguments.text(&TARGETS))?,
             requests: Requests::read(arguments)?,
@@ -314,6 +321,7 @@ mod tests {
         assert_eq!(read(&[("action", "abort")]).unwrap().port, 80);
         assert_eq!(read(&[("action", "abort"), ("protocol", "tls")]).unwrap().port, 443);
         assert_eq!(read(&[("action", "abort"), ("protocol", "tls"), ("port", "8443")]).unwrap().port, 8443);
+        assert_eq!(read(&[("action", "abort"), ("port", "")]).unwrap().port, 80);
         assert_eq!(
             read(&[("action", "abort"), ("port", "0")]).unwrap_err(),
             "port is 0; accepted are 1 to 65535"

@@ -3,10 +3,10 @@
 use crate::duration::DURATION;
 use crate::kill_process::{HOST_PROCESSES, PROCESS_NAME, process_name};
 use crate::parameter::Parameter;
-use crate::spec::{Lives, Spec};
+use crate::spec::{Document, Lives, Spec};
 use crate::{Arguments, Fault, ParameterError, Parameters};
 
-/// Neither FIS nor its documents have it.
+/// FIS has none; its document is ours.
 pub static SPEC: Spec = Spec {
     name: "process-pause",
     summary: "stop the processes of a name, and let them go on at the end",
@@ -14,11 +14,18 @@ pub static SPEC: Spec = Spec {
     lives: Lives::Asked,
     strength: None,
     parameters: &[DURATION, NAME, HOST_PROCESSES],
-    documents: &[],
+    documents: &[Document {
+        name: "Taskfault-Run-Process-Pause",
+        parameters: &[DURATION, NAME],
+        heartbeats: false,
+        // As for kill-process: only who runs the sidecar can say it.
+        settles: &[(HOST_PROCESSES, Arguments::OFF)],
+        read: Fault::read::<ProcessPause>,
+    }],
     read: Fault::read::<ProcessPause>,
 };
 
-const NAME: Parameter = Parameter { fis: None, document: None, ..PROCESS_NAME };
+const NAME: Parameter = Parameter { fis: None, ..PROCESS_NAME };
 
 /// Parameters of a pause, all accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]

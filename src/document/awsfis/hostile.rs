@@ -17,8 +17,10 @@ type Place = (&'static Document, Field, Map<String, Value>);
 
 /// Every parameter of every document. Patterns take long to compile, so it is made once.
 static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
-    let samples =
-        ["10.0.0.1", "80", "True", "nginx", "SIGTERM", "tcp", "egress", "eth0", STATE, "all", "none", ""];
+    let samples = [
+        "10.0.0.1", "80", "503", "True", "nginx", "SIGTERM", "tcp", "http", "egress", "eth0", STATE, "all",
+        "none", "status", "nxdomain", "/", "",
+    ];
     let good = |field: Field| {
         let pattern = Pattern::compile(field.pattern).unwrap();
         let sample = samples.into_iter().find(|sample| pattern.matches(sample)).unwrap();
@@ -140,7 +142,16 @@ fn a_value_that_is_no_text_is_refused() {
             // -1 and the like are texts that some parameters take: a name of a process, a host name.
             let text = matches!(
                 hit.name,
-                "ProcessName" | "Sources" | "ExcludeSources" | "Interface" | "Ports" | "ExcludePorts"
+                "ProcessName"
+                    | "Sources"
+                    | "ExcludeSources"
+                    | "Interface"
+                    | "Ports"
+                    | "ExcludePorts"
+                    | "Host"
+                    | "Body"
+                    | "Names"
+                    | "Addresses"
             ) && value.is_number();
             assert!(named || text, "{} {} {value}", document.name, hit.name);
         }

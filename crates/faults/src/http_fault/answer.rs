@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::requests::is_token;
-use crate::parameter::{Parameter, Preset, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
 use crate::{ParameterError, Range};
 
 /// The longest body, in bytes.
@@ -19,7 +19,7 @@ const OWN: [&str; 4] = ["content-length", "transfer-encoding", "connection", "tr
 pub(super) const STATUS: Parameter = Parameter {
     option: "status",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Status", "^[2-5][0-9]{2}$")),
     default: Preset::Value("503"),
     values: Values::Number(Range { low: 200, high: 599, unit: "" }),
     description: "with the action status: the code of the answer",
@@ -28,7 +28,7 @@ pub(super) const STATUS: Parameter = Parameter {
 pub(super) const BODY: Parameter = Parameter {
     option: "body",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Body", "^[\\s\\S]*$")),
     default: Preset::Value(""),
     values: Values::Text {
         accepts: "a text of at most 65536 bytes",
@@ -41,7 +41,7 @@ pub(super) const BODY: Parameter = Parameter {
 pub(super) const ANSWER_HEADERS: Parameter = Parameter {
     option: "answer-headers",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("AnswerHeaders", "^([!#$%&'*+.^_`|~0-9a-zA-Z-]+: [ -~]*)?$")),
     default: Preset::Value(""),
     values: Values::Text {
         accepts: "headers with | between them",

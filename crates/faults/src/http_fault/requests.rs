@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::glob::Glob;
-use crate::parameter::{Parameter, Preset, Values};
+use crate::parameter::{InDocument, Parameter, Preset, Values};
+use crate::pattern;
 use crate::{Arguments, ParameterError, Range};
 
 /// As many methods as a list may have.
@@ -15,7 +16,7 @@ const LONGEST_METHOD: usize = 20;
 pub(super) const HOST: Parameter = Parameter {
     option: "host",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Host", "^[a-zA-Z0-9.*_:\\[\\]-]+$")),
     default: Preset::Value(Glob::ALL),
     values: Values::Text {
         accepts: "a name, with * for any characters",
@@ -28,7 +29,7 @@ pub(super) const HOST: Parameter = Parameter {
 pub(super) const PATH: Parameter = Parameter {
     option: "path",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Path", "^[/*][!\"$->@-~]*$")),
     default: Preset::Value(Glob::ALL),
     values: Values::Text {
         accepts: "a path, with * for any characters",
@@ -41,7 +42,7 @@ pub(super) const PATH: Parameter = Parameter {
 pub(super) const METHOD: Parameter = Parameter {
     option: "method",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("Method", "^(\\*|[A-Z-]{1,20}(,[A-Z-]{1,20})*)$")),
     default: Preset::Value(Glob::ALL),
     values: Values::Text { accepts: "methods with commas between, or *", example: "GET,HEAD", hyphen: false },
     description: "the methods of the requests",
@@ -50,7 +51,7 @@ pub(super) const METHOD: Parameter = Parameter {
 pub(super) const MATCH_HEADER: Parameter = Parameter {
     option: "match-header",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("MatchHeader", "^([!#$%&'*+.^_`|~0-9a-zA-Z-]+: [ -~]+)?$")),
     default: Preset::Value(""),
     values: Values::Text {
         accepts: "Name: value, with * for any characters; nothing for every request",
@@ -63,7 +64,7 @@ pub(super) const MATCH_HEADER: Parameter = Parameter {
 pub(super) const PERCENT: Parameter = Parameter {
     option: "requests-percent",
     fis: None,
-    document: None,
+    document: Some(InDocument::new("RequestsPercent", pattern::PERCENT)),
     default: Preset::Value("100"),
     values: Values::Number(Range::PERCENT),
     description: "share of these requests, each by chance; with tls of the connections",
