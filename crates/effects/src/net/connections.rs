@@ -5,13 +5,14 @@
 //! holds whoever made the redirection: nf_tables, iptables of either kind, TPROXY.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 
 use super::own_flows::end;
 
-/// As much of each of the kernel's two lists is read, some 7,000 connections.
-const MOST_BYTES: u64 = 1024 * 1024;
+/// As much of each of the kernel's two lists is read, some 100,000 connections: those that have ended stay in them for
+/// a minute, and a busy task has many.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// `TCP_ESTABLISHED`, as the kernel prints it.
 const ESTABLISHED: &str = "01";
 
@@ -26,24 +27,22 @@ pub struct Connection {
 
 /// All that are established. What cannot be read is left out.
 pub fn established() -> Vec<Connection> {
-    ["tcp", "tcp6"].into_iter().flat_map(|name| parse(&read(name))).collect()
+    ["tcp", "tcp6"].into_iter().flat_map(read).collect()
 }
 
-fn read(name: &str) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(table) = File::open(format!("/proc/self/net/{name}")) {
-        let _ = table.take(MOST_BYTES).read_to_end(&mut bytes);
-    }
-    String::from_utf8(bytes).unwrap_or_default()
+fn read(name: &str) -> Vec<Connection> {
+    let table = File::open(format!("/proc/self/net/{name}")).ok();
+    table.map(|table| parse(BufReader::new(table.take(MOST_BYTES)))).unwrap_or_default()
 }
 
-fn parse(table: &str) -> Vec<Connection> {
-    let connection = |line: &str| {
+/// Line by line: of a long list little is meant.
+fn parse(table: impl BufRead) -> Vec<Connection> {
+    let connection = |line: String| {
         let mut fields = line.split_whitespace().skip(1);
         let (local, peer) = (end(fields.next()?)?, end(fields.next()?)?);
         (fields.next()? == ESTABLISHED).then_some(Connection { local, peer })
     };
-    table.lines().filter_map(connection).collect()
+    table.lines().map_while(Result::ok).filter_map(connection).collect()
 }
 
 /// Where in this namespace the connection ends that `local` believes to have with `peer`: the address of a proxy. None
@@ -97,6 +96,19 @@ mod tests {
         let one = Connection { local, peer };
         assert!(all.contains(&one) && all.contains(&Connection { local: peer, peer: local }));
         assert_eq!(proxy_of(&all, &one), None);
+    }
+
+    #[test]
+    fn one_behind_very_many_that_have_ended_is_found() {
+        let line = |number: u32, state: &str| {
+            format!(
+                "{number:>4}: 0100007F:1F90 0100007F:{:04X} {state} 00000000:00000000",
+                1024 + number % 60_000
+            )
+        };
+        let ended: Vec<String> = (0..20_000).map(|number| line(number, "06")).collect();
+        let table = format!("  sl  local_address rem_address st\n{}\n{}\n", ended.join("\n"), line(7, "01"));
+        assert_eq!(parse(table.as_bytes()), [connection("127.0.0.1:8080", "127.0.0.1:1031")]);
     }
 
     #[test]
