@@ -114,4 +114,4 @@ def test_the_second_on_a_port_says_who_has_it(server):
     )
     assert second.returncode == 1, second.stderr
     assert "taskfault-local --listen" in second.stderr, second.stderr
-    assert "listens there; give another port with --listen" in second.stderr, second.stderr
+    assert "listens there; give another address with --listen" in second.stderr, second.stderr
