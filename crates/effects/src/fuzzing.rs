@@ -17,4 +17,7 @@ pub const MACHINE: &[fn(&[u8])] = &[
     crate::net::tc::fuzz,
     crate::net::nft::rule::fuzz,
     crate::signal::process::fuzz,
+    crate::net::nft::table::fuzz,
+    crate::net::link::fuzz,
+    crate::net::routes::fuzz,
 ];

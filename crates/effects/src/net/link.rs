@@ -90,3 +90,9 @@ fn link(header: &LinkHeader, attributes: &[LinkAttribute]) -> Option<Link> {
         address: address.unwrap_or_default(),
     })
 }
+
+/// Reads bytes as a link that the kernel lists.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Listed::deserialize(&NetlinkHeader::default(), bytes);
+}

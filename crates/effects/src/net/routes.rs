@@ -157,6 +157,12 @@ impl NetlinkDeserializable for Listed {
     }
 }
 
+/// Reads bytes as a route that the kernel lists.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Listed::deserialize(&NetlinkHeader::default(), bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::link;

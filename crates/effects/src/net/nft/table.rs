@@ -101,3 +101,9 @@ impl Table {
         Request::new(purpose, flags, NetfilterMessage::new(header, message))
     }
 }
+
+/// Reads bytes as a table that the kernel lists.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = Listed::deserialize(&NetlinkHeader::default(), bytes);
+}
