@@ -69,17 +69,12 @@ pub(super) fn tidy(
     state_dir: &Path,
 ) -> Result<Vec<String>, NetError> {
     let kept = classify::is_kept(tables)?;
-    let qdiscs = tc::list(route)?;
-    let links = link::list(route)?;
-    let ours = links.iter().filter(|link| ifb::is_ours(link) || has_root(link, &qdiscs));
-    let (left, on_kept): (Vec<_>, Vec<_>) = ours.partition(|link| ifb::is_ours(link) || !kept);
-    remove_left(route, state_dir, left.iter().copied())?;
-    clear_roots(route, on_kept.into_iter(), &qdiscs)?;
+    let left = clear(route, state_dir, |_| kept)?;
     if !left.is_empty() && !kept {
         // A note that stays is of no harm: it is only read where a root of ours is found.
         let _ = Note::remove(state_dir);
     }
-    Ok(left.iter().map(|link| link.name.clone()).collect())
+    Ok(left)
 }
 
 /// Removes what others that are gone left beside the roots that this process keeps (`is_kept`, by the index of the
@@ -89,46 +84,36 @@ pub(super) fn tidy_kept(
     state_dir: &Path,
     is_kept: impl Fn(u32) -> bool,
 ) -> Result<(), NetError> {
-    let (qdiscs, links) = (tc::list(route)?, link::list(route)?);
-    let (kept, left): (Vec<_>, Vec<_>) = links
-        .into_iter()
-        .filter(|link| ifb::is_ours(link) || has_root(link, &qdiscs))
-        .partition(|link| is_kept(link.index));
-    remove_left(route, state_dir, left.iter())?;
-    clear_roots(route, kept.iter(), &qdiscs)
+    clear(route, state_dir, is_kept).map(drop)
 }
 
-/// Removes ifbs of ours, and puts back what was before roots of ours.
-fn remove_left<'a>(
+/// Removes ifbs of ours, and puts back what was before our roots, but for those that are kept. Out of these it takes
+/// every netem: one that was killed leaves its own, which no packet reaches any more and which would be in the way of
+/// the next. Gives the names of the interfaces where nothing of ours is left.
+fn clear(
     route: &mut Route,
     state_dir: &Path,
-    left: impl Iterator<Item = &'a Link> + Clone,
-) -> Result<(), NetError> {
+    is_kept: impl Fn(u32) -> bool,
+) -> Result<Vec<String>, NetError> {
+    let (qdiscs, links) = (tc::list(route)?, link::list(route)?);
+    let ours = links.iter().filter(|link| ifb::is_ours(link) || has_root(link, &qdiscs));
+    let (kept, left): (Vec<_>, Vec<_>) = ours.partition(|link| !ifb::is_ours(link) && is_kept(link.index));
     // The ifb needs no note.
-    let note = if left.clone().all(ifb::is_ours) { Ok(Note::default()) } else { Note::load(state_dir) };
-    for link in left {
+    let note =
+        if left.iter().all(|link| ifb::is_ours(link)) { Ok(Note::default()) } else { Note::load(state_dir) };
+    for link in &left {
         if ifb::is_ours(link) {
             route.request(ifb::remove(link))?;
             continue;
         }
         note.as_ref().map_err(Clone::clone)?.or_default(&link.name).restore(route, link)?;
     }
-    Ok(())
-}
-
-/// Takes every netem out of our roots. One that was killed leaves its own, which no packet reaches any more and which
-/// would be in the way of the next.
-fn clear_roots<'a>(
-    route: &mut Route,
-    links: impl Iterator<Item = &'a Link>,
-    qdiscs: &[Qdisc],
-) -> Result<(), NetError> {
-    for link in links {
-        for band in shape::bands_with_leaf(qdiscs, link.index) {
+    for link in kept {
+        for band in shape::bands_with_leaf(&qdiscs, link.index) {
             route.request(shape::remove_leaf(link, band))?;
         }
     }
-    Ok(())
+    Ok(left.iter().map(|link| link.name.clone()).collect())
 }
 
 /// Whether there is a root of ours on an interface, left over or not.
