@@ -355,6 +355,7 @@ mod tests {
         let other = text(&[("action", "abort")], other, 0);
         assert!(other.contains("1 connections passed untouched: they are no HTTP/1.1"), "{other}");
     }
+
     #[tokio::test]
     async fn a_host_that_is_denied_is_refused_whatever_its_address() {
         let task = Task { denied: DeniedTargets::parse("db.internal").unwrap(), ..Task::default() };

@@ -46,12 +46,12 @@ pub mod tc;
 pub mod uapi;
 
 pub use error::NetError;
-pub use shared::Counters;
+pub use shared::{Counters, Deadline};
 
 use classify::{Action, Filter, Selected};
 use link::Link;
 use netlink::Route;
-use shared::{End, Installed, Shaping, Shared, Spec};
+use shared::{Installed, Shaping, Shared, Spec};
 use target::{Found, TargetSet};
 use tc::netem::spread::{self, Spread};
 use tc::netem::{Bursts, Chance, Netem, Rate};
@@ -314,7 +314,7 @@ impl NetworkEffect {
 
     /// What moves the end at which the kernel ends it, to so long from now.
     pub fn deadline(&self) -> Option<Deadline> {
-        Some(Deadline(self.installed.as_ref()?.end()?))
+        self.installed.as_ref()?.deadline()
     }
 
     /// Whether an inert root stays on its interfaces when it has ended ([`KeptRoots`]).
@@ -380,20 +380,6 @@ impl Drop for NetworkEffect {
         if let (_, Err(error)) = self.end() {
             tracing::error!(%error, "a network effect was dropped");
         }
-    }
-}
-
-/// The end at which the kernel ends an effect.
-#[derive(Debug)]
-pub struct Deadline(End);
-
-impl Deadline {
-    /// Moves it to so long from now. Without effect once the effect is over.
-    ///
-    /// # Errors
-    /// The kernel refused, or has ended the effect already.
-    pub fn set(&self, lasts: Duration) -> Result<(), NetError> {
-        self.0.set(lasts)
     }
 }
 

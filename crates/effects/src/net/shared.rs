@@ -110,16 +110,19 @@ fn held(tables: &Mutex<Tables>) -> MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What moves the end of an effect, whether it still lives or not.
+/// The end at which the kernel ends an effect, whether it still lives or not.
 #[derive(Debug, Clone)]
-pub(super) struct End {
+pub struct Deadline {
     filter: Filter,
     tables: Weak<Mutex<Tables>>,
 }
 
-impl End {
-    /// Has the kernel end the effect so long from now. Nothing where no effect lives any more.
-    pub(super) fn set(&self, lasts: Duration) -> Result<(), NetError> {
+impl Deadline {
+    /// Moves it to so long from now. Without effect once no effect lives any more.
+    ///
+    /// # Errors
+    /// The kernel refused, or has ended the effect already.
+    pub fn set(&self, lasts: Duration) -> Result<(), NetError> {
         match self.tables.upgrade() {
             Some(tables) => Ok(held(&tables).change(classify::prolong(&self.filter, lasts))?),
             None => Ok(()),
@@ -134,8 +137,8 @@ impl Installed {
     }
 
     /// What moves its end.
-    pub(super) fn end(&self) -> Option<End> {
-        Some(End { filter: self.filter.clone()?, tables: self.tables.clone() })
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        Some(Deadline { filter: self.filter.clone()?, tables: self.tables.clone() })
     }
 
     /// Removes its rules: from now on no packet comes to its netems. Goes on after errors, and gives them.
