@@ -152,16 +152,15 @@ pub(super) fn of_selection(
     experiment.note(step, None, text);
 }
 
-/// A share of the container instances of a cluster that drains, where it is not what one might think: `total` were
-/// ACTIVE, `count` drain.
+/// A share of the container instances of a cluster that drains, where it is not what one might think: `percent` was
+/// asked, `total` were ACTIVE, `count` drain.
 pub(super) fn of_drain(
     experiment: &mut Experiment,
     name: &str,
-    (cluster, total, count): (&str, usize, usize),
+    cluster: &str,
+    (percent, total, count): (usize, usize, usize),
     step: &mut Step<'_>,
 ) {
-    let percent = experiment.definition.actions[name].parameters.get("drainagePercentage");
-    let percent: usize = percent.and_then(|text| text.parse().ok()).unwrap_or(100);
     let cluster = arn::last_name(cluster);
     if !(total * percent).is_multiple_of(100) {
         let exact = (total * percent) as f64 / 100.0;

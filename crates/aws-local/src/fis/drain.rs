@@ -17,7 +17,8 @@ pub(super) fn start(
     step: &mut Step<'_>,
 ) -> Result<(), Failure> {
     let percent = experiment.definition.actions[name].parameters.get("drainagePercentage");
-    let mode = Mode::Percent(percent.and_then(|text| text.parse().ok()).unwrap_or(100));
+    let percent = percent.and_then(|text| text.parse().ok()).unwrap_or(100);
+    let mode = Mode::Percent(percent);
     let mut shares = Vec::with_capacity(clusters.len());
     for cluster in clusters {
         let all = step.services.container_instances(cluster, step.context);
@@ -37,7 +38,7 @@ pub(super) fn start(
         shares.push((cluster, total, choose(active, mode.of(total))));
     }
     for (cluster, total, share) in shares {
-        advice::of_drain(experiment, name, (cluster, total, share.len()), step);
+        advice::of_drain(experiment, name, cluster, (percent, total, share.len()), step);
         for instance in share {
             // It is of this very list, so it is there.
             step.services.set_draining(&instance, true, step.context);
